@@ -1,0 +1,26 @@
+// The whole of it: one model learns five tasks in turn and is compared with the real images of all it has seen.
+// `npx tsx examples/first.ts` in a project that has continual-diffusion installed.
+import {
+  Classifier,
+  classFrequencies,
+  classIncremental,
+  evaluate,
+  fashionMnist,
+  frechetDistance,
+  generativeDistillation,
+  Learner,
+  presets,
+} from 'continual-diffusion'
+
+const data = await fashionMnist({ size: 32 })
+const classifier = await Classifier.cached(data)
+const stream = classIncremental(data, { tasks: 5, seed: 42 })
+const method = generativeDistillation({ lambda: 0.75, teacher: { steps: 2 } })
+await using learner = await Learner.create({ unet: presets.fashionMnist, device: 'auto', seed: 42 })
+
+for (const task of stream) {
+  for await (const progress of learner.learn(task, method, { epochs: 100 })) console.log(progress)
+  const report = await evaluate(learner, stream.seen(task), [frechetDistance(classifier), classFrequencies(classifier)])
+  console.log(task.name, report.values)
+  await learner.save(`runs/first/task-${task.number}`)
+}

@@ -1,0 +1,202 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { z } from 'zod'
+import {
+  paperSampler,
+  paperSchedule,
+  parseSampler,
+  type SamplerConfig,
+  type ScheduleConfig,
+  samplerSchema,
+  scheduleSchema,
+} from '../diffusion.js'
+import type { ParameterInfo, Slot } from '../engine/addon.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { parseOptions } from '../options.js'
+import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../unet.js'
+import { replaceFolder, writeJson } from './atomic.js'
+import { readSafetensors, type StoredTensor, toFloat32, writeSafetensors } from './safetensors.js'
+import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
+
+/** The weights that sampling uses, and the U-Net they are for: the file names that diffusers gives them. */
+const weightsFile = 'diffusion_pytorch_model.safetensors'
+const configFile = 'config.json'
+const schedulerFile = 'scheduler_config.json'
+/** What diffusers has no place for. */
+const learnerFile = 'learner.json'
+const trainingFile = 'training.safetensors'
+
+/** Version of learner.json and of the tensors' names in training.safetensors. */
+const format = 1
+
+const learnerSchema = z.strictObject({
+  format: z.literal(format, `expected ${format}, the only format that this version of the package reads`),
+  seed: z.int().min(0),
+  step: z.int().min(0),
+  optimizerStep: z.int().min(0),
+  tasksLearned: z.int().min(0),
+  ema: z.number().min(0).lt(1),
+  precision: z.enum(['fp32', 'tf32', 'bf16']),
+  schedule: scheduleSchema,
+  sampler: samplerSchema,
+})
+
+/** The numbers of a learner besides its tensors. */
+export type LearnerRecord = Omit<z.output<typeof learnerSchema>, 'format'>
+
+/** A learner's folder, or a diffusers model folder, as read. */
+export interface LearnerFolder {
+  readonly unet: UNetConfig
+  readonly schedule: ScheduleConfig
+  readonly sampler: SamplerConfig
+  /** Null for a folder that is a diffusers model and no more. */
+  readonly record: LearnerRecord | null
+  /** Reads and checks the tensors, once the names and shapes that the network has are known. */
+  readTensors(parameters: readonly ParameterInfo[]): Promise<Map<Slot, Float32Array[]>>
+}
+
+/**
+ * Reads a folder's small files.
+ *
+ * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it
+ */
+export async function readLearnerFolder(folder: string): Promise<LearnerFolder> {
+  const file = (name: string) => path.join(folder, name)
+  const config = await readJson(file(configFile))
+  if (config === undefined) throw bad(file(configFile), 'there is no such file; a model folder has one')
+  const unet = parseUNetConfig(config, file(configFile), 'ERR_BAD_CHECKPOINT')
+
+  const own = await readJson(file(learnerFile))
+  if (own !== undefined) {
+    const { format: _, ...record } = parseOptions(learnerSchema, own, file(learnerFile), 'ERR_BAD_CHECKPOINT')
+    const { schedule } = record
+    const sampler = parseSampler(schedule, record.sampler, file(learnerFile), paperSampler, 'ERR_BAD_CHECKPOINT')
+    return { unet, schedule, sampler, record, readTensors: (parameters) => readAll(folder, parameters, record) }
+  }
+  const scheduler = await readJson(file(schedulerFile))
+  const { schedule, sampler } =
+    scheduler === undefined
+      ? { schedule: paperSchedule, sampler: paperSampler }
+      : parseSchedulerConfig(scheduler, file(schedulerFile))
+  return { unet, schedule, sampler, record: null, readTensors: (parameters) => readAll(folder, parameters, null) }
+}
+
+/** What {@link writeLearnerFolder} writes. */
+export interface LearnerContents {
+  readonly unet: UNetConfig
+  readonly record: LearnerRecord
+  readonly parameters: readonly ParameterInfo[]
+  /** The slots that the learner has. */
+  readonly slots: ReadonlyMap<Slot, readonly Float32Array[]>
+}
+
+/**
+ * Writes a learner's folder, whole or not at all; it is a diffusers model folder too. An earlier learner's folder is
+ * replaced, any other folder that isn't empty is refused.
+ *
+ * @throws ContinualDiffusionError `ERR_WRITE_FAILED`
+ */
+export async function writeLearnerFolder(folder: string, contents: LearnerContents): Promise<void> {
+  const { unet, record, parameters, slots } = contents
+  const sampled = sampledSlot(record)
+  await replaceFolder(folder, learnerFile, async (temporary) => {
+    const file = (name: string) => path.join(temporary, name)
+    await writeJson(file(configFile), toDiffusersConfig(unet))
+    await writeJson(file(schedulerFile), toSchedulerConfig(record.schedule, record.sampler))
+    const weights = new Map<string, StoredTensor>()
+    const training = new Map<string, StoredTensor>()
+    for (const [slot, tensors] of slots) {
+      parameters.forEach(({ name, shape }, i) => {
+        const tensor = { dtype: 'F32', shape, data: tensors[i] as Float32Array } as const
+        if (slot === sampled) weights.set(name, tensor)
+        else training.set(`${slot}.${name}`, tensor)
+      })
+    }
+    await writeSafetensors(file(weightsFile), weights, { format: 'pt' })
+    await writeSafetensors(file(trainingFile), training)
+    await writeJson(file(learnerFile), { format, ...record })
+  })
+}
+
+/** The slot whose weights sampling uses. */
+function sampledSlot(record: LearnerRecord | null): Slot {
+  return record !== null && record.ema > 0 ? 'ema' : 'student'
+}
+
+async function readAll(folder: string, parameters: readonly ParameterInfo[], record: LearnerRecord | null) {
+  const weights = path.join(folder, weightsFile)
+  const { tensors } = await readSafetensors(weights)
+  const slots = new Map<Slot, Float32Array[]>()
+  const sampled = pick(weights, tensors, parameters)
+  slots.set(sampledSlot(record), sampled)
+  if (record === null) return slots
+
+  const training = path.join(folder, trainingFile)
+  const groups = new Map<Slot, Map<string, StoredTensor>>()
+  for (const [name, tensor] of (await readSafetensors(training)).tensors) {
+    const dot = name.indexOf('.')
+    const slot = trainingSlots.find((known) => known === name.slice(0, dot))
+    if (slot === undefined || slots.has(slot)) throw bad(training, `tensor '${name}' is not one that a learner has`)
+    const group = groups.get(slot) ?? new Map<string, StoredTensor>()
+    groups.set(slot, group.set(name.slice(dot + 1), tensor))
+  }
+  for (const [slot, group] of groups) slots.set(slot, pick(training, group, parameters, `${slot}.`))
+  const needed: Slot[] = ['student', ...(record.optimizerStep > 0 ? (['exp_avg', 'exp_avg_sq'] as const) : [])]
+  for (const slot of needed) {
+    if (!slots.has(slot))
+      throw bad(training, `the tensors '${slot}.…' are missing; learner.json says that there are some`)
+  }
+  return slots
+}
+
+const trainingSlots: readonly Slot[] = ['student', 'teacher', 'exp_avg', 'exp_avg_sq']
+
+/** The tensors in the network's order; there must be exactly these. */
+function pick(
+  file: string,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  parameters: readonly ParameterInfo[],
+  prefix = '',
+): Float32Array[] {
+  const missing = parameters.filter(({ name }) => !tensors.has(name)).map(({ name }) => name)
+  const known = new Set(parameters.map(({ name }) => name))
+  const extra = [...tensors.keys()].filter((name) => !known.has(name))
+  if (missing.length > 0) throw bad(file, `${list(missing, prefix)} missing, which the U-Net of ${configFile} has`)
+  if (extra.length > 0) throw bad(file, `${list(extra, prefix)} too many, which the U-Net of ${configFile} hasn't`)
+  return parameters.map(({ name, shape }) => {
+    const tensor = tensors.get(name) as StoredTensor
+    if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
+      throw bad(file, `tensor '${prefix}${name}' has shape [${tensor.shape}]; expected [${shape}]`)
+    }
+    const data = toFloat32(tensor)
+    if (!data) throw bad(file, `tensor '${prefix}${name}' has dtype ${tensor.dtype}; expected F32, F16 or BF16`)
+    return data
+  })
+}
+
+function list(names: readonly string[], prefix: string): string {
+  const shown = names.slice(0, 5).map((name) => `'${prefix}${name}'`)
+  const rest = names.length > shown.length ? ` and ${names.length - shown.length} more` : ''
+  return `${names.length === 1 ? 'tensor' : 'tensors'} ${shown.join(', ')}${rest}: ${names.length}`
+}
+
+/** Undefined where there is no such file. */
+async function readJson(file: string): Promise<unknown> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    if (code === 'ENOENT') return undefined
+    throw bad(file, message, cause)
+  }
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw bad(file, `not JSON: ${(cause as Error).message}`, cause)
+  }
+}
+
+function bad(file: string, what: string, cause?: unknown): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', `${file}: ${what}`, { cause })
+}

@@ -1,0 +1,333 @@
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import envPaths from 'env-paths'
+import { z } from 'zod'
+import { replaceFile } from './checkpoint/atomic.js'
+import { readSafetensors, type StoredTensor, writeSafetensors } from './checkpoint/safetensors.js'
+import type { Dataset, ImageBatch, TrainTest } from './data/dataset.js'
+import type { NativeClassifier } from './engine/addon.js'
+import { call, disposedError, withCancel } from './engine/call.js'
+import { type Device, resolveDevice } from './engine/device.js'
+import { ContinualDiffusionError } from './engine/errors.js'
+import { ResidentImages } from './engine/resident-images.js'
+import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from './fields.js'
+import { parseOptions } from './options.js'
+
+/** How a classifier is trained. */
+export interface ClassifierOptions {
+  /** Side of the square images in pixels, at least 8. Default: the data's `size`, or its height. */
+  size?: number
+  /** Passes over the train set. Default 5. */
+  epochs?: number
+  /** Default 128. */
+  batchSize?: number
+  /** Learning rate of Adam. Default 1e-3. */
+  lr?: number
+  /** Of the first weights and the draws, 0 … 2³² − 1. Default 0. */
+  seed?: number
+  /** Default `auto`. It computes in float32. */
+  device?: Device
+  /** An abort rejects with `signal.reason`. */
+  signal?: AbortSignal
+  /** Called about five times a second while it trains, with the mean loss since the last call. */
+  onProgress?: (progress: { step: number; steps: number; loss: number }) => void
+}
+
+/** A classifier's answer for some images. */
+export interface Classified {
+  /** N × `features`: activations of the layer before the last. */
+  readonly features: Float32Array
+  /** N × classes. */
+  readonly logits: Float32Array
+  /** The class with the largest logit, one per image. */
+  readonly labels: Int32Array
+}
+
+const schema = z.strictObject({
+  size: z.int().min(8).max(4096).optional(),
+  epochs: z.number().positive().default(5),
+  batchSize: batchSizeSchema.default(128),
+  lr: z.number().positive().default(1e-3),
+  seed: seedSchema.default(0),
+  device: deviceSchema.default('auto'),
+  signal: signalSchema.optional(),
+  onProgress: z.custom<NonNullable<ClassifierOptions['onProgress']>>((f) => typeof f === 'function').optional(),
+})
+
+type Parsed = z.output<typeof schema>
+
+/** What a classifier is called, answers and takes. */
+interface Description {
+  readonly name: string
+  readonly classes: readonly string[]
+  readonly accuracy: number
+  readonly size: number
+  readonly channels: number
+}
+
+/** Version of what a cached file holds and of how it is trained; a new one makes old files unused. */
+const format = 1
+
+const chunkMilliseconds = 200
+
+/**
+ * A small convolutional classifier, trained on real images, that judges generated ones: its classes give class frequencies, and
+ * the layer before its last gives features for the Fréchet distance.
+ */
+export class Classifier implements AsyncDisposable {
+  /** For titles, with the data it was trained on: e.g. `fashion-mnist classifier`. */
+  readonly name: string
+  /** Width of the feature layer. */
+  readonly features: number
+  readonly classes: readonly string[]
+  /** Fraction of the test set that it classifies rightly. */
+  readonly accuracy: number
+  /** Side of the square images that it takes, in pixels. */
+  readonly size: number
+  /** Channels of the images that it takes. */
+  readonly channels: number
+  readonly #native: NativeClassifier
+  readonly #answers = new WeakMap<ImageBatch, Promise<Classified>>()
+  #disposed = false
+
+  private constructor(native: NativeClassifier, { name, classes, accuracy, size, channels }: Description) {
+    this.#native = native
+    this.name = name
+    this.features = native.features
+    this.classes = classes
+    this.accuracy = accuracy
+    this.size = size
+    this.channels = channels
+  }
+
+  /**
+   * Trains a classifier on `data.train` and measures its accuracy on `data.test`.
+   *
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_DIVERGED`
+   * @throws signal.reason after an abort
+   */
+  static async train(data: TrainTest, options: ClassifierOptions = {}): Promise<Classifier> {
+    const parsed = parseOptions(schema, options, 'Classifier.train')
+    const { device } = await resolveDevice(parsed.device, 'fp32')
+    return Classifier.#train(data, parsed, device)
+  }
+
+  /**
+   * As {@link Classifier.train}, but a classifier that was trained before on the same data, with the same options, on the same kind of
+   * device and with the same libtorch is read from the user's cache folder.
+   *
+   * @param options.folder where the files are kept. Default: `classifiers` in the user's cache folder of this package
+   * @throws ContinualDiffusionError besides, `ERR_BAD_CHECKPOINT` for a cached file that is damaged (delete it), and
+   *   `ERR_WRITE_FAILED` when the cache can't be written
+   */
+  static async cached(data: TrainTest, options: ClassifierOptions & { folder?: string } = {}): Promise<Classifier> {
+    const { folder: given, ...parsed } = parseOptions(
+      schema.extend({ folder: z.string().min(1).optional() }),
+      options,
+      'Classifier.cached',
+    )
+    const { device } = await resolveDevice(parsed.device, 'fp32')
+    const folder = given ?? path.join(envPaths('continual-diffusion', { suffix: '' }).cache, 'classifiers')
+    const file = path.join(folder, `${cacheKey(data, parsed, device)}.safetensors`)
+    if (existsSync(file)) return Classifier.#read(file, data, parsed, device)
+    const classifier = await Classifier.#train(data, parsed, device)
+    try {
+      await classifier.#write(file)
+      return classifier
+    } catch (error) {
+      await classifier.dispose()
+      throw error
+    }
+  }
+
+  static async #train(data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
+    const { train, test } = data
+    const { epochs, batchSize, lr, seed, signal, onProgress } = options
+    const size = sizeOf(data, options)
+    const native = await create(data, device, seed)
+    const images = new ResidentImages(device, size)
+    try {
+      const pool = await images.pool([{ dataset: train, indices: everything(train) }])
+      const steps = Math.ceil((epochs * train.labels.length) / batchSize)
+      let chunk = 1
+      for (let step = 0; step < steps; ) {
+        const before = performance.now()
+        const wanted = Math.min(chunk, steps - step)
+        const batches = { pool, batchSize, steps: wanted, lr, horizontalFlip: false }
+        const report = await withCancel(signal, (flag) => call(() => native.train(batches, flag)))
+        step += report.steps
+        if (!Number.isFinite(report.loss)) {
+          throw new ContinualDiffusionError(
+            'ERR_DIVERGED',
+            `training of the classifier on ${train.name} diverged by step ${step}: loss ${report.loss}; try a smaller lr than ${lr}`,
+          )
+        }
+        chunk = Math.max(
+          1,
+          Math.min(chunk * 4, Math.round((wanted * chunkMilliseconds) / (performance.now() - before))),
+        )
+        onProgress?.({ step, steps, loss: report.loss })
+      }
+      const description = { name: nameOf(data), classes: train.classes, size, channels: train.channels }
+      const accuracy = await new Classifier(native, { ...description, accuracy: 0 }).#measure(
+        images,
+        test,
+        batchSize,
+        signal,
+      )
+      return new Classifier(native, { ...description, accuracy })
+    } catch (error) {
+      call(() => native.dispose())
+      throw error
+    } finally {
+      await images.dispose()
+    }
+  }
+
+  async #measure(
+    images: ResidentImages,
+    test: Dataset,
+    batchSize: number,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    const all = everything(test)
+    let right = 0
+    for (let at = 0; at < all.length; at += batchSize) {
+      signal?.throwIfAborted()
+      const indices = all.subarray(at, at + batchSize)
+      const { labels } = await this.classify(await images.read({ dataset: test, indices }))
+      right += labels.filter((label, i) => label === test.labels[at + i]).length
+    }
+    return right / all.length
+  }
+
+  static async #read(file: string, data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
+    const { tensors, metadata } = await readSafetensors(file)
+    const size = sizeOf(data, options)
+    const native = await create(data, device, options.seed)
+    try {
+      const weights = native.parameters.map(({ name, shape }) => {
+        const tensor = tensors.get(name)
+        if (tensor?.dtype !== 'F32' || tensor.shape.join() !== shape.join()) {
+          throw damaged(file, `tensor '${name}' is not there as F32 [${shape}]`)
+        }
+        return tensor.data
+      })
+      const accuracy = Number(metadata.accuracy)
+      if (!(accuracy >= 0 && accuracy <= 1)) throw damaged(file, `the accuracy is ${metadata.accuracy}`)
+      await call(() => native.write(weights))
+      const { classes, channels } = data.train
+      return new Classifier(native, { name: nameOf(data), classes, accuracy, size, channels })
+    } catch (error) {
+      call(() => native.dispose())
+      throw error
+    }
+  }
+
+  async #write(file: string): Promise<void> {
+    const native = this.#live()
+    const weights = await call(() => native.read())
+    const tensors = new Map<string, StoredTensor>(
+      native.parameters.map(({ name, shape }, i) => [name, { dtype: 'F32', shape, data: weights[i] as Float32Array }]),
+    )
+    await replaceFile(file, (temporary) => writeSafetensors(temporary, tensors, { accuracy: String(this.accuracy) }))
+  }
+
+  /**
+   * @param images of the classifier's `size` and `channels`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
+   */
+  async classify(images: ImageBatch): Promise<Classified> {
+    const native = this.#live()
+    const { data, count, height, width, channels } = images
+    if (height !== this.size || width !== this.size || channels !== this.channels) {
+      throw new ContinualDiffusionError(
+        'ERR_INVALID_ARGUMENT',
+        `classify: the images are ${height} × ${width} × ${channels}; expected ${this.size} × ${this.size} × ${this.channels}, ` +
+          `for which the ${this.name} was trained`,
+      )
+    }
+    if (data.length !== count * height * width * channels) {
+      throw new ContinualDiffusionError(
+        'ERR_INVALID_ARGUMENT',
+        `classify: the images hold ${data.length} bytes; expected ${count * height * width * channels}`,
+      )
+    }
+    const { features, logits } = await call(() => native.classify(images))
+    const classes = this.classes.length
+    const labels = Int32Array.from({ length: count }, (_, i) =>
+      largest(logits.subarray(i * classes, (i + 1) * classes)),
+    )
+    return { features, logits, labels }
+  }
+
+  /**
+   * As {@link Classifier.classify}, but computes once for a batch object that several metrics ask about.
+   *
+   * @internal
+   */
+  classifyOnce(images: ImageBatch): Promise<Classified> {
+    const known = this.#answers.get(images)
+    if (known) return known
+    const answer = this.classify(images)
+    this.#answers.set(images, answer)
+    return answer
+  }
+
+  /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
+    call(() => this.#native.dispose())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose()
+  }
+
+  #live(): NativeClassifier {
+    if (this.#disposed) throw disposedError('the classifier')
+    return this.#native
+  }
+}
+
+function create({ train }: TrainTest, device: string, seed: number): Promise<NativeClassifier> {
+  return call((addon) =>
+    addon.createClassifier({ channels: train.channels, classes: train.classes.length, device, seed }),
+  )
+}
+
+function sizeOf({ train }: TrainTest, options: Parsed): number {
+  return options.size ?? train.size ?? train.height
+}
+
+function nameOf({ train }: TrainTest): string {
+  return `${train.name.replace(/\/[^/]*$/, '')} classifier`
+}
+
+function everything(dataset: Dataset): Int32Array {
+  return Int32Array.from(dataset.labels, (_, i) => i)
+}
+
+function largest(values: Float32Array): number {
+  return values.reduce((best, value, i) => (value > (values[best] as number) ? i : best), 0)
+}
+
+/** Whatever the weights are a function of. */
+function cacheKey(data: TrainTest, options: Parsed, device: string): string {
+  const { epochs, batchSize, lr, seed } = options
+  const hash = createHash('sha256')
+  const add = (value: unknown) => hash.update(`${JSON.stringify(value)}\n`)
+  add({ format, epochs, batchSize, lr, seed, size: sizeOf(data, options), device: device.replace(/:.*/, '') })
+  add(call(({ version, libtorchVersion }) => [version, libtorchVersion]))
+  for (const { images, labels, classes, height, width, channels, name } of [data.train, data.test]) {
+    add({ name, classes, height, width, channels, count: labels.length })
+    hash.update(images).update(new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength))
+  }
+  return hash.digest('hex')
+}
+
+function damaged(file: string, what: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', `${file}: ${what}; delete the file, and it is made again`)
+}

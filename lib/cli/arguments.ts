@@ -1,0 +1,24 @@
+import { InvalidArgumentError } from 'commander'
+
+/** Reads a whole number ≥ `least` from the command line. */
+export function wholeNumber(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!Number.isSafeInteger(value) || value < least || text.trim() === '') {
+      throw new InvalidArgumentError(`Expected a whole number, at least ${least}.`)
+    }
+    return value
+  }
+}
+
+/** As {@link wholeNumber}, for an option that takes several. */
+export function wholeNumbers(least: number): (text: string, before: number[] | undefined) => number[] {
+  const one = wholeNumber(least)
+  return (text, before = []) => [...before, one(text)]
+}
+
+export function positiveNumber(text: string): number {
+  const value = Number(text)
+  if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError('Expected a number above 0.')
+  return value
+}

@@ -1,0 +1,89 @@
+import { SingleBar } from 'cli-progress'
+import type { Command } from 'commander'
+import { readIdxShape } from '../data/idx.js'
+import { type KnownSource, knownSource, knownSources, locate, type Place } from '../data/known.js'
+import { getKnown } from '../data/load-known.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+
+/**
+ * Adds the commands `data`, which lists the known data sets and where they were found, and `data get <name>`, which
+ * downloads one.
+ *
+ * @param signal ends a download
+ */
+export function registerData(program: Command, signal?: AbortSignal): void {
+  const data = program
+    .command('data')
+    .description('list the known data sets and where they are')
+    .option('--folder <folder>', 'look for them in this folder too')
+    .action(async ({ folder }: { folder?: string }) => {
+      for (const source of Object.values(knownSources)) console.log(await describeSource(source, folder))
+    })
+  data
+    .command('get')
+    .description('download a data set into the cache')
+    .argument('<name>', Object.keys(knownSources).join(' or '))
+    .option('--url <address>', 'address of a folder that holds the files, in place of the known ones')
+    .action(async (name: string, { url }: { url?: string }) => {
+      const source = knownSource(name)
+      const bar = downloadBar()
+      try {
+        const path = await getKnown(source.name, { url, signal, onProgress: bar.update })
+        bar.stop()
+        console.log(`${source.title} is in ${path}`)
+      } finally {
+        bar.stop()
+      }
+    })
+}
+
+/** A data set's title, size and source, and a line for each place it may be in. */
+export async function describeSource(source: KnownSource, folder?: string): Promise<string> {
+  const { name, title, counts, classes, licence, homepage } = source
+  const places = await locate(name, { folder })
+  const lines = await Promise.all(places.map(describePlace))
+  const whole = places.some(({ found, kind }) => found && kind !== 'subset')
+  return [
+    `${title} (${name}): ${counts.train} + ${counts.test} images, ${classes.length} classes, ${licence}, ${homepage}`,
+    ...lines.map((line) => `  ${line}`),
+    ...(whole ? [] : [`  to download it: continual-diffusion data get ${name}`]),
+    '',
+  ].join('\n')
+}
+
+async function describePlace({ kind, path, files, missing }: Place): Promise<string> {
+  const title = { folder: 'folder', system: 'system', cache: 'cache', subset: 'part in this package' }[kind]
+  if (files === undefined) {
+    return `${title}: not in ${path}${missing.length < 4 ? ` (missing: ${missing.join(', ')})` : ''}`
+  }
+  try {
+    const [train] = await readIdxShape(files.train.images)
+    const [test] = await readIdxShape(files.test.images)
+    return `${title}: ${train} + ${test} images in ${path}`
+  } catch (error) {
+    if (!(error instanceof ContinualDiffusionError)) throw error
+    return `${title}: damaged: ${error.message}`
+  }
+}
+
+/** Shows a download: a bar on a terminal, else a line for each file. */
+function downloadBar() {
+  const bar = process.stderr.isTTY
+    ? new SingleBar({ format: '{file} {bar} {percentage}%', hideCursor: true })
+    : undefined
+  let current = ''
+  return {
+    update(file: string, done: number, total: number) {
+      if (file !== current) {
+        current = file
+        bar?.stop()
+        bar?.start(total, done, { file })
+        if (!bar) console.error(`downloading ${file}`)
+      }
+      bar?.update(done)
+    },
+    stop() {
+      bar?.stop()
+    },
+  }
+}

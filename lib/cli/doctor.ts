@@ -1,0 +1,193 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { type KnownName, knownSources, locate } from '../data/known.js'
+import type { Addon } from '../engine/addon.js'
+import { addonFile, type EngineRecord, engineRecord } from '../engine/load.js'
+
+/** A tool of the build: its version and path, or what was tried in vain. */
+export interface ToolReport {
+  readonly path?: string
+  readonly version: string
+  readonly tried: readonly string[]
+}
+
+/** What a child process that loaded the addon said. */
+export interface AddonReport {
+  readonly version: string
+  readonly libtorchVersion: string
+  readonly cudaVersion: string | null
+  readonly cudaDevices: readonly string[]
+  /** As `Addon.cpu()`. */
+  readonly cpu: ReturnType<Addon['cpu']>
+}
+
+/** A data set and the places where it is. */
+export interface DataSetReport {
+  readonly name: KnownName
+  readonly places: readonly { readonly kind: string; readonly path: string }[]
+}
+
+/** What `continual-diffusion doctor` found on this machine. */
+export interface DoctorReport {
+  /** True when the addon loads: everything else is only needed to build it, or can be got. */
+  readonly ok: boolean
+  readonly node: { readonly version: string; readonly platform: string; readonly path: string }
+  readonly compiler: ToolReport
+  readonly cmake: ToolReport
+  /** The libtorch that the addon was built against; null before any build. */
+  readonly libtorch: (EngineRecord['libtorch'] & { readonly exists: boolean }) | null
+  /** The libtorch that an installation would take now; where it would get one, what it looked at. */
+  readonly libtorchNow: EngineRecord['libtorch'] | { readonly tried: readonly string[] }
+  /** Instruction sets of the processor that matter here, by Linux's names. */
+  readonly instructionSets: readonly string[]
+  /** Number of processors that this process may use. */
+  readonly processors: number
+  readonly addon: AddonReport | { readonly error: string }
+  readonly dataSets: readonly DataSetReport[]
+}
+
+/** The installation's own functions, which are plain JavaScript because they run before anything is compiled. */
+interface InstallationTools {
+  findCompiler(): ToolReport
+  findCMake(): ToolReport
+  findLibtorch(): { found?: EngineRecord['libtorch']; tried: string[] }
+}
+
+const instructionSets = ['avx2', 'avx512f', 'avx512_bf16', 'amx_tile', 'amx_bf16', 'asimd', 'bf16', 'sve']
+
+/** Looks at the machine. Loads the addon in a child process only, so that a crash is reported and not suffered. */
+export async function doctor(): Promise<DoctorReport> {
+  const tools = await installationTools()
+  const [addon, flags, dataSets] = await Promise.all([tryAddon(), cpuFlags(), findDataSets()])
+  const libtorch = engineRecord()?.libtorch
+  return {
+    ok: !('error' in addon),
+    node: { version: process.version, platform: `${process.platform}-${process.arch}`, path: process.execPath },
+    compiler: tools.findCompiler(),
+    cmake: tools.findCMake(),
+    libtorch: libtorch ? { ...libtorch, exists: existsSync(libtorch.path) } : null,
+    libtorchNow: libtorchNow(tools),
+    instructionSets: instructionSets.filter((name) => flags.has(name)),
+    processors: availableParallelism(),
+    addon,
+    dataSets,
+  }
+}
+
+/**
+ * The command: looks and prints.
+ *
+ * @param write takes the text
+ * @returns true when the addon loads
+ */
+export async function runDoctor(write: (text: string) => void): Promise<boolean> {
+  const report = await doctor()
+  write(formatDoctor(report))
+  return report.ok
+}
+
+/** The report as lines for people. */
+export function formatDoctor(report: DoctorReport): string {
+  const lines: string[] = []
+  const say = (name: string, ...values: readonly string[]) => {
+    values.forEach((value, i) => {
+      lines.push(`${(i === 0 ? name : '').padEnd(18)}${value}`)
+    })
+  }
+  const tool = ({ path, version, tried }: ToolReport) => (path ? [`${version} (${path})`] : ['not found', ...tried])
+  const { node, libtorch, libtorchNow, addon } = report
+
+  say('Node', `${node.version}, ${node.platform} (${node.path})`)
+  say('compiler', ...tool(report.compiler))
+  say('CMake', ...tool(report.cmake))
+  if (libtorch) {
+    say('libtorch', `${libtorch.version}, ${build(libtorch.variant)}`, libtorch.path)
+    if (!libtorch.exists) say('', 'this folder is gone: install again')
+  } else {
+    say('libtorch', 'the addon was not built against any yet')
+  }
+  if ('tried' in libtorchNow) say('', 'an installation would get one with pip:', ...libtorchNow.tried)
+  else if (libtorchNow.path !== libtorch?.path) {
+    const { version, variant, path } = libtorchNow
+    say('', `an installation would take ${version}, ${build(variant)}, at ${path}`)
+  }
+  const sets = report.instructionSets.join(', ') || 'none of those that matter here'
+  say('processor', `${report.processors} threads; ${sets}`)
+  if ('error' in addon) {
+    say('addon', `does not load: ${addon.error}`)
+    say('', 'to mend: npm rebuild continual-diffusion --foreground-scripts (in a clone: npm run build)')
+  } else {
+    const { cpu, cudaVersion, cudaDevices } = addon
+    say('addon', `${addon.version}, loads, with libtorch ${addon.libtorchVersion}`)
+    say('devices', `cpu (${cpu.capability}, ${cpu.threads} threads, bf16 ${cpu.bf16 ? 'native' : 'not native'})`)
+    say('', ...cudaDevices.map((name, i) => `cuda:${i} (${name}, CUDA ${cudaVersion})`))
+    if (cudaVersion === null) say('', 'no CUDA: this libtorch is a CPU build')
+    else if (cudaDevices.length === 0) say('', `no CUDA device found by libtorch's CUDA ${cudaVersion}`)
+  }
+  for (const { name, places } of report.dataSets) {
+    const found = places.map(({ kind, path }) => `${kind === 'subset' ? 'small part' : kind}: ${path}`)
+    say(name, ...(found.length > 0 ? found : ['not found: it is downloaded when it is asked for']))
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function build(variant: string): string {
+  return variant === 'cpu' ? 'CPU build' : `CUDA build (${variant})`
+}
+
+async function installationTools(): Promise<InstallationTools> {
+  // By address, not by specifier: these lie outside of what is compiled.
+  const load = (name: string) => import(new URL(`../../scripts/${name}.mjs`, import.meta.url).href)
+  return { ...(await load('tools')), ...(await load('libtorch')) } as InstallationTools
+}
+
+function libtorchNow(tools: InstallationTools): DoctorReport['libtorchNow'] {
+  try {
+    const { found, tried } = tools.findLibtorch()
+    return found ?? { tried }
+  } catch (error) {
+    // LIBTORCH names something that an installation would refuse; its message says why.
+    return { tried: (error instanceof Error ? error.message : String(error)).split('\n') }
+  }
+}
+
+async function cpuFlags(): Promise<Set<string>> {
+  const info = await readFile('/proc/cpuinfo', 'utf8').catch(() => '')
+  return new Set(/^(?:flags|Features)\s*:\s*(.*)$/m.exec(info)?.[1]?.split(' '))
+}
+
+async function findDataSets(): Promise<DataSetReport[]> {
+  const names = Object.keys(knownSources) as KnownName[]
+  return Promise.all(
+    names.map(async (name) => ({
+      name,
+      places: (await locate(name)).filter(({ found }) => found).map(({ kind, path }) => ({ kind, path })),
+    })),
+  )
+}
+
+const trial = `
+const addon = require(process.argv[1])
+const { version, libtorchVersion, cudaVersion } = addon
+const cudaDevices = cudaVersion === null ? [] : addon.cudaDevices()
+process.stdout.write(JSON.stringify({ version, libtorchVersion, cudaVersion, cudaDevices, cpu: addon.cpu() }))
+`
+
+/**
+ * Loads an addon in a child process and asks it for its facts.
+ *
+ * @param file default: this package's addon
+ */
+export function tryAddon(file: string = addonFile): Promise<DoctorReport['addon']> {
+  if (!existsSync(file)) return Promise.resolve({ error: `it is not built: there is no ${file}` })
+  return new Promise((resolve) => {
+    execFile(process.execPath, ['-e', trial, file], { timeout: 120_000 }, (error, stdout, stderr) => {
+      if (!error) return resolve(JSON.parse(stdout) as AddonReport)
+      const said = /^\s*(?:\w*Error|terminate called|.*what\(\)).*$/m.exec(stderr)?.[0]?.trim()
+      const ended = error.signal ? `its process ended by ${error.signal}` : `exit code ${error.code}`
+      resolve({ error: said ? `${said} (${ended})` : ended })
+    })
+  })
+}

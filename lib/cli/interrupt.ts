@@ -1,0 +1,28 @@
+/** Exit statuses of programs that were ended by a signal: 128 and the signal's number. */
+const statuses = { SIGINT: 130, SIGTERM: 143 } as const
+
+/** Why a command was stopped, and with which status the process should exit. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted'
+  readonly status: number
+
+  constructor(signal: keyof typeof statuses) {
+    super(`stopped by ${signal}`)
+    this.status = statuses[signal]
+  }
+}
+
+/**
+ * A signal that SIGINT (Ctrl-C) and SIGTERM abort with {@link Interrupted} as its reason, so that work ends with its files
+ * whole. A second one ends the process at once.
+ */
+export function interruptSignal(): AbortSignal {
+  const controller = new AbortController()
+  for (const name of Object.keys(statuses) as (keyof typeof statuses)[]) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(statuses[name])
+      controller.abort(new Interrupted(name))
+    })
+  }
+  return controller.signal
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from 'commander'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { packageVersion } from '../experiment/versions.js'
+import { registerData } from './data.js'
+import { runDoctor } from './doctor.js'
+import { Interrupted, interruptSignal } from './interrupt.js'
+import { registerRun } from './run.js'
+import { registerSample } from './sample.js'
+
+// Exit statuses: 0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n.
+
+const verbose = process.argv.includes('--verbose') || Boolean(process.env.DEBUG)
+const signal = interruptSignal()
+
+const program = new Command('continual-diffusion')
+  .description('Train one diffusion model on a sequence of tasks without forgetting.')
+  .version(packageVersion())
+  .option('--verbose', 'show where errors came from')
+  .exitOverride()
+  .showHelpAfterError('(run with --help for what there is)')
+registerRun(program, signal)
+registerSample(program, signal)
+registerData(program, signal)
+program
+  .command('doctor')
+  .description('look at this machine: compiler, libtorch, addon, devices, data')
+  .action(async () => {
+    if (!(await runDoctor((text) => process.stdout.write(text)))) process.exitCode = 1
+  })
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.exitCode = report(error)
+}
+
+/** Says what went wrong; returns the exit status. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  if (error instanceof Interrupted) {
+    console.error(error.message)
+    return error.status
+  }
+  if (verbose || !(error instanceof ContinualDiffusionError)) console.error(error)
+  else console.error(`${error.code}: ${error.message}`)
+  return 1
+}

@@ -1,0 +1,46 @@
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { Command } from 'commander'
+import { replaceFile } from '../checkpoint/atomic.js'
+import type { Device } from '../engine/device.js'
+import { Learner } from '../learner.js'
+import { imageGrid } from '../report/grid.js'
+import { writeImages } from '../report/image-files.js'
+import { wholeNumber } from './arguments.js'
+
+interface Options {
+  count: number
+  out: string
+  files?: string
+  columns?: number
+  steps?: number
+  seed?: number
+  device: string
+}
+
+/** Adds the command `sample`: images from a saved learner, or from a diffusers model folder. */
+export function registerSample(program: Command, signal: AbortSignal): void {
+  program
+    .command('sample')
+    .description('draw images with a saved learner, or with a diffusers model folder')
+    .argument('<learner>', 'its folder')
+    .option('-n, --count <count>', 'images to draw', wholeNumber(1), 36)
+    .option('-o, --out <file>', 'PNG file of the grid of all images', 'samples.png')
+    .option('--files <folder>', 'write each image as a PNG file of its own, too')
+    .option('--columns <count>', 'images in a row of the grid', wholeNumber(1))
+    .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
+    .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
+    .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
+    .action(async (folder: string, { count, out, files, columns, steps, seed, device }: Options) => {
+      await using learner = await Learner.load(folder, { device: device as Device })
+      const sampler = steps === undefined ? undefined : { steps }
+      const images = await learner.sample({ count, sampler, seed, signal })
+      const grid = await imageGrid(images, { columns })
+      await replaceFile(out, (temporary) => writeFile(temporary, grid))
+      console.log(path.resolve(out))
+      if (files !== undefined) {
+        await writeImages(images, files)
+        console.log(path.resolve(files))
+      }
+    })
+}

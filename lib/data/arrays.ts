@@ -1,0 +1,109 @@
+import { z } from 'zod'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { parseOptions } from '../options.js'
+import type { Dataset, TrainTest } from './dataset.js'
+
+/** Labelled images as they come from a program. */
+export interface ArraysOptions {
+  /** What messages and reports call it, e.g. `my-data/train`. */
+  name: string
+  /** uint8, count × height × width × channels, interleaved; used as it is, not copied. */
+  images: Uint8Array | Uint8ClampedArray
+  /** One class index per image, in 0 … classes.length − 1. */
+  labels: ArrayLike<number>
+  /** Class names; a label is an index into them. */
+  classes: readonly string[]
+  /** Height of the images in pixels. */
+  height: number
+  /** Width of the images in pixels. */
+  width: number
+  /** 1 (grey) to 4. */
+  channels: number
+  /** Side, in pixels, of the square that the images are resized to on the device. Default: as given. */
+  size?: number
+}
+
+const pixels = z.int().min(1).max(65536)
+
+const shapeSchema = z.object({
+  name: z.string().min(1),
+  classes: z.array(z.string()).min(1),
+  height: pixels,
+  width: pixels,
+  channels: z.int().min(1).max(4),
+  size: pixels.optional(),
+})
+
+/**
+ * Makes a data set of arrays, checked.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option; `ERR_BAD_DATA` when images and labels don't
+ *   have the types, lengths or ranges that the options say
+ */
+export function fromArrays(options: ArraysOptions): Dataset {
+  const { images, labels } = options
+  const shape = parseOptions(shapeSchema, options, 'fromArrays')
+  const { name, classes, height, width, channels, size } = shape
+  const bad = (what: string) => new ContinualDiffusionError('ERR_BAD_DATA', `${name}: ${what}`)
+
+  if (!(images instanceof Uint8Array || images instanceof Uint8ClampedArray)) {
+    throw bad(`the images are ${typeName(images)}; expected a Uint8Array, 0 (black) to 255 (white)`)
+  }
+  if (labels === null || typeof labels !== 'object' || !Number.isSafeInteger(labels.length)) {
+    throw bad(`the labels are ${typeName(labels)}; expected an Int32Array or another array of class indices`)
+  }
+  if (labels.length === 0) throw bad('there are no labels; expected at least one image with its label')
+  const expected = labels.length * height * width * channels
+  if (images.length !== expected) {
+    const each = `${height} × ${width} × ${channels}`
+    throw bad(
+      `the images hold ${images.length} bytes, that is ${images.length / (height * width * channels)} images of ${each}; ` +
+        `expected ${expected} bytes, as there are ${labels.length} labels`,
+    )
+  }
+  for (let i = 0; i < labels.length; i++) {
+    const label = labels[i] as number
+    if (!Number.isInteger(label) || label < 0 || label >= classes.length) {
+      throw bad(`label ${i} is ${label}; expected a class index, 0 … ${classes.length - 1}`)
+    }
+  }
+  return {
+    name,
+    images: new Uint8Array(images.buffer, images.byteOffset, images.length),
+    labels: Int32Array.from(labels),
+    classes,
+    height,
+    width,
+    channels,
+    size,
+  }
+}
+
+/**
+ * Puts a part to train on and a part to test on together.
+ *
+ * @throws ContinualDiffusionError `ERR_BAD_DATA` when the two differ in classes or in the shape of their images
+ */
+export function trainTest(train: Dataset, test: Dataset): TrainTest {
+  for (const key of ['height', 'width', 'channels', 'size'] as const) {
+    if (train[key] !== test[key]) throw different(train, test, key, train[key], test[key])
+  }
+  if (train.classes.length !== test.classes.length) {
+    throw different(train, test, 'number of classes', train.classes.length, test.classes.length)
+  }
+  for (const [i, name] of train.classes.entries()) {
+    if (name !== test.classes[i]) throw different(train, test, `name of class ${i}`, name, test.classes[i])
+  }
+  return { train, test }
+}
+
+function different(train: Dataset, test: Dataset, what: string, a: unknown, b: unknown) {
+  return new ContinualDiffusionError(
+    'ERR_BAD_DATA',
+    `${test.name}: the ${what} is ${b}; expected ${a}, as in ${train.name}, which it tests`,
+  )
+}
+
+function typeName(value: unknown): string {
+  return typeof value === 'object' && value !== null ? `of type ${value.constructor?.name}` : String(value)
+}

@@ -1,0 +1,44 @@
+/**
+ * Labelled images held in memory. Treat it as immutable: the engine moves it to the device once and keeps that copy.
+ */
+export interface Dataset {
+  /** What messages and reports call it, e.g. `fashion-mnist/train`. */
+  readonly name: string
+  /** uint8, count × height × width × channels, interleaved as sharp's raw buffers and ImageData are. */
+  readonly images: Uint8Array
+  /** One class index per image, in 0 … classes.length − 1. */
+  readonly labels: Int32Array
+  /** Class names; a label is an index into them. */
+  readonly classes: readonly string[]
+  /** Height of the stored images in pixels. */
+  readonly height: number
+  /** Width of the stored images in pixels. */
+  readonly width: number
+  /** 1 (grey) to 4. */
+  readonly channels: number
+  /** Side, in pixels, of the square that the images are resized to on the device; absent: as stored. */
+  readonly size?: number
+}
+
+/** A data set as it is published: a part to train on and a part to test on. */
+export interface TrainTest {
+  readonly train: Dataset
+  readonly test: Dataset
+}
+
+/** Some images of a data set, by index. */
+export interface Subset {
+  readonly dataset: Dataset
+  /** Positions in the data set, each in 0 … count − 1. */
+  readonly indices: Int32Array
+}
+
+/** Images outside any data set, e.g. what a learner generated. */
+export interface ImageBatch {
+  /** uint8, count × height × width × channels, interleaved. */
+  readonly data: Uint8Array
+  readonly count: number
+  readonly height: number
+  readonly width: number
+  readonly channels: number
+}

@@ -1,0 +1,137 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip } from 'node:zlib'
+import ky from 'ky'
+import { ContinualDiffusionError } from '../engine/errors.js'
+
+/** A file to get. */
+export interface DownloadOptions {
+  /** Addresses of the gzipped file, tried in this order. */
+  urls: readonly string[]
+  /** Where it goes; its folder is made. */
+  path: string
+  /** SHA-256 of the unpacked file, in hexadecimal. */
+  sha256: string
+  /** Length of the unpacked file in bytes. */
+  bytes: number
+  signal?: AbortSignal
+  /** Told of each piece that arrives: packed bytes so far, and of all (0: the server doesn't say). */
+  onProgress?: (done: number, total: number) => void
+  /** How often an address is asked again when it answers that it is busy, or not at all. Default 3. */
+  retries?: number
+}
+
+/** gzip adds a header, a trailer and 5 bytes to each 64 KiB that it can't make smaller. */
+const packingOverhead = 65_536
+
+/**
+ * Gets a gzipped file, checks the SHA-256 of what is in it, and only then puts it in its place: whatever goes wrong,
+ * `path` is either whole or as it was.
+ *
+ * Busy servers (408, 413, 429, 5xx) and broken connections are asked again after a growing pause, or after the one that
+ * they ask for; then comes the next address.
+ *
+ * @throws ContinualDiffusionError `ERR_DOWNLOAD_FAILED` when no address gave the right file, `ERR_WRITE_FAILED` when it
+ *   can't be written; the signal's reason when aborted
+ */
+export async function download(options: DownloadOptions): Promise<void> {
+  const { path, urls, signal } = options
+  const temporary = `${path}.${randomUUID()}.part`
+  const failures: { url: string; error: unknown }[] = []
+  await writing(path, () => mkdir(dirname(path), { recursive: true }))
+  try {
+    for (const url of urls) {
+      try {
+        await fetchTo(temporary, url, options)
+        await verify(temporary, options)
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (error instanceof ContinualDiffusionError && error.code === 'ERR_WRITE_FAILED') throw error
+        failures.push({ url, error })
+        continue
+      }
+      await writing(path, () => rename(temporary, path))
+      return
+    }
+  } finally {
+    // What went wrong before is what matters, and not that this can't be removed.
+    await rm(temporary, { force: true }).catch(() => {})
+  }
+  throw new ContinualDiffusionError(
+    'ERR_DOWNLOAD_FAILED',
+    `${path}: can't be downloaded. Tried: ${failures.map(({ url, error }) => `${url} (${reason(error)})`).join('; ')}. ` +
+      'Check the network, or put the file there yourself.',
+    { cause: failures.at(-1)?.error },
+  )
+}
+
+async function fetchTo(temporary: string, url: string, options: DownloadOptions): Promise<void> {
+  const { path, signal, onProgress, retries = 3 } = options
+  const file = await writing(path, () => open(temporary, 'w'))
+  try {
+    const response = await ky(url, {
+      signal,
+      retry: { limit: retries, backoffLimit: 10_000 },
+      // Until the server answers; a stalled body is ended by fetch itself.
+      timeout: 30_000,
+      // Some servers would else pack the packed file once more.
+      headers: { 'accept-encoding': 'identity' },
+    })
+    if (response.body === null) throw new Error('an answer without a body')
+    const total = Number(response.headers.get('content-length') ?? 0)
+    const most = options.bytes + packingOverhead
+    let done = 0
+    for await (const chunk of response.body) {
+      done += chunk.length
+      if (done > most) throw new Error(`more than the ${most} bytes that it can have`)
+      await writing(path, () => file.writeFile(chunk))
+      onProgress?.(done, total)
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+async function verify(temporary: string, { sha256, bytes, signal }: DownloadOptions): Promise<void> {
+  const hash = createHash('sha256')
+  let length = 0
+  const sum = new Transform({
+    transform(chunk: Buffer, _encoding, next) {
+      length += chunk.length
+      hash.update(chunk)
+      next(length > bytes ? new Error(`it unpacks to more than the ${bytes} bytes expected`) : null)
+    },
+  })
+  sum.resume()
+  await pipeline(createReadStream(temporary), createGunzip(), sum, { signal })
+  const found = hash.digest('hex')
+  if (found !== sha256) {
+    throw new Error(`the SHA-256 of the unpacked ${length} bytes is ${found}, expected ${sha256} of ${bytes} bytes`)
+  }
+}
+
+async function writing<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    throw writeFailed(path, cause)
+  }
+}
+
+function writeFailed(path: string, cause: unknown): ContinualDiffusionError {
+  return new ContinualDiffusionError(
+    'ERR_WRITE_FAILED',
+    `${path}: can't be written (${reason(cause)}); name a folder that can be written to, with enough room`,
+    { cause },
+  )
+}
+
+/** An error's message with that of what caused it: fetch hides the useful half there. */
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
+}

@@ -1,0 +1,136 @@
+import { join } from 'node:path'
+import { z } from 'zod'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { parseOptions } from '../options.js'
+import type { TrainTest } from './dataset.js'
+import { download } from './download.js'
+import {
+  cachePath,
+  type KnownName,
+  knownSource,
+  knownSources,
+  locate,
+  type Place,
+  type PlacesOptions,
+} from './known.js'
+import { loadIdx } from './load-idx.js'
+
+/** Options of a download of a known data set. */
+export interface GetOptions extends Pick<PlacesOptions, 'cacheFolder'> {
+  /**
+   * Address of a folder that holds the four files under their published names, in place of the known ones. Default: the
+   * environment variable `CONTINUAL_DIFFUSION_DATA_URL` with the data set's name after it, where that is set.
+   */
+  url?: string
+  signal?: AbortSignal
+  /** Told as bytes arrive: the file's name, its packed bytes so far, and of all (0: not known). */
+  onProgress?: (file: string, done: number, total: number) => void
+}
+
+/** Options of a known data set. */
+export interface KnownOptions extends PlacesOptions, GetOptions {
+  /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored, 28. */
+  size?: number
+}
+
+const knownSchema = z.strictObject({
+  size: z.int().min(1).optional(),
+  folder: z.string().min(1).optional(),
+  systemFolder: z.string().min(1).optional(),
+  cacheFolder: z.string().min(1).optional(),
+  url: z.url().optional(),
+  subset: z.boolean().optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+  onProgress: z.custom<GetOptions['onProgress']>((f) => f === undefined || typeof f === 'function').optional(),
+})
+
+/**
+ * Fashion-MNIST: 60,000 + 10,000 grey images of 28 × 28 of ten kinds of clothing (arXiv 1708.07747, MIT licence).
+ *
+ * Given a `folder`, it is read from there and nowhere else. Otherwise it is taken from the system's data set folder
+ * (Debian's package `dataset-fashion-mnist`), from the user's cache, or downloaded into that cache.
+ *
+ * @param options.subset loads the part shipped with this package, the first 500 + 100 images of each class, and touches
+ *   neither folders nor network
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder lacks files, `ERR_BAD_DATA` for damaged ones,
+ *   `ERR_DOWNLOAD_FAILED`
+ */
+export function fashionMnist(options: KnownOptions & { subset?: boolean } = {}): Promise<TrainTest> {
+  return load('fashion-mnist', options, 'fashionMnist')
+}
+
+/**
+ * MNIST: 60,000 + 10,000 grey images of 28 × 28 of handwritten digits (LeCun, Cortes and Burges 1998). Looked for as
+ * {@link fashionMnist} is.
+ */
+export function mnist(options: KnownOptions = {}): Promise<TrainTest> {
+  return load('mnist', options, 'mnist')
+}
+
+/**
+ * Downloads the files of a known data set that the cache lacks, each checked by its SHA-256, and returns the folder.
+ * Aborting or failing leaves the files that were already whole.
+ */
+export async function getKnown(name: KnownName, options: GetOptions = {}): Promise<string> {
+  const { files, urls } = knownSource(name)
+  const base = process.env.CONTINUAL_DIFFUSION_DATA_URL
+  const override = options.url ?? (base ? `${base.replace(/\/+$/, '')}/${name}` : undefined)
+  const bases = override === undefined ? urls : [override.replace(/\/+$/, '')]
+  const folder = cachePath(name, options)
+  const cache = (await locate(name, options)).find((place) => place.kind === 'cache')
+  const { onProgress, signal } = options
+  for (const part of [files.train, files.test]) {
+    for (const { file, sha256, bytes } of [part.images, part.labels]) {
+      if (!cache?.missing.includes(file)) continue
+      await download({
+        urls: bases.map((url) => `${url}/${file}`),
+        path: join(folder, file),
+        sha256,
+        bytes,
+        signal,
+        onProgress: (done, total) => onProgress?.(file, done, total),
+      })
+    }
+  }
+  return folder
+}
+
+async function load(name: KnownName, options: KnownOptions & { subset?: boolean }, where: string): Promise<TrainTest> {
+  parseOptions(name === 'mnist' ? knownSchema.omit({ subset: true }) : knownSchema, options, where)
+  const { size, signal, subset = false, folder } = options
+  if (subset && folder !== undefined) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      `${where}: both folder (${folder}) and subset are given; the subset is part of this package, give one of the two`,
+    )
+  }
+  const place = await choose(name, options, subset)
+  return loadIdx({
+    name: subset ? `${name}-subset` : name,
+    ...(place.files as NonNullable<Place['files']>),
+    classes: knownSources[name].classes,
+    size,
+    signal,
+  })
+}
+
+async function choose(name: KnownName, options: KnownOptions, subset: boolean): Promise<Place> {
+  const { folder } = options
+  const kinds: Place['kind'][] = subset ? ['subset'] : folder !== undefined ? ['folder'] : ['system', 'cache']
+  const find = async () => (await locate(name, options)).filter((place) => kinds.includes(place.kind))
+  const places = await find()
+  let place = places.find((candidate) => candidate.found)
+  if (place) return place
+  if (subset || folder !== undefined) {
+    const { path, missing } = places[0] as Place
+    throw new ContinualDiffusionError(
+      'ERR_DATA_NOT_FOUND',
+      `${path}: ${name} is not there, or not whole; missing: ${missing.join(', ')} (or the same without .gz). ` +
+        (subset ? 'Install this package again.' : `Leave the folder out to have ${name} looked for and downloaded.`),
+    )
+  }
+  await getKnown(name, options)
+  place = (await find()).find((candidate) => candidate.found)
+  if (place) return place
+  throw new ContinualDiffusionError('ERR_DATA_NOT_FOUND', `${cachePath(name, options)}: ${name} is gone again`)
+}

@@ -1,0 +1,217 @@
+/**
+ * The typed contract of the C++ addon. Only lib/engine and the files that wrap one native object import this; every call
+ * that computes runs on the environment's engine thread and returns a promise. Tensors cross as typed arrays in
+ * row-major order: images as uint8 N×H×W×C, everything inside the diffusion process as float32 N×C×H×W.
+ */
+
+import type { ImageBatch } from '../data/dataset.js'
+import type { SamplerConfig, ScheduleConfig } from '../diffusion.js'
+import type { Objective } from '../methods/objective.js'
+import type { UNetConfig } from '../unet.js'
+
+/** A float32 tensor as it crosses the binding. */
+export interface NativeTensor {
+  readonly data: Float32Array
+  readonly shape: readonly number[]
+}
+
+export interface ParameterInfo {
+  readonly name: string
+  readonly shape: readonly number[]
+}
+
+/** Set element 0 to non-zero to cancel; the engine polls it between steps and between denoising steps. */
+export type CancelFlag = Int32Array
+
+/** A data set resident on a device. */
+export interface NativeImages {
+  readonly count: number
+  dispose(): void
+}
+
+/** Images to draw from: resident sets with the positions used of each. */
+export type NativePool = readonly { readonly images: NativeImages; readonly indices: Int32Array }[]
+
+/** The flat tensors of a learner, all laid out like its weights. */
+export type Slot = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq'
+
+export interface NativeTrainOptions {
+  readonly objective: Objective
+  readonly task: NativePool
+  readonly memory: NativePool
+  readonly batchSize: number
+  readonly steps: number
+  readonly horizontalFlip: boolean
+  readonly optimizer: NativeOptimizer
+}
+
+export interface NativeOptimizer {
+  readonly lr: number
+  readonly betas: readonly [number, number]
+  readonly eps: number
+  readonly weightDecay: number
+  /** Largest norm of the gradient over all parameters; 0: no clipping. */
+  readonly clipGradNorm: number
+}
+
+/** Sums and last values over one call of `train`. */
+export interface NativeTrainReport {
+  /** Steps done; fewer than asked for only when cancelled. */
+  readonly steps: number
+  /** Mean total loss over these steps. */
+  readonly loss: number
+  /** Mean loss of each term, unweighted, in the objective's order. */
+  readonly terms: Float64Array
+  /** Mean gradient norm before clipping. */
+  readonly gradNorm: number
+}
+
+/** The random draws of one distinct source of an objective; which fields exist depends on the source. */
+export interface NativeDraws {
+  /** Clean images, float32 in [−1, 1]; for `teacher` it is generated from `z` when absent. */
+  readonly x0?: NativeTensor
+  readonly noise?: NativeTensor
+  readonly timesteps: Int32Array
+  /** Where the teacher's sampler starts, or the Gaussian input. */
+  readonly z?: NativeTensor
+  /** Noise of each sampler step when eta > 0: steps × N × C × H × W. */
+  readonly etaNoise?: NativeTensor
+}
+
+export interface NativeLosses {
+  readonly loss: number
+  readonly terms: Float64Array
+  readonly gradNorm: number
+}
+
+export interface NativeLearner {
+  readonly parameters: readonly ParameterInfo[]
+  /** Draw → compute → update, `steps` times, without returning to JavaScript. */
+  train(options: NativeTrainOptions, cancel: CancelFlag): Promise<NativeTrainReport>
+  /** The draws that the next step of `train` with these options would use. */
+  draw(options: Omit<NativeTrainOptions, 'steps' | 'optimizer'>): Promise<NativeDraws[]>
+  /** Loss and gradients for given draws (one entry per distinct source, in order of first appearance); keeps the gradients for `update`. */
+  compute(objective: Objective, draws: readonly NativeDraws[]): Promise<NativeLosses>
+  /** Loss and gradients of Σ weightᵢ · mean((prediction(xt, t) − target)ᵢ²) / N. */
+  computeGiven(
+    xt: NativeTensor,
+    timesteps: Int32Array,
+    target: NativeTensor,
+    weight: Float32Array,
+  ): Promise<NativeLosses>
+  /** Clip, Adam, EMA with the gradients of the last `compute`. */
+  update(optimizer: NativeOptimizer): Promise<void>
+  /** Zeroes the optimiser's state (as at the start of a task). */
+  resetOptimizer(): Promise<void>
+  /** Freezes the weights that sampling uses (EMA if on) as the teacher. */
+  freezeTeacher(): Promise<void>
+  predict(slot: 'student' | 'ema' | 'teacher', xt: NativeTensor, timesteps: Int32Array): Promise<NativeTensor>
+  /** Images in [−1, 1], float32 N×C×H×W, or uint8 N×H×W×C. `stopTimesteps`: one per image, for partial generation. */
+  sample(
+    options: {
+      slot: 'student' | 'ema' | 'teacher'
+      count: number
+      batchSize: number
+      sampler: SamplerConfig
+      seed: number
+      stopTimesteps?: Int32Array
+    } & { format: 'float32' },
+    cancel: CancelFlag,
+  ): Promise<NativeTensor>
+  sample(
+    options: {
+      slot: 'student' | 'ema' | 'teacher'
+      count: number
+      batchSize: number
+      sampler: SamplerConfig
+      seed: number
+    } & { format: 'uint8' },
+    cancel: CancelFlag,
+  ): Promise<Uint8Array>
+  hasSlot(slot: Slot): boolean
+  /** The slot's tensors in `parameters` order, row-major. */
+  readSlot(slot: Slot): Promise<Float32Array[]>
+  /** Creates the slot where it does not exist yet. */
+  writeSlot(slot: Slot, tensors: readonly Float32Array[]): Promise<void>
+  /** Training steps done since creation: with the seed it is the whole random state, besides Adam's step count. */
+  readonly state: { readonly seed: number; readonly step: number; readonly optimizerStep: number }
+  setState(state: { seed: number; step: number; optimizerStep: number }): Promise<void>
+  dispose(): void
+}
+
+/** A small convolutional classifier, whose penultimate layer gives the built-in features. */
+export interface NativeClassifier {
+  readonly parameters: readonly ParameterInfo[]
+  /** Width of the feature layer. */
+  readonly features: number
+  train(
+    options: { pool: NativePool; batchSize: number; steps: number; lr: number; horizontalFlip: boolean },
+    cancel: CancelFlag,
+  ): Promise<{ loss: number; accuracy: number; steps: number }>
+  /** uint8 N×H×W×C → features (N × features) and logits (N × classes). */
+  classify(images: ImageBatch): Promise<{ features: Float32Array; logits: Float32Array }>
+  read(): Promise<Float32Array[]>
+  write(tensors: readonly Float32Array[]): Promise<void>
+  dispose(): void
+}
+
+export interface Addon {
+  readonly version: string
+  /** Version of the libtorch that the process runs, e.g. `2.13.0`. */
+  readonly libtorchVersion: string
+  /** Null where libtorch has no CUDA. */
+  readonly cudaVersion: string | null
+  /** Number of CUDA devices and their names; may start the CUDA driver. */
+  cudaDevices(): string[]
+  /** e.g. `AVX512`; and whether the CPU multiplies bf16 natively. */
+  cpu(): { capability: string; bf16: boolean; amx: boolean; threads: number }
+  createImages(options: {
+    images: Uint8Array
+    labels: Int32Array
+    count: number
+    height: number
+    width: number
+    channels: number
+    /** Square side to resize to; 0: as given. */
+    size: number
+    device: string
+  }): Promise<NativeImages>
+  /** Images of a resident set as they are there, resized: uint8 N×H×W×C. */
+  readImages(images: NativeImages, indices: Int32Array): Promise<Uint8Array>
+  createLearner(options: {
+    unet: UNetConfig
+    schedule: ScheduleConfig
+    device: string
+    precision: string
+    seed: number
+    /** EMA decay; 0: none. */
+    emaDecay: number
+  }): Promise<NativeLearner>
+  createClassifier(options: {
+    channels: number
+    classes: number
+    device: string
+    seed: number
+  }): Promise<NativeClassifier>
+  /** float64 betas and cumulative alphas of a schedule. */
+  schedule(config: ScheduleConfig): { betas: Float64Array; alphasCumprod: Float64Array }
+  /** A sampler's timesteps with, for each, the one it goes to (−1: the clean image). */
+  samplerTimesteps(schedule: ScheduleConfig, sampler: SamplerConfig): { timesteps: Int32Array; previous: Int32Array }
+  /** One sampler step x_t → x_prev, given the model's answer. */
+  samplerStep(options: {
+    schedule: ScheduleConfig
+    sampler: SamplerConfig
+    sample: NativeTensor
+    prediction: NativeTensor
+    timestep: number
+    previous: number
+    noise?: NativeTensor
+  }): Promise<NativeTensor>
+  /**
+   * Adds rows (N × D, float32) to running moments, in place, in float64: `mean` (D) and `m2` (D × D, the centred sum
+   * of outer products), which hold `count` rows so far.
+   */
+  accumulateMoments(features: Float32Array, count: number, mean: Float64Array, m2: Float64Array): Promise<void>
+  /** Fréchet distance of two Gaussians given by mean (D) and covariance (D × D). */
+  frechetDistance(meanA: Float64Array, covA: Float64Array, meanB: Float64Array, covB: Float64Array): Promise<number>
+}

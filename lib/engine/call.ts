@@ -1,0 +1,77 @@
+import type { Addon, CancelFlag } from './addon.js'
+import { ContinualDiffusionError, type ErrorCode } from './errors.js'
+import { loadAddon } from './load.js'
+
+/** Looked for once: a rebuild under a running process must not disturb it. */
+let addon: Addon | undefined
+
+/**
+ * Calls into the addon. What it throws, or rejects with, comes out as a ContinualDiffusionError whose stack is the
+ * caller's: an error that is made on the engine thread knows none.
+ */
+export function call<T>(run: (addon: Addon) => T): T {
+  const site: { stack?: string } = {}
+  Error.captureStackTrace(site, call)
+  try {
+    addon ??= loadAddon()
+    const result = run(addon)
+    if (!(result instanceof Promise)) return result
+    return result.catch((error: unknown) => {
+      throw toError(error, site)
+    }) as T
+  } catch (error) {
+    throw toError(error, site)
+  }
+}
+
+/** What the addon sets as `code`; any other failure is `ERR_ENGINE`. */
+const nativeCodes: ReadonlySet<string> = new Set<ErrorCode>([
+  'ERR_INVALID_ARGUMENT',
+  'ERR_BAD_DATA',
+  'ERR_DEVICE_UNAVAILABLE',
+  'ERR_OUT_OF_MEMORY',
+  'ERR_DIVERGED',
+  'ERR_DISPOSED',
+  'ERR_ENGINE',
+])
+
+function toError(cause: unknown, site: { stack?: string }): unknown {
+  if (cause instanceof ContinualDiffusionError) return cause
+  const { code, message } = cause as { code?: unknown; message?: unknown }
+  const known = typeof code === 'string' && nativeCodes.has(code)
+  const error = new ContinualDiffusionError(known ? (code as ErrorCode) : 'ERR_ENGINE', String(message ?? cause), {
+    cause,
+  })
+  const frames = site.stack?.slice(site.stack.indexOf('\n    at ')) ?? ''
+  error.stack = `${error.name}: ${error.message}${frames}`
+  return error
+}
+
+/**
+ * Runs a cancellable call: an abort of `signal` sets the flag that the engine polls, and once the call has come back the
+ * promise rejects with `signal.reason`, whatever it came back with.
+ */
+export async function withCancel<T>(
+  signal: AbortSignal | undefined,
+  run: (flag: CancelFlag) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted()
+  const flag = new Int32Array(1)
+  const cancel = () => Atomics.store(flag, 0, 1)
+  signal?.addEventListener('abort', cancel)
+  try {
+    const result = await run(flag)
+    signal?.throwIfAborted()
+    return result
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw error
+  } finally {
+    signal?.removeEventListener('abort', cancel)
+  }
+}
+
+/** The error of using `what` after its `dispose()`. */
+export function disposedError(what: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_DISPOSED', `${what} was disposed; create or load a new one`)
+}

@@ -1,0 +1,29 @@
+/** What went wrong, as a constant that programs can switch on. */
+export type ErrorCode =
+  | 'ERR_LIBTORCH_NOT_FOUND'
+  | 'ERR_ADDON_NOT_BUILT'
+  | 'ERR_INVALID_ARGUMENT'
+  | 'ERR_BAD_DATA'
+  | 'ERR_BAD_CHECKPOINT'
+  | 'ERR_DATA_NOT_FOUND'
+  | 'ERR_DOWNLOAD_FAILED'
+  | 'ERR_WRITE_FAILED'
+  | 'ERR_DEVICE_UNAVAILABLE'
+  | 'ERR_OUT_OF_MEMORY'
+  | 'ERR_DIVERGED'
+  | 'ERR_DISPOSED'
+  | 'ERR_ENGINE'
+
+/**
+ * The one error class of this package. `message` says what was wrong, where, the value found and the one expected, and
+ * what to do; `code` is stable across versions; `cause` is the underlying error where there is one.
+ */
+export class ContinualDiffusionError extends Error {
+  override readonly name = 'ContinualDiffusionError'
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.code = code
+  }
+}

@@ -1,0 +1,77 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import type { Addon } from './addon.js'
+import { ContinualDiffusionError } from './errors.js'
+
+/** What the installation wrote about the libtorch it built the addon against. */
+export interface EngineRecord {
+  readonly libtorch: {
+    readonly path: string
+    readonly version: string
+    /** `cpu`, or `cu130` and the like. */
+    readonly variant: string
+    /** Where the installation found it. */
+    readonly source: string
+  }
+}
+
+/** The folder that the addon is built in: the same from lib/engine and from dist/engine. */
+export const buildFolder = fileURLToPath(new URL('../../build/', import.meta.url))
+export const addonFile = `${buildFolder}Release/continual_diffusion.node`
+
+const mend =
+  'Run `npm rebuild continual-diffusion --foreground-scripts` (in a clone of its repository: `npm run build`)'
+
+/** The installation's record; null where there is none. */
+export function engineRecord(): EngineRecord | null {
+  let text: string
+  try {
+    text = readFileSync(`${buildFolder}engine.json`, 'utf8')
+  } catch {
+    return null
+  }
+  return JSON.parse(text) as EngineRecord
+}
+
+/**
+ * The C++ addon. Node keeps one instance for each environment (the main thread, each worker), so calling this again
+ * costs nothing.
+ *
+ * @throws ContinualDiffusionError `ERR_ADDON_NOT_BUILT` when the addon is missing or this Node cannot load it,
+ * `ERR_LIBTORCH_NOT_FOUND` when the libtorch that it was built against is gone.
+ */
+export function loadAddon(): Addon {
+  const record = engineRecord()
+  const libtorch = record?.libtorch
+  const found = libtorch !== undefined && existsSync(libtorch.path)
+  const recorded =
+    libtorch === undefined
+      ? 'no libtorch is recorded'
+      : `recorded libtorch: ${libtorch.version} (${libtorch.variant}) at ${libtorch.path}, which ${found ? 'exists' : 'no longer exists'}`
+  const facts = `Node ${process.version} on ${process.platform}-${process.arch}; ${recorded}.`
+
+  if (!existsSync(addonFile)) {
+    throw new ContinualDiffusionError(
+      'ERR_ADDON_NOT_BUILT',
+      `The C++ addon is not built: there is no ${addonFile}. ${facts} ${mend}.`,
+    )
+  }
+  try {
+    return createRequire(import.meta.url)(addonFile) as Addon
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    if (libtorch !== undefined && !found) {
+      throw new ContinualDiffusionError(
+        'ERR_LIBTORCH_NOT_FOUND',
+        `The libtorch that the C++ addon was built against is gone: ${reason}. ${facts} Put it back, or build against another one: ${mend}.`,
+        { cause },
+      )
+    }
+    throw new ContinualDiffusionError(
+      'ERR_ADDON_NOT_BUILT',
+      `The C++ addon at ${addonFile} cannot be loaded: ${reason}. ${facts} ${mend}.`,
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,99 @@
+import { z } from 'zod'
+import type { SamplerConfig } from '../diffusion.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { ResidentImages } from '../engine/resident-images.js'
+import { batchSizeSchema, seedSchema, signalSchema } from '../fields.js'
+import type { Learner } from '../learner.js'
+import { parseOptions } from '../options.js'
+import type { Seen } from '../streams/stream.js'
+import type { Counts, Metric, MetricValue } from './metric.js'
+
+/** How a learner is evaluated. */
+export interface EvaluateOptions {
+  /** Images to generate. Default 10,000, as in the paper. */
+  count?: number
+  /** Images in memory at once, 1 … 2²⁰. The images generated depend on it. Default 128. */
+  batchSize?: number
+  /** What differs from the learner's sampler. */
+  sampler?: Partial<SamplerConfig>
+  /** Of the generated images, 0 … 2³² − 1. Default: the learner's seed. */
+  seed?: number
+  /** An abort rejects with `signal.reason`. */
+  signal?: AbortSignal
+  /** Called after every batch; `done` and `total` count real and generated images. */
+  onProgress?: (progress: { done: number; total: number }) => void
+}
+
+/** What an evaluation found. */
+export interface Evaluation extends Counts {
+  /** By the metrics' names. */
+  readonly values: Readonly<Record<string, MetricValue>>
+}
+
+const schema = z.strictObject({
+  count: z.int().min(1).default(10_000),
+  batchSize: batchSizeSchema.default(128),
+  sampler: z.custom<Partial<SamplerConfig>>((value) => typeof value === 'object').optional(),
+  seed: seedSchema.optional(),
+  signal: signalSchema.optional(),
+  onProgress: z.custom<NonNullable<EvaluateOptions['onProgress']>>((f) => typeof f === 'function').optional(),
+})
+
+/**
+ * Compares what a learner generates with the test images of all it has been shown. Images go through in batches, so that memory
+ * does not grow with their number; the real ones are resized to the U-Net's `sample_size` as they are for training.
+ *
+ * @param seen e.g. `stream.seen(task)`
+ * @throws signal.reason after an abort
+ */
+export async function evaluate(
+  learner: Learner,
+  seen: Seen,
+  metrics: readonly Metric[],
+  options: EvaluateOptions = {},
+): Promise<Evaluation> {
+  const parsed = parseOptions(schema, options, 'evaluate')
+  const { count, batchSize, sampler, seed = learner.seed, signal, onProgress } = parsed
+  const names = metrics.map(({ name }) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      `evaluate: two metrics are named '${twice}'; values go by name`,
+    )
+  }
+  const runs = metrics.map((metric) => metric.start())
+  const real = seen.test.reduce((sum, { indices }) => sum + indices.length, 0)
+  const total = real + count
+  let done = 0
+  const advance = (images: number) => {
+    done += images
+    onProgress?.({ done, total })
+    signal?.throwIfAborted()
+  }
+
+  const resident = new ResidentImages(learner.device, learner.unet.sample_size)
+  try {
+    for (const { dataset, indices } of seen.test) {
+      for (let at = 0; at < indices.length; at += batchSize) {
+        const part = indices.subarray(at, at + batchSize)
+        const images = await resident.read({ dataset, indices: part })
+        const labels = part.map((index) => dataset.labels[index] as number)
+        await Promise.all(runs.map((run) => run.add(images, 'real', labels)))
+        advance(images.count)
+      }
+    }
+  } finally {
+    await resident.dispose()
+  }
+  for (let at = 0, batch = 0; at < count; at += batchSize, batch++) {
+    const size = Math.min(batchSize, count - at)
+    // Every batch of every seed has a sampling seed of its own.
+    const images = await learner.sample({ count: size, batchSize, sampler, signal, seed: seed * 2 ** 20 + batch })
+    await Promise.all(runs.map((run) => run.add(images, 'generated')))
+    advance(images.count)
+  }
+  const values: Record<string, MetricValue> = {}
+  for (const [i, run] of runs.entries()) values[names[i] as string] = await run.finish()
+  return { real, generated: count, values }
+}

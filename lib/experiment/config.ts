@@ -1,0 +1,164 @@
+import { z } from 'zod'
+import { samplerSchema, scheduleSchema } from '../diffusion.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema } from '../fields.js'
+import { parseOptions } from '../options.js'
+import { unetSchema } from '../unet.js'
+import { methodEntrySchema, methodOf } from './methods.js'
+import { type PresetName, presetNames, presets } from './presets.js'
+import { titleOf } from './title.js'
+
+const positive = z.int().min(1)
+
+function unique<T extends z.ZodType>(schema: T, key: (value: z.output<T>) => unknown, what: string) {
+  return z
+    .array(schema)
+    .min(1)
+    .refine((values) => new Set(values.map(key)).size === values.length, { message: `expected each ${what} once` })
+}
+
+/**
+ * Schema of a whole experiment. Files, the command line and {@link runExperiment} share it; what is left out gets the
+ * default named here, and a key that isn't known is refused.
+ */
+export const experimentSchema = z
+  .strictObject({
+    /** Heading of the report. Default: made of the data set and the number of tasks. */
+    title: z.string().min(1).optional(),
+    data: z.strictObject({
+      name: z.enum(['fashion-mnist', 'mnist']),
+      /** Side in pixels of the square that images are resized to. Default: the U-Net's `sample_size`. */
+      size: positive.optional(),
+      /** Uses the small part of the data that is shipped with the package (Fashion-MNIST only). Default false. */
+      subset: z.boolean().default(false),
+      /** Folder with the data set's files. Default: looked for in the known places, and downloaded. */
+      folder: z.string().min(1).optional(),
+    }),
+    stream: z
+      .strictObject({
+        kind: z.literal('class-incremental').default('class-incremental'),
+        /** Number of tasks; divides the number of classes. */
+        tasks: positive.default(5),
+        /** Class indices in the order of learning. Default: shuffled by each seed, as the paper's experiments do. */
+        order: z.array(z.int().min(0)).optional(),
+      })
+      .prefault({}),
+    unet: unetSchema,
+    schedule: scheduleSchema.prefault({}),
+    /** For evaluation and for the grids of samples. */
+    sampler: samplerSchema.prefault({}),
+    /** Decay of the moving average of the weights that teacher and samples use; 0: none. Default 0. */
+    ema: z.number().min(0).lt(1).default(0),
+    device: deviceSchema.default('auto'),
+    precision: precisionSchema.default('auto'),
+    train: z
+      .strictObject({
+        /** Training steps for each task; exactly one of `steps` and `epochs`. */
+        steps: positive.optional(),
+        /** Passes over each task's data. */
+        epochs: z.number().positive().optional(),
+        batchSize: batchSizeSchema.default(128),
+        lr: z.number().positive().default(2e-4),
+        betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
+        eps: z.number().positive().default(1e-8),
+        weightDecay: z.number().min(0).default(0),
+        /** Largest norm of the gradient over all parameters; 0: no clipping. */
+        clipGradNorm: z.number().min(0).default(1),
+        horizontalFlip: z.boolean().default(false),
+      })
+      .refine((train) => (train.steps === undefined) !== (train.epochs === undefined), {
+        message: 'expected exactly one of steps and epochs',
+      }),
+    /** Names of methods, or objects of a name, the method's own options and, for tables and folders, a `label`. */
+    methods: unique(methodEntrySchema, (entry) => entry.label, 'label'),
+    /** Each method runs once with each seed, which decides the class order, the first weights and every draw. */
+    seeds: unique(seedSchema, (value) => value, 'seed').default([42]),
+    evaluation: z
+      .strictObject({
+        /** Images generated after each task. Default 10000. */
+        count: positive.min(2).default(10_000),
+        batchSize: batchSizeSchema.default(128),
+      })
+      .prefault({}),
+    /** The grids of samples drawn after each task. */
+    samples: z.strictObject({ count: positive.default(36), columns: positive.default(6) }).prefault({}),
+    /** The classifier that the metrics are computed with; it is trained on the whole data set once and then cached. */
+    classifier: z.strictObject({ epochs: z.number().positive().optional() }).prefault({}),
+    /**
+     * Trains the first task once for each seed and lets every method take it over whose objective for it is the same:
+     * the result is that of training it again, in less time. Default true.
+     */
+    shareFirstTask: z.boolean().default(true),
+    /** Folder that the run writes, new or empty. Default: `runs/<name>`, numbered where that exists. */
+    out: z.string().min(1).optional(),
+  })
+  .superRefine(({ data, unet }, context) => {
+    if (data.size !== undefined && data.size !== unet.sample_size) {
+      const message = `expected unet.sample_size, which is ${unet.sample_size}`
+      context.addIssue({ code: 'custom', path: ['data', 'size'], message })
+    }
+    if (data.subset && data.name !== 'fashion-mnist') {
+      const message = 'expected false: only fashion-mnist has a subset in this package'
+      context.addIssue({ code: 'custom', path: ['data', 'subset'], message })
+    }
+  })
+  .transform((config) => ({
+    ...config,
+    title: config.title ?? titleOf(config.data, config.stream.tasks),
+    data: { ...config.data, size: config.unet.sample_size },
+  }))
+
+/** A whole experiment with all defaults filled in; as `config.json` it can be run again. */
+export type ExperimentConfig = z.output<typeof experimentSchema>
+
+type Loose<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Loose<T[K]> } : T
+
+/** An experiment as it is written down: whole, or as what differs from a preset. */
+export type ExperimentInput =
+  | z.input<typeof experimentSchema>
+  | ({ readonly preset: PresetName } & Loose<z.input<typeof experimentSchema>>)
+
+/**
+ * Fills in a preset, where one is named, and the defaults, and checks everything that can be checked before any data is
+ * read. Inside sections such as `train` only the given keys replace the preset's; lists are replaced whole.
+ *
+ * @param where what messages start with, e.g. a file's path
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names each wrong key or value, and for an unknown key or
+ *   method the nearest known one
+ */
+export function resolveExperiment(input: ExperimentInput, where = 'experiment'): ExperimentConfig {
+  const { preset: name, ...given } = parseOptions(
+    z.looseObject({ preset: z.enum(presetNames, `expected one of ${presetNames.join(', ')}`).optional() }),
+    input,
+    where,
+  )
+  const config = parseOptions(experimentSchema, name === undefined ? given : merge(presets[name], given), where)
+  for (const entry of config.methods) {
+    try {
+      methodOf(entry)
+    } catch (error) {
+      if (!(error instanceof ContinualDiffusionError)) throw error
+      throw new ContinualDiffusionError(error.code, `${where}: ${error.message}`, { cause: error })
+    }
+  }
+  return config
+}
+
+function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record<string, unknown>>) {
+  const merged: Record<string, unknown> = { ...preset }
+  for (const [key, value] of Object.entries(given)) {
+    const base = merged[key]
+    merged[key] = isSection(base) && isSection(value) ? { ...base, ...value } : value
+  }
+  // The two say the same thing in two ways, so that giving one replaces the other.
+  const { train } = given
+  if (isSection(train) && isSection(merged.train)) {
+    if (train.epochs !== undefined && train.steps === undefined) delete merged.train.steps
+    if (train.steps !== undefined && train.epochs === undefined) delete merged.train.epochs
+  }
+  return merged
+}
+
+function isSection(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,31 @@
+import type { Progress } from '../learner.js'
+import type { TaskResult } from '../report/results.js'
+
+/** Which part of a run an event is about. */
+export interface Part {
+  readonly method: string
+  readonly seed: number
+  /** k, counted from 1. */
+  readonly task: number
+  /** Tasks in the stream. */
+  readonly tasks: number
+  /** This is the n-th task to be trained of `parts` in the whole run, shared first tasks counted once. */
+  readonly part: number
+  readonly parts: number
+}
+
+/** What a run tells while it is under way. */
+export type RunEvent =
+  | { readonly kind: 'folder'; readonly folder: string }
+  | { readonly kind: 'classifier'; readonly fraction: number }
+  | {
+      readonly kind: 'ready'
+      readonly device: string
+      readonly precision: string
+      readonly parameters: number
+      /** Titles of the metrics by their names. */
+      readonly metrics: Readonly<Record<string, string>>
+    }
+  | { readonly kind: 'learn'; readonly part: Part; readonly progress: Progress }
+  | { readonly kind: 'evaluate'; readonly part: Part; readonly done: number; readonly total: number }
+  | { readonly kind: 'task'; readonly part: Part; readonly result: TaskResult }

@@ -1,0 +1,93 @@
+import { appendFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { replaceFile, writeJson } from '../checkpoint/atomic.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+
+/**
+ * The files of one run. Every file is whole at every moment; `metrics.jsonl` grows by whole lines.
+ *
+ * - `config.json`: the configuration as resolved; it can be run again
+ * - `results.json`: what was found, written anew after each task
+ * - `metrics.jsonl`: one line per progress of the training, and one per task evaluated
+ * - `samples/<method>/seed-<seed>/task-<k>.png`, and real images under `samples/real`
+ * - `learners/<method>/seed-<seed>/task-<k>`: saved learners, which are diffusers model folders too
+ * - `report.html`: the page for people
+ */
+export class RunFolder {
+  readonly path: string
+
+  private constructor(folder: string) {
+    this.path = folder
+  }
+
+  /**
+   * @param out a folder that is new or empty; undefined: the first of `runs/<name>`, `runs/<name>-2` … that is
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there is something in it, `ERR_WRITE_FAILED`
+   */
+  static async create(out: string | undefined, name: string): Promise<RunFolder> {
+    try {
+      if (out !== undefined) {
+        const folder = path.resolve(out)
+        const [first] = await entries(folder)
+        if (first !== undefined) {
+          throw new ContinualDiffusionError(
+            'ERR_INVALID_ARGUMENT',
+            `out: ${folder} holds ${first}; expected a new or empty folder: name another one, or remove that one`,
+          )
+        }
+        await mkdir(folder, { recursive: true })
+        return new RunFolder(folder)
+      }
+      for (let n = 1; ; n++) {
+        const folder = path.resolve('runs', n === 1 ? name : `${name}-${n}`)
+        if ((await entries(folder)).length > 0) continue
+        await mkdir(folder, { recursive: true })
+        return new RunFolder(folder)
+      }
+    } catch (cause) {
+      if (cause instanceof ContinualDiffusionError) throw cause
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new ContinualDiffusionError(
+        'ERR_WRITE_FAILED',
+        `out: the run folder ${out ?? `runs/${name}`} can't be made: ${why}; name a folder that can be written to`,
+        { cause },
+      )
+    }
+  }
+
+  /** Absolute path of a file named relative to the folder. */
+  at(relative: string): string {
+    return path.join(this.path, relative)
+  }
+
+  async writeJson(relative: string, value: unknown): Promise<void> {
+    await replaceFile(this.at(relative), (temporary) => writeJson(temporary, value))
+  }
+
+  async write(relative: string, bytes: Uint8Array | string): Promise<void> {
+    await replaceFile(this.at(relative), (temporary) => writeFile(temporary, bytes, { flush: true }))
+  }
+
+  /** Adds one line to `metrics.jsonl`. */
+  async log(line: Readonly<Record<string, unknown>>): Promise<void> {
+    const file = this.at('metrics.jsonl')
+    try {
+      await appendFile(file, `${JSON.stringify(line)}\n`)
+    } catch (cause) {
+      throw new ContinualDiffusionError(
+        'ERR_WRITE_FAILED',
+        `${file} could not be written: ${(cause as Error).message}; make room, or name another folder`,
+        { cause },
+      )
+    }
+  }
+}
+
+async function entries(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}

@@ -1,0 +1,550 @@
+import { z } from 'zod'
+import { readLearnerFolder, writeLearnerFolder } from './checkpoint/learner-folder.js'
+import type { ImageBatch, Subset } from './data/dataset.js'
+import { parseSampler, type SamplerConfig, type ScheduleConfig, scheduleSchema } from './diffusion.js'
+import type { NativeLearner, NativeOptimizer, NativeTrainOptions, Slot } from './engine/addon.js'
+import { call, disposedError, withCancel } from './engine/call.js'
+import { type Device, type Precision, resolveDevice } from './engine/device.js'
+import { ContinualDiffusionError } from './engine/errors.js'
+import { ResidentImages } from './engine/resident-images.js'
+import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from './fields.js'
+import type { Method, Objective } from './methods/objective.js'
+import { parseOptions } from './options.js'
+import type { Task } from './streams/stream.js'
+import { parseUNetConfig, type UNetConfig } from './unet.js'
+
+/** What a learner is made of. */
+export interface LearnerOptions {
+  /** One of `presets`, or options of one's own. */
+  unet: UNetConfig
+  /** How noise is added; what is left out is as in `paperSchedule`. */
+  schedule?: Partial<ScheduleConfig>
+  /** How images are generated where a call doesn't say; what is left out is as in `paperSampler`: DDIM, 10 steps. */
+  sampler?: Partial<SamplerConfig>
+  /** Default `auto`: CUDA when there is a device that works, else the CPU. */
+  device?: Device
+  /** Default `auto`: bf16 where the hardware multiplies bf16 natively, else fp32. */
+  precision?: Precision
+  /** Of the first weights and of every draw, 0 … 2³² − 1. Default 0. */
+  seed?: number
+  /**
+   * Decay of the exponential moving average of the weights, at least 0 and less than 1. With it, sampling and the teacher use the
+   * average. Default 0: none.
+   */
+  ema?: number
+}
+
+/** Options of Adam and of one update. */
+export interface UpdateOptions {
+  /** Learning rate. Default 2e-4. */
+  lr?: number
+  /** Decay rates of Adam's two averages. Default [0.9, 0.999]. */
+  betas?: readonly [number, number]
+  /** Added to Adam's denominator. Default 1e-8. */
+  eps?: number
+  /** Decay of the weights, added to the gradient. Default 0. */
+  weightDecay?: number
+  /** Largest norm of the gradient over all parameters; 0: no clipping. Default 1. */
+  clipGradNorm?: number
+}
+
+/** How long and how a task is learned; exactly one of `epochs` and `steps` is given. */
+export interface LearnOptions extends UpdateOptions {
+  /** Passes over the task's images: ⌈epochs × images / batchSize⌉ steps. Need not be whole. */
+  epochs?: number
+  /** Training steps. */
+  steps?: number
+  /** Images drawn for each source in each step. Default 128. */
+  batchSize?: number
+  /** Whether every drawn real image is mirrored with probability ½. Default false. */
+  horizontalFlip?: boolean
+  /** Real images kept from earlier tasks, for objectives with the source `memory`. */
+  memory?: readonly Subset[]
+  /** An abort rejects with `signal.reason` and leaves the learner as after its last whole step. */
+  signal?: AbortSignal
+}
+
+/** Where the learning of a task stands. */
+export interface Progress {
+  /** The task's number. */
+  readonly task: number
+  /** Steps of this task done. */
+  readonly step: number
+  /** Steps of this task in all. */
+  readonly steps: number
+  /** Mean loss over the steps since the last progress. */
+  readonly loss: number
+  /** Mean loss of each of the objective's terms over these steps, unweighted. */
+  readonly terms: readonly number[]
+  /** Mean norm of the gradient before clipping over these steps. */
+  readonly gradNorm: number
+  /** Since the task's first step. */
+  readonly stepsPerSecond: number
+  /** At that speed. */
+  readonly secondsLeft: number
+}
+
+/** What to generate, and how. */
+export interface SampleOptions {
+  /** Images. */
+  count: number
+  /** Images generated at once; it bounds memory. Default 128. */
+  batchSize?: number
+  /** What differs from the learner's sampler. */
+  sampler?: Partial<SamplerConfig>
+  /** Same seed, same images; 0 … 2⁵³ − 1. Default: the learner's seed. */
+  seed?: number
+  /** An abort rejects with `signal.reason`. */
+  signal?: AbortSignal
+}
+
+/** One training step on arrays of one's own. */
+export interface StepOptions extends UpdateOptions {
+  /** Noisy images, N × C × H × W. */
+  xt: Float32Array
+  /** One per image, 0 … T − 1. */
+  timesteps: Int32Array
+  /** What the network should answer, N × C × H × W. */
+  target: Float32Array
+  /** One factor per image of its mean squared error, or one for all. Default 1. */
+  weight?: Float32Array | number
+}
+
+const positive = z.number().positive()
+const rate = z.number().min(0).lt(1)
+
+const updateShape = {
+  lr: positive.default(2e-4),
+  betas: z.tuple([rate, rate]).readonly().default([0.9, 0.999]),
+  eps: positive.default(1e-8),
+  weightDecay: z.number().min(0).default(0),
+  clipGradNorm: z.number().min(0).default(1),
+}
+
+const batchSize = batchSizeSchema.default(128)
+
+const createSchema = z.strictObject({
+  unet: z.unknown(),
+  schedule: scheduleSchema.optional(),
+  sampler: z.unknown().optional(),
+  device: deviceSchema.default('auto'),
+  precision: precisionSchema.default('auto'),
+  seed: seedSchema.default(0),
+  ema: rate.default(0),
+})
+
+const loadSchema = z.strictObject({
+  device: deviceSchema.default('auto'),
+  precision: precisionSchema.optional(),
+})
+
+const learnSchema = z
+  .strictObject({
+    ...updateShape,
+    epochs: positive.optional(),
+    steps: z.int().min(1).optional(),
+    batchSize,
+    horizontalFlip: z.boolean().default(false),
+    memory: z.array(z.custom<Subset>()).readonly().default([]),
+    signal: signalSchema.optional(),
+  })
+  .refine((options) => (options.epochs === undefined) !== (options.steps === undefined), {
+    error: 'expected exactly one of epochs and steps',
+  })
+
+const sampleSchema = z.strictObject({
+  count: z.int().min(1),
+  batchSize,
+  sampler: z.unknown().optional(),
+  seed: z.int().min(0).optional(),
+  signal: signalSchema.optional(),
+})
+
+const stepSchema = z.strictObject({
+  ...updateShape,
+  xt: z.instanceof(Float32Array),
+  timesteps: z.instanceof(Int32Array),
+  target: z.instanceof(Float32Array),
+  weight: z.union([z.instanceof(Float32Array), z.number().min(0)]).default(1),
+})
+
+/** How long one native call should train, in milliseconds: progress and aborts come about that often. */
+const chunkMilliseconds = 200
+
+/**
+ * A diffusion model that learns a sequence of tasks: a U-Net with its optimiser, the frozen teacher taken when the last task
+ * ended, and its own random state. What it learns is a function of (options, seed, device, precision, libtorch version).
+ */
+export class Learner implements AsyncDisposable {
+  readonly unet: UNetConfig
+  readonly schedule: ScheduleConfig
+  /** How images are generated where a call doesn't say. */
+  readonly sampler: SamplerConfig
+  /** `cpu` or `cuda:N`. */
+  readonly device: string
+  /** `fp32`, `tf32` or `bf16`. */
+  readonly precision: 'fp32' | 'tf32' | 'bf16'
+  /** Decay of the weights' moving average; 0: none. */
+  readonly ema: number
+  /** Trainable numbers of the U-Net. */
+  readonly parameterCount: number
+  readonly #native: NativeLearner
+  readonly #images: ResidentImages
+  #tasksLearned: number
+  /** From the first to the last iteration of `learn`. */
+  #learning = false
+  /** While a native call of `learn` is under way. */
+  #training = false
+  #disposed = false
+
+  private constructor(native: NativeLearner, settings: Settings, tasksLearned: number) {
+    this.#native = native
+    this.unet = settings.unet
+    this.schedule = settings.schedule
+    this.sampler = settings.sampler
+    this.device = settings.device
+    this.precision = settings.precision
+    this.ema = settings.ema
+    this.parameterCount = native.parameters.reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0)
+    this.#images = new ResidentImages(settings.device, settings.unet.sample_size)
+    this.#tasksLearned = tasksLearned
+  }
+
+  /**
+   * Makes a learner with fresh weights, drawn from the seed.
+   *
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for options that are unknown, wrong or don't fit each other,
+   *   `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_NOT_BUILT`, `ERR_LIBTORCH_NOT_FOUND`
+   */
+  static async create(options: LearnerOptions): Promise<Learner> {
+    const where = 'Learner.create'
+    const parsed = parseOptions(createSchema, options, where)
+    const unet = parseUNetConfig(parsed.unet, `${where}: unet`)
+    const schedule = parseOptions(scheduleSchema, parsed.schedule ?? {}, `${where}: schedule`)
+    const sampler = parseSampler(schedule, parsed.sampler, `${where}: sampler`)
+    const resolved = await resolveDevice(parsed.device, parsed.precision)
+    return Learner.#create({ unet, schedule, sampler, ...resolved, ema: parsed.ema }, parsed.seed, 0)
+  }
+
+  /**
+   * Opens a folder that `save` wrote, to go on exactly where it stood; or a diffusers model folder (`config.json`,
+   * `diffusion_pytorch_model.safetensors`, and `scheduler_config.json` if there is one: without it `paperSchedule` is
+   * taken), as a learner that has learned no task.
+   *
+   * @param options.device default `auto`
+   * @param options.precision default: the saved one; for a diffusers folder `auto`
+   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and the tensor or field, found and expected
+   */
+  static async load(folder: string, options: { device?: Device; precision?: Precision } = {}): Promise<Learner> {
+    const parsed = parseOptions(loadSchema, options, 'Learner.load')
+    const { unet, schedule, sampler, record, readTensors } = await readLearnerFolder(folder)
+    const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
+    const settings = { unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }
+    const learner = await Learner.#create(settings, record?.seed ?? 0, record?.tasksLearned ?? 0)
+    try {
+      const native = learner.#native
+      for (const [slot, tensors] of await readTensors(native.parameters)) {
+        await call(() => native.writeSlot(slot, tensors))
+      }
+      if (record) {
+        const { seed, step, optimizerStep } = record
+        await call(() => native.setState({ seed, step, optimizerStep }))
+      }
+      return learner
+    } catch (error) {
+      await learner.dispose()
+      throw error
+    }
+  }
+
+  static async #create(settings: Settings, seed: number, tasksLearned: number): Promise<Learner> {
+    const { unet, schedule, device, precision, ema } = settings
+    const native = await call((addon) =>
+      addon.createLearner({ unet, schedule, device, precision, seed, emaDecay: ema }),
+    )
+    return new Learner(native, settings, tasksLearned)
+  }
+
+  /** Of the first weights and of every draw. */
+  get seed(): number {
+    return this.#live().state.seed
+  }
+
+  /** Training steps done, over all tasks. */
+  get stepsDone(): number {
+    return this.#live().state.step
+  }
+
+  /** Number of the last task that was learned to its end; 0: none yet. */
+  get tasksLearned(): number {
+    return this.#tasksLearned
+  }
+
+  /**
+   * Learns a task by a method: starts with a fresh optimiser, trains, and freezes the teacher at the end. Yields its progress
+   * about five times a second; it trains only while it is iterated. When it is left early, by a `break` or an abort, the learner
+   * is as after its last whole step, and neither is the teacher frozen nor the task counted as learned.
+   *
+   * @param task its images are resized to the U-Net's `sample_size`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images don't fit the
+   *   U-Net, or the method needs a teacher or a memory that isn't there; `ERR_DIVERGED` when a loss or a gradient is no finite
+   *   number any more
+   * @throws signal.reason after an abort
+   */
+  async *learn(task: Task, method: Method, options: LearnOptions): AsyncGenerator<Progress, void, undefined> {
+    const native = this.#live()
+    const where = `learn, task ${task.number} by ${method.name}`
+    const {
+      epochs,
+      steps: given,
+      signal,
+      memory,
+      betas,
+      lr,
+      eps,
+      weightDecay,
+      clipGradNorm,
+      ...batch
+    } = parseOptions(learnSchema, options, where)
+    const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
+    this.#checkImages(subsets, where)
+    this.#checkImages(memory, `${where}: memory`)
+    const objective = method.objective(task.number)
+    this.#checkObjective(objective, memory, where)
+    const images = subsets.reduce((sum, { indices }) => sum + indices.length, 0)
+    if (images === 0) throw invalid(`${where}: the task has no images to train on; expected at least one`)
+    const steps = given ?? Math.ceil(((epochs as number) * images) / batch.batchSize)
+    if (this.#learning) throw invalid(`${where}: this learner is learning a task already; wait for that to end`)
+
+    this.#learning = true
+    try {
+      signal?.throwIfAborted()
+      const fixed = {
+        objective,
+        ...batch,
+        task: await this.#images.pool(subsets),
+        memory: await this.#images.pool(memory),
+        optimizer: { lr, betas, eps, weightDecay, clipGradNorm },
+      }
+      await call(() => native.resetOptimizer())
+      const start = performance.now()
+      let chunk = 1
+      for (let step = 0; step < steps; ) {
+        const before = performance.now()
+        const wanted = Math.min(chunk, steps - step)
+        const report = await this.#train(native, { ...fixed, steps: wanted }, signal)
+        const terms = [...report.terms]
+        step += report.steps
+        const now = performance.now()
+        // How the steps are cut into chunks doesn't change what they compute: draws depend on the step's number alone.
+        chunk = Math.max(1, Math.min(chunk * 4, Math.round((wanted * chunkMilliseconds) / (now - before))))
+        const stepsPerSecond = (step * 1000) / (now - start)
+        const secondsLeft = (steps - step) / stepsPerSecond
+        if (step === steps) {
+          await call(() => native.freezeTeacher())
+          this.#tasksLearned = task.number
+        }
+        const { loss, gradNorm } = report
+        yield { task: task.number, step, steps, loss, terms, gradNorm, stepsPerSecond, secondsLeft }
+      }
+    } finally {
+      this.#learning = false
+    }
+  }
+
+  /**
+   * Generates images, with the moving average of the weights when there is one.
+   *
+   * @returns uint8, count × height × width × channels
+   * @throws signal.reason after an abort
+   */
+  async sample(options: SampleOptions): Promise<ImageBatch> {
+    const native = this.#live()
+    const { signal, ...parsed } = parseOptions(sampleSchema, options, 'sample')
+    const { count, batchSize, seed = this.seed } = parsed
+    const sampler = parseSampler(this.schedule, parsed.sampler, 'sample: sampler', this.sampler)
+    const slot = this.#sampledSlot()
+    const data = await withCancel(signal, (flag) =>
+      call(() => native.sample({ slot, count, batchSize, sampler, seed, format: 'uint8' }, flag)),
+    )
+    const { sample_size: size, in_channels: channels } = this.unet
+    return { data, count, height: size, width: size, channels }
+  }
+
+  /**
+   * The network's answer, with the moving average of the weights when there is one.
+   *
+   * @param xt noisy images, N × C × H × W
+   * @param timesteps one per image, 0 … T − 1
+   * @returns N × C × H × W: what the schedule's `prediction` says
+   */
+  async predict(xt: Float32Array, timesteps: Int32Array): Promise<Float32Array> {
+    const native = this.#live()
+    const shape = this.#shapeOf(xt, timesteps, 'predict: xt')
+    const answer = await call(() => native.predict(this.#sampledSlot(), { data: xt, shape }, timesteps))
+    return answer.data
+  }
+
+  /**
+   * One training step on given arrays: the loss is Σᵢ weightᵢ · mean((prediction − target)ᵢ²) / N. With it and `predict` any
+   * training loop can be written in TypeScript.
+   *
+   * @returns the loss, and the norm of its gradient before clipping
+   * @throws ContinualDiffusionError `ERR_DIVERGED` when one of the two is no finite number; the weights are then as before
+   */
+  async step(options: StepOptions): Promise<{ loss: number; gradNorm: number }> {
+    const native = this.#live()
+    const { xt, timesteps, target, weight, ...optimizer } = parseOptions(stepSchema, options, 'step')
+    const shape = this.#shapeOf(xt, timesteps, 'step: xt')
+    this.#shapeOf(target, timesteps, 'step: target')
+    const weights = typeof weight === 'number' ? new Float32Array(timesteps.length).fill(weight) : weight
+    if (weights.length !== timesteps.length) {
+      throw invalid(
+        `step: weight has ${weights.length} elements; expected one for each of ${timesteps.length} timesteps`,
+      )
+    }
+    this.#checkIdle('step')
+    const { loss, gradNorm } = await call(() =>
+      native.computeGiven({ data: xt, shape }, timesteps, { data: target, shape }, weights),
+    )
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+      throw new ContinualDiffusionError(
+        'ERR_DIVERGED',
+        `step: the loss is ${loss} and its gradient's norm ${gradNorm}; expected finite numbers; the weights were left as ` +
+          'they are: check the arrays, or lower the learning rate',
+      )
+    }
+    await call(() => native.update(optimizer satisfies NativeOptimizer))
+    return { loss, gradNorm }
+  }
+
+  /** Freezes a copy of the weights that sampling uses as the teacher; `learn` does so when a task ends. */
+  async freezeTeacher(): Promise<void> {
+    const native = this.#live()
+    await call(() => native.freezeTeacher())
+  }
+
+  /**
+   * Writes everything that it takes to go on from here into a folder, whole or not at all. The folder is a diffusers model folder
+   * too: `config.json`, `scheduler_config.json` and `diffusion_pytorch_model.safetensors`, which holds the weights that sampling
+   * uses. An earlier learner's folder is replaced; any other folder that isn't empty is refused.
+   *
+   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; what was there before is left as it was
+   */
+  async save(folder: string): Promise<void> {
+    const native = this.#live()
+    this.#checkIdle('save')
+    const { seed, step, optimizerStep } = native.state
+    const slots = new Map<Slot, Float32Array[]>()
+    for (const slot of ['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq'] as const) {
+      if (call(() => native.hasSlot(slot))) slots.set(slot, await call(() => native.readSlot(slot)))
+    }
+    const { unet, schedule, sampler, precision, ema, tasksLearned } = this
+    const record = { seed, step, optimizerStep, tasksLearned, ema, precision, schedule, sampler }
+    await writeLearnerFolder(folder, { unet, record, parameters: native.parameters, slots })
+  }
+
+  /** Gives back the memory on the device. Using the learner afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
+    await this.#images.dispose()
+    call(() => this.#native.dispose())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose()
+  }
+
+  #live(): NativeLearner {
+    if (this.#disposed) throw disposedError('the learner')
+    return this.#native
+  }
+
+  async #train(native: NativeLearner, options: NativeTrainOptions, signal: AbortSignal | undefined) {
+    this.#training = true
+    try {
+      return await withCancel(signal, (flag) => call(() => native.train(options, flag)))
+    } finally {
+      this.#training = false
+    }
+  }
+
+  #checkIdle(where: string): void {
+    if (this.#training) throw invalid(`${where}: learn() is taking steps at the moment; wait for its next progress`)
+  }
+
+  #sampledSlot(): 'student' | 'ema' {
+    return this.ema > 0 ? 'ema' : 'student'
+  }
+
+  #checkImages(subsets: readonly Subset[], where: string): void {
+    const { in_channels: channels, sample_size: size } = this.unet
+    for (const { dataset } of subsets) {
+      const { name, height, width } = dataset
+      if (dataset.channels !== channels) {
+        throw invalid(
+          `${where}: the images of ${name} have ${dataset.channels} channels; expected the U-Net's ${channels}`,
+        )
+      }
+      if (dataset.size === undefined ? height !== size || width !== size : dataset.size !== size) {
+        const found = dataset.size === undefined ? `${height} × ${width}` : `${dataset.size} × ${dataset.size}`
+        throw invalid(
+          `${where}: the images of ${name} are ${found}; expected ${size} × ${size}, the U-Net's sample_size; ` +
+            `load them with { size: ${size} }, or change the U-Net`,
+        )
+      }
+    }
+  }
+
+  #checkObjective({ terms }: Objective, memory: readonly Subset[], where: string): void {
+    if (terms.length === 0) throw invalid(`${where}: the objective has no terms; expected at least one`)
+    for (const { source, target } of terms) {
+      if (target === 'noise' && (source.kind === 'gaussian' || (source.kind === 'teacher' && source.stopAtTimestep))) {
+        throw invalid(
+          `${where}: the term ${source.kind} → noise has no noise to answer; its target can only be 'teacher'`,
+        )
+      }
+    }
+    const teacher = terms.find(({ source, target }) => source.kind === 'teacher' || target === 'teacher')
+    if (teacher && !call(() => this.#native.hasSlot('teacher'))) {
+      throw invalid(
+        `${where}: the term ${teacher.source.kind} → ${teacher.target} needs a frozen teacher and there is none; ` +
+          'learn an earlier task first, or call freezeTeacher()',
+      )
+    }
+    if (terms.some(({ source }) => source.kind === 'memory') && memory.every(({ indices }) => indices.length === 0)) {
+      throw invalid(`${where}: a term draws from the memory, which is empty; give learn() images as its option memory`)
+    }
+  }
+
+  #shapeOf(data: Float32Array, timesteps: Int32Array, where: string): number[] {
+    const { in_channels: channels, sample_size: size } = this.unet
+    const shape = [timesteps.length, channels, size, size]
+    const expected = timesteps.length * channels * size * size
+    if (!(data instanceof Float32Array) || data.length !== expected || expected === 0) {
+      throw invalid(
+        `${where} has ${data.length} elements; expected a Float32Array of ${expected}: ` +
+          `${shape.join(' × ')}, as there are ${timesteps.length} timesteps`,
+      )
+    }
+    const outside = timesteps.find((t) => t < 0 || t >= this.schedule.timesteps)
+    if (outside !== undefined) {
+      throw invalid(`${where}: timestep ${outside}; expected 0 … ${this.schedule.timesteps - 1}`)
+    }
+    return shape
+  }
+}
+
+interface Settings {
+  unet: UNetConfig
+  schedule: ScheduleConfig
+  sampler: SamplerConfig
+  device: string
+  precision: 'fp32' | 'tf32' | 'bf16'
+  ema: number
+}
+
+function invalid(message: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
+}

@@ -1,0 +1,40 @@
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { unknownName } from '../options.js'
+import { finetune } from './finetune.js'
+import { gaussianDistillation, symmetricGaussianDistillation } from './gaussian-distillation.js'
+import { generativeDistillation } from './generative-distillation.js'
+import { generativeReplay } from './generative-replay.js'
+import { joint } from './joint.js'
+import { lwfDistillation } from './lwf-distillation.js'
+import type { Method } from './objective.js'
+import { partialGenerationDistillation } from './partial-generation-distillation.js'
+import { teacherToStudent } from './teacher-to-student.js'
+
+/** The methods by their standard names, which configuration files and the command line use. */
+export const methods = {
+  finetune,
+  joint,
+  'generative-replay': generativeReplay,
+  'generative-distillation': generativeDistillation,
+  'partial-generation-distillation': partialGenerationDistillation,
+  'gaussian-distillation': gaussianDistillation,
+  'symmetric-gaussian-distillation': symmetricGaussianDistillation,
+  'lwf-distillation': lwfDistillation,
+  'teacher-to-student': teacherToStudent,
+} as const
+
+/** A method's standard name. */
+export type MethodName = keyof typeof methods
+
+/**
+ * Makes a method of its standard name and its options as they come from outside; the method checks them.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, with the nearest known one
+ */
+export function methodByName(name: string, options?: unknown): Method {
+  if (Object.hasOwn(methods, name)) {
+    const make: (options?: never) => Method = methods[name as MethodName]
+    return make(options as never)
+  }
+  throw new ContinualDiffusionError('ERR_INVALID_ARGUMENT', unknownName('method', name, Object.keys(methods)))
+}

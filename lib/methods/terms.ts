@@ -1,0 +1,41 @@
+import { z } from 'zod'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import type { Objective, Term } from './objective.js'
+
+/** How the teacher generates the images that stand for the earlier tasks. */
+export interface TeacherOptions {
+  /** DDIM steps, 1 … T. Default 2, as in the paper. */
+  steps?: number
+  /** DDIM's η ≥ 0. Default 0: deterministic. */
+  eta?: number
+}
+
+/** Weight of what the earlier tasks add to the loss: any finite number ≥ 0. */
+export const lambdaSchema = z.number().min(0)
+
+export const teacherSchema = z
+  .strictObject({ steps: z.int().min(1).default(2), eta: z.number().min(0).default(0) })
+  .prefault({})
+
+/** Learning the task itself: ‖ε − ε_θ(x_t, t)‖² on its real images. */
+export const taskTerm: Term = { source: { kind: 'task' }, target: 'noise', weight: 1 }
+
+/** Checks a task number. */
+export function taskNumber(k: number): number {
+  if (Number.isSafeInteger(k) && k >= 1) return k
+  throw new ContinualDiffusionError('ERR_INVALID_ARGUMENT', `objective: the task number is ${k}; expected 1, 2, 3 …`)
+}
+
+/**
+ * L = (1/k)·L_task + (1 − 1/k)·λ·L_earlier for task k, and L = L_task for the first: as many parts for the new task as for
+ * each of the k − 1 before it.
+ */
+export function balanced(k: number, lambda: number, earlier: Omit<Term, 'weight'>): Objective {
+  if (taskNumber(k) === 1) return { terms: [taskTerm] }
+  return {
+    terms: [
+      { ...taskTerm, weight: 1 / k },
+      { ...earlier, weight: (1 - 1 / k) * lambda },
+    ],
+  }
+}

@@ -1,0 +1,158 @@
+import { inspect } from 'node:util'
+import { z } from 'zod'
+import { ContinualDiffusionError, type ErrorCode } from './engine/errors.js'
+
+/**
+ * Checks options that came from outside against a schema and returns them with the schema's defaults filled in.
+ *
+ * @param schema what is allowed; objects should be `z.strictObject`, so that a misspelt key is refused and not ignored
+ * @param value the options as given
+ * @param where what the message starts with: a function, a file or a command
+ * @param code the error's code; default `ERR_INVALID_ARGUMENT`
+ * @throws ContinualDiffusionError that names every wrong option with the value found and the one expected, and for an
+ *   unknown key the nearest known one
+ */
+export function parseOptions<S extends z.ZodType>(
+  schema: S,
+  value: unknown,
+  where: string,
+  code: ErrorCode = 'ERR_INVALID_ARGUMENT',
+): z.output<S> {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const lines = result.error.issues.flatMap((issue) => describe(issue, schema, value, []))
+  throw new ContinualDiffusionError(code, `${where}: ${lines.join('; ')}`, { cause: result.error })
+}
+
+/**
+ * The known name that is most like `name`, or undefined when none is like it: at most a third of its letters, and at
+ * least one, may have to be changed, added, left out or swapped with the next.
+ */
+export function nearest(name: string, known: Iterable<string>): string | undefined {
+  let best: string | undefined
+  let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1
+  for (const candidate of known) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase())
+    if (distance < bestDistance) {
+      best = candidate
+      bestDistance = distance
+    }
+  }
+  return best
+}
+
+/**
+ * A sentence for a name that isn't among the known ones: which one was perhaps meant, and which there are.
+ *
+ * @param kind what the name is of, e.g. `method`
+ */
+export function unknownName(kind: string, name: string, known: readonly string[]): string {
+  const near = nearest(name, known)
+  const hint = near === undefined ? '' : ` (did you mean ${quote(near)}?)`
+  return `unknown ${kind} ${quote(name)}${hint}; known: ${known.join(', ')}`
+}
+
+type Issue = z.core.$ZodIssue
+
+function describe(issue: Issue, schema: z.ZodType, value: unknown, base: readonly PropertyKey[]): string[] {
+  const path = [...base, ...issue.path]
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(schema, path)
+    return issue.keys.map((key) => {
+      const inside = path.length === 0 ? '' : ` in ${show(path)}`
+      return `${unknownName('option', key, known)}${inside}`
+    })
+  }
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+    // The alternative that got furthest is the one that was meant; when none got into the value, all are named.
+    const deeper = issue.errors.find((issues) =>
+      issues.some((i) => i.path.length > 0 || i.code === 'unrecognized_keys'),
+    )
+    if (deeper) return deeper.flatMap((inner) => describe(inner, schema, value, path))
+    const expected = [...new Set(issue.errors.flat().map(expectation))]
+    return [`${subject(path, value)}; ${expected.join(' or ')}`]
+  }
+  return [`${subject(path, value)}; ${expectation(issue)}`]
+}
+
+function subject(path: readonly PropertyKey[], value: unknown): string {
+  const found = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], value)
+  const name = path.length === 0 ? 'the value' : show(path)
+  return found === undefined ? `${name} is missing` : `${name} is ${shorten(found)}`
+}
+
+/** zod's message without its heading and without the type received: the value found stands before it. */
+function expectation(issue: Issue): string {
+  return issue.message.replace(/^(Too (small|big)|Invalid \w+): /, '').replace(/, received .*$/, '')
+}
+
+function shorten(value: unknown): string {
+  const text = inspect(value, {
+    depth: 1,
+    breakLength: Number.POSITIVE_INFINITY,
+    maxArrayLength: 5,
+    maxStringLength: 60,
+  })
+  return text.length > 120 ? `${text.slice(0, 119)}…` : text
+}
+
+function show(path: readonly PropertyKey[]): string {
+  return path
+    .map((key, i) => (typeof key === 'number' ? `[${key}]` : i === 0 ? String(key) : `.${String(key)}`))
+    .join('')
+}
+
+function quote(name: string): string {
+  return `'${name}'`
+}
+
+/** Keys of the objects that the schema allows at a path. */
+function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let at: readonly z.core.$ZodType[] = unwrap(schema)
+  for (const key of path) {
+    at = at.flatMap((s) => {
+      if (s instanceof z.ZodObject) return unwrap(s.shape[key as string])
+      if (s instanceof z.ZodArray) return unwrap(s.element)
+      if (s instanceof z.ZodTuple) return unwrap(s.def.items[key as number])
+      if (s instanceof z.ZodRecord) return unwrap(s.valueType)
+      return []
+    })
+  }
+  return [...new Set(at.flatMap((s) => (s instanceof z.ZodObject ? Object.keys(s.shape) : [])))]
+}
+
+/** The schemas behind optional, default, nullable, readonly, transformed and united ones. */
+function unwrap(schema: z.core.$ZodType | undefined): readonly z.core.$ZodType[] {
+  if (schema === undefined) return []
+  if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => unwrap(option))
+  if (schema instanceof z.ZodPipe) return unwrap(schema.in)
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodReadonly
+  ) {
+    return unwrap(schema.unwrap())
+  }
+  return [schema]
+}
+
+/** Damerau's distance in its restricted form: insertions, deletions, substitutions, swaps of neighbours. */
+function editDistance(a: string, b: string): number {
+  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)]
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i]
+    const above = rows[i - 1] as number[]
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (above[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      let distance = Math.min((above[j] as number) + 1, (row[j - 1] as number) + 1, substitution)
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        distance = Math.min(distance, ((rows[i - 2] as number[])[j - 2] as number) + 1)
+      }
+      row.push(distance)
+    }
+    rows.push(row)
+  }
+  return (rows[a.length] as number[])[b.length] as number
+}

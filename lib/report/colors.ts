@@ -1,0 +1,34 @@
+/**
+ * Colours of pages and charts, as CSS variables with a value for light and one for dark pages. Series colours are told
+ * apart by people with the common kinds of colour blindness.
+ */
+export const palette = {
+  background: { light: '#fbfaf8', dark: '#16181c' },
+  surface: { light: '#ffffff', dark: '#1e2126' },
+  text: { light: '#1d1f23', dark: '#e6e4df' },
+  muted: { light: '#676b73', dark: '#9a9da5' },
+  rule: { light: '#e3e0da', dark: '#33373e' },
+  real: { light: '#b4b0a8', dark: '#6d7178' },
+  'series-1': { light: '#c2571a', dark: '#e8894f' },
+  'series-2': { light: '#3d6fb4', dark: '#7aa8e6' },
+  'series-3': { light: '#1f8a70', dark: '#52bf9f' },
+  'series-4': { light: '#8e5aa8', dark: '#bb8ad3' },
+  'series-5': { light: '#a58312', dark: '#d6b64a' },
+  'series-6': { light: '#b0416b', dark: '#e07da3' },
+  'series-7': { light: '#4c7f9c', dark: '#8fbdd6' },
+  'series-8': { light: '#6b7d1e', dark: '#a9bb5a' },
+} as const
+
+export type ColorName = keyof typeof palette
+
+/** The colour of the n-th series, from 0; after eight they begin anew. */
+export function seriesColor(n: number): ColorName {
+  return `series-${(n % 8) + 1}` as ColorName
+}
+
+/** The palette as CSS declarations, e.g. `--text: #1d1f23;`. */
+export function cssVariables(mode: 'light' | 'dark'): string {
+  return Object.entries(palette)
+    .map(([name, value]) => `--${name}: ${value[mode]};`)
+    .join(' ')
+}

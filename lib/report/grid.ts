@@ -1,0 +1,60 @@
+import sharp from 'sharp'
+import type { ImageBatch } from '../data/dataset.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+
+export interface GridOptions {
+  /** Images in a row. Default: as square as the count allows. */
+  readonly columns?: number
+  /** Screen pixels per image pixel, a whole number ≥ 1. Default: such that an image is about 64 high. */
+  readonly scale?: number
+  /** Space between images in image pixels. Default 1. */
+  readonly gap?: number
+}
+
+/**
+ * Lays images out row by row in one PNG. They are enlarged with nearest neighbour, so that what is seen is what the
+ * model drew; the gaps, and the cells of an incomplete last row, are transparent.
+ *
+ * @param images 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, at least one image
+ * @returns the bytes of the PNG file
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an empty batch or bytes that don't match its shape
+ */
+export async function imageGrid(images: ImageBatch, options: GridOptions = {}): Promise<Uint8Array> {
+  const { count, height, width, channels, data } = images
+  const expected = count * height * width * channels
+  if (count < 1 || data.length !== expected) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      `imageGrid: expected at least one image and count × height × width × channels = ${expected} bytes, ` +
+        `found ${count} images in ${data.length} bytes`,
+    )
+  }
+  const columns = Math.min(count, options.columns ?? Math.ceil(Math.sqrt(count)))
+  const rows = Math.ceil(count / columns)
+  const gap = options.gap ?? 1
+  const scale = options.scale ?? Math.max(1, Math.round(64 / height))
+
+  const hasAlpha = channels === 2 || channels === 4
+  const colours = hasAlpha ? channels - 1 : channels
+  const out = colours + 1
+  const gridWidth = columns * (width + gap) - gap
+  const gridHeight = rows * (height + gap) - gap
+  const canvas = new Uint8Array(gridWidth * gridHeight * out)
+  for (let n = 0; n < count; n++) {
+    const left = (n % columns) * (width + gap)
+    const top = Math.floor(n / columns) * (height + gap)
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const from = ((n * height + y) * width + x) * channels
+        const to = ((top + y) * gridWidth + left + x) * out
+        for (let c = 0; c < colours; c++) canvas[to + c] = data[from + c]!
+        canvas[to + colours] = hasAlpha ? data[from + colours]! : 255
+      }
+    }
+  }
+  const raw = { width: gridWidth, height: gridHeight, channels: out as 2 | 4 }
+  return sharp(canvas, { raw })
+    .resize(gridWidth * scale, gridHeight * scale, { kernel: 'nearest' })
+    .png({ compressionLevel: 9 })
+    .toBuffer()
+}

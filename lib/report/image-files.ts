@@ -1,0 +1,25 @@
+import path from 'node:path'
+import sharp from 'sharp'
+import { replaceFolder } from '../checkpoint/atomic.js'
+import type { ImageBatch } from '../data/dataset.js'
+
+/**
+ * Writes each image as a PNG file of its own, at its own size, named by its number: `0000.png`, `0001.png` …
+ *
+ * @param folder new, empty, or written by this function before: then it is replaced
+ * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `folder` is then as it was
+ */
+export async function writeImages(images: ImageBatch, folder: string): Promise<void> {
+  const { data, count, height, width, channels } = images
+  const raw = { width, height, channels: channels as 1 | 2 | 3 | 4 }
+  const digits = Math.max(4, String(count - 1).length)
+  const name = (n: number) => `${String(n).padStart(digits, '0')}.png`
+  const size = height * width * channels
+  await replaceFolder(folder, name(0), async (temporary) => {
+    for (let n = 0; n < count; n++) {
+      await sharp(data.subarray(n * size, (n + 1) * size), { raw })
+        .png()
+        .toFile(path.join(temporary, name(n)))
+    }
+  })
+}

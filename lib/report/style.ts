@@ -1,0 +1,71 @@
+import { cssVariables } from './colors.js'
+
+/** The page's style sheet. */
+export function style(): string {
+  return `
+:root { ${cssVariables('light')} }
+@media (prefers-color-scheme: dark) { :root { ${cssVariables('dark')} } }
+* { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--background); color: var(--text);
+  font: 16px/1.6 system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', 'Noto Sans', sans-serif;
+  -webkit-font-smoothing: antialiased;
+}
+main { max-width: 1120px; margin: 0 auto; padding: 72px 32px 96px; }
+h1, h2, .question { font-family: 'Iowan Old Style', 'Palatino Linotype', Palatino, Georgia, 'Noto Serif', 'DejaVu Serif', serif; }
+h1 { font-size: 2.5rem; line-height: 1.15; font-weight: 500; letter-spacing: -0.015em; margin: 0 0 20px; }
+h2 { font-size: 1.6rem; font-weight: 500; letter-spacing: -0.01em; margin: 0 0 8px; }
+h3 { font-size: 0.95rem; font-weight: 600; margin: 0; }
+p { margin: 0 0 12px; }
+header p { max-width: 46rem; }
+.question { font-size: 1.3rem; line-height: 1.45; color: var(--muted); margin-bottom: 28px; }
+.answer { font-size: 1.1rem; }
+.note { color: var(--muted); max-width: 46rem; margin-bottom: 24px; }
+ul.note { padding-left: 1.1em; font-size: 0.9rem; }
+.warning { border-left: 3px solid var(--series-1); padding-left: 14px; }
+section { margin-top: 72px; }
+section h2:not(:first-child) { margin-top: 64px; }
+.scroll { overflow-x: auto; }
+.chip { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
+.samples {
+  display: grid; grid-template-columns: 104px repeat(var(--columns), minmax(150px, 1fr)); gap: 20px 20px;
+  min-width: calc(104px + var(--columns) * 170px);
+}
+.samples img { display: block; width: 100%; border-radius: 6px; image-rendering: pixelated; }
+.column-head { align-self: end; }
+.column-head p, .row-head p { color: var(--muted); font-size: 0.85rem; line-height: 1.4; margin: 2px 0 0; }
+.missing { color: var(--muted); text-align: center; padding-top: 40%; }
+figure { margin: 0; }
+figure svg { display: block; width: 100%; height: auto; }
+figcaption { color: var(--muted); font-size: 0.9rem; text-align: center; }
+.metric { margin-top: 40px; }
+.metric figure { max-width: 760px; margin: 28px auto 0; }
+.losses { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 32px; }
+.losses figure { max-width: 760px; width: 100%; margin: 0 auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: 10px; }
+th, td { padding: 9px 14px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th:last-child, td:last-child { padding-right: 0; }
+thead th { font-size: 0.85rem; font-weight: 600; vertical-align: bottom; }
+tbody th { font-weight: 500; }
+tbody th span, .counts { color: var(--muted); font-weight: 400; font-size: 0.9rem; }
+tbody th span { margin-left: 8px; }
+dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: 8px 28px; margin: 20px 0; }
+dt { color: var(--muted); }
+dd { margin: 0; }
+details { margin-top: 24px; }
+summary { cursor: pointer; color: var(--muted); margin-bottom: 16px; }
+pre {
+  font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace;
+  background: var(--surface); border: 1px solid var(--rule); border-radius: 8px; padding: 18px 20px; overflow-x: auto;
+}
+@media (max-width: 640px) {
+  main { padding: 40px 18px 64px; }
+  h1 { font-size: 2rem; }
+  dl { grid-template-columns: 1fr; gap: 2px; }
+  dd { margin-bottom: 10px; }
+}
+@media print { body { background: none; } main { padding: 0; } section { break-inside: avoid; } }
+`
+}

@@ -1,0 +1,78 @@
+import type { MethodRun, Results, TaskResult } from './results.js'
+
+/** A metric of one method after one task, over the seeds that got that far. */
+export interface Cell {
+  readonly mean: number
+  /** Sample standard deviation over the seeds (n − 1); undefined for fewer than two. */
+  readonly deviation: number | undefined
+  readonly values: readonly number[]
+  readonly real: number
+  readonly generated: number
+}
+
+/** Labels of the methods that have learned a task, in the order they are shown in. */
+export function methodsOf(results: Results): string[] {
+  const begun = new Set(results.runs.filter((run) => run.tasks.length > 0).map((run) => run.method))
+  return results.methods.map((method) => method.label).filter((label) => begun.has(label))
+}
+
+/** Seeds with which a method has learned a task, in the order they ran in. */
+export function seedsOf(results: Results): number[] {
+  return [...new Set(results.runs.filter((run) => run.tasks.length > 0).map((run) => run.seed))]
+}
+
+/** Numbers of the tasks that at least one method has learned. */
+export function tasksOf(results: Results): number[] {
+  return [...new Set(results.runs.flatMap((run) => run.tasks.map((task) => task.task)))].sort((a, b) => a - b)
+}
+
+/** The results of one method after one task, one entry per seed. */
+export function tasksAt(results: Results, method: string, task: number): { run: MethodRun; task: TaskResult }[] {
+  return results.runs
+    .filter((run) => run.method === method)
+    .flatMap((run) => run.tasks.filter((t) => t.task === task).map((t) => ({ run, task: t })))
+}
+
+/** A metric of one method after one task; undefined when no seed has got there. */
+export function cell(results: Results, metric: string, method: string, task: number): Cell | undefined {
+  const found = tasksAt(results, method, task).flatMap(({ task: t }) => t.metrics[metric] ?? [])
+  const first = found[0]
+  if (first === undefined) return undefined
+  const values = found.map((value) => value.value)
+  return { ...spread(values), values, real: first.real, generated: first.generated }
+}
+
+/** Arithmetic mean and sample standard deviation. */
+export function spread(values: readonly number[]): { mean: number; deviation: number | undefined } {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length
+  if (values.length < 2) return { mean, deviation: undefined }
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0)
+  return { mean, deviation: Math.sqrt(squares / (values.length - 1)) }
+}
+
+/**
+ * Three significant digits, without an exponent where a plain number can be read: 146, 37.2, 4.05, 0.0831.
+ */
+export function formatNumber(value: number): string {
+  if (!Number.isFinite(value)) return String(value)
+  const size = Math.abs(value)
+  if (size >= 100) return value.toFixed(0)
+  if (size >= 10) return value.toFixed(1)
+  if (size >= 1) return value.toFixed(2)
+  if (size >= 0.001 || size === 0) return value.toFixed(size >= 0.1 ? 3 : 4)
+  return value.toExponential(1)
+}
+
+/** `37.2`, or `37.2 ± 1.3` over several seeds: the deviation to as many decimals as the mean. */
+export function formatCell(cell: Cell): string {
+  const mean = formatNumber(cell.mean)
+  if (cell.deviation === undefined) return mean
+  if (mean.includes('e')) return `${mean} ± ${formatNumber(cell.deviation)}`
+  return `${mean} ± ${cell.deviation.toFixed(mean.split('.')[1]?.length ?? 0)}`
+}
+
+/** `generative-distillation` → `Generative distillation`. */
+export function readable(name: string): string {
+  const words = name.replaceAll('-', ' ')
+  return words.charAt(0).toUpperCase() + words.slice(1)
+}

@@ -1,0 +1,75 @@
+import { z } from 'zod'
+import type { Dataset, Subset } from '../data/dataset.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import type { Seen, Stream, Task } from './stream.js'
+
+/** Seeds that JavaScript holds exactly. */
+export const seedSchema = z.int().min(0)
+
+/** What a kind of stream says of each of its tasks. */
+export type TaskContents = Omit<Task, 'number' | 'earlier'>
+
+/**
+ * A stream of given tasks, in order.
+ *
+ * @throws ContinualDiffusionError `ERR_BAD_DATA` when a task has nothing to train or to test on
+ */
+export function buildStream(name: string, contents: readonly TaskContents[]): Stream {
+  const tasks: Task[] = []
+  for (const task of contents) {
+    for (const part of ['train', 'test'] as const) {
+      if (task[part].indices.length === 0) {
+        throw new ContinualDiffusionError(
+          'ERR_BAD_DATA',
+          `${name}: task ${tasks.length + 1} (${task.name}) has no images in ${task[part].dataset.name}; expected at least one`,
+        )
+      }
+    }
+    tasks.push({ ...task, number: tasks.length + 1, earlier: [...tasks] })
+  }
+  return { name, tasks, seen: (task) => seen(name, tasks, task), [Symbol.iterator]: () => tasks[Symbol.iterator]() }
+}
+
+function seen(name: string, tasks: readonly Task[], task: Task): Seen {
+  if (!tasks.includes(task)) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      `${name}: task ${task.number} (${task.name}) is not of this stream; pass one of its own tasks`,
+    )
+  }
+  const shown = [...task.earlier, task]
+  return {
+    classes: [...new Set(shown.flatMap(({ classes }) => classes))],
+    train: shown.map(({ train }) => train),
+    test: shown.map(({ test }) => test),
+  }
+}
+
+/** All images of a data set. */
+export function whole(dataset: Dataset): Subset {
+  return { dataset, indices: Int32Array.from(dataset.labels.keys()) }
+}
+
+/** The images of some classes, in the data set's order. */
+export function ofClasses(dataset: Dataset, classes: readonly number[]): Subset {
+  const wanted = new Set(classes)
+  return { dataset, indices: Int32Array.from(dataset.labels.keys()).filter((i) => wanted.has(dataset.labels[i]!)) }
+}
+
+/** Every class of a data set. */
+export function allClasses(dataset: Dataset): number[] {
+  return [...dataset.classes.keys()]
+}
+
+/** `count` items cut into `parts` runs whose lengths differ by at most one, the longer ones first. */
+export function cut<T>(items: readonly T[], parts: number): T[][] {
+  const short = Math.floor(items.length / parts)
+  const longer = items.length % parts
+  let start = 0
+  return Array.from({ length: parts }, (_, i) => {
+    const end = start + short + (i < longer ? 1 : 0)
+    const run = items.slice(start, end)
+    start = end
+    return run
+  })
+}

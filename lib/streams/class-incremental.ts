@@ -1,0 +1,70 @@
+import { z } from 'zod'
+import type { TrainTest } from '../data/dataset.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { parseOptions } from '../options.js'
+import { allClasses, buildStream, cut, ofClasses, seedSchema } from './build.js'
+import type { Stream } from './stream.js'
+import { torchRandperm } from './torch-random.js'
+
+/** How classes are dealt out to tasks. */
+export interface ClassIncrementalOptions {
+  /** Number of tasks; it must divide the number of classes. */
+  tasks: number
+  /** Shuffles the classes as `torch.randperm(classes)` after `torch.manual_seed(seed)` does. */
+  seed?: number
+  /** The classes in the order wanted, each once; not together with `seed`. Default: 0, 1, 2 … */
+  order?: readonly number[]
+}
+
+const schema = z.strictObject({
+  tasks: z.int().min(1),
+  seed: seedSchema.optional(),
+  order: z.array(z.int()).optional(),
+})
+
+/**
+ * Each task brings as many new classes; labels stay indices into the data set's own classes. With ten classes, five tasks
+ * and the seeds 42, 69 and 1714 these are the streams of the paper's experiments (arXiv 2311.14028).
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when the tasks don't divide the classes or `order` isn't a
+ *   permutation of them; `ERR_BAD_DATA` when a class has no images
+ */
+export function classIncremental(data: TrainTest, options: ClassIncrementalOptions): Stream {
+  const where = 'classIncremental'
+  const { tasks, seed, order: given } = parseOptions(schema, options, where)
+  const { train, test } = data
+  const names = train.classes
+  const bad = (what: string) => new ContinualDiffusionError('ERR_INVALID_ARGUMENT', `${where}: ${what}`)
+
+  if (seed !== undefined && given !== undefined) throw bad('both seed and order are given; give one of the two')
+  if (names.length % tasks !== 0) {
+    throw bad(`tasks is ${tasks}, which doesn't divide the ${names.length} classes of ${train.name}; name a divisor`)
+  }
+  const order = given ?? (seed === undefined ? allClasses(train) : torchRandperm(names.length, seed))
+  if (!isPermutation(order, names.length)) {
+    throw bad(`order is ${order.join(' ')}; expected each of 0 … ${names.length - 1} once`)
+  }
+  for (const dataset of [train, test]) {
+    const present = new Set(dataset.labels)
+    const empty = order.find((c) => !present.has(c))
+    if (empty !== undefined) {
+      throw new ContinualDiffusionError(
+        'ERR_BAD_DATA',
+        `${where}: ${dataset.name} has no images of class ${empty} (${names[empty]}); expected at least one`,
+      )
+    }
+  }
+  return buildStream(
+    `class-incremental ${train.name.replace(/\/train$/, '')}`,
+    cut(order, tasks).map((classes) => ({
+      name: classes.map((c) => names[c]).join(', '),
+      classes,
+      train: ofClasses(train, classes),
+      test: ofClasses(test, classes),
+    })),
+  )
+}
+
+function isPermutation(order: readonly number[], n: number): boolean {
+  return order.length === n && new Set(order).size === n && order.every((c) => c >= 0 && c < n)
+}

@@ -1,0 +1,40 @@
+import { z } from 'zod'
+import type { Dataset, TrainTest } from '../data/dataset.js'
+import { parseOptions } from '../options.js'
+import { allClasses, buildStream, cut, seedSchema } from './build.js'
+import type { Stream } from './stream.js'
+import { torchRandperm } from './torch-random.js'
+
+/** How images are dealt out to tasks. */
+export interface DataIncrementalOptions {
+  /** Number of tasks. */
+  tasks: number
+  /** Of the shuffle of the images. Default 0. */
+  seed?: number
+}
+
+const schema = z.strictObject({ tasks: z.int().min(1), seed: seedSchema.default(0) })
+
+/**
+ * Each task brings an equal share of the images (to within one), drawn at random over all classes: more of the same, in
+ * instalments. Training and test images are dealt out alike.
+ */
+export function dataIncremental(data: TrainTest, options: DataIncrementalOptions): Stream {
+  const { tasks, seed } = parseOptions(schema, options, 'dataIncremental')
+  const deal = (dataset: Dataset) =>
+    cut(torchRandperm(dataset.labels.length, seed), tasks).map((indices) => ({
+      dataset,
+      indices: Int32Array.from(indices).sort(),
+    }))
+  const train = deal(data.train)
+  const test = deal(data.test)
+  return buildStream(
+    `data-incremental ${data.train.name.replace(/\/train$/, '')}`,
+    train.map((share, i) => ({
+      name: `share ${i + 1} of ${tasks}`,
+      classes: allClasses(data.train),
+      train: share,
+      test: test[i]!,
+    })),
+  )
+}

@@ -1,0 +1,104 @@
+import type { Dataset, TrainTest } from '../data/dataset.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { allClasses, buildStream, whole } from './build.js'
+import type { Stream } from './stream.js'
+import { torchRandperm } from './torch-random.js'
+
+/** The shape of one image. */
+export type ImageShape = Pick<Dataset, 'height' | 'width' | 'channels'>
+
+/** What makes a domain: a change to each image that keeps its shape. */
+export interface Domain {
+  /** For people, e.g. `rotated by 45°`. */
+  readonly name: string
+  /** Writes the changed image into `to` (zeros so far); both height × width × channels, interleaved. */
+  transform(from: Uint8Array, to: Uint8Array, shape: ImageShape): void
+}
+
+/**
+ * Each task brings all classes again in another domain. Every domain holds a changed copy of the data in memory.
+ *
+ * @param domains at least one, in the order of the tasks; see {@link unchanged}, {@link rotated} and {@link permuted}
+ */
+export function domainIncremental(data: TrainTest, { domains }: { domains: readonly Domain[] }): Stream {
+  if (!Array.isArray(domains) || domains.length === 0) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      'domainIncremental: domains is missing or empty; give at least one, e.g. [unchanged(), rotated(45)]',
+    )
+  }
+  return buildStream(
+    `domain-incremental ${data.train.name.replace(/\/train$/, '')}`,
+    domains.map((domain) => ({
+      name: domain.name,
+      classes: allClasses(data.train),
+      train: whole(changed(data.train, domain)),
+      test: whole(changed(data.test, domain)),
+    })),
+  )
+}
+
+/** The images as they are. */
+export function unchanged(): Domain {
+  return { name: 'unchanged', transform: (from, to) => to.set(from) }
+}
+
+/** Images turned anticlockwise about their middle, bilinearly; what comes in from outside is 0. */
+export function rotated(degrees: number): Domain {
+  if (!Number.isFinite(degrees)) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      `rotated: degrees is ${degrees}; expected a finite number`,
+    )
+  }
+  const angle = (degrees * Math.PI) / 180
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)]
+  return {
+    name: `rotated by ${degrees}°`,
+    transform(from, to, { height, width, channels }) {
+      const pixel = (y: number, x: number, c: number) =>
+        y < 0 || y >= height || x < 0 || x >= width ? 0 : from[(y * width + x) * channels + c]!
+      for (let y = 0; y < height; y++) {
+        for (let x = 0; x < width; x++) {
+          const [dy, dx] = [y - (height - 1) / 2, x - (width - 1) / 2]
+          const fromY = sin * dx + cos * dy + (height - 1) / 2
+          const fromX = cos * dx - sin * dy + (width - 1) / 2
+          const [top, left] = [Math.floor(fromY), Math.floor(fromX)]
+          const [v, u] = [fromY - top, fromX - left]
+          for (let c = 0; c < channels; c++) {
+            const upper = (1 - u) * pixel(top, left, c) + u * pixel(top, left + 1, c)
+            const lower = (1 - u) * pixel(top + 1, left, c) + u * pixel(top + 1, left + 1, c)
+            to[(y * width + x) * channels + c] = Math.round((1 - v) * upper + v * lower)
+          }
+        }
+      }
+    },
+  }
+}
+
+/** Pixels in another order, the same for every image (permuted MNIST); channels stay together. */
+export function permuted(seed: number): Domain {
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new ContinualDiffusionError('ERR_INVALID_ARGUMENT', `permuted: seed is ${seed}; expected an integer ≥ 0`)
+  }
+  let order: number[] = []
+  return {
+    name: `permuted by seed ${seed}`,
+    transform(from, to, { height, width, channels }) {
+      if (order.length !== height * width) order = torchRandperm(height * width, seed)
+      for (const [i, source] of order.entries()) {
+        for (let c = 0; c < channels; c++) to[i * channels + c] = from[source * channels + c]!
+      }
+    },
+  }
+}
+
+function changed(dataset: Dataset, domain: Domain): Dataset {
+  const { images, height, width, channels } = dataset
+  const pixels = height * width * channels
+  const out = new Uint8Array(images.length)
+  for (let start = 0; start < images.length; start += pixels) {
+    domain.transform(images.subarray(start, start + pixels), out.subarray(start, start + pixels), dataset)
+  }
+  return { ...dataset, name: `${dataset.name}, ${domain.name}`, images: out }
+}

@@ -1,0 +1,47 @@
+import type { Dataset, TrainTest } from '../data/dataset.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { allClasses, buildStream, whole } from './build.js'
+import type { Stream } from './stream.js'
+
+/**
+ * Each task is a data set of its own. Classes of the same name are one class; the labels of the tasks' data sets are
+ * indices into the classes of all of them together.
+ *
+ * @param data in the order of the tasks; all with the same number of channels and, once resized, the same sides
+ * @throws ContinualDiffusionError `ERR_BAD_DATA` when their images differ in shape
+ */
+export function fromDatasets(data: readonly TrainTest[]): Stream {
+  const first = data[0]
+  if (first === undefined) {
+    throw new ContinualDiffusionError('ERR_INVALID_ARGUMENT', 'fromDatasets: there are no data sets; give at least one')
+  }
+  for (const { train } of data) {
+    if (shape(train) !== shape(first.train)) {
+      throw new ContinualDiffusionError(
+        'ERR_BAD_DATA',
+        `fromDatasets: the images of ${train.name} are ${shape(train)}; expected ${shape(first.train)}, as those of ` +
+          `${first.train.name}. Give all data sets the same size and channels.`,
+      )
+    }
+  }
+  const classes = [...new Set(data.flatMap(({ train }) => train.classes))]
+  const relabel = (dataset: Dataset): Dataset => {
+    const index = dataset.classes.map((name) => classes.indexOf(name))
+    return { ...dataset, classes, labels: dataset.labels.map((label) => index[label]!) }
+  }
+  const names = data.map(({ train }) => train.name.replace(/\/train$/, ''))
+  return buildStream(
+    names.join(' → '),
+    data.map(({ train, test }, i) => ({
+      name: names[i]!,
+      classes: allClasses(train).map((c) => classes.indexOf(train.classes[c]!)),
+      train: whole(relabel(train)),
+      test: whole(relabel(test)),
+    })),
+  )
+}
+
+/** Height × width × channels as the learner gets them. */
+function shape({ size, height, width, channels }: Dataset): string {
+  return `${size ?? height} × ${size ?? width} × ${channels}`
+}

@@ -1,0 +1,6 @@
+export { type ClassIncrementalOptions, classIncremental } from './class-incremental.js'
+export { type DataIncrementalOptions, dataIncremental } from './data-incremental.js'
+export { type Domain, domainIncremental, type ImageShape, permuted, rotated, unchanged } from './domain-incremental.js'
+export { fromDatasets } from './from-datasets.js'
+export { single } from './single.js'
+export type { Seen, Stream, Task } from './stream.js'

@@ -1,0 +1,30 @@
+import type { Subset } from '../data/dataset.js'
+
+/** One element of a stream. */
+export interface Task {
+  /** k, counted from 1. */
+  readonly number: number
+  /** For people: e.g. `Pullover, Shirt`. */
+  readonly name: string
+  /** Class indices that this task brings. */
+  readonly classes: readonly number[]
+  readonly train: Subset
+  readonly test: Subset
+  /** The tasks before this one, in order. */
+  readonly earlier: readonly Task[]
+}
+
+/** All that the learner has been shown up to and including a task. */
+export interface Seen {
+  readonly classes: readonly number[]
+  readonly train: readonly Subset[]
+  readonly test: readonly Subset[]
+}
+
+/** A sequence of tasks. */
+export interface Stream extends Iterable<Task> {
+  readonly name: string
+  readonly tasks: readonly Task[]
+  /** The data of `task` and of every task before it. */
+  seen(task: Task): Seen
+}

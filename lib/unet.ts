@@ -1,0 +1,142 @@
+import { z } from 'zod'
+import type { ErrorCode } from './engine/errors.js'
+import { parseOptions } from './options.js'
+
+/**
+ * Options of diffusers' `UNet2DModel` that this package has, under diffusers' own names (the keys of its
+ * `config.json`), so that a folder saved by either opens in the other.
+ */
+export interface UNetConfig {
+  /** Side of the square images in pixels; must be halvable once per block but the last. */
+  readonly sample_size: number
+  /** 1 to 4. */
+  readonly in_channels: number
+  /** As many as `in_channels`: the answer has the image's shape. */
+  readonly out_channels: number
+  /** Channels of each resolution, from the highest. Each a multiple of `norm_num_groups`. */
+  readonly block_out_channels: readonly number[]
+  /** One per resolution, from the highest. */
+  readonly down_block_types: readonly ('DownBlock2D' | 'AttnDownBlock2D')[]
+  /** One per resolution, from the lowest. */
+  readonly up_block_types: readonly ('UpBlock2D' | 'AttnUpBlock2D')[]
+  readonly layers_per_block: number
+  readonly norm_num_groups: number
+  readonly norm_eps: number
+  /** Channels of one attention head. */
+  readonly attention_head_dim: number
+  /** Whether the middle block attends. */
+  readonly add_attention: boolean
+  readonly flip_sin_to_cos: boolean
+  readonly freq_shift: number
+}
+
+const count = z.int().min(1)
+const channels = z.int().min(1).max(4)
+
+/**
+ * Schema of {@link UNetConfig}. Options that diffusers has defaults for may be left out and get them, but not the ones that
+ * make the network what it is: size and blocks.
+ */
+export const unetSchema = z
+  .strictObject({
+    sample_size: count.max(4096),
+    in_channels: channels.default(3),
+    out_channels: channels.default(3),
+    block_out_channels: z.array(count.max(65536)).min(1).max(12).readonly(),
+    down_block_types: z.array(z.enum(['DownBlock2D', 'AttnDownBlock2D'])).readonly(),
+    up_block_types: z.array(z.enum(['UpBlock2D', 'AttnUpBlock2D'])).readonly(),
+    layers_per_block: count.max(64).default(2),
+    norm_num_groups: count.default(32),
+    norm_eps: z.number().positive().default(1e-5),
+    attention_head_dim: count.default(8),
+    add_attention: z.boolean().default(true),
+    flip_sin_to_cos: z.boolean().default(true),
+    freq_shift: z.number().min(0).default(0),
+  })
+  .superRefine((unet, context) => {
+    const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
+    const blocks = unet.block_out_channels.length
+    for (const key of ['down_block_types', 'up_block_types'] as const) {
+      if (unet[key].length !== blocks)
+        refuse([key], `expected ${blocks} entries, one for each entry of block_out_channels`)
+    }
+    const factor = 2 ** (blocks - 1)
+    if (unet.sample_size % factor !== 0) {
+      refuse(['sample_size'], `expected a multiple of ${factor}: ${blocks} blocks halve it ${blocks - 1} times`)
+    }
+    if (unet.out_channels !== unet.in_channels)
+      refuse(['out_channels'], `expected in_channels, which is ${unet.in_channels}`)
+    unet.block_out_channels.forEach((width, i) => {
+      if (width % unet.norm_num_groups !== 0) {
+        refuse(['block_out_channels', i], `expected a multiple of norm_num_groups, which is ${unet.norm_num_groups}`)
+      }
+      const attends =
+        unet.down_block_types[i] === 'AttnDownBlock2D' ||
+        unet.up_block_types[blocks - 1 - i] === 'AttnUpBlock2D' ||
+        (i === blocks - 1 && unet.add_attention)
+      if (attends && width % unet.attention_head_dim !== 0) {
+        refuse(
+          ['block_out_channels', i],
+          `expected a multiple of attention_head_dim, which is ${unet.attention_head_dim}`,
+        )
+      }
+    })
+    const first = unet.block_out_channels[0] ?? 0
+    if (first % 2 !== 0)
+      refuse(['block_out_channels', 0], 'expected an even number: half of it are sines, half cosines')
+    if (unet.freq_shift >= first / 2)
+      refuse(['freq_shift'], `expected less than half of block_out_channels[0], ${first / 2}`)
+  })
+
+/** What diffusers' other options must be; each is the default of `UNet2DModel`. */
+const fixedOptions: Readonly<Record<string, string | number | boolean | null>> = {
+  act_fn: 'silu',
+  attn_norm_num_groups: null,
+  center_input_sample: false,
+  class_embed_type: null,
+  downsample_padding: 1,
+  downsample_type: 'conv',
+  dropout: 0,
+  mid_block_scale_factor: 1,
+  mid_block_type: 'UNetMidBlock2D',
+  num_class_embeds: null,
+  num_train_timesteps: null,
+  resnet_time_scale_shift: 'default',
+  time_embedding_dim: null,
+  time_embedding_type: 'positional',
+  upsample_type: 'conv',
+}
+
+const diffusersSchema = z.looseObject({
+  _class_name: z.literal('UNet2DModel').optional(),
+  ...Object.fromEntries(
+    Object.entries(fixedOptions).map(([key, value]) => [
+      key,
+      z.literal(value, `expected ${JSON.stringify(value)}, the only value that this package has`).optional(),
+    ]),
+  ),
+})
+
+/**
+ * Reads the contents of a diffusers `config.json`, or the same options given as an object. Options left out have
+ * diffusers' defaults.
+ *
+ * @param json the parsed file
+ * @param where what a message starts with, e.g. the file's path
+ * @throws ContinualDiffusionError (`code`, default `ERR_INVALID_ARGUMENT`) that names each option or value that this
+ *   package doesn't have, and each that the network can't be built from
+ */
+export function parseUNetConfig(json: unknown, where: string, code: ErrorCode = 'ERR_INVALID_ARGUMENT'): UNetConfig {
+  const checked = parseOptions(diffusersSchema, json, where, code)
+  const own = Object.entries(checked).filter(([key]) => !key.startsWith('_') && !Object.hasOwn(fixedOptions, key))
+  return parseOptions(unetSchema, Object.fromEntries(own), where, code)
+}
+
+/** The whole `config.json` of diffusers' `UNet2DModel` for a U-Net, with keys in alphabetical order as diffusers writes it. */
+export function toDiffusersConfig(config: UNetConfig): Record<string, unknown> {
+  const all = { _class_name: 'UNet2DModel', _diffusers_version: diffusersVersion, ...fixedOptions, ...config }
+  return Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** The version of diffusers whose file formats this package writes. */
+export const diffusersVersion = '0.35.0'

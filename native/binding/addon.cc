@@ -1,0 +1,29 @@
+#include "binding/addon.h"
+
+namespace continual {
+
+namespace {
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  auto* addon = new AddonState(env);
+  env.SetInstanceData(addon);  // deleted with the environment
+  // The engine must stop while the environment's memory is still there: typed arrays that jobs read, and references.
+  env.AddCleanupHook([addon] { addon->engine.close(); });
+  defineImages(env, exports);
+  defineLearner(env, exports);
+  defineClassifier(env, exports);
+  defineDiffusion(env, exports);
+  defineEvaluation(env, exports);
+  defineSystem(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+}  // namespace continual
+
+static Napi::Object initialiseAddon(Napi::Env env, Napi::Object exports) {
+  return continual::initialise(env, exports);
+}
+
+NODE_API_MODULE(continual_diffusion, initialiseAddon)

@@ -1,0 +1,308 @@
+#include "binding/convert.h"
+
+#include "binding/engine.h"
+
+#include <algorithm>
+
+namespace continual {
+
+namespace {
+
+[[noreturn]] void wrongType(Napi::Env env, const char* name, const char* expected) {
+  throw Napi::TypeError::New(env, std::string(name) + ": expected " + expected);
+}
+
+template <class Array>
+at::Tensor over(const Napi::Value& value, const char* what, napi_typedarray_type type, const char* expected,
+                at::ScalarType dtype) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    wrongType(value.Env(), what, expected);
+  }
+  auto array = value.As<Array>();
+  return at::from_blob(array.Data(), {static_cast<int64_t>(array.ElementLength())}, dtype);
+}
+
+template <class T>
+T choose(const Napi::Object& object, const char* name, std::initializer_list<std::pair<const char*, T>> choices) {
+  const std::string found = string(object, name);
+  for (const auto& [word, value] : choices) {
+    if (found == word) return value;
+  }
+  throw Napi::TypeError::New(object.Env(), std::string(name) + ": unknown value '" + found + "'");
+}
+
+template <class Array>
+Napi::Value external(Napi::Env env, const at::Tensor& tensor, at::ScalarType dtype) {
+  auto kept = std::make_unique<at::Tensor>(tensor.to(at::kCPU, dtype).contiguous());
+  const size_t count = static_cast<size_t>(kept->numel());
+  if (count == 0) return Array::New(env, 0);
+  const auto buffer = Napi::ArrayBuffer::New(
+      env, kept->mutable_data_ptr(), kept->nbytes(),
+      [](Napi::Env, void*, at::Tensor* memory) { delete memory; }, kept.get());
+  kept.release();
+  return Array::New(env, count, buffer, 0);
+}
+
+std::vector<Napi::Object> elements(const Napi::Value& value, const char* what) {
+  if (!value.IsArray()) wrongType(value.Env(), what, "an array");
+  const auto array = value.As<Napi::Array>();
+  std::vector<Napi::Object> result;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value element = array[i];
+    if (!element.IsObject()) wrongType(value.Env(), what, "an array of objects");
+    result.push_back(element.As<Napi::Object>());
+  }
+  return result;
+}
+
+std::vector<std::string> strings(const Napi::Object& object, const char* name) {
+  const auto array = field(object, name).As<Napi::Array>();
+  std::vector<std::string> result;
+  for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(Napi::Value(array[i]).ToString().Utf8Value());
+  return result;
+}
+
+std::vector<int64_t> integerList(const Napi::Value& value, const char* what) {
+  if (!value.IsArray()) wrongType(value.Env(), what, "an array of integers");
+  const auto array = value.As<Napi::Array>();
+  std::vector<int64_t> result;
+  for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(Napi::Value(array[i]).ToNumber().Int64Value());
+  return result;
+}
+
+std::vector<bool> attends(const Napi::Object& object, const char* name, const std::string& withAttention) {
+  std::vector<bool> result;
+  for (const std::string& type : strings(object, name)) result.push_back(type == withAttention);
+  return result;
+}
+
+}  // namespace
+
+Napi::Value field(const Napi::Object& object, const char* name) { return object.Get(name); }
+
+bool has(const Napi::Object& object, const char* name) { return !object.Get(name).IsUndefined(); }
+
+double number(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsNumber()) wrongType(object.Env(), name, "a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+int64_t integer(const Napi::Object& object, const char* name) { return static_cast<int64_t>(number(object, name)); }
+
+bool boolean(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsBoolean()) wrongType(object.Env(), name, "a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+std::string string(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsString()) wrongType(object.Env(), name, "a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+Napi::Object object(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsObject()) wrongType(object.Env(), name, "an object");
+  return value.As<Napi::Object>();
+}
+
+at::Tensor overBytes(const Napi::Value& value, const char* what) {
+  return over<Napi::Uint8Array>(value, what, napi_uint8_array, "a Uint8Array", at::kByte);
+}
+
+at::Tensor overFloats(const Napi::Value& value, const char* what) {
+  return over<Napi::Float32Array>(value, what, napi_float32_array, "a Float32Array", at::kFloat);
+}
+
+at::Tensor overDoubles(const Napi::Value& value, const char* what) {
+  return over<Napi::Float64Array>(value, what, napi_float64_array, "a Float64Array", at::kDouble);
+}
+
+at::Tensor integers(const Napi::Value& value, const char* what) {
+  return over<Napi::Int32Array>(value, what, napi_int32_array, "an Int32Array", at::kInt).to(at::kLong);
+}
+
+at::Tensor overTensor(const Napi::Value& value, const char* what) {
+  if (!value.IsObject()) wrongType(value.Env(), what, "{ data, shape }");
+  const auto object = value.As<Napi::Object>();
+  const std::vector<int64_t> shape = integerList(field(object, "shape"), what);
+  const at::Tensor flat = overFloats(field(object, "data"), what);
+  int64_t count = 1;
+  for (const int64_t length : shape) {
+    if (length < 0 || (length > 0 && count > flat.numel() / length)) count = -1;
+    if (count < 0) break;
+    count *= length;
+  }
+  if (count != flat.numel()) {
+    throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", std::string(what) + ": the shape does not have the data's " +
+                                                             std::to_string(flat.numel()) + " elements");
+  }
+  return flat.view(shape);
+}
+
+Napi::Value toFloat32Array(Napi::Env env, const at::Tensor& tensor) {
+  return external<Napi::Float32Array>(env, tensor, at::kFloat);
+}
+
+Napi::Value toUint8Array(Napi::Env env, const at::Tensor& tensor) {
+  return external<Napi::Uint8Array>(env, tensor, at::kByte);
+}
+
+Napi::Value toTensorObject(Napi::Env env, const at::Tensor& tensor) {
+  auto result = Napi::Object::New(env);
+  auto shape = Napi::Array::New(env);
+  for (int64_t i = 0; i < tensor.dim(); ++i) {
+    shape.Set(static_cast<uint32_t>(i), Napi::Number::New(env, static_cast<double>(tensor.size(i))));
+  }
+  result.Set("data", toFloat32Array(env, tensor));
+  result.Set("shape", shape);
+  return result;
+}
+
+Napi::Value toFloat32Arrays(Napi::Env env, const std::vector<at::Tensor>& tensors) {
+  auto result = Napi::Array::New(env, tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) result.Set(static_cast<uint32_t>(i), toFloat32Array(env, tensors[i]));
+  return result;
+}
+
+Napi::Value toFloat64Array(Napi::Env env, const std::vector<double>& values) {
+  auto result = Napi::Float64Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), result.Data());
+  return result;
+}
+
+Napi::Value toInt32Array(Napi::Env env, const std::vector<int64_t>& values) {
+  auto result = Napi::Int32Array::New(env, values.size());
+  std::transform(values.begin(), values.end(), result.Data(), [](int64_t v) { return static_cast<int32_t>(v); });
+  return result;
+}
+
+Napi::Value toParameterList(Napi::Env env, const ParameterLayout& layout) {
+  auto result = Napi::Array::New(env);
+  uint32_t index = 0;
+  for (const Parameter& p : layout.parameters()) {
+    auto entry = Napi::Object::New(env);
+    auto shape = Napi::Array::New(env);
+    for (size_t i = 0; i < p.shape.size(); ++i) {
+      shape.Set(static_cast<uint32_t>(i), Napi::Number::New(env, static_cast<double>(p.shape[i])));
+    }
+    entry.Set("name", Napi::String::New(env, p.name));
+    entry.Set("shape", shape);
+    result.Set(index++, entry);
+  }
+  return result;
+}
+
+Cancellation cancellation(const Napi::Value& flag, const std::atomic<bool>* closing) {
+  if (flag.IsUndefined()) return {nullptr, closing};
+  const at::Tensor memory = over<Napi::Int32Array>(flag, "cancel", napi_int32_array, "an Int32Array", at::kInt);
+  if (memory.numel() == 0) wrongType(flag.Env(), "cancel", "an Int32Array of one element");
+  return {memory.const_data_ptr<int32_t>(), closing};
+}
+
+UNetConfig unetConfig(const Napi::Object& value) {
+  return {integer(value, "sample_size"),
+          integer(value, "in_channels"),
+          integer(value, "out_channels"),
+          integerList(field(value, "block_out_channels"), "block_out_channels"),
+          attends(value, "down_block_types", "AttnDownBlock2D"),
+          attends(value, "up_block_types", "AttnUpBlock2D"),
+          integer(value, "layers_per_block"),
+          integer(value, "norm_num_groups"),
+          number(value, "norm_eps"),
+          integer(value, "attention_head_dim"),
+          boolean(value, "add_attention"),
+          boolean(value, "flip_sin_to_cos"),
+          number(value, "freq_shift")};
+}
+
+ScheduleConfig scheduleConfig(const Napi::Object& value) {
+  return {integer(value, "timesteps"),
+          choose<Betas>(value, "betas",
+                        {{"linear", Betas::linear}, {"scaled-linear", Betas::scaledLinear}, {"cosine", Betas::cosine}}),
+          number(value, "betaStart"),
+          number(value, "betaEnd"),
+          boolean(value, "zeroTerminalSnr"),
+          choose<Prediction>(
+              value, "prediction",
+              {{"epsilon", Prediction::epsilon}, {"sample", Prediction::sample}, {"v", Prediction::v}})};
+}
+
+SamplerConfig samplerConfig(const Napi::Object& value) {
+  return {choose<SamplerKind>(value, "kind", {{"ddim", SamplerKind::ddim}, {"ddpm", SamplerKind::ddpm}}),
+          integer(value, "steps"), number(value, "eta"), boolean(value, "clip"),
+          choose<Spacing>(value, "spacing", {{"trailing", Spacing::trailing}, {"leading", Spacing::leading}})};
+}
+
+OptimizerConfig optimizerConfig(const Napi::Object& value) {
+  const auto betas = object(value, "betas");
+  return {number(value, "lr"),         number(betas, "0"),           number(betas, "1"),
+          number(value, "eps"),        number(value, "weightDecay"), number(value, "clipGradNorm")};
+}
+
+Objective objective(const Napi::Object& value, int64_t timesteps) {
+  Objective result;
+  for (const Napi::Object& term : elements(field(value, "terms"), "terms")) {
+    const auto from = object(term, "source");
+    Source source;
+    source.kind = choose<SourceKind>(from, "kind",
+                                     {{"task", SourceKind::task},
+                                      {"memory", SourceKind::memory},
+                                      {"teacher", SourceKind::teacher},
+                                      {"gaussian", SourceKind::gaussian}});
+    if (source.kind == SourceKind::teacher) {
+      source.steps = integer(from, "steps");
+      source.eta = has(from, "eta") ? number(from, "eta") : 0;
+      source.stopAtTimestep = has(from, "stopAtTimestep") && boolean(from, "stopAtTimestep");
+    }
+    source.symmetric = has(from, "symmetric") && boolean(from, "symmetric");
+    source.to = timesteps;
+    if (has(term, "timesteps")) {
+      const auto range = object(term, "timesteps");
+      source.from = integer(range, "0");
+      source.to = integer(range, "1");
+    }
+    const auto same = std::find(result.sources.begin(), result.sources.end(), source);
+    const auto index = static_cast<size_t>(same - result.sources.begin());
+    if (same == result.sources.end()) result.sources.push_back(source);
+
+    Loss loss;
+    const Napi::Value kind = field(term, "loss");
+    if (kind.IsObject()) {
+      choose<LossKind>(kind.As<Napi::Object>(), "kind", {{"min-snr", LossKind::minSnr}});
+      loss = {LossKind::minSnr, number(kind.As<Napi::Object>(), "gamma")};
+    } else if (kind.IsString()) {
+      loss.kind = choose<LossKind>(term, "loss", {{"mse", LossKind::mse}, {"smooth-l1", LossKind::smoothL1}});
+    }
+    const auto target = choose<Target>(term, "target", {{"noise", Target::noise}, {"teacher", Target::teacher}});
+    if (target == Target::noise && (source.kind == SourceKind::gaussian || source.stopAtTimestep)) {
+      throw makeError(value.Env(), "ERR_INVALID_ARGUMENT",
+                      "terms: a source that adds no noise to an image (gaussian, or a teacher stopped at the timestep) "
+                      "has no noise to predict; its target must be 'teacher'");
+    }
+    if (source.from < 0 || source.from >= source.to || source.to > timesteps ||
+        (source.kind == SourceKind::teacher && (source.steps < 1 || source.steps > timesteps))) {
+      throw makeError(value.Env(), "ERR_INVALID_ARGUMENT",
+                      "terms: timesteps and steps must lie in 0 … " + std::to_string(timesteps));
+    }
+    result.terms.push_back({index, target, number(term, "weight"), loss});
+  }
+  if (result.terms.empty()) {
+    throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "terms: an objective needs at least one term");
+  }
+  return result;
+}
+
+Slot slot(const Napi::Value& value) {
+  const std::string name = value.ToString().Utf8Value();
+  if (name == "student") return Slot::student;
+  if (name == "ema") return Slot::ema;
+  if (name == "teacher") return Slot::teacher;
+  if (name == "exp_avg") return Slot::expAvg;
+  if (name == "exp_avg_sq") return Slot::expAvgSq;
+  throw Napi::TypeError::New(value.Env(), "slot: unknown value '" + name + "'");
+}
+
+}  // namespace continual

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <ATen/ATen.h>
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "diffusion/sampler.h"
+#include "nn/unet.h"
+#include "runtime/cancellation.h"
+#include "training/objective.h"
+#include "training/optimizer.h"
+#include "training/trainer.h"
+
+/// JavaScript values ↔ C++ values. lib/ has checked options already; here only what would break memory safety is
+/// checked (types of arrays, lengths, shapes), and an unexpected value throws a TypeError that names the field.
+namespace continual {
+
+Napi::Value field(const Napi::Object& object, const char* name);
+bool has(const Napi::Object& object, const char* name);
+double number(const Napi::Object& object, const char* name);
+int64_t integer(const Napi::Object& object, const char* name);
+bool boolean(const Napi::Object& object, const char* name);
+std::string string(const Napi::Object& object, const char* name);
+Napi::Object object(const Napi::Object& object, const char* name);
+
+/// A tensor over the memory of a typed array: valid only while the array is kept.
+at::Tensor overBytes(const Napi::Value& array, const char* what);
+at::Tensor overFloats(const Napi::Value& array, const char* what);
+at::Tensor overDoubles(const Napi::Value& array, const char* what);
+/// Int32Array → its own int64 tensor.
+at::Tensor integers(const Napi::Value& array, const char* what);
+/// { data: Float32Array, shape } over its memory; the length is checked against the shape.
+at::Tensor overTensor(const Napi::Value& value, const char* what);
+
+/// Typed arrays over a tensor's memory, which they keep alive (a copy where it is not contiguous on the CPU).
+Napi::Value toFloat32Array(Napi::Env env, const at::Tensor& tensor);
+Napi::Value toUint8Array(Napi::Env env, const at::Tensor& tensor);
+Napi::Value toTensorObject(Napi::Env env, const at::Tensor& tensor);
+Napi::Value toFloat32Arrays(Napi::Env env, const std::vector<at::Tensor>& tensors);
+Napi::Value toFloat64Array(Napi::Env env, const std::vector<double>& values);
+Napi::Value toInt32Array(Napi::Env env, const std::vector<int64_t>& values);
+Napi::Value toParameterList(Napi::Env env, const ParameterLayout& layout);
+
+Cancellation cancellation(const Napi::Value& flag, const std::atomic<bool>* closing);
+UNetConfig unetConfig(const Napi::Object& value);
+ScheduleConfig scheduleConfig(const Napi::Object& value);
+SamplerConfig samplerConfig(const Napi::Object& value);
+OptimizerConfig optimizerConfig(const Napi::Object& value);
+/// `timesteps`: T, the default range of timesteps.
+Objective objective(const Napi::Object& value, int64_t timesteps);
+Slot slot(const Napi::Value& value);
+
+}  // namespace continual

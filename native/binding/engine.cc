@@ -1,0 +1,142 @@
+#include "binding/engine.h"
+
+#include <ATen/ATen.h>
+
+#include <new>
+
+#include "runtime/cancellation.h"
+
+namespace continual {
+
+namespace {
+
+struct CodeAndMessage {
+  std::string code, message;
+};
+
+// Called inside a catch block.
+CodeAndMessage currentException() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  } catch (const c10::OutOfMemoryError& error) {
+    return {"ERR_OUT_OF_MEMORY", std::string(error.what_without_backtrace()) + "\nUse a smaller batch or model."};
+  } catch (const c10::Error& error) {
+    const std::string message = error.what_without_backtrace();
+    if (message.find("can't allocate memory") != std::string::npos) {
+      return {"ERR_OUT_OF_MEMORY", message + "\nUse a smaller batch or model."};
+    }
+    return {"ERR_ENGINE", message};
+  } catch (const std::bad_alloc&) {
+    return {"ERR_OUT_OF_MEMORY", "the host is out of memory. Use a smaller batch or model."};
+  } catch (const Cancelled&) {
+    return {"ERR_CANCELLED", "the call was cancelled"};
+  } catch (const std::exception& error) {
+    return {"ERR_ENGINE", error.what()};
+  } catch (...) {
+    return {"ERR_ENGINE", "an exception of unknown type"};
+  }
+}
+
+}  // namespace
+
+Napi::Error makeError(Napi::Env env, const std::string& code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  return error;
+}
+
+Napi::Value guarded(Napi::Env env, const std::function<Napi::Value()>& body) {
+  try {
+    return body();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (...) {
+    const auto [code, message] = currentException();
+    throw makeError(env, code, message);
+  }
+}
+
+Engine::Engine(Napi::Env env) {
+  const napi_status status =
+      napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "continual-diffusion engine"), 0, 1,
+                                      nullptr, nullptr, this, &Engine::settle, &finished_);
+  if (status != napi_ok) throw Napi::Error::New(env, "continual-diffusion: cannot create a thread-safe function");
+  napi_unref_threadsafe_function(env, finished_);  // only a pending promise keeps the process alive
+  thread_ = std::thread([this] { loop(); });
+}
+
+Engine::~Engine() { close(); }
+
+void Engine::close() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+  waiting_.clear();
+  done_.clear();
+  napi_release_threadsafe_function(finished_, napi_tsfn_abort);
+}
+
+void Engine::submit(Napi::Env env, std::unique_ptr<Job> job) {
+  if (pending_++ == 0) napi_ref_threadsafe_function(env, finished_);
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void Engine::loop() {
+  for (;;) {
+    std::unique_ptr<Job> job;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return closing_ || !waiting_.empty(); });
+      if (closing_) return;
+      job = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
+    try {
+      job->work();
+    } catch (...) {
+      const auto [code, message] = currentException();
+      job->failure = Failure{code, message};
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      done_.push_back(std::move(job));
+    }
+    napi_call_threadsafe_function(finished_, nullptr, napi_tsfn_nonblocking);
+  }
+}
+
+void Engine::settle(napi_env rawEnv, napi_value, void* context, void*) {
+  if (rawEnv == nullptr) return;  // the environment is going away
+  auto* self = static_cast<Engine*>(context);
+  const Napi::Env env(rawEnv);
+  const Napi::HandleScope scope(env);
+  std::unique_ptr<Job> job;
+  {
+    const std::lock_guard lock(self->mutex_);
+    if (self->done_.empty()) return;
+    job = std::move(self->done_.front());
+    self->done_.pop_front();
+  }
+  if (--self->pending_ == 0) napi_unref_threadsafe_function(env, self->finished_);
+  try {
+    if (job->failure) {
+      job->deferred.Reject(makeError(env, job->failure->code, job->failure->message).Value());
+    } else {
+      job->deferred.Resolve(job->result(env));
+    }
+  } catch (const Napi::Error& error) {
+    job->deferred.Reject(error.Value());
+  }
+}
+
+}  // namespace continual

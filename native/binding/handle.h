@@ -1,0 +1,58 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "binding/addon.h"
+
+namespace continual {
+
+/// A JavaScript object that owns a native value until `dispose()`. Jobs under way hold their own reference, so a value
+/// never goes away under them; memory is reported to V8, so that the garbage collector knows what it would free.
+template <class Self, class Value>
+class Handle : public Napi::ObjectWrap<Self> {
+ public:
+  explicit Handle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Self>(info) {}
+
+  static Napi::Object wrap(Napi::Env env, const Napi::FunctionReference& constructor, std::shared_ptr<Value> value) {
+    const Napi::Object object = constructor.New({});
+    Self* self = Napi::ObjectWrap<Self>::Unwrap(object);
+    self->value_ = std::move(value);
+    self->account(env);
+    return object;
+  }
+
+  /// The native value behind `object`, which must be one of ours. Throws ERR_DISPOSED.
+  static std::shared_ptr<Value> from(const Napi::Value& object, const Napi::FunctionReference& constructor) {
+    if (!object.IsObject() || !object.As<Napi::Object>().InstanceOf(constructor.Value())) {
+      throw Napi::TypeError::New(object.Env(), std::string("expected ") + Self::name);
+    }
+    return Napi::ObjectWrap<Self>::Unwrap(object.As<Napi::Object>())->value();
+  }
+
+  std::shared_ptr<Value> value() {
+    if (!value_) throw makeError(this->Env(), "ERR_DISPOSED", std::string(Self::name) + " was disposed of");
+    return value_;
+  }
+
+  void dispose(const Napi::CallbackInfo& info) {
+    value_.reset();
+    account(info.Env());
+  }
+
+  /// Reports the value's present size to V8.
+  void account(Napi::Env env) {
+    const int64_t now = value_ ? value_->bytes() : 0;
+    Napi::MemoryManagement::AdjustExternalMemory(env, now - reported_);
+    reported_ = now;
+  }
+
+  void Finalize(Napi::BasicEnv env) override { Napi::MemoryManagement::AdjustExternalMemory(env, -reported_); }
+
+ private:
+  std::shared_ptr<Value> value_;
+  int64_t reported_ = 0;
+};
+
+}  // namespace continual

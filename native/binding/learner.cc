@@ -1,0 +1,346 @@
+#include "binding/convert.h"
+#include "binding/handle.h"
+#include "binding/images.h"
+#include "training/trainer.h"
+
+namespace continual {
+
+namespace {
+
+/// What JavaScript's learner owns: the trainer, and the facts of its creation that conversions need.
+struct LearnerValue {
+  Trainer trainer;
+  at::Device device;
+  int64_t timesteps;
+
+  int64_t bytes() const { return trainer.bytes(); }
+};
+
+Napi::Value toLosses(Napi::Env env, const Losses& losses) {
+  auto result = Napi::Object::New(env);
+  const at::Tensor terms = losses.terms.to(at::kCPU, at::kDouble).contiguous();
+  const double* values = terms.const_data_ptr<double>();
+  result.Set("loss", Napi::Number::New(env, losses.total.item<double>()));
+  result.Set("terms", toFloat64Array(env, {values, values + terms.numel()}));
+  result.Set("gradNorm", Napi::Number::New(env, losses.gradNorm.item<double>()));
+  return result;
+}
+
+Napi::Value toDraws(Napi::Env env, const std::vector<Draws>& draws) {
+  auto result = Napi::Array::New(env, draws.size());
+  for (size_t i = 0; i < draws.size(); ++i) {
+    auto entry = Napi::Object::New(env);
+    const Draws& d = draws[i];
+    if (d.x0.defined()) entry.Set("x0", toTensorObject(env, d.x0));
+    if (d.noise.defined()) entry.Set("noise", toTensorObject(env, d.noise));
+    if (d.z.defined()) entry.Set("z", toTensorObject(env, d.z));
+    if (d.etaNoise.defined()) entry.Set("etaNoise", toTensorObject(env, d.etaNoise));
+    const at::Tensor t = d.timesteps.to(at::kCPU).contiguous();
+    entry.Set("timesteps", toInt32Array(env, {t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + t.numel()}));
+    result.Set(static_cast<uint32_t>(i), entry);
+  }
+  return result;
+}
+
+// Copies: the draws are small, and the caller may go on changing its arrays.
+std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objective, at::Device device) {
+  const Napi::Env env = value.Env();
+  if (!value.IsArray() || value.As<Napi::Array>().Length() != objective.sources.size()) {
+    throw makeError(env, "ERR_INVALID_ARGUMENT",
+                    "draws: expected one entry for each of the objective's " +
+                        std::to_string(objective.sources.size()) + " distinct sources");
+  }
+  std::vector<Draws> result;
+  for (uint32_t i = 0; i < objective.sources.size(); ++i) {
+    const auto entry = Napi::Value(value.As<Napi::Array>()[i]).As<Napi::Object>();
+    const auto tensor = [&](const char* name) {
+      return has(entry, name) ? overTensor(field(entry, name), name).to(device, /*non_blocking=*/false, /*copy=*/true)
+                              : at::Tensor();
+    };
+    const Draws draws{tensor("x0"), tensor("noise"), integers(field(entry, "timesteps"), "timesteps").to(device),
+                      tensor("z"), tensor("etaNoise")};
+    const Source& source = objective.sources[i];
+    const bool generated = source.kind == SourceKind::teacher && !draws.x0.defined();
+    const bool gaussian = source.kind == SourceKind::gaussian;
+    const bool addsNoise = !gaussian && !(generated && source.stopAtTimestep);
+    if (((generated || gaussian) && !draws.z.defined()) || (!generated && !gaussian && !draws.x0.defined()) ||
+        (addsNoise && !draws.noise.defined()) || (generated && source.eta > 0 && !draws.etaNoise.defined())) {
+      throw makeError(env, "ERR_INVALID_ARGUMENT",
+                      "draws[" + std::to_string(i) + "]: x0 and noise are needed for task and memory; z and noise "
+                      "(etaNoise too where eta > 0) for teacher; z for gaussian");
+    }
+    result.push_back(draws);
+  }
+  return result;
+}
+
+class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
+ public:
+  static constexpr const char* name = "NativeLearner";
+  using Handle::Handle;
+
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, name,
+                       {InstanceAccessor<&LearnerHandle::parameters>("parameters"),
+                        InstanceAccessor<&LearnerHandle::getState>("state"),
+                        InstanceMethod<&LearnerHandle::setState>("setState"),
+                        InstanceMethod<&LearnerHandle::train>("train"),
+                        InstanceMethod<&LearnerHandle::draw>("draw"),
+                        InstanceMethod<&LearnerHandle::compute>("compute"),
+                        InstanceMethod<&LearnerHandle::computeGiven>("computeGiven"),
+                        InstanceMethod<&LearnerHandle::update>("update"),
+                        InstanceMethod<&LearnerHandle::resetOptimizer>("resetOptimizer"),
+                        InstanceMethod<&LearnerHandle::freezeTeacher>("freezeTeacher"),
+                        InstanceMethod<&LearnerHandle::predict>("predict"),
+                        InstanceMethod<&LearnerHandle::sample>("sample"),
+                        InstanceMethod<&LearnerHandle::hasSlot>("hasSlot"),
+                        InstanceMethod<&LearnerHandle::readSlot>("readSlot"),
+                        InstanceMethod<&LearnerHandle::writeSlot>("writeSlot"),
+                        InstanceMethod("dispose", &LearnerHandle::dispose)});
+  }
+
+ private:
+  /// Runs `work(learner)` on the engine thread; its result goes through `convert`.
+  template <class Work, class Convert>
+  Napi::Value run(Napi::Env env, const std::vector<Napi::Value>& keep, Work work, Convert convert) {
+    return state(env).engine.run(
+        env, keep, [learner = value(), work = std::move(work)] { return work(*learner); }, std::move(convert));
+  }
+  /// The same for work without a result.
+  template <class Work>
+  Napi::Value run(Napi::Env env, const std::vector<Napi::Value>& keep, Work work) {
+    auto both = [work = std::move(work)](LearnerValue& learner) {
+      work(learner);
+      return true;
+    };
+    return run(env, keep, std::move(both), [](Napi::Env env, bool) { return env.Undefined(); });
+  }
+
+  Napi::Value parameters(const Napi::CallbackInfo& info) {
+    return toParameterList(info.Env(), value()->trainer.unet().layout());
+  }
+
+  Napi::Value getState(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const Trainer& trainer = value()->trainer;
+    auto result = Napi::Object::New(env);
+    result.Set("seed", Napi::Number::New(env, static_cast<double>(trainer.seed())));
+    result.Set("step", Napi::Number::New(env, static_cast<double>(trainer.step())));
+    result.Set("optimizerStep", Napi::Number::New(env, static_cast<double>(trainer.optimizerStep())));
+    return result;
+  }
+
+  Napi::Value setState(const Napi::CallbackInfo& info) {
+    const auto options = info[0].As<Napi::Object>();
+    const auto seed = static_cast<uint64_t>(number(options, "seed"));
+    const int64_t step = integer(options, "step"), optimizerStep = integer(options, "optimizerStep");
+    return run(info.Env(), {}, [=](LearnerValue& l) { l.trainer.setState(seed, step, optimizerStep); });
+  }
+
+  struct BatchOptions {
+    std::vector<Pool::Part> task, memory;
+    int64_t batchSize;
+    bool horizontalFlip;
+
+    explicit BatchOptions(const Napi::Object& options)
+        : task(poolParts(field(options, "task"))),
+          memory(poolParts(field(options, "memory"))),
+          batchSize(integer(options, "batchSize")),
+          horizontalFlip(boolean(options, "horizontalFlip")) {}
+  };
+
+  static void requireData(const Objective& objective, const Pool& task, const Pool& memory) {
+    for (const Source& source : objective.sources) {
+      const bool empty = (source.kind == SourceKind::task && task.size() == 0) ||
+                         (source.kind == SourceKind::memory && memory.size() == 0);
+      if (empty) {
+        throw Error("ERR_INVALID_ARGUMENT", source.kind == SourceKind::task ? "the task has no images to train on"
+                                                                            : "the memory holds no images yet");
+      }
+    }
+  }
+
+  Napi::Value train(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const auto options = info[0].As<Napi::Object>();
+      const Objective terms = objective(object(options, "objective"), value()->timesteps);
+      const BatchOptions data(options);
+      const int64_t steps = integer(options, "steps");
+      const OptimizerConfig optimizer = optimizerConfig(object(options, "optimizer"));
+      const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
+      return run(
+          env, {info[1]},
+          [=](LearnerValue& learner) {
+            const Pool task(data.task), memory(data.memory);
+            requireData(terms, task, memory);
+            const Batches batches{task, memory, data.batchSize, data.horizontalFlip};
+            return learner.trainer.train(terms, batches, steps, optimizer, cancel);
+          },
+          [](Napi::Env env, const TrainReport& report) -> Napi::Value {
+            auto result = Napi::Object::New(env);
+            result.Set("steps", Napi::Number::New(env, static_cast<double>(report.steps)));
+            result.Set("loss", Napi::Number::New(env, report.loss));
+            result.Set("terms", toFloat64Array(env, report.terms));
+            result.Set("gradNorm", Napi::Number::New(env, report.gradNorm));
+            return result;
+          });
+    });
+  }
+
+  Napi::Value draw(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const auto options = info[0].As<Napi::Object>();
+      const Objective terms = objective(object(options, "objective"), value()->timesteps);
+      const BatchOptions data(options);
+      return run(
+          env, {},
+          [=](LearnerValue& learner) {
+            const Pool task(data.task), memory(data.memory);
+            requireData(terms, task, memory);
+            return learner.trainer.draw(terms, {task, memory, data.batchSize, data.horizontalFlip});
+          },
+          toDraws);
+    });
+  }
+
+  Napi::Value compute(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const Objective terms = objective(info[0].As<Napi::Object>(), value()->timesteps);
+      const std::vector<Draws> draws = drawsFrom(info[1], terms, value()->device);
+      const Cancellation cancel(nullptr, state(env).engine.closing());
+      return run(
+          env, {}, [=](LearnerValue& learner) { return learner.trainer.compute(terms, draws, cancel); }, toLosses);
+    });
+  }
+
+  Napi::Value computeGiven(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const at::Device device = value()->device;
+      const at::Tensor xt = overTensor(info[0], "xt").to(device, false, /*copy=*/true);
+      const at::Tensor timesteps = integers(info[1], "timesteps").to(device);
+      const at::Tensor target = overTensor(info[2], "target").to(device, false, /*copy=*/true);
+      const at::Tensor weight = overFloats(info[3], "weight").to(device, false, /*copy=*/true);
+      return run(
+          env, {}, [=](LearnerValue& learner) { return learner.trainer.compute(xt, timesteps, target, weight); },
+          toLosses);
+    });
+  }
+
+  Napi::Value update(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+      const OptimizerConfig optimizer = optimizerConfig(info[0].As<Napi::Object>());
+      return run(info.Env(), {}, [=](LearnerValue& learner) { learner.trainer.update(optimizer); });
+    });
+  }
+
+  Napi::Value resetOptimizer(const Napi::CallbackInfo& info) {
+    return run(info.Env(), {}, [](LearnerValue& learner) { learner.trainer.resetOptimizer(); });
+  }
+
+  Napi::Value freezeTeacher(const Napi::CallbackInfo& info) {
+    return run(info.Env(), {}, [](LearnerValue& learner) { learner.trainer.freezeTeacher(); });
+  }
+
+  Napi::Value predict(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const Slot weights = slot(info[0]);
+      const at::Tensor xt = overTensor(info[1], "xt"), timesteps = integers(info[2], "timesteps");
+      return run(
+          env, {field(info[1].As<Napi::Object>(), "data")},
+          [=](LearnerValue& learner) { return learner.trainer.predict(weights, xt, timesteps).to(at::kCPU); },
+          toTensorObject);
+    });
+  }
+
+  Napi::Value sample(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const auto options = info[0].As<Napi::Object>();
+      const Slot weights = slot(field(options, "slot"));
+      const int64_t count = integer(options, "count"), batchSize = integer(options, "batchSize");
+      const SamplerConfig sampler = samplerConfig(object(options, "sampler"));
+      const auto seed = static_cast<uint64_t>(number(options, "seed"));
+      const bool bytes = string(options, "format") == "uint8";
+      at::Tensor stop;
+      if (has(options, "stopTimesteps")) stop = integers(field(options, "stopTimesteps"), "stopTimesteps");
+      const int64_t timesteps = value()->timesteps;
+      const bool stopsFit = !stop.defined() || (stop.numel() == count && stop.min().item<int64_t>() >= 0 &&
+                                                stop.max().item<int64_t>() < timesteps);
+      if (count < 1 || batchSize < 1 || sampler.steps < 1 || sampler.steps > timesteps || !stopsFit) {
+        throw Error("ERR_INVALID_ARGUMENT", "sample: count and batchSize must be at least 1, steps 1 … " +
+                                                std::to_string(timesteps) +
+                                                ", and stopTimesteps one per image, each below that");
+      }
+      const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
+      return run(
+          env, {info[1]},
+          [=](LearnerValue& learner) {
+            const at::Tensor images = learner.trainer.sample(weights, count, batchSize, sampler, seed, stop, cancel);
+            return bytes ? toPixels(images) : images;
+          },
+          [](Napi::Env env, const at::Tensor& images) {
+            return images.scalar_type() == at::kByte ? toUint8Array(env, images) : toTensorObject(env, images);
+          });
+    });
+  }
+
+  Napi::Value hasSlot(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), value()->trainer.has(slot(info[0])));
+  }
+
+  Napi::Value readSlot(const Napi::CallbackInfo& info) {
+    const Slot which = slot(info[0]);
+    return run(info.Env(), {}, [=](LearnerValue& learner) { return learner.trainer.read(which); }, toFloat32Arrays);
+  }
+
+  Napi::Value writeSlot(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const Slot which = slot(info[0]);
+      if (!info[1].IsArray()) throw Napi::TypeError::New(env, "tensors: expected an array");
+      const auto array = info[1].As<Napi::Array>();
+      std::vector<Napi::Value> keep;
+      std::vector<at::Tensor> tensors;
+      for (uint32_t i = 0; i < array.Length(); ++i) {
+        keep.push_back(array[i]);
+        tensors.push_back(overFloats(keep.back(), "tensors"));
+      }
+      return run(env, keep, [=](LearnerValue& learner) { learner.trainer.write(which, tensors); });
+    });
+  }
+};
+
+Napi::Value createLearner(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const auto options = info[0].As<Napi::Object>();
+    const UNetConfig unet = unetConfig(object(options, "unet"));
+    const ScheduleConfig schedule = scheduleConfig(object(options, "schedule"));
+    const Compute compute = parseCompute(string(options, "device"), string(options, "precision"));
+    const auto seed = static_cast<uint64_t>(number(options, "seed"));
+    const double emaDecay = number(options, "emaDecay");
+    return state(env).engine.run(
+        env, {},
+        [=] {
+          return std::shared_ptr<LearnerValue>(
+              new LearnerValue{{unet, schedule, compute, seed, emaDecay}, compute.device, schedule.timesteps});
+        },
+        [](Napi::Env env, std::shared_ptr<LearnerValue> learner) -> Napi::Value {
+          return LearnerHandle::wrap(env, state(env).learner, std::move(learner));
+        });
+  });
+}
+
+}  // namespace
+
+void defineLearner(Napi::Env env, Napi::Object exports) {
+  state(env).learner = Napi::Persistent(LearnerHandle::define(env));
+  exports.Set("createLearner", Napi::Function::New<createLearner>(env, "createLearner"));
+}
+
+}  // namespace continual

@@ -1,0 +1,74 @@
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <torch/version.h>
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
+#include "binding/addon.h"
+#include "runtime/compute.h"
+
+namespace continual {
+
+namespace {
+
+struct NativeBf16 {
+  bool avx512, amx;
+};
+
+// Whether the processor multiplies bf16 itself; where it doesn't, libtorch emulates it, slower than float32.
+NativeBf16 nativeBf16() {
+#ifdef __x86_64__
+  unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx512f")) return {false, false};  // also false where the system saves no such state
+  const bool amx = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 22 & 1) != 0;
+  const bool avx512 = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 5 & 1) != 0;
+  return {avx512, amx};
+#else
+  return {false, false};
+#endif
+}
+
+Napi::Value cpu(const Napi::CallbackInfo& info) {
+  const NativeBf16 bf16 = nativeBf16();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("capability", Napi::String::New(info.Env(), at::get_cpu_capability()));
+  result.Set("bf16", Napi::Boolean::New(info.Env(), bf16.avx512));
+  result.Set("amx", Napi::Boolean::New(info.Env(), bf16.amx));
+  result.Set("threads", Napi::Number::New(info.Env(), at::get_num_threads()));
+  return result;
+}
+
+Napi::Value cudaDevices(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto result = Napi::Array::New(info.Env());
+    const int64_t count = cudaDeviceCount();
+    for (int64_t i = 0; i < count; ++i) {
+      result.Set(static_cast<uint32_t>(i), Napi::String::New(info.Env(), "cuda:" + std::to_string(i)));
+    }
+    return result;
+  });
+}
+
+// e.g. "13.0", of the CUDA runtime that libtorch carries.
+std::string cudaVersion() {
+  const auto version = at::detail::getCUDAHooks().versionCUDART();
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+}  // namespace
+
+void defineSystem(Napi::Env env, Napi::Object exports) {
+  exports.Set("version", Napi::String::New(env, CONTINUAL_DIFFUSION_VERSION));
+  exports.Set("cudaVersion", at::globalContext().hasCUDA()
+                                 ? Napi::Value(Napi::String::New(env, cudaVersion()))
+                                 : env.Null());
+  exports.Set("libtorchVersion", Napi::String::New(env, TORCH_VERSION));
+  exports.Set("cpu", Napi::Function::New<cpu>(env, "cpu"));
+  exports.Set("cudaDevices", Napi::Function::New<cudaDevices>(env, "cudaDevices"));
+}
+
+}  // namespace continual

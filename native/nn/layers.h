@@ -1,0 +1,39 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <string>
+
+#include "nn/parameters.h"
+
+namespace continual {
+
+/// Layers are plain values: where their parameters stand in `Weights`, and how to apply them.
+
+struct Conv2d {
+  int weight, bias;
+  int64_t stride, padding;
+
+  Conv2d(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1);
+  at::Tensor operator()(const Weights& w, const at::Tensor& x) const;
+};
+
+struct Linear {
+  int weight, bias;
+
+  Linear(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out);
+  at::Tensor operator()(const Weights& w, const at::Tensor& x) const;
+};
+
+struct GroupNorm {
+  int weight, bias;
+  int64_t groups;
+  double eps;
+
+  GroupNorm(ParameterLayout& layout, const std::string& name, int64_t channels, int64_t groups, double eps);
+  at::Tensor operator()(const Weights& w, const at::Tensor& x) const;
+  /// silu(norm(x)), the pair that every block begins with.
+  at::Tensor silu(const Weights& w, const at::Tensor& x) const;
+};
+
+}  // namespace continual

@@ -1,0 +1,79 @@
+#include "nn/parameters.h"
+
+#include "runtime/error.h"
+
+namespace continual {
+
+int ParameterLayout::add(std::string name, std::vector<int64_t> shape, double bound, double constant) {
+  const int64_t count = c10::multiply_integers(shape);
+  parameters_.push_back({std::move(name), std::move(shape), total_, count, bound, constant});
+  total_ += count;
+  return static_cast<int>(parameters_.size()) - 1;
+}
+
+Weights ParameterLayout::views(const at::Tensor& flat) const {
+  Weights result;
+  result.reserve(parameters_.size());
+  for (const Parameter& p : parameters_) {
+    at::Tensor segment = flat.narrow(0, p.offset, p.count);
+    if (p.shape.size() == 4 && convolutions_ == at::MemoryFormat::ChannelsLast) {
+      result.push_back(segment.view({p.shape[0], p.shape[2], p.shape[3], p.shape[1]}).permute({0, 3, 1, 2}));
+    } else {
+      result.push_back(segment.view(p.shape));
+    }
+  }
+  return result;
+}
+
+at::Tensor ParameterLayout::initialise(Random& random) const {
+  at::Tensor flat = at::empty({total_}, at::kFloat);
+  const Weights targets = views(flat);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& p = parameters_[i];
+    if (p.bound > 0) {
+      targets[i].copy_(random.uniform(p.shape, -p.bound, p.bound));
+    } else {
+      targets[i].fill_(p.constant);
+    }
+  }
+  return flat;
+}
+
+std::vector<at::Tensor> ParameterLayout::read(const at::Tensor& flat) const {
+  std::vector<at::Tensor> result;
+  // One transfer for all of them, then a copy each, so that what is handed out never aliases the weights.
+  for (const at::Tensor& view : views(flat.to(at::kCPU, at::kFloat))) {
+    result.push_back(view.clone(at::MemoryFormat::Contiguous));
+  }
+  return result;
+}
+
+void ParameterLayout::write(const at::Tensor& flat, const std::vector<at::Tensor>& tensors) const {
+  if (tensors.size() != parameters_.size()) {
+    throw Error("ERR_INVALID_ARGUMENT", "expected " + std::to_string(parameters_.size()) + " tensors, found " +
+                                            std::to_string(tensors.size()));
+  }
+  at::Tensor staged = at::empty({total_}, at::kFloat);
+  const Weights targets = views(staged);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (tensors[i].numel() != parameters_[i].count) {
+      throw Error("ERR_INVALID_ARGUMENT", parameters_[i].name + ": expected " + std::to_string(parameters_[i].count) +
+                                              " values, found " + std::to_string(tensors[i].numel()));
+    }
+    targets[i].copy_(tensors[i].view(parameters_[i].shape));
+  }
+  flat.copy_(staged);
+}
+
+WeightSet::WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how, bool trainable)
+    : master(std::move(masters)), compute(how.dtype == at::kFloat ? master : master.to(how.dtype)) {
+  for (const at::Tensor& view : layout.views(compute)) {
+    views.push_back(view.detach().requires_grad_(trainable));
+  }
+}
+
+void WeightSet::refresh() {
+  if (!compute.is_same(master)) compute.copy_(master);
+}
+
+}  // namespace continual

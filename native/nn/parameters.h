@@ -1,0 +1,64 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <string>
+#include <vector>
+
+#include "runtime/compute.h"
+#include "runtime/random.h"
+
+namespace continual {
+
+/// The tensors a network computes with, indexed by the layers that own them.
+using Weights = std::vector<at::Tensor>;
+
+struct Parameter {
+  std::string name;
+  std::vector<int64_t> shape;
+  int64_t offset;
+  int64_t count;
+  /// Initial values: uniform in [−bound, bound], or the constant where bound is 0.
+  double bound;
+  double constant;
+};
+
+/// The names, shapes and places of a network's parameters inside one flat float32 tensor. Keeping them in one tensor
+/// makes Adam, clipping, the EMA, a teacher's copy and an all-reduce one operation each.
+class ParameterLayout {
+ public:
+  explicit ParameterLayout(at::MemoryFormat convolutions) : convolutions_(convolutions) {}
+
+  int add(std::string name, std::vector<int64_t> shape, double bound, double constant = 0);
+
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  int64_t total() const { return total_; }
+
+  /// Views of `flat` in the parameters' shapes; convolution kernels in the layout's memory format.
+  Weights views(const at::Tensor& flat) const;
+  /// Fresh initial values, PyTorch's defaults for each kind of layer.
+  at::Tensor initialise(Random& random) const;
+  /// Row-major float32 copies on the CPU, in order.
+  std::vector<at::Tensor> read(const at::Tensor& flat) const;
+  /// The inverse of `read`; counts are checked.
+  void write(const at::Tensor& flat, const std::vector<at::Tensor>& tensors) const;
+
+ private:
+  at::MemoryFormat convolutions_;
+  std::vector<Parameter> parameters_;
+  int64_t total_ = 0;
+};
+
+/// One set of weights: float32 masters, and the views (of a copy in the compute dtype, if that is another) that the
+/// network is called with.
+struct WeightSet {
+  at::Tensor master;
+  at::Tensor compute;
+  Weights views;
+
+  WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how, bool trainable);
+  /// Brings `compute` up to date after `master` changed.
+  void refresh();
+};
+
+}  // namespace continual

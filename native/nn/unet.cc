@@ -1,0 +1,160 @@
+#include "nn/unet.h"
+
+#include <cmath>
+
+namespace continual {
+
+ResnetBlock::ResnetBlock(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out,
+                         int64_t timeChannels, const UNetConfig& c)
+    : norm1(layout, name + ".norm1", in, c.normNumGroups, c.normEps),
+      conv1(layout, name + ".conv1", in, out, 3),
+      timeProjection(layout, name + ".time_emb_proj", timeChannels, out),
+      norm2(layout, name + ".norm2", out, c.normNumGroups, c.normEps),
+      conv2(layout, name + ".conv2", out, out, 3) {
+  if (in != out) shortcut.emplace(layout, name + ".conv_shortcut", in, out, 1);
+}
+
+at::Tensor ResnetBlock::operator()(const Weights& w, const at::Tensor& x, const at::Tensor& time) const {
+  at::Tensor h = conv1(w, norm1.silu(w, x));
+  h = h + timeProjection(w, time).unsqueeze(-1).unsqueeze(-1);
+  h = conv2(w, norm2.silu(w, h));
+  return (shortcut ? (*shortcut)(w, x) : x) + h;
+}
+
+AttentionBlock::AttentionBlock(ParameterLayout& layout, const std::string& name, int64_t channels, const UNetConfig& c)
+    : norm(layout, name + ".group_norm", channels, c.normNumGroups, c.normEps),
+      query(layout, name + ".to_q", channels, channels),
+      key(layout, name + ".to_k", channels, channels),
+      value(layout, name + ".to_v", channels, channels),
+      out(layout, name + ".to_out.0", channels, channels),
+      heads(channels / c.attentionHeadDim) {}
+
+at::Tensor AttentionBlock::operator()(const Weights& w, const at::Tensor& x) const {
+  const int64_t batch = x.size(0), channels = x.size(1), tokens = x.size(2) * x.size(3);
+  const int64_t headDim = channels / heads;
+  const at::Tensor sequence = norm(w, x).flatten(2).transpose(1, 2);  // N × tokens × C
+  const auto split = [&](const at::Tensor& t) {                       // N·heads × tokens × headDim
+    return t.view({batch, tokens, heads, headDim}).transpose(1, 2).reshape({batch * heads, tokens, headDim});
+  };
+  // Few tokens: two batched products beat scaled_dot_product_attention on the CPU.
+  const at::Tensor q = split(query(w, sequence)), k = split(key(w, sequence)), v = split(value(w, sequence));
+  const at::Tensor scores = at::bmm(q * (1.0 / std::sqrt(static_cast<double>(headDim))), k.transpose(1, 2));
+  const at::Tensor mixed = at::bmm(at::softmax(scores, -1), v).view({batch, heads, tokens, headDim});
+  const at::Tensor answer = out(w, mixed.transpose(1, 2).reshape({batch, tokens, channels}));
+  return x + answer.transpose(1, 2).reshape_as(x);
+}
+
+namespace {
+
+int64_t timeChannels(const UNetConfig& c) { return 4 * c.blockOutChannels.front(); }
+
+UNetBlock makeBlock(ParameterLayout& layout, const std::string& name, const std::vector<int64_t>& inputs, int64_t out,
+                    size_t attentions, const UNetConfig& c) {
+  UNetBlock block;
+  for (size_t i = 0; i < attentions; ++i) {
+    block.attentions.emplace_back(layout, name + ".attentions." + std::to_string(i), out, c);
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    block.resnets.emplace_back(layout, name + ".resnets." + std::to_string(i), inputs[i], out, timeChannels(c), c);
+  }
+  return block;
+}
+
+std::vector<UNetBlock> makeDown(ParameterLayout& layout, const UNetConfig& c) {
+  std::vector<UNetBlock> blocks;
+  const auto& channels = c.blockOutChannels;
+  for (size_t level = 0; level < channels.size(); ++level) {
+    const std::string name = "down_blocks." + std::to_string(level);
+    std::vector<int64_t> inputs(static_cast<size_t>(c.layersPerBlock), channels[level]);
+    inputs.front() = channels[level == 0 ? 0 : level - 1];
+    blocks.push_back(
+        makeBlock(layout, name, inputs, channels[level], c.downAttention[level] ? inputs.size() : 0, c));
+    if (level + 1 < channels.size()) {
+      blocks.back().resample.emplace(layout, name + ".downsamplers.0.conv", channels[level], channels[level], 3, 2);
+    }
+  }
+  return blocks;
+}
+
+UNetBlock makeMiddle(ParameterLayout& layout, const UNetConfig& c) {
+  const int64_t channels = c.blockOutChannels.back();
+  return makeBlock(layout, "mid_block", {channels, channels}, channels, c.midAttention ? 1 : 0, c);
+}
+
+// Each residual block on the way up also takes one feature map of the way down: what the levels kept, last first.
+std::vector<UNetBlock> makeUp(ParameterLayout& layout, const UNetConfig& c) {
+  std::vector<UNetBlock> blocks;
+  const std::vector<int64_t> channels(c.blockOutChannels.rbegin(), c.blockOutChannels.rend());
+  for (size_t level = 0; level < channels.size(); ++level) {
+    const std::string name = "up_blocks." + std::to_string(level);
+    const int64_t below = channels[level == 0 ? 0 : level - 1];
+    const int64_t above = channels[std::min(level + 1, channels.size() - 1)];
+    std::vector<int64_t> inputs;
+    for (int64_t i = 0; i <= c.layersPerBlock; ++i) {
+      const int64_t kept = i == c.layersPerBlock ? above : channels[level];
+      inputs.push_back((i == 0 ? below : channels[level]) + kept);
+    }
+    blocks.push_back(makeBlock(layout, name, inputs, channels[level], c.upAttention[level] ? inputs.size() : 0, c));
+    if (level + 1 < channels.size()) {
+      blocks.back().resample.emplace(layout, name + ".upsamplers.0.conv", channels[level], channels[level], 3);
+    }
+  }
+  return blocks;
+}
+
+}  // namespace
+
+UNet::UNet(const UNetConfig& c, at::MemoryFormat memoryFormat)
+    : config_(c),
+      memoryFormat_(memoryFormat),
+      layout_(memoryFormat),
+      convIn_(layout_, "conv_in", c.inChannels, c.blockOutChannels.front(), 3),
+      time1_(layout_, "time_embedding.linear_1", c.blockOutChannels.front(), timeChannels(c)),
+      time2_(layout_, "time_embedding.linear_2", timeChannels(c), timeChannels(c)),
+      down_(makeDown(layout_, c)),
+      middle_(makeMiddle(layout_, c)),
+      up_(makeUp(layout_, c)),
+      normOut_(layout_, "conv_norm_out", c.blockOutChannels.front(), c.normNumGroups, c.normEps),
+      convOut_(layout_, "conv_out", c.blockOutChannels.front(), c.outChannels, 3) {}
+
+at::Tensor UNet::timeEmbedding(const Weights& w, const at::Tensor& timesteps, at::ScalarType dtype) const {
+  const int64_t half = config_.blockOutChannels.front() / 2;
+  const double scale = -std::log(10000.0) / (static_cast<double>(half) - config_.freqShift);
+  const at::Tensor frequencies = at::exp(at::arange(half, timesteps.options().dtype(at::kFloat)) * scale);
+  const at::Tensor angles = timesteps.to(at::kFloat).unsqueeze(1) * frequencies;
+  const at::Tensor sines = at::sin(angles), cosines = at::cos(angles);
+  const at::Tensor embedding = config_.flipSinToCos ? at::cat({cosines, sines}, 1) : at::cat({sines, cosines}, 1);
+  return time2_(w, at::silu(time1_(w, embedding.to(dtype))));
+}
+
+at::Tensor UNet::operator()(const Weights& w, const at::Tensor& input, const at::Tensor& timesteps) const {
+  // Every residual block projects silu(embedding), so it is taken once.
+  const at::Tensor time = at::silu(timeEmbedding(w, timesteps, input.scalar_type()));
+
+  at::Tensor x = convIn_(w, input.contiguous(memoryFormat_));
+  std::vector<at::Tensor> kept{x};
+  for (const UNetBlock& block : down_) {
+    for (size_t i = 0; i < block.resnets.size(); ++i) {
+      x = block.resnets[i](w, x, time);
+      if (!block.attentions.empty()) x = block.attentions[i](w, x);
+      kept.push_back(x);
+    }
+    if (block.resample) kept.push_back(x = (*block.resample)(w, x));
+  }
+
+  x = middle_.resnets[0](w, x, time);
+  if (!middle_.attentions.empty()) x = middle_.attentions[0](w, x);
+  x = middle_.resnets[1](w, x, time);
+
+  for (const UNetBlock& block : up_) {
+    for (size_t i = 0; i < block.resnets.size(); ++i) {
+      x = block.resnets[i](w, at::cat({x, kept.back()}, 1), time);
+      kept.pop_back();
+      if (!block.attentions.empty()) x = block.attentions[i](w, x);
+    }
+    if (block.resample) x = (*block.resample)(w, at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)}));
+  }
+  return convOut_(w, normOut_.silu(w, x));
+}
+
+}  // namespace continual

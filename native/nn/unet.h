@@ -1,0 +1,81 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/layers.h"
+
+namespace continual {
+
+/// The options of diffusers' `UNet2DModel` that the engine has; lib/unet.ts documents and checks them.
+struct UNetConfig {
+  int64_t sampleSize, inChannels, outChannels;
+  std::vector<int64_t> blockOutChannels;
+  std::vector<bool> downAttention, upAttention;
+  int64_t layersPerBlock, normNumGroups;
+  double normEps;
+  int64_t attentionHeadDim;
+  bool midAttention, flipSinToCos;
+  double freqShift;
+};
+
+struct ResnetBlock {
+  GroupNorm norm1;
+  Conv2d conv1;
+  Linear timeProjection;
+  GroupNorm norm2;
+  Conv2d conv2;
+  std::optional<Conv2d> shortcut;
+
+  ResnetBlock(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, int64_t timeChannels,
+              const UNetConfig& config);
+  at::Tensor operator()(const Weights& w, const at::Tensor& x, const at::Tensor& time) const;
+};
+
+struct AttentionBlock {
+  GroupNorm norm;
+  Linear query, key, value, out;
+  int64_t heads;
+
+  AttentionBlock(ParameterLayout& layout, const std::string& name, int64_t channels, const UNetConfig& config);
+  at::Tensor operator()(const Weights& w, const at::Tensor& x) const;
+};
+
+/// A run of residual blocks at one resolution, each followed by its attention (`attentions` is empty or as long as
+/// `resnets`, but one shorter in the middle block), and the convolution that leads to the next resolution.
+struct UNetBlock {
+  std::vector<AttentionBlock> attentions;
+  std::vector<ResnetBlock> resnets;
+  std::optional<Conv2d> resample;
+};
+
+/// diffusers' `UNet2DModel`, with its parameter names: (x_t, t) → prediction. It holds no weights: they are passed in.
+class UNet {
+ public:
+  UNet(const UNetConfig& config, at::MemoryFormat memoryFormat);
+
+  const UNetConfig& config() const { return config_; }
+  const ParameterLayout& layout() const { return layout_; }
+
+  /// x: N×C×H×W in the weights' dtype; timesteps: N, int64. Returns N×C×H×W in the same dtype.
+  at::Tensor operator()(const Weights& w, const at::Tensor& x, const at::Tensor& timesteps) const;
+
+ private:
+  at::Tensor timeEmbedding(const Weights& w, const at::Tensor& timesteps, at::ScalarType dtype) const;
+
+  UNetConfig config_;
+  at::MemoryFormat memoryFormat_;
+  ParameterLayout layout_;
+  Conv2d convIn_;
+  Linear time1_, time2_;
+  std::vector<UNetBlock> down_;
+  UNetBlock middle_;
+  std::vector<UNetBlock> up_;
+  GroupNorm normOut_;
+  Conv2d convOut_;
+};
+
+}  // namespace continual

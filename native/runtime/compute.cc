@@ -1,0 +1,52 @@
+#include "runtime/compute.h"
+
+#include <ATen/detail/CUDAHooksInterface.h>
+
+#include "runtime/error.h"
+
+namespace continual {
+
+int64_t cudaDeviceCount() {
+  return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+}
+
+at::MemoryFormat Compute::memoryFormat() const {
+  return device.is_cuda() ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+}
+
+Compute parseCompute(const std::string& device, const std::string& precision) {
+  at::Device parsed(at::kCPU);
+  if (device == "cpu") {
+  } else if (device == "cuda" || device.rfind("cuda:", 0) == 0) {
+    parsed = at::Device(device == "cuda" ? "cuda:0" : device);
+    const int64_t count = cudaDeviceCount();
+    if (parsed.index() >= count) {
+      throw Error("ERR_DEVICE_UNAVAILABLE", "device: '" + device + "' is not there: this libtorch sees " +
+                                                std::to_string(count) + " CUDA device(s). Use 'cpu' or another index.");
+    }
+  } else {
+    throw Error("ERR_INVALID_ARGUMENT", "device: expected 'cpu', 'cuda' or 'cuda:N', found '" + device + "'");
+  }
+  if (precision == "fp32") return {parsed, at::kFloat, false};
+  if (precision == "bf16") return {parsed, at::kBFloat16, false};
+  if (precision == "tf32" && parsed.is_cuda()) return {parsed, at::kFloat, true};
+  throw Error("ERR_INVALID_ARGUMENT",
+              "precision: expected 'fp32', 'bf16' or, on CUDA, 'tf32'; found '" + precision + "' on " + device);
+}
+
+PrecisionScope::PrecisionScope(const Compute& compute) : active_(compute.device.is_cuda()) {
+  if (!active_) return;
+  auto& context = at::globalContext();
+  cublas_ = context.allowTF32CuBLAS();
+  cudnn_ = context.allowTF32CuDNN();
+  context.setAllowTF32CuBLAS(compute.tf32);
+  context.setAllowTF32CuDNN(compute.tf32);
+}
+
+PrecisionScope::~PrecisionScope() {
+  if (!active_) return;
+  at::globalContext().setAllowTF32CuBLAS(cublas_);
+  at::globalContext().setAllowTF32CuDNN(cudnn_);
+}
+
+}  // namespace continual

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <string>
+
+namespace continual {
+
+/// Where and in which number format a network computes. Masters, optimiser state and losses are float32 everywhere.
+struct Compute {
+  at::Device device;
+  at::ScalarType dtype;  // kFloat or kBFloat16
+  bool tf32;             // CUDA only: float32 products in TF32
+
+  at::MemoryFormat memoryFormat() const;
+};
+
+/// `device`: `cpu`, `cuda` or `cuda:N`; `precision`: `fp32`, `tf32` or `bf16`. Throws ERR_DEVICE_UNAVAILABLE or
+/// ERR_INVALID_ARGUMENT.
+Compute parseCompute(const std::string& device, const std::string& precision);
+
+/// Number of CUDA devices this libtorch can use; 0 where it has no CUDA.
+int64_t cudaDeviceCount();
+
+/// While it lives, float32 products on CUDA follow `compute.tf32`.
+class PrecisionScope {
+ public:
+  explicit PrecisionScope(const Compute& compute);
+  ~PrecisionScope();
+  PrecisionScope(const PrecisionScope&) = delete;
+  PrecisionScope& operator=(const PrecisionScope&) = delete;
+
+ private:
+  bool active_;
+  bool cublas_ = false;
+  bool cudnn_ = false;
+};
+
+}  // namespace continual

@@ -1,0 +1,92 @@
+#include "training/classifier_trainer.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include "runtime/error.h"
+
+namespace continual {
+
+namespace {
+
+constexpr double dropout = 0.25;
+
+at::Tensor freshWeights(const ParameterLayout& layout, const Compute& how, uint64_t seed) {
+  Random random(seed, Purpose::initialisation, 1);
+  return layout.initialise(random).to(how.device);
+}
+
+// Moves every image by (dy, dx), each in −reach … reach, repeating the border.
+at::Tensor shifted(const at::Tensor& x, const at::Tensor& dy, const at::Tensor& dx) {
+  const int64_t count = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
+  const auto options = dy.options();
+  const at::Tensor rows = (at::arange(height, options) + dy.unsqueeze(1)).clamp(0, height - 1);
+  const at::Tensor columns = (at::arange(width, options) + dx.unsqueeze(1)).clamp(0, width - 1);
+  const at::Tensor places = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).view({count, 1, height * width});
+  return x.flatten(2).gather(2, places.expand({count, channels, height * width})).view_as(x);
+}
+
+}  // namespace
+
+ClassifierTrainer::ClassifierTrainer(int64_t channels, int64_t classes, const Compute& compute, uint64_t seed)
+    : how_(compute),
+      net_(channels, classes, compute.memoryFormat()),
+      weights_(net_.layout(), freshWeights(net_.layout(), compute, seed), compute, /*trainable=*/true),
+      adam_(weights_.master),
+      gradient_(at::empty_like(weights_.master)),
+      gradientViews_(net_.layout().views(gradient_)),
+      seed_(seed) {}
+
+ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, int64_t batchSize, int64_t steps, double lr,
+                                                   bool horizontalFlip, const Cancellation& cancellation) {
+  PrecisionScope precision(how_);
+  const OptimizerConfig optimizer{lr, 0.9, 0.999, 1e-8, 0, 1};
+  Report report;
+  at::Tensor sums = at::zeros({2}, at::TensorOptions(how_.device).dtype(at::kDouble));
+  for (; report.steps < steps && !cancellation.requested(); ++report.steps, ++step_) {
+    const std::vector<int64_t> positions = epochs_.batch(seed_, 0, pool.size(), batchSize, step_);
+    Random random(seed_, Purpose::classifier, static_cast<uint64_t>(step_));
+    at::Tensor x = pool.images(positions);
+    const int64_t reach = x.size(3) / 16;
+    const auto shift = [&] { return random.integers(batchSize, -reach, reach + 1).to(how_.device); };
+    const at::Tensor dy = shift();
+    x = shifted(x, dy, shift());
+    if (horizontalFlip) x = flipHorizontally(x, random.integers(batchSize, 0, 2).to(at::kBool));
+    const at::Tensor keep = random.uniform({batchSize, ClassifierNet::features}, 0, 1).ge(dropout).to(at::kFloat);
+    const at::Tensor labels = pool.labels(positions);
+
+    const at::Tensor logits = net_(weights_.views, x, (keep / (1 - dropout)).to(how_.device)).logits;
+    const at::Tensor total = at::cross_entropy_loss(logits, labels);
+    const auto gradients = torch::autograd::grad({total}, weights_.views);
+
+    const at::NoGradGuard noGrad;
+    for (size_t i = 0; i < gradients.size(); ++i) gradientViews_[i].copy_(gradients[i]);
+    adam_.update(weights_.master, gradient_, at::linalg_vector_norm(gradient_), optimizer);
+    const at::Tensor correct = logits.argmax(1).eq(labels).to(at::kDouble).mean();
+    sums.add_(at::stack({total.detach().to(at::kDouble), correct}));
+  }
+  const at::Tensor host = sums.to(at::kCPU);
+  const double count = static_cast<double>(std::max<int64_t>(report.steps, 1));
+  report.loss = host.const_data_ptr<double>()[0] / count;
+  report.accuracy = host.const_data_ptr<double>()[1] / count;
+  return report;
+}
+
+ClassifierNet::Output ClassifierTrainer::classify(const at::Tensor& pixels) const {
+  const at::NoGradGuard noGrad;
+  PrecisionScope precision(how_);
+  std::vector<at::Tensor> features, logits;
+  for (const at::Tensor& batch : pixels.split(256)) {  // bounds the memory of the activations
+    const auto output = net_(weights_.views, toModelRange(batch.to(how_.device)), {});
+    features.push_back(output.features.to(at::kCPU));
+    logits.push_back(output.logits.to(at::kCPU));
+  }
+  return {at::cat(features), at::cat(logits)};
+}
+
+void ClassifierTrainer::write(const std::vector<at::Tensor>& tensors) {
+  const at::NoGradGuard noGrad;
+  layout().write(weights_.master, tensors);
+  weights_.refresh();
+}
+
+}  // namespace continual

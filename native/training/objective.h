@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "diffusion/losses.h"
+
+namespace continual {
+
+enum class SourceKind { task, memory, teacher, gaussian };
+enum class Target { noise, teacher };
+
+/// Where x_t comes from; lib/methods/objective.ts documents the fields.
+struct Source {
+  SourceKind kind = SourceKind::task;
+  int64_t steps = 0;            // teacher
+  double eta = 0;               // teacher
+  bool stopAtTimestep = false;  // teacher
+  bool symmetric = false;       // gaussian
+  int64_t from = 0, to = 0;     // timesteps are drawn from [from, to)
+
+  bool operator==(const Source&) const = default;
+};
+
+struct Term {
+  size_t source;  // index into Objective::sources
+  Target target;
+  double weight;
+  Loss loss;
+};
+
+/// What a step minimises: Σ weight · loss(student(x_t, t), target). Terms that name one source share its draws and its
+/// forward pass.
+struct Objective {
+  std::vector<Source> sources;
+  std::vector<Term> terms;
+
+  bool needsTeacher() const;
+};
+
+/// For messages: e.g. `teacher → noise`.
+std::string describe(const Objective& objective, size_t term);
+
+}  // namespace continual

@@ -1,0 +1,338 @@
+#include "training/trainer.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+
+#include "runtime/error.h"
+
+namespace continual {
+
+namespace {
+
+const Cancellation never(nullptr, nullptr);
+
+at::Tensor freshWeights(const ParameterLayout& layout, const Compute& how, uint64_t seed) {
+  Random random(seed, Purpose::initialisation, 0);
+  return layout.initialise(random).to(how.device);
+}
+
+// x_t of pure noise for a teacher to answer at a drawn t. Natural images grow symmetric structure as t falls, so the
+// paper's symmetric kind mirrors the noise: below 2/3 of the timesteps across one axis (half of those images each),
+// below 1/3 across both.
+at::Tensor mirrored(const at::Tensor& noise, const at::Tensor& timesteps, int64_t total) {
+  const int64_t height = noise.size(2), width = noise.size(3);
+  const auto across = [](const at::Tensor& x, int64_t dim, int64_t length) {
+    const at::Tensor second = x.narrow(dim, length / 2, length - length / 2);
+    return at::cat({second.flip(dim).narrow(dim, 0, length / 2), second}, dim);
+  };
+  const at::Tensor low = timesteps <= total / 3;
+  const at::Tensor middle = (timesteps <= total * 2 / 3).logical_and(low.logical_not());
+  const at::Tensor rank = middle.to(at::kLong).cumsum(0);
+  const at::Tensor firstHalf = middle.logical_and(rank <= rank.narrow(0, rank.size(0) - 1, 1).floor_divide(2));
+  const auto pick = [](const at::Tensor& flags) { return flags.view({-1, 1, 1, 1}); };
+  const at::Tensor vertical = at::where(pick(low.logical_or(firstHalf)), across(noise, 2, height), noise);
+  const at::Tensor horizontal = low.logical_or(middle.logical_and(firstHalf.logical_not()));
+  return at::where(pick(horizontal), across(vertical, 3, width), vertical);
+}
+
+}  // namespace
+
+Trainer::Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const Compute& compute, uint64_t seed,
+                 double emaDecay)
+    : how_(compute),
+      unet_(unet, compute.memoryFormat()),
+      schedule_(schedule, compute.device),
+      emaDecay_(emaDecay),
+      student_(unet_.layout(), freshWeights(unet_.layout(), compute, seed), compute, /*trainable=*/true),
+      adam_(student_.master),
+      gradient_(at::empty_like(student_.master)),
+      gradientViews_(unet_.layout().views(gradient_)),
+      seed_(seed) {
+  if (emaDecay_ > 0) makeEma();
+}
+
+void Trainer::makeEma() {
+  ema_.emplace(unet_.layout(), student_.master.clone(), how_, /*trainable=*/false);
+  hasEma_ = true;
+}
+
+void Trainer::makeTeacher() {
+  teacher_.emplace(unet_.layout(), master(ema_ ? Slot::ema : Slot::student).clone(), how_, /*trainable=*/false);
+  hasTeacher_ = true;
+}
+
+std::vector<int64_t> Trainer::imageShape(int64_t count) const {
+  const UNetConfig& c = unet_.config();
+  return {count, c.inChannels, c.sampleSize, c.sampleSize};
+}
+
+at::Tensor Trainer::forward(const WeightSet& weights, const at::Tensor& xt, const at::Tensor& timesteps) const {
+  return unet_(weights.views, xt.to(how_.dtype), timesteps).to(at::kFloat);
+}
+
+Draws Trainer::draw(const Source& source, const Batches& batches, Random& random) {
+  const int64_t count = batches.batchSize;
+  const std::vector<int64_t> shape = imageShape(count);
+  Draws draws;
+  if (source.kind == SourceKind::task || source.kind == SourceKind::memory) {
+    const bool task = source.kind == SourceKind::task;
+    const Pool& pool = task ? batches.task : batches.memory;
+    std::vector<int64_t> positions;
+    if (task) {
+      positions = epochs_.batch(seed_, step_ - optimizerStep_, pool.size(), count, optimizerStep_);
+    } else {  // the memory is small and the batch as large as the task's: drawn with replacement
+      const at::Tensor drawn = random.integers(count, 0, pool.size());
+      positions.assign(drawn.const_data_ptr<int64_t>(), drawn.const_data_ptr<int64_t>() + count);
+    }
+    draws.x0 = pool.images(positions);
+    if (batches.horizontalFlip) draws.x0 = flipHorizontally(draws.x0, random.integers(count, 0, 2).to(at::kBool));
+  }
+  draws.timesteps = random.integers(count, source.from, source.to);
+  const bool addsNoise = source.kind != SourceKind::gaussian && !source.stopAtTimestep;
+  if (addsNoise) draws.noise = random.normal(shape);
+  if (source.kind == SourceKind::teacher || source.kind == SourceKind::gaussian) draws.z = random.normal(shape);
+  if (source.kind == SourceKind::teacher && source.eta > 0) {
+    std::vector<int64_t> stepShape = shape;
+    stepShape.insert(stepShape.begin(), source.steps);
+    draws.etaNoise = random.normal(stepShape);
+  }
+  for (at::Tensor* t : {&draws.x0, &draws.noise, &draws.timesteps, &draws.z, &draws.etaNoise}) {
+    if (t->defined()) *t = t->to(how_.device);
+  }
+  return draws;
+}
+
+std::vector<Draws> Trainer::draw(const Objective& objective, const Batches& batches) {
+  Random random(seed_, Purpose::training, static_cast<uint64_t>(step_));
+  std::vector<Draws> result;
+  for (const Source& source : objective.sources) result.push_back(draw(source, batches, random));
+  return result;
+}
+
+Trainer::Noisy Trainer::noisy(const Source& source, const Draws& draws, const Cancellation& cancellation) {
+  if (source.kind == SourceKind::gaussian) {
+    return {source.symmetric ? mirrored(draws.z, draws.timesteps, schedule_.config().timesteps) : draws.z, {}};
+  }
+  at::Tensor x0 = draws.x0;
+  if (source.kind == SourceKind::teacher && !x0.defined()) {
+    const SamplerConfig sampler{SamplerKind::ddim, source.steps, source.eta, /*clip=*/true, Spacing::trailing};
+    const auto denoise = [this](const at::Tensor& x, const at::Tensor& t) { return forward(*teacher_, x, t); };
+    const auto noise = [&](int64_t step) { return draws.etaNoise.select(0, step); };
+    const at::Tensor stop = source.stopAtTimestep ? draws.timesteps : at::Tensor();
+    x0 = continual::sample(schedule_, sampler, denoise, draws.z, noise, stop, cancellation);
+    if (source.stopAtTimestep) return {x0, {}};
+  }
+  return {schedule_.addNoise(x0, draws.noise, draws.timesteps), x0};
+}
+
+Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& draws,
+                        const Cancellation& cancellation) {
+  PrecisionScope precision(how_);
+  if (objective.needsTeacher() && !teacher_) {
+    throw Error("ERR_INVALID_ARGUMENT", "the objective has a teacher, but none was frozen: learn a task first");
+  }
+  std::vector<Noisy> inputs;
+  std::vector<at::Tensor> xts, timesteps, teacherAnswers(objective.sources.size());
+  {
+    const at::NoGradGuard noGrad;
+    for (size_t i = 0; i < objective.sources.size(); ++i) {
+      inputs.push_back(noisy(objective.sources[i], draws[i], cancellation));
+      xts.push_back(inputs[i].xt);
+      timesteps.push_back(draws[i].timesteps);
+    }
+    for (const Term& term : objective.terms) {
+      at::Tensor& answer = teacherAnswers[term.source];
+      if (term.target == Target::teacher && !answer.defined()) {
+        cancellation.check();
+        answer = forward(*teacher_, xts[term.source], timesteps[term.source]);
+      }
+    }
+    cancellation.check();
+  }
+  const at::Tensor answers = forward(student_, at::cat(xts), at::cat(timesteps));
+
+  std::vector<at::Tensor> bySource;
+  int64_t start = 0;
+  for (const at::Tensor& xt : xts) {
+    bySource.push_back(answers.narrow(0, start, xt.size(0)));
+    start += xt.size(0);
+  }
+  at::Tensor total;
+  std::vector<at::Tensor> terms;
+  for (const Term& term : objective.terms) {
+    const size_t i = term.source;
+    const at::Tensor target = term.target == Target::teacher
+                                  ? teacherAnswers[i]
+                                  : schedule_.target(inputs[i].x0, draws[i].noise, timesteps[i]);
+    terms.push_back(loss(term.loss, bySource[i], target, timesteps[i], schedule_));
+    const at::Tensor weighted = terms.back() * term.weight;
+    total = total.defined() ? total + weighted : weighted;
+  }
+  return backward(total, at::stack(terms));
+}
+
+Losses Trainer::compute(const at::Tensor& xt, const at::Tensor& timesteps, const at::Tensor& target,
+                        const at::Tensor& weight) {
+  PrecisionScope precision(how_);
+  const at::Tensor error = (forward(student_, xt, timesteps) - target).square().flatten(1).mean(1);
+  const at::Tensor total = (error * weight).mean();
+  return backward(total, total.unsqueeze(0));
+}
+
+Losses Trainer::backward(const at::Tensor& total, const at::Tensor& terms) {
+  const auto gradients = torch::autograd::grad({total}, student_.views);
+  const at::NoGradGuard noGrad;
+  for (size_t i = 0; i < gradients.size(); ++i) gradientViews_[i].copy_(gradients[i]);
+  // Summed in float64: over tens of millions of squares, float32 would lose five digits.
+  gradNorm_ = at::linalg_vector_norm(gradient_, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
+  return {total.detach(), terms.detach(), gradNorm_};
+}
+
+void Trainer::update(const OptimizerConfig& optimizer) {
+  if (!gradNorm_.defined()) {
+    throw Error("ERR_INVALID_ARGUMENT", "there is no gradient to apply: compute comes before update");
+  }
+  const at::NoGradGuard noGrad;
+  adam_.update(student_.master, gradient_, gradNorm_, optimizer);
+  gradNorm_.reset();
+  student_.refresh();
+  if (ema_) {
+    ema_->master.lerp_(student_.master, 1 - emaDecay_);
+    ema_->refresh();
+  }
+  ++step_;
+  ++optimizerStep_;
+}
+
+TrainReport Trainer::train(const Objective& objective, const Batches& batches, int64_t steps,
+                           const OptimizerConfig& optimizer, const Cancellation& cancellation) {
+  TrainReport report;
+  const int64_t terms = static_cast<int64_t>(objective.terms.size());
+  at::Tensor sums = at::zeros({terms + 2}, at::TensorOptions(how_.device).dtype(at::kDouble));
+  const auto diverged = [&](const at::Tensor& values) {
+    for (int64_t i = 0; i < terms; ++i) {
+      if (!std::isfinite(values.const_data_ptr<double>()[i])) {
+        throw Error("ERR_DIVERGED", "the loss is not finite at step " + std::to_string(step_ + 1) + " of the learner, term '" +
+                                        describe(objective, static_cast<size_t>(i)) +
+                                        "'. Lower the learning rate or the term's weight.");
+      }
+    }
+    if (!std::isfinite(values.const_data_ptr<double>()[terms + 1])) {
+      throw Error("ERR_DIVERGED", "the gradient is not finite at step " + std::to_string(step_ + 1) +
+                                      " of the learner. Lower the learning rate.");
+    }
+  };
+  try {
+    while (report.steps < steps && !cancellation.requested()) {
+      const Losses losses = compute(objective, draw(objective, batches), cancellation);
+      const at::Tensor values =
+          at::cat({losses.terms, losses.total.unsqueeze(0), losses.gradNorm.unsqueeze(0)}).to(at::kDouble);
+      // Looking at a value is free on the CPU; on CUDA it would stop the pipeline at every step.
+      if (how_.device.is_cpu()) diverged(values);
+      update(optimizer);
+      sums.add_(values);
+      ++report.steps;
+    }
+  } catch (const Cancelled&) {
+    gradNorm_.reset();
+  }
+  const at::Tensor host = sums.to(at::kCPU);
+  if (!how_.device.is_cpu()) diverged(host);
+  const double* values = host.const_data_ptr<double>();
+  const double count = static_cast<double>(std::max<int64_t>(report.steps, 1));
+  for (int64_t i = 0; i < terms; ++i) report.terms.push_back(values[i] / count);
+  report.loss = values[terms] / count;
+  report.gradNorm = values[terms + 1] / count;
+  return report;
+}
+
+void Trainer::resetOptimizer() {
+  adam_.reset();
+  optimizerStep_ = 0;
+}
+
+void Trainer::freezeTeacher() { makeTeacher(); }
+
+at::Tensor Trainer::predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps) {
+  const at::NoGradGuard noGrad;
+  PrecisionScope precision(how_);
+  return forward(weights(slot), xt.to(how_.device), timesteps.to(how_.device));
+}
+
+at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const SamplerConfig& sampler, uint64_t seed,
+                           const at::Tensor& stop, const Cancellation& cancellation) {
+  const at::NoGradGuard noGrad;
+  PrecisionScope precision(how_);
+  const WeightSet& used = weights(slot);
+  // Each stream is read on from batch to batch, so the numbers an image gets do not depend on the batch size.
+  Random start(seed, Purpose::sampling, 0);
+  std::vector<Random> stepNoise;
+  for (int64_t i = 0; i < sampler.steps; ++i) {
+    stepNoise.emplace_back(seed, Purpose::samplingNoise, static_cast<uint64_t>(i));
+  }
+  const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) { return forward(used, x, t); };
+  std::vector<at::Tensor> batches;
+  for (int64_t first = 0; first < count; first += batchSize) {
+    const std::vector<int64_t> shape = imageShape(std::min(batchSize, count - first));
+    const auto noise = [&](int64_t i) { return stepNoise[static_cast<size_t>(i)].normal(shape).to(how_.device); };
+    batches.push_back(continual::sample(schedule_, sampler, denoise, start.normal(shape).to(how_.device), noise,
+                                        stop.defined() ? stop.narrow(0, first, shape[0]) : stop, cancellation)
+                          .to(at::kCPU));
+  }
+  return at::cat(batches);
+}
+
+bool Trainer::has(Slot slot) const {
+  return slot == Slot::ema ? hasEma_.load() : slot == Slot::teacher ? hasTeacher_.load() : true;
+}
+
+const WeightSet& Trainer::weights(Slot slot) const {
+  if (!has(slot)) {
+    throw Error("ERR_INVALID_ARGUMENT", slot == Slot::ema ? "this learner keeps no EMA" : "this learner has no teacher");
+  }
+  return slot == Slot::ema ? *ema_ : slot == Slot::teacher ? *teacher_ : student_;
+}
+
+const at::Tensor& Trainer::master(Slot slot) const {
+  if (slot == Slot::expAvg) return adam_.expAvg;
+  if (slot == Slot::expAvgSq) return adam_.expAvgSq;
+  return weights(slot).master;
+}
+
+std::vector<at::Tensor> Trainer::read(Slot slot) const { return unet_.layout().read(master(slot)); }
+
+void Trainer::write(Slot slot, const std::vector<at::Tensor>& tensors) {
+  const at::NoGradGuard noGrad;
+  if (slot == Slot::teacher && !teacher_) makeTeacher();
+  if (slot == Slot::ema && !ema_) {
+    throw Error("ERR_INVALID_ARGUMENT", "this learner keeps no EMA: create it with a decay above 0");
+  }
+  unet_.layout().write(master(slot), tensors);
+  if (slot == Slot::student) student_.refresh();
+  if (slot == Slot::ema) ema_->refresh();
+  if (slot == Slot::teacher) teacher_->refresh();
+}
+
+int64_t Trainer::bytes() const {
+  int64_t total = 0;
+  const auto count = [&](const at::Tensor& t) { total += static_cast<int64_t>(t.nbytes()); };
+  for (const WeightSet* set : {&student_, ema_ ? &*ema_ : nullptr, teacher_ ? &*teacher_ : nullptr}) {
+    if (set == nullptr) continue;
+    count(set->master);
+    if (!set->compute.is_same(set->master)) count(set->compute);
+  }
+  count(adam_.expAvg);
+  count(adam_.expAvgSq);
+  count(gradient_);
+  return total;
+}
+
+void Trainer::setState(uint64_t seed, int64_t step, int64_t optimizerStep) {
+  seed_ = seed;
+  step_ = step;
+  optimizerStep_ = optimizerStep;
+  adam_.step.fill_(static_cast<double>(optimizerStep));
+}
+
+}  // namespace continual

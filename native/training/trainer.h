@@ -1,0 +1,126 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "data/epochs.h"
+#include "data/images.h"
+#include "diffusion/sampler.h"
+#include "nn/unet.h"
+#include "runtime/cancellation.h"
+#include "training/objective.h"
+#include "training/optimizer.h"
+
+namespace continual {
+
+/// The random draws of one source; which are defined depends on its kind. All that chance decides in a step.
+struct Draws {
+  at::Tensor x0;         // clean images; a teacher generates them from z where undefined
+  at::Tensor noise;      // ε added to x0
+  at::Tensor timesteps;  // int64 N
+  at::Tensor z;          // where the teacher's sampler starts, or the Gaussian input
+  at::Tensor etaNoise;   // steps × N × C × H × W, for a teacher with eta > 0
+};
+
+/// What the draws of a training step are taken from.
+struct Batches {
+  const Pool& task;
+  const Pool& memory;
+  int64_t batchSize;
+  bool horizontalFlip;
+};
+
+/// Scalars of one step, still on the device; `terms` in the objective's order, unweighted.
+struct Losses {
+  at::Tensor total;
+  at::Tensor terms;
+  at::Tensor gradNorm;
+};
+
+struct TrainReport {
+  int64_t steps = 0;
+  double loss = 0, gradNorm = 0;  // means over the steps
+  std::vector<double> terms;
+};
+
+/// The tensors that make up a learner, all laid out like its weights.
+enum class Slot { student, ema, teacher, expAvg, expAvgSq };
+
+/// One diffusion model in training: its weights, its frozen teacher, its optimiser, its random state.
+class Trainer {
+ public:
+  Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const Compute& compute, uint64_t seed,
+          double emaDecay);
+
+  const UNet& unet() const { return unet_; }
+
+  /// draw → compute → update, `steps` times or until cancelled: always whole steps. Throws ERR_DIVERGED before a
+  /// non-finite loss reaches the weights (on CUDA: at the end of the call).
+  TrainReport train(const Objective& objective, const Batches& batches, int64_t steps, const OptimizerConfig& optimizer,
+                    const Cancellation& cancellation);
+
+  /// The draws of the next step: a pure function of (seed, step, data).
+  std::vector<Draws> draw(const Objective& objective, const Batches& batches);
+  /// Losses and the gradient for given draws: a pure function of (weights, draws). Keeps the gradient.
+  Losses compute(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation);
+  /// The same for a given input and target: mean over the images of weightᵢ times its mean squared error.
+  Losses compute(const at::Tensor& xt, const at::Tensor& timesteps, const at::Tensor& target, const at::Tensor& weight);
+  /// Clip, Adam, EMA with the kept gradient; one step is done.
+  void update(const OptimizerConfig& optimizer);
+
+  void resetOptimizer();
+  /// Freezes the weights that sampling uses: the EMA where there is one.
+  void freezeTeacher();
+
+  at::Tensor predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps);
+  /// Images in [−1, 1], a pure function of (weights, seed); the batch size does not change them.
+  at::Tensor sample(Slot slot, int64_t count, int64_t batchSize, const SamplerConfig& sampler, uint64_t seed,
+                    const at::Tensor& stop, const Cancellation& cancellation);
+
+  bool has(Slot slot) const;
+  std::vector<at::Tensor> read(Slot slot) const;
+  void write(Slot slot, const std::vector<at::Tensor>& tensors);
+  int64_t bytes() const;
+
+  uint64_t seed() const { return seed_; }
+  int64_t step() const { return step_; }
+  int64_t optimizerStep() const { return optimizerStep_; }
+  void setState(uint64_t seed, int64_t step, int64_t optimizerStep);
+
+ private:
+  at::Tensor forward(const WeightSet& weights, const at::Tensor& xt, const at::Tensor& timesteps) const;
+  Draws draw(const Source& source, const Batches& batches, Random& random);
+  /// x_t of a source, and its x_0 where it has one; runs the teacher where the source asks for it.
+  struct Noisy {
+    at::Tensor xt, x0;
+  };
+  Noisy noisy(const Source& source, const Draws& draws, const Cancellation& cancellation);
+  Losses backward(const at::Tensor& total, const at::Tensor& terms);
+  const WeightSet& weights(Slot slot) const;
+  const at::Tensor& master(Slot slot) const;
+  void makeEma();
+  void makeTeacher();
+  std::vector<int64_t> imageShape(int64_t count) const;
+
+  Compute how_;
+  UNet unet_;
+  NoiseSchedule schedule_;
+  double emaDecay_;
+  WeightSet student_;
+  std::optional<WeightSet> ema_, teacher_;
+  Adam adam_;
+  at::Tensor gradient_;  // flat, float32, laid out like the weights
+  Weights gradientViews_;
+  at::Tensor gradNorm_;  // undefined: no gradient to apply
+  Epochs epochs_;
+  // Written on the engine thread, read by JavaScript's.
+  std::atomic<uint64_t> seed_;
+  std::atomic<int64_t> step_{0}, optimizerStep_{0};
+  std::atomic<bool> hasTeacher_{false}, hasEma_{false};
+};
+
+}  // namespace continual

@@ -1,0 +1,148 @@
+/**
+ * npm's `install` step: checks the tools, finds or gets libtorch, builds the addon with cmake-js, and records what it
+ * was built against in build/engine.json. Running it again builds only what has changed.
+ */
+import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { availableParallelism, freemem, totalmem } from 'node:os'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { ensureLibtorch, isAlive } from './libtorch.mjs'
+import { requireBuildTools, runProgram, SetupError, say } from './tools.mjs'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const build = join(root, 'build')
+
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
+  process.once(signal, () => process.exit(1)) // so that the exit listeners clean up
+}
+
+try {
+  await install()
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error
+  process.stderr.write(`\n${error.message}\n\n`)
+  process.exitCode = 1
+}
+
+async function install() {
+  const tools = requireBuildTools()
+  const libtorch = await ensureLibtorch()
+  mkdirSync(build, { recursive: true })
+  const unlock = await lock(join(build, '.lock'))
+  try {
+    await buildAddon(libtorch, tools.compiler)
+  } finally {
+    unlock()
+  }
+}
+
+/**
+ * @param {import('./libtorch.mjs').Libtorch} libtorch
+ * @param {string} compiler
+ */
+async function buildAddon(libtorch, compiler) {
+  const record = join(build, 'engine.json')
+  const log = join(build, 'build.log')
+  const cache = join(build, 'CMakeCache.txt')
+  const configuredHere =
+    existsSync(cache) && readFileSync(cache, 'utf8').includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)
+  const same = configuredHere && readRecord(record)?.libtorch?.path === libtorch.path
+  if (!same) {
+    // Another libtorch, or a folder that was moved. Should the build stop half-way, no record may vouch for it.
+    for (const file of [record, cache, join(build, 'CMakeFiles')]) rmSync(file, { recursive: true, force: true })
+  }
+  writeFileSync(log, '')
+
+  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')
+  // libtorch's headers take about 1.5 GB of memory a compiler.
+  const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 31)))
+  const common = ['--directory', root, '--out', build, '--log-level', 'error']
+  const steps = same ? [] : [['configure', ...common, `--CDLIBTORCH=${libtorch.path}`]]
+  steps.push(['build', ...common, '--parallel', String(jobs)])
+
+  let announced = false
+  for (const args of steps) {
+    const lines = /** @type {string[]} */ ([])
+    const { ok, reason } = await runProgram(process.execPath, [cmakeJs, ...args], {
+      cwd: root,
+      env: { ...process.env, CXX: compiler },
+      onLine: (line) => {
+        lines.push(line)
+        writeFileSync(log, `${line}\n`, { flag: 'a' })
+        // Ninja's [3/40], make's [ 7%]
+        const progress = /^\[\s*(\d+\/\d+|\d+%)\] .*?([\w.-]+\.(?:cc\.o|gch|node))/.exec(line)
+        if (!progress) return
+        if (!announced)
+          say(`building the addon against libtorch ${libtorch.version} (${libtorch.variant}) at ${libtorch.path}`)
+        announced = true
+        say(`[${progress[1]}] ${progress[2]?.replace(/\.o$/, '')}`)
+      },
+    })
+    if (!ok) {
+      const errors = lines.filter((line) => /error|Error|Killed/.test(line)).slice(0, 12)
+      const memory = `${(freemem() / 2 ** 30).toFixed(1)} of ${(totalmem() / 2 ** 30).toFixed(1)} GB memory free`
+      throw new SetupError(
+        `the addon could not be ${args[0] === 'build' ? 'built' : 'configured'} (${reason}).`,
+        [
+          `${compiler}, libtorch ${libtorch.version} at ${libtorch.path}, ${jobs} jobs, ${memory}`,
+          ...(errors.length ? errors : lines.slice(-12)),
+        ],
+        [`read ${log}; where the compiler is older than GCC 11, use a newer one through CXX; then install again`],
+      )
+    }
+  }
+  const partial = `${record}.partial`
+  writeFileSync(partial, `${JSON.stringify({ libtorch }, null, 2)}\n`)
+  renameSync(partial, record)
+  if (announced) say('the addon is built')
+}
+
+/**
+ * @param {string} file
+ * @returns {{ libtorch?: { path?: string } } | undefined}
+ */
+function readRecord(file) {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * One build at a time in this folder. The lock of a process that is gone is taken over.
+ * @param {string} file
+ * @returns {Promise<() => void>}
+ */
+async function lock(file) {
+  for (let waited = false; ; waited = true) {
+    try {
+      // Linked, so that the file is never there without the number in it.
+      const own = `${file}-${process.pid}`
+      writeFileSync(own, String(process.pid))
+      try {
+        linkSync(own, file)
+      } finally {
+        rmSync(own)
+      }
+      const unlock = () => rmSync(file, { force: true })
+      process.once('exit', unlock)
+      return unlock
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error
+    }
+    let holder = 0
+    try {
+      holder = Number(readFileSync(file, 'utf8'))
+    } catch {
+      continue // just released
+    }
+    if (!isAlive(holder)) rmSync(file, { force: true })
+    else {
+      if (!waited) say(`process ${holder} is building here; waiting for it`)
+      await sleep(500)
+    }
+  }
+}

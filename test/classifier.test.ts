@@ -1,0 +1,274 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import {
+  Classifier,
+  classFrequencies,
+  evaluate,
+  fashionMnist,
+  frechetDistance,
+  type ImageBatch,
+  type Metric,
+} from '../lib/index.js'
+import { expectClose } from './support/golden.js'
+import { bandsData, bandsStream, failure, temporaryFolder, tinyLearner } from './support/tiny.js'
+
+const data = bandsData()
+const options = { epochs: 40, batchSize: 32, seed: 1, device: 'cpu' } as const
+let classifier: Classifier
+
+beforeAll(async () => {
+  classifier = await Classifier.train(data, options)
+})
+
+afterAll(() => classifier.dispose())
+
+/** Test images `from` … `to` − 1 as a batch, with their labels. */
+function part(from: number, to: number): { images: ImageBatch; labels: Int32Array } {
+  const { images, labels } = data.test
+  const batch = { data: images.slice(from * 64, to * 64), count: to - from, height: 8, width: 8, channels: 1 }
+  return { images: batch, labels: labels.slice(from, to) }
+}
+
+const count = data.test.labels.length
+
+describe('Classifier', () => {
+  it('learns to tell classes apart, and says how well', async () => {
+    expect(classifier.name).toBe('bands classifier')
+    expect(classifier.classes).toEqual(data.train.classes)
+    const { images, labels } = part(0, count)
+    const found = await classifier.classify(images)
+    expect(found.features).toHaveLength(count * classifier.features)
+    expect(found.logits).toHaveLength(count * 4)
+    const right = found.labels.filter((label, i) => label === labels[i]).length
+    expect(classifier.accuracy).toBe(right / count)
+    expect(classifier.accuracy).toBeGreaterThan(0.9)
+  })
+
+  it('tells real clothes apart', async () => {
+    const clothes = await fashionMnist({ subset: true, size: 16 })
+    const trained = await Classifier.train(clothes, { epochs: 3, seed: 1, device: 'cpu' })
+    onTestFinished(() => trained.dispose())
+    expect(trained.name).toMatch(/fashion-mnist.* classifier/)
+    expect(trained.accuracy).toBeGreaterThan(0.7)
+  })
+
+  it('same seed, same classifier; progress runs to the end', async () => {
+    const steps: number[] = []
+    const short = {
+      ...options,
+      epochs: 3,
+      onProgress: ({ step, steps: all }: { step: number; steps: number }) => steps.push(step / all),
+    }
+    const [a, b] = [await Classifier.train(data, short), await Classifier.train(data, short)]
+    onTestFinished(async () => {
+      await a.dispose()
+      await b.dispose()
+    })
+    const { images } = part(0, 4)
+    expect(await a.classify(images)).toEqual(await b.classify(images))
+    expect(steps.at(-1)).toBe(1)
+  })
+
+  it('refuses images of another shape, unknown options and use after dispose', async () => {
+    const { images } = part(0, 2)
+    const wide = await failure(classifier.classify({ ...images, width: 4, height: 16 }))
+    expect(wide.message).toMatch(/are 16 × 4 × 1; expected 8 × 8 × 1/)
+    const short = await failure(classifier.classify({ ...images, count: 3 }))
+    expect(short.message).toMatch(/hold 128 bytes; expected 192/)
+    const option = await failure(Classifier.train(data, { epoch: 1 } as never))
+    expect(option.message).toMatch(/unknown option 'epoch' \(did you mean 'epochs'\?\)/)
+    const gone = await Classifier.train(data, { ...options, epochs: 1 })
+    await gone.dispose()
+    await gone.dispose()
+    expect((await failure(gone.classify(images))).code).toBe('ERR_DISPOSED')
+  })
+
+  it('aborted, rejects with the reason', async () => {
+    const controller = new AbortController()
+    const training = Classifier.train(data, { ...options, epochs: 100_000, signal: controller.signal })
+    setTimeout(() => controller.abort('enough'), 50)
+    await expect(training).rejects.toBe('enough')
+  })
+})
+
+describe('Classifier.cached', () => {
+  const short = { ...options, epochs: 2 }
+
+  async function cached(
+    folder: string,
+    change: object = {},
+    from = data,
+  ): Promise<{ found: Classifier; trained: boolean }> {
+    let trained = false
+    const onProgress = () => {
+      trained = true
+    }
+    const found = await Classifier.cached(from, { ...short, ...change, folder, onProgress })
+    onTestFinished(() => found.dispose())
+    return { found, trained }
+  }
+
+  it('trains once for the same data and options', async () => {
+    const folder = path.join(await temporaryFolder(), 'new', 'cache')
+    const one = await cached(folder)
+    const two = await cached(folder)
+    expect([one.trained, two.trained]).toEqual([true, false])
+    const { images } = part(0, 8)
+    expect(await two.found.classify(images)).toEqual(await one.found.classify(images))
+    expect(two.found).toMatchObject({ name: one.found.name, accuracy: one.found.accuracy, classes: one.found.classes })
+    expect(await readdir(folder)).toHaveLength(1)
+  })
+
+  it('trains again for other options or other data', async () => {
+    const folder = await temporaryFolder()
+    const images = data.train.images.slice()
+    images[0] = (images[0] as number) ^ 1
+    const other = { ...data, train: { ...data.train, images } }
+    for (const { trained } of [
+      await cached(folder),
+      await cached(folder, { seed: 2 }),
+      await cached(folder, { lr: 2e-3 }),
+      await cached(folder, {}, other),
+    ]) {
+      expect(trained).toBe(true)
+    }
+    expect(await readdir(folder)).toHaveLength(4)
+  })
+
+  it('names a damaged file', async () => {
+    const folder = await temporaryFolder()
+    await cached(folder)
+    const file = path.join(folder, (await readdir(folder))[0] as string)
+    await writeFile(file, (await readFile(file)).subarray(0, 1000))
+    const error = await failure(Classifier.cached(data, { ...short, folder }))
+    expect(error.code).toBe('ERR_BAD_CHECKPOINT')
+    expect(error.message).toContain(file)
+  })
+})
+
+describe('metrics', () => {
+  it('the Fréchet distance is 0 between the same images and grows with their difference', async () => {
+    const { images } = part(0, count)
+    const distance = async (change: (byte: number) => number) => {
+      const run = frechetDistance(classifier).start()
+      await run.add(images, 'real')
+      await run.add({ ...images, data: images.data.map(change) }, 'generated')
+      return run.finish()
+    }
+    const same = await distance((byte) => byte)
+    expect(same.value).toBeCloseTo(0, 4)
+    expect(same).toMatchObject({ real: count, generated: count })
+    const near = await distance((byte) => Math.min(255, byte + 10))
+    const far = await distance((byte) => 255 - byte)
+    expect(near.value).toBeGreaterThan(same.value)
+    expect(far.value).toBeGreaterThan(near.value)
+  })
+
+  it('the Fréchet distance says which side has too few images', async () => {
+    const run = frechetDistance(classifier).start()
+    await run.add(part(0, 10).images, 'real')
+    await run.add(part(10, 30).images, 'generated')
+    const { note } = await run.finish()
+    expect(note).toBe(
+      `rank-deficient covariance: only 10 real and 20 generated images for ${classifier.features} features`,
+    )
+    const lone = frechetDistance(classifier).start()
+    await lone.add(part(0, 10).images, 'real')
+    expect((await failure(lone.finish())).message).toMatch(/0 generated images; expected at least 2/)
+  })
+
+  it('names its features and never calls itself FID', () => {
+    const { name, title } = frechetDistance(classifier)
+    expect(name).toBe('frechetDistance')
+    expect(title).toBe(`Fréchet distance (bands classifier, ${classifier.features} features)`)
+  })
+
+  it('class frequencies compare true labels with those that the classifier sees', async () => {
+    const run = classFrequencies(classifier).start()
+    const real = part(0, 16)
+    await run.add(real.images, 'real', real.labels)
+    // Every fourth image is of the first class.
+    const firsts = new Uint8Array(4 * 64)
+    for (let i = 0; i < 4; i++) firsts.set(data.test.images.subarray(4 * i * 64, (4 * i + 1) * 64), i * 64)
+    await run.add({ ...real.images, data: firsts, count: 4 }, 'generated')
+    const { value, detail, ...counts } = await run.finish()
+    expect(counts).toEqual({ real: 16, generated: 4 })
+    expect(detail?.real).toEqual([0.25, 0.25, 0.25, 0.25])
+    expect(detail?.generated).toEqual([1, 0, 0, 0])
+    expect(detail?.ard).toEqual([0.75])
+    expectClose([value], [0.25 * Math.log(0.25) + 0.75 * Math.log(0.25 / 1e-8)], 1e-6)
+  })
+
+  it('class frequencies need the labels of real images', async () => {
+    const run = classFrequencies(classifier).start()
+    const { images, labels } = part(0, 4)
+    expect((await failure(run.add(images, 'real'))).message).toMatch(/no labels for 4 real images/)
+    expect((await failure(run.add(images, 'real', labels.subarray(1)))).message).toMatch(/3 labels for 4 real images/)
+    expect((await failure(run.add(images, 'real', Int32Array.of(0, 1, 2, 9)))).message).toMatch(/label 9/)
+    expect((await failure(run.finish())).message).toMatch(/0 real and 0 generated images/)
+  })
+})
+
+describe('evaluate', () => {
+  const stream = bandsStream()
+  const task = stream.tasks[1] as (typeof stream.tasks)[0]
+
+  it('gives every metric all test images seen so far, with labels, and the images that were asked for', async () => {
+    const learner = await tinyLearner()
+    const seen = { real: [] as ImageBatch[], generated: [] as ImageBatch[], labels: [] as number[] }
+    const recorder: Metric = {
+      name: 'recorder',
+      title: 'recorder',
+      start: () => ({
+        async add(images, kind, labels) {
+          seen[kind].push(images)
+          seen.labels.push(...(labels ?? []))
+        },
+        finish: async () => ({ value: 7, real: 1, generated: 2 }),
+      }),
+    }
+    const done: number[] = []
+    const result = await evaluate(learner, stream.seen(task), [recorder], {
+      count: 10,
+      batchSize: 4,
+      onProgress: ({ done: now, total }) => done.push(now / total),
+    })
+    const real = task.test.indices.length + (task.earlier[0]?.test.indices.length ?? 0)
+    expect(result).toEqual({ real, generated: 10, values: { recorder: { value: 7, real: 1, generated: 2 } } })
+    expect(done.at(-1)).toBe(1)
+    const total = (batches: ImageBatch[]) => batches.reduce((sum, { count }) => sum + count, 0)
+    expect(total(seen.real)).toBe(real)
+    expect(seen.generated.map(({ count }) => count)).toEqual([4, 4, 2])
+    // As many of each of the four classes, and the images are those of the data set.
+    expect([0, 1, 2, 3].map((label) => seen.labels.filter((found) => found === label).length)).toEqual([8, 8, 8, 8])
+    const first = stream.tasks[0]?.test.indices[0] as number
+    expect(seen.real[0]?.data.slice(0, 64)).toEqual(data.test.images.slice(first * 64, (first + 1) * 64))
+    // No two batches are generated from the same noise.
+    expect(seen.generated[0]?.data).not.toEqual(seen.generated[1]?.data)
+  })
+
+  it('is a function of the seed', async () => {
+    const learner = await tinyLearner()
+    const run = (seed: number) =>
+      evaluate(learner, stream.seen(task), [frechetDistance(classifier), classFrequencies(classifier)], {
+        count: 20,
+        seed,
+      })
+    const [a, b, c] = [await run(1), await run(1), await run(2)]
+    expect(b).toEqual(a)
+    expect(c.values.frechetDistance?.value).not.toBe(a.values.frechetDistance?.value)
+    expect(a.values.classFrequencies).toMatchObject({ real: 32, generated: 20 })
+  })
+
+  it('can be aborted, and refuses two metrics of one name', async () => {
+    const learner = await tinyLearner()
+    const controller = new AbortController()
+    const onProgress = () => controller.abort('enough')
+    const metrics = [classFrequencies(classifier)]
+    const { signal } = controller
+    await expect(evaluate(learner, stream.seen(task), metrics, { onProgress, signal })).rejects.toBe('enough')
+    const twice = await failure(evaluate(learner, stream.seen(task), [...metrics, ...metrics], { count: 1 }))
+    expect(twice.message).toMatch(/two metrics are named 'classFrequencies'/)
+  })
+})

@@ -1,0 +1,164 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import sharp from 'sharp'
+import { expect, test } from 'vitest'
+import type { Results } from '../lib/report/results.js'
+import { filesBelow, temporaryFolder } from './support/folders.js'
+import { tinyExperiment } from './support/tiny-experiment.js'
+
+const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
+
+/** Starts the command line in a folder of its own, with a cache of its own. */
+function start(cwd: string, ...args: string[]) {
+  const child = spawn(process.execPath, [main, ...args], {
+    cwd,
+    env: { ...process.env, XDG_CACHE_HOME: path.join(cwd, 'cache'), DEBUG: '' },
+  })
+  const output = { stdout: '', stderr: '' }
+  for (const stream of ['stdout', 'stderr'] as const) {
+    child[stream].setEncoding('utf8').on('data', (text: string) => {
+      output[stream] += text
+    })
+  }
+  const ended = once(child, 'close').then(([status, signal]) => ({ status, signal, ...output }))
+  return { child, output, ended }
+}
+
+const run = (cwd: string, ...args: string[]) => start(cwd, ...args).ended
+
+async function writeExperiment(folder: string, changes: object = {}): Promise<string> {
+  await writeFile(path.join(folder, 'tiny.json'), JSON.stringify({ ...tinyExperiment, ...changes }))
+  return 'tiny.json'
+}
+
+test('a run writes its whole folder, prints table and paths; its learners draw', async () => {
+  const folder = await temporaryFolder()
+  const experiment = await writeExperiment(folder)
+  const { status, stdout, stderr } = await run(
+    folder,
+    'run',
+    experiment,
+    '--steps',
+    '2',
+    '--seed',
+    '69',
+    '--out',
+    'out',
+  )
+  expect({ status, stderr }).toMatchObject({ status: 0, stderr: expect.stringMatching(/task 5\/5/) })
+
+  const out = path.join(folder, 'out')
+  const tasks = [1, 2, 3, 4, 5]
+  const saved = ['config.json', 'scheduler_config.json', 'diffusion_pytorch_model.safetensors']
+  const of = (method: string, folder: string, names: (k: number) => string[]) =>
+    tasks.flatMap((k) => names(k).map((name) => `${folder}/${method}/seed-69/${name}`))
+  const expected = [
+    'config.json',
+    'metrics.jsonl',
+    'report.html',
+    'results.json',
+    ...['real', 'finetune', 'generative-distillation'].flatMap((m) => of(m, 'samples', (k) => [`task-${k}.png`])),
+    ...['finetune', 'generative-distillation'].flatMap((m) =>
+      // The first task of the second method is the first's.
+      of(m, 'learners', (k) => (k === 1 && m !== 'finetune' ? [] : saved.map((name) => `task-${k}/${name}`))),
+    ),
+  ]
+  const files = await filesBelow(out)
+  expect(files).toEqual(expect.arrayContaining(expected))
+  // A learner's folder may have more files than a diffusers model's.
+  expect(files.filter((file) => !expected.includes(file) && !file.startsWith('learners/'))).toEqual([])
+  expect(files.filter((file) => file.includes('.tmp'))).toEqual([])
+
+  const results = JSON.parse(await readFile(path.join(out, 'results.json'), 'utf8')) as Results
+  expect(results.complete).toBe(true)
+  expect(results.runs.map(({ method, seed, tasks }) => [method, seed, tasks.length])).toEqual([
+    ['finetune', 69, 5],
+    ['generative-distillation', 69, 5],
+  ])
+  for (const { samples, metrics, steps } of results.runs.flatMap((r) => r.tasks)) {
+    expect(steps).toBe(2)
+    expect(Object.values(metrics).map(({ generated }) => generated)).toEqual([30, 30])
+    // Two by two images of 8 × 8 with a gap of one, eight times enlarged.
+    expect(await sharp(path.join(out, samples)).metadata()).toMatchObject({ width: 17 * 8, height: 17 * 8 })
+  }
+  expect(results.versions.node).toBe(process.versions.node)
+  for (const title of Object.values(results.metrics)) expect(stdout).toContain(title)
+  for (const file of ['results.json', 'report.html']) expect(stdout).toContain(path.join(out, file))
+
+  const learner = 'out/learners/finetune/seed-69/task-5'
+  const draw = (file: string, ...args: string[]) =>
+    run(folder, 'sample', learner, '--count', '3', '--out', file, ...args)
+  expect(await draw('a.png', '--seed', '1', '--files', 'images')).toMatchObject({ status: 0 })
+  expect(await draw('b.png', '--seed', '1')).toMatchObject({ status: 0 })
+  expect(await draw('c.png', '--seed', '2')).toMatchObject({ status: 0 })
+  const [a, b, c] = await Promise.all(['a', 'b', 'c'].map((name) => readFile(path.join(folder, `${name}.png`))))
+  expect(a!.equals(b!)).toBe(true)
+  expect(a!.equals(c!)).toBe(false)
+  expect(await filesBelow(path.join(folder, 'images'))).toEqual(['0000.png', '0001.png', '0002.png'])
+}, 120_000)
+
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('%s in mid-run ends with status %i and leaves whole files', async (signal, status) => {
+  const folder = await temporaryFolder()
+  const experiment = await writeExperiment(folder)
+  const { child, output, ended } = start(folder, 'run', experiment, '--steps', '1000000', '--out', 'out')
+  const training = new Promise<void>((resolve) => {
+    child.stderr.on('data', () => output.stderr.includes('steps/s') && resolve())
+  })
+  await Promise.race([training, ended])
+  child.kill(signal)
+  expect(await ended).toMatchObject({ status, signal: null, stderr: expect.stringContaining(signal) })
+  const files = await filesBelow(path.join(folder, 'out'))
+  expect(files).toContain('config.json')
+  expect(files.filter((file) => file.includes('.tmp'))).toEqual([])
+  for (const file of files.filter((name) => name.endsWith('.json'))) {
+    JSON.parse(await readFile(path.join(folder, 'out', file), 'utf8'))
+  }
+})
+
+test.each([
+  [['run', 'demo', '--stpes', '3'], /unknown option '--stpes'/],
+  [['run', 'demo', '--steps', '0'], /--steps.*at least 1/],
+  [['run', 'demo', '--seed', 'x'], /--seed.*whole number/],
+  [['sample'], /missing required argument/],
+  [['dance'], /unknown command 'dance'/],
+])('wrong usage exits with 2: %j', async (args, message) => {
+  const { status, stdout, stderr } = await run(await temporaryFolder(), ...args)
+  expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
+  expect(stderr).toMatch(message)
+})
+
+test('errors exit with 1: one message with its code, and a stack only when asked for', async () => {
+  const folder = await temporaryFolder()
+  const brief = await run(folder, 'run', 'dmeo')
+  expect(brief).toMatchObject({ status: 1, stdout: '' })
+  expect(brief.stderr.trim().split('\n')).toHaveLength(1)
+  expect(brief.stderr).toMatch(/^ERR_INVALID_ARGUMENT: .*'dmeo'.*'demo'/)
+  const long = await run(folder, '--verbose', 'run', 'dmeo')
+  expect(long.status).toBe(1)
+  expect(long.stderr).toMatch(/\n {4}at /)
+
+  const experiment = await writeExperiment(folder, { sedes: [1] })
+  expect(await run(folder, 'run', experiment)).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/tiny\.json.*'sedes'.*'seeds'/),
+  })
+  await writeFile(path.join(folder, 'broken.json'), '{')
+  expect((await run(folder, 'run', 'broken.json')).stderr).toMatch(/^ERR_INVALID_ARGUMENT: broken\.json is not JSON/)
+  expect(await filesBelow(folder)).toEqual(['broken.json', 'tiny.json'])
+})
+
+test('help and version exit with 0', async () => {
+  const folder = await temporaryFolder()
+  const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
+  expect(await run(folder, '--version')).toMatchObject({ status: 0, stdout: `${version}\n` })
+  const help = await run(folder, '--help')
+  expect(help.status).toBe(0)
+  for (const command of ['run', 'sample', 'doctor', 'data'])
+    expect(help.stdout).toMatch(new RegExp(`^ {2}${command} `, 'm'))
+})

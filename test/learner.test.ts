@@ -1,0 +1,390 @@
+import { describe, expect, it } from 'vitest'
+import { readSafetensors } from '../lib/checkpoint/safetensors.js'
+import {
+  finetune,
+  generativeDistillation,
+  generativeReplay,
+  joint,
+  Learner,
+  type LearnOptions,
+  type Method,
+  type Progress,
+} from '../lib/index.js'
+import { expectClose } from './support/golden.js'
+import { bands, bandsStream, collect, failure, temporaryFolder, tinyLearner, tinyUNet } from './support/tiny.js'
+
+const stream = bandsStream()
+const [first, second] = stream.tasks as [(typeof stream.tasks)[0], (typeof stream.tasks)[0]]
+const quick: LearnOptions = { steps: 6, batchSize: 8, lr: 1e-3 }
+
+/** All of a learner's tensors, by file and name. */
+async function tensorsOf(learner: Learner): Promise<Map<string, unknown>> {
+  const folder = await temporaryFolder()
+  await learner.save(folder)
+  const all = new Map<string, unknown>()
+  for (const file of ['diffusion_pytorch_model.safetensors', 'training.safetensors']) {
+    for (const [name, { data }] of (await readSafetensors(`${folder}/${file}`)).tensors)
+      all.set(`${file}/${name}`, data)
+  }
+  return all
+}
+
+describe('learn', () => {
+  it('counts its progress, freezes the teacher and goes on to the next task', async () => {
+    const learner = await tinyLearner()
+    expect(learner.tasksLearned).toBe(0)
+    const progress = await collect(learner.learn(first, generativeDistillation(), quick))
+    expect(progress.at(-1)).toMatchObject({ task: 1, step: 6, steps: 6, secondsLeft: 0 })
+    for (const [i, { step, loss, terms, gradNorm, stepsPerSecond }] of progress.entries()) {
+      expect(step).toBeGreaterThan(progress[i - 1]?.step ?? 0)
+      expect(terms).toEqual([loss])
+      expect(gradNorm).toBeGreaterThan(0)
+      expect(stepsPerSecond).toBeGreaterThan(0)
+    }
+    expect(learner.tasksLearned).toBe(1)
+    const [last] = (await collect(learner.learn(second, generativeDistillation(), { ...quick, steps: 1 }))) as [
+      Progress,
+    ]
+    const [real, replayed] = last.terms as [number, number]
+    expect(last.task).toBe(2)
+    expectClose([last.loss], [real / 2 + 0.75 * (replayed / 2)], 1e-6)
+    expect(learner.tasksLearned).toBe(2)
+    expect(learner.stepsDone).toBe(7)
+  })
+
+  it('lowers its loss', async () => {
+    const learner = await tinyLearner()
+    const progress = await collect(learner.learn(first, finetune(), { steps: 150, batchSize: 16, lr: 3e-3 }))
+    expect(progress.at(-1)?.loss).toBeLessThan((progress[0]?.loss as number) / 2)
+  })
+
+  it('takes ⌈epochs × images / batchSize⌉ steps, of all tasks so far when the method accumulates', async () => {
+    const learner = await tinyLearner()
+    const images = first.train.indices.length
+    const stepsOf = async (method: Method, task: typeof first, epochs: number) =>
+      (await collect(learner.learn(task, method, { epochs, batchSize: 10 }))).at(-1)?.steps
+    expect(await stepsOf(finetune(), first, 1)).toBe(Math.ceil(images / 10))
+    expect(await stepsOf(finetune(), second, 0.5)).toBe(Math.ceil((0.5 * images) / 10))
+    expect(await stepsOf(joint(), second, 1)).toBe(Math.ceil((2 * images) / 10))
+  })
+
+  it('same seed: same weights to the bit; another seed: others', async () => {
+    const run = async (seed: number) => {
+      const learner = await tinyLearner({ seed })
+      await collect(learner.learn(first, generativeReplay(), quick))
+      await collect(learner.learn(second, generativeReplay(), quick))
+      return tensorsOf(learner)
+    }
+    const [one, again, other] = [await run(5), await run(5), await run(6)]
+    expect(again).toEqual(one)
+    expect(other).not.toEqual(one)
+  })
+
+  it('starts every task with a fresh optimiser', async () => {
+    const learner = await tinyLearner()
+    await collect(learner.learn(first, finetune(), quick))
+    await collect(learner.learn(second, finetune(), { ...quick, steps: 1 }))
+    // After one step from nothing Adam's second moment is (1 − β₂)·g² where its first is (1 − β₁)·g.
+    const tensors = await tensorsOf(learner)
+    const prefix = 'training.safetensors/'
+    const m = tensors.get(`${prefix}exp_avg.conv_in.weight`) as Float32Array
+    const v = tensors.get(`${prefix}exp_avg_sq.conv_in.weight`) as Float32Array
+    expectClose(
+      v,
+      m.map((value) => 0.001 * (value / 0.1) ** 2),
+      1e-4,
+    )
+  })
+
+  it('left early, is as after its last whole step, with no teacher and no task learned', async () => {
+    const learner = await tinyLearner()
+    let last: Progress | undefined
+    for await (const progress of learner.learn(first, finetune(), { ...quick, steps: 1000 })) {
+      last = progress
+      if (progress.step >= 3) break
+    }
+    expect(learner.stepsDone).toBe(last?.step)
+    expect(learner.tasksLearned).toBe(0)
+    const missing = await failure(collect(learner.learn(second, generativeReplay(), quick)))
+    expect(missing.message).toMatch(/needs a frozen teacher/)
+    await collect(learner.learn(first, finetune(), quick))
+    expect(learner.tasksLearned).toBe(1)
+  })
+
+  it('aborted in the middle, rejects with the reason and stays usable', async () => {
+    const learner = await tinyLearner()
+    const controller = new AbortController()
+    const reason = new Error('enough')
+    const generator = learner.learn(first, finetune(), { ...quick, steps: 1_000_000, signal: controller.signal })
+    await generator.next()
+    setTimeout(() => controller.abort(reason), 30)
+    await expect(collect(generator)).rejects.toBe(reason)
+    expect(learner.tasksLearned).toBe(0)
+    const { stepsDone } = learner
+    expect(stepsDone).toBeGreaterThan(0)
+    expect(stepsDone).toBeLessThan(1_000_000)
+    await collect(learner.learn(first, finetune(), quick))
+    expect(learner.stepsDone).toBe(stepsDone + 6)
+  })
+
+  it('aborted before it begins, takes no step', async () => {
+    const learner = await tinyLearner()
+    const signal = AbortSignal.abort('no')
+    await expect(collect(learner.learn(first, finetune(), { ...quick, signal }))).rejects.toBe('no')
+    expect(learner.stepsDone).toBe(0)
+  })
+
+  it('draws from the memory it is given', async () => {
+    const learner = await tinyLearner()
+    const replay: Method = {
+      name: 'replay',
+      objective: () => ({ terms: [{ source: { kind: 'memory' }, target: 'noise', weight: 1 }] }),
+    }
+    const progress = await collect(learner.learn(second, replay, { ...quick, memory: [first.train] }))
+    expect(progress.at(-1)?.step).toBe(6)
+    expect((await failure(collect(learner.learn(second, replay, quick)))).message).toMatch(/the memory, which is empty/)
+  })
+
+  it('refuses a second task while one is being learned, and saving in the middle of a step', async () => {
+    const learner = await tinyLearner()
+    const generator = learner.learn(first, finetune(), quick)
+    await generator.next()
+    expect((await failure(collect(learner.learn(second, finetune(), quick)))).message).toMatch(
+      /learning a task already/,
+    )
+    const next = generator.next()
+    expect((await failure(learner.save(await temporaryFolder()))).message).toMatch(/^save: learn\(\) is taking steps/)
+    await next
+    await generator.return(undefined)
+    await collect(learner.learn(second, finetune(), quick))
+  })
+
+  it('tells when it diverges', async () => {
+    const learner = await tinyLearner()
+    const diverged = await failure(collect(learner.learn(first, finetune(), { ...quick, steps: 500, lr: 1e30 })))
+    expect(diverged.code).toBe('ERR_DIVERGED')
+    expect(diverged.message).toMatch(/step \d+/)
+  })
+
+  const colour = { ...first.train, dataset: { ...first.train.dataset, channels: 3 } }
+  const large = { ...first.train, dataset: { ...first.train.dataset, size: 16 } }
+  const empty = { ...first.train, indices: new Int32Array() }
+
+  it.each<[string, Partial<LearnOptions>, RegExp, object?]>([
+    ['both epochs and steps', { epochs: 1 }, /exactly one of epochs and steps/],
+    ['neither epochs nor steps', { steps: undefined }, /exactly one of epochs and steps/],
+    ['no steps', { steps: 0 }, /steps is 0/],
+    ['half an image', { batchSize: 1.5 }, /batchSize is 1.5/],
+    ['a negative learning rate', { lr: -1 }, /lr is -1/],
+    ['a misspelt option', { batchsize: 8 } as never, /unknown option 'batchsize' \(did you mean 'batchSize'\?\)/],
+    ['colour images', {}, /have 3 channels; expected the U-Net's 1/, colour],
+    ['images of another size', {}, /are 16 × 16; expected 8 × 8, the U-Net's sample_size/, large],
+    ['no images', {}, /has no images to train on/, empty],
+  ])('refuses %s before it trains', async (_, change, message, train) => {
+    const learner = await tinyLearner()
+    const task = { ...first, ...(train ? { train } : {}) } as typeof first
+    const error = await failure(collect(learner.learn(task, finetune(), { ...quick, ...change })))
+    expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+    expect(error.message).toMatch(message)
+    expect(learner.stepsDone).toBe(0)
+  })
+
+  it('refuses objectives that make no sense', async () => {
+    const learner = await tinyLearner()
+    const method = (terms: unknown): Method => ({ name: 'odd', objective: () => ({ terms: terms as never }) })
+    const gaussian = [{ source: { kind: 'gaussian' }, target: 'noise', weight: 1 }]
+    const range = [{ source: { kind: 'task' }, target: 'noise', weight: 1, timesteps: [10, 5] }]
+    for (const [terms, message] of [
+      [[], /no terms/],
+      [gaussian, /gaussian → noise has no noise to answer/],
+      [range, /timesteps/],
+    ] as const) {
+      const error = await failure(collect(learner.learn(first, method(terms), quick)))
+      expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+      expect(error.message).toMatch(message)
+    }
+  })
+})
+
+describe('create', () => {
+  it.each<[string, object, RegExp]>([
+    ['no U-Net', { unet: undefined }, /^Learner.create: unet: /],
+    ['an unknown device', { device: 'gpu' }, /device is 'gpu'; expected/],
+    ['an unknown precision', { precision: 'fp16' }, /precision is 'fp16'/],
+    ['tf32 on the CPU', { precision: 'tf32' }, /precision is 'tf32', which only CUDA devices have/],
+    ['a decay of 1', { ema: 1 }, /ema is 1/],
+    ['a negative seed', { seed: -1 }, /seed is -1/],
+    ['a misspelt option', { sede: 1 }, /unknown option 'sede' \(did you mean 'seed'\?\)/],
+    ['a misspelt option of the schedule', { schedule: { timestep: 1 } }, /'timestep' \(did you mean 'timesteps'\?\)/],
+    ['more sampling steps than timesteps', { schedule: { timesteps: 5 } }, /steps is 10; expected at most/],
+    [
+      'a size that the blocks cannot halve',
+      { unet: { ...tinyUNet, sample_size: 9 } },
+      /sample_size is 9; expected a mult/,
+    ],
+  ])('refuses %s', async (_, change, message) => {
+    const options = { unet: tinyUNet, device: 'cpu', precision: 'fp32', ...change } as never
+    const error = await failure(Learner.create(options))
+    expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+    expect(error.message).toMatch(message)
+  })
+
+  it('a device that is not there is an error of its own', async () => {
+    const error = await failure(Learner.create({ unet: tinyUNet, device: 'cuda:99' }))
+    expect(error.code).toBe('ERR_DEVICE_UNAVAILABLE')
+    expect(error.message).toContain("device 'cuda:99' is not available")
+  })
+})
+
+describe('moving average of the weights', () => {
+  it('is what sampling uses and what is saved as the model', async () => {
+    const decay = 0.9
+    const learner = await tinyLearner({ ema: decay })
+    const weights = async (file: string) => {
+      const folder = await temporaryFolder()
+      await learner.save(folder)
+      const { tensors } = await readSafetensors(`${folder}/${file}.safetensors`)
+      const prefix = file === 'training' ? 'student.' : ''
+      return tensors.get(`${prefix}conv_in.weight`)?.data as Float32Array
+    }
+    let average = await weights('training')
+    const count = tinyUNet.sample_size ** 2
+    const xt = Float32Array.from({ length: count }, (_, i) => Math.sin(i))
+    const timesteps = Int32Array.of(500)
+    for (let step = 0; step < 4; step++) {
+      await learner.step({ xt, timesteps, target: new Float32Array(count), lr: 1e-2 })
+      const student = await weights('training')
+      average = average.map((value, i) => decay * value + (1 - decay) * (student[i] as number))
+      expectClose(await weights('diffusion_pytorch_model'), average, 1e-6)
+      expect(student).not.toEqual(average)
+    }
+  })
+})
+
+describe('a training loop of one’s own', () => {
+  const count = 2 * tinyUNet.sample_size ** 2
+  const xt = Float32Array.from({ length: count }, (_, i) => Math.sin(i))
+  const target = Float32Array.from({ length: count }, (_, i) => Math.cos(3 * i))
+  const timesteps = Int32Array.of(10, 700)
+
+  it('step gives the weighted mean squared error of predict, and lowers it', async () => {
+    const learner = await tinyLearner()
+    const weight = Float32Array.of(2, 0.5)
+    const expected = async () => {
+      const answer = await learner.predict(xt, timesteps)
+      const errors = Array.from(answer, (value, i) => (value - (target[i] as number)) ** 2)
+      return errors.reduce((sum, error, i) => sum + error * (weight[i < count / 2 ? 0 : 1] as number), 0) / count
+    }
+    const before = await expected()
+    const { loss } = await learner.step({ xt, timesteps, target, weight, lr: 1e-2 })
+    expectClose([loss], [before], 1e-5)
+    for (let i = 0; i < 20; i++) await learner.step({ xt, timesteps, target, weight, lr: 1e-2 })
+    expect(await expected()).toBeLessThan(before / 2)
+    expect(learner.stepsDone).toBe(21)
+  })
+
+  it('step without clipping moves as the first step of Adam does: by lr against the sign of the gradient', async () => {
+    const learner = await tinyLearner()
+    const read = async () => (await tensorsOf(learner)).get('diffusion_pytorch_model.safetensors/conv_out.bias')
+    const before = (await read()) as Float32Array
+    await learner.step({ xt, timesteps, target, lr: 1e-2, clipGradNorm: 0 })
+    const after = (await read()) as Float32Array
+    expect(Math.abs((after[0] as number) - (before[0] as number))).toBeCloseTo(1e-2, 5)
+  })
+
+  it('a loss that is not finite leaves the weights as they are', async () => {
+    const learner = await tinyLearner()
+    const before = await tensorsOf(learner)
+    const error = await failure(learner.step({ xt, timesteps, target: target.map(() => 1e30) }))
+    expect(error.code).toBe('ERR_DIVERGED')
+    expect(await tensorsOf(learner)).toEqual(before)
+  })
+
+  it.each<[string, object, RegExp]>([
+    ['a target of another length', { target: target.subarray(1) }, /step: target has 127 elements; expected .* 128/],
+    ['doubles', { xt: new Float64Array(count) }, /xt is .*expected Float32Array|xt is .*Float32Array/],
+    ['a timestep too many', { timesteps: Int32Array.of(1, 1000) }, /timestep 1000; expected 0 … 999/],
+    [
+      'a weight for each pixel',
+      { weight: new Float32Array(count) },
+      /weight has 128 elements; expected one for each of 2/,
+    ],
+  ])('refuses %s', async (_, change, message) => {
+    const learner = await tinyLearner()
+    const error = await failure(learner.step({ xt, timesteps, target, ...change } as never))
+    expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+    expect(error.message).toMatch(message)
+  })
+})
+
+describe('sample', () => {
+  it('same seed, same images, whatever the batch size; another seed, others', async () => {
+    const learner = await tinyLearner()
+    const [one, again, other] = [
+      await learner.sample({ count: 8, seed: 3 }),
+      await learner.sample({ count: 8, seed: 3, batchSize: 4 }),
+      await learner.sample({ count: 8, seed: 4 }),
+    ]
+    expect(one).toMatchObject({ count: 8, height: 8, width: 8, channels: 1 })
+    expect(one.data).toHaveLength(8 * 64)
+    expect(again.data).toEqual(one.data)
+    expect(other.data).not.toEqual(one.data)
+  })
+
+  it('takes what a call says before what the learner says', async () => {
+    const learner = await tinyLearner({ sampler: { steps: 3 } })
+    const { data: three } = await learner.sample({ count: 2 })
+    expect((await learner.sample({ count: 2, sampler: { steps: 3 } })).data).toEqual(three)
+    expect((await learner.sample({ count: 2, sampler: { steps: 2 } })).data).not.toEqual(three)
+    const error = await failure(learner.sample({ count: 2, sampler: { steps: 1001 } }))
+    expect(error.message).toMatch(/^sample: sampler: steps is 1001; expected at most/)
+  })
+
+  it('aborted in the middle, rejects with the reason', async () => {
+    const learner = await tinyLearner()
+    const controller = new AbortController()
+    const images = learner.sample({ count: 100_000, sampler: { steps: 1000 }, signal: controller.signal })
+    setTimeout(() => controller.abort('enough'), 50)
+    await expect(images).rejects.toBe('enough')
+    expect((await learner.sample({ count: 1 })).count).toBe(1)
+  })
+})
+
+describe('dispose', () => {
+  it('makes every later use an ERR_DISPOSED', async () => {
+    const learner = await tinyLearner()
+    await learner.dispose()
+    await learner.dispose()
+    const pixels = new Float32Array(64)
+    for (const use of [
+      () => collect(learner.learn(first, finetune(), quick)),
+      () => learner.sample({ count: 1 }),
+      () => learner.predict(pixels, Int32Array.of(1)),
+      () => learner.step({ xt: pixels, timesteps: Int32Array.of(1), target: pixels }),
+      () => learner.freezeTeacher(),
+      () => learner.save('nowhere'),
+    ]) {
+      const error = await failure(use())
+      expect(error.code).toBe('ERR_DISPOSED')
+      expect(error.message).toMatch(/^the learner was disposed/)
+    }
+  })
+
+  it('is what `await using` calls', async () => {
+    const learner = await tinyLearner()
+    await learner[Symbol.asyncDispose]()
+    expect((await failure(learner.sample({ count: 1 }))).code).toBe('ERR_DISPOSED')
+  })
+})
+
+describe('errors of the engine', () => {
+  it('carry the stack of the call', async () => {
+    const learner = await tinyLearner()
+    const task = { ...first, train: { dataset: bands('bands', 2), indices: Int32Array.of(0, 99) } }
+    const error = await failure(collect(learner.learn(task, finetune(), quick)))
+    expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+    expect(error.message).toMatch(/indices/)
+    expect(error.stack).toContain('learner.ts')
+    expect(error.cause).toBeInstanceOf(Error)
+  })
+})

@@ -1,0 +1,235 @@
+import { describe, expect, it } from 'vitest'
+import type { NativeDraws, NativeImages, NativeLearner, NativeTrainOptions } from '../lib/engine/addon.js'
+import { loadAddon } from '../lib/engine/load.js'
+import { type Objective, paperSchedule, type ScheduleConfig, schedule, type Term } from '../lib/index.js'
+import { expectClose } from './support/golden.js'
+import { bands, tinyUNet } from './support/tiny.js'
+
+const batchSize = 5
+const pixels = tinyUNet.sample_size ** 2
+const dataset = bands('bands', 6)
+
+async function setUp(config: Partial<ScheduleConfig> = {}) {
+  const addon = loadAddon()
+  const full = { ...paperSchedule, ...config }
+  const native = await addon.createLearner({
+    unet: tinyUNet,
+    schedule: full,
+    device: 'cpu',
+    precision: 'fp32',
+    seed: 3,
+    emaDecay: 0,
+  })
+  const { images, labels, height, width, channels } = dataset
+  const count = labels.length
+  const resident = await addon.createImages({ images, labels, count, height, width, channels, size: 0, device: 'cpu' })
+  const alphas = schedule(config).alphasCumprod
+  return { native, resident, alphas }
+}
+
+function batches(objective: Objective, images: NativeImages): Omit<NativeTrainOptions, 'steps' | 'optimizer'> {
+  const part = (from: number, to: number) => ({
+    images,
+    indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
+  })
+  return { objective, task: [part(0, 12)], memory: [part(12, 16)], batchSize, horizontalFlip: false }
+}
+
+const shape = [batchSize, 1, tinyUNet.sample_size, tinyUNet.sample_size]
+
+/** Combines images with a factor of each one's own. */
+function mix(a: (t: number) => number, x: Float32Array, b: (t: number) => number, y: Float32Array, draws: NativeDraws) {
+  return x.map((value, i) => {
+    const t = draws.timesteps[Math.floor(i / pixels)] as number
+    return a(t) * value + b(t) * (y[i] as number)
+  })
+}
+
+function mean(values: Iterable<number>): number {
+  const all = [...values]
+  return all.reduce((sum, value) => sum + value, 0) / all.length
+}
+
+const task = { kind: 'task' } as const
+
+describe('terms are the formulas of their papers', () => {
+  it.each(['epsilon', 'sample', 'v'] as const)('MSE, smooth L1 and min-SNR, %s-prediction', async (prediction) => {
+    const gamma = 5
+    const terms: Term[] = [
+      { source: task, target: 'noise', weight: 0.5 },
+      { source: task, target: 'noise', weight: 2, loss: 'smooth-l1' },
+      { source: task, target: 'noise', weight: 0.25, loss: { kind: 'min-snr', gamma } },
+    ]
+    const { native, resident, alphas } = await setUp({ prediction })
+    const draws = await native.draw(batches({ terms }, resident))
+    expect(draws).toHaveLength(1)
+    const draw = draws[0] as NativeDraws
+    const x0 = draw.x0?.data as Float32Array
+    const noise = draw.noise?.data as Float32Array
+    const signal = (t: number) => Math.sqrt(alphas[t] as number)
+    const sigma = (t: number) => Math.sqrt(1 - (alphas[t] as number))
+    const xt = mix(signal, x0, sigma, noise, draw)
+    const answer = (await native.predict('student', { data: xt, shape }, draw.timesteps)).data
+    const target = { epsilon: noise, sample: x0, v: mix(signal, noise, (t) => -sigma(t), x0, draw) }[prediction]
+    const errors = answer.map((value, i) => value - (target[i] as number))
+    // Hang et al. 2023: x₀-prediction weighted by min(SNR, γ); ε is that divided by SNR, v by SNR + 1.
+    const snrWeight = (i: number) => {
+      const alpha = alphas[draw.timesteps[Math.floor(i / pixels)] as number] as number
+      const snr = alpha / (1 - alpha)
+      return Math.min(snr, gamma) / { epsilon: snr, sample: 1, v: snr + 1 }[prediction]
+    }
+    const expected = [
+      mean(Array.from(errors, (e) => e * e)),
+      mean(Array.from(errors, (e) => (Math.abs(e) < 1 ? (e * e) / 2 : Math.abs(e) - 0.5))),
+      mean(Array.from(errors, (e, i) => snrWeight(i) * e * e)),
+    ] as const
+    const found = await native.compute({ terms }, draws)
+    for (const [i, value] of expected.entries()) expectClose([found.terms[i] as number], [value], 1e-4, `term ${i}`)
+    expectClose([found.loss], [0.5 * expected[0] + 2 * expected[1] + 0.25 * expected[2]], 1e-4, 'loss')
+    native.dispose()
+    resident.dispose()
+  })
+
+  it('min-SNR is finite at zero terminal SNR, where its weight for ε is 1', async () => {
+    const last = [paperSchedule.timesteps - 1, paperSchedule.timesteps] as const
+    const terms: Term[] = [
+      { source: task, target: 'noise', weight: 1, timesteps: last },
+      { source: task, target: 'noise', weight: 1, timesteps: last, loss: { kind: 'min-snr', gamma: 5 } },
+    ]
+    const { native, resident } = await setUp()
+    const { terms: found } = await native.compute({ terms }, await native.draw(batches({ terms }, resident)))
+    expect(found[0]).toBeGreaterThan(0)
+    expectClose([found[1] as number], [found[0] as number], 1e-6)
+    native.dispose()
+    resident.dispose()
+  })
+
+  it('a Gaussian source passes its noise for x_t, and its target is the teacher', async () => {
+    const terms: Term[] = [{ source: { kind: 'gaussian' }, target: 'teacher', weight: 1 }]
+    const { native, resident } = await setUp()
+    await native.freezeTeacher()
+    await train(native, { terms: [{ source: task, target: 'noise', weight: 1 }] }, resident, 3)
+    const draws = await native.draw(batches({ terms }, resident))
+    const { z, timesteps } = draws[0] as NativeDraws
+    if (!z) throw new Error('no z was drawn')
+    const student = (await native.predict('student', z, timesteps)).data
+    const teacher = (await native.predict('teacher', z, timesteps)).data
+    const expected = mean(Array.from(student, (value, i) => (value - (teacher[i] as number)) ** 2))
+    expect(expected).toBeGreaterThan(0)
+    expectClose([(await native.compute({ terms }, draws)).loss], [expected], 1e-4)
+    native.dispose()
+    resident.dispose()
+  })
+
+  it('a teacher that stops at the drawn timestep hands on its own x_t', async () => {
+    const source = { kind: 'teacher', steps: 3, eta: 0, stopAtTimestep: true } as const
+    const terms: Term[] = [{ source, target: 'teacher', weight: 1 }]
+    const { native, resident } = await setUp()
+    await native.freezeTeacher()
+    const draws = await native.draw(batches({ terms }, resident))
+    const draw = draws[0] as NativeDraws
+    expect(draw.noise).toBeUndefined()
+    // The student still is the teacher, so whatever x_t is, both answer it alike.
+    expect((await native.compute({ terms }, draws)).loss).toBe(0)
+    await train(native, { terms: [{ source: task, target: 'noise', weight: 1 }] }, resident, 3)
+    const { loss } = await native.compute({ terms }, draws)
+    expect(loss).toBeGreaterThan(0)
+    native.dispose()
+    resident.dispose()
+  })
+})
+
+async function train(native: NativeLearner, objective: Objective, images: NativeImages, steps: number) {
+  const optimizer = { lr: 1e-3, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, clipGradNorm: 1 }
+  return native.train({ ...batches(objective, images), steps, optimizer }, new Int32Array(1))
+}
+
+describe('draws', () => {
+  const terms: Term[] = [
+    { source: task, target: 'noise', weight: 1, timesteps: [100, 200] },
+    { source: { kind: 'memory' }, target: 'noise', weight: 1 },
+  ]
+
+  /** Positions in the data set of the images that were drawn, and whether each is mirrored; fails for one that isn't there. */
+  function found(x0: Float32Array): { position: number; mirrored: boolean }[] {
+    const side = tinyUNet.sample_size
+    return Array.from({ length: x0.length / pixels }, (_, n) => {
+      for (let position = 0; position < dataset.labels.length; position++) {
+        for (const mirrored of [false, true]) {
+          const same = dataset.images.subarray(position * pixels, (position + 1) * pixels).every((byte, i) => {
+            const x = i % side
+            const at = mirrored ? i - x + (side - 1 - x) : i
+            return Math.abs((x0[n * pixels + at] as number) - (byte / 127.5 - 1)) < 1e-5
+          })
+          if (same) return { position, mirrored }
+        }
+      }
+      throw new Error(`image ${n} of the batch is none of the data set`)
+    })
+  }
+
+  it('are images of the right set, scaled to [−1, 1], and timesteps of the given range', async () => {
+    const { native, resident } = await setUp()
+    const [fromTask, fromMemory] = (await native.draw(batches({ terms }, resident))) as [NativeDraws, NativeDraws]
+    for (const { position, mirrored } of found(fromTask.x0?.data as Float32Array)) {
+      expect(position).toBeLessThan(12)
+      expect(mirrored).toBe(false)
+    }
+    for (const { position } of found(fromMemory.x0?.data as Float32Array)) {
+      expect(position).toBeGreaterThanOrEqual(12)
+      expect(position).toBeLessThan(16)
+    }
+    expect(fromTask.timesteps.every((t) => t >= 100 && t < 200)).toBe(true)
+    native.dispose()
+    resident.dispose()
+  })
+
+  it('see every image of the task once an epoch, and mirror about half of them when told to', async () => {
+    const { native, resident } = await setUp()
+    const objective: Objective = { terms: [{ source: task, target: 'noise', weight: 1 }] }
+    const options = { ...batches(objective, resident), batchSize: 4, horizontalFlip: true }
+    const seen: { position: number; mirrored: boolean }[] = []
+    for (let step = 0; step < 12; step++) {
+      const [draw] = await native.draw(options)
+      seen.push(...found(draw?.x0?.data as Float32Array))
+      await train(native, objective, resident, 1)
+    }
+    // 12 images in batches of 4: three steps an epoch.
+    for (let epoch = 0; epoch < 4; epoch++) {
+      const positions = seen.slice(epoch * 12, (epoch + 1) * 12).map(({ position }) => position)
+      expect(positions.sort((a, b) => a - b)).toEqual(Array.from({ length: 12 }, (_, i) => i))
+    }
+    const mirrored = seen.filter(({ mirrored }) => mirrored).length
+    expect(mirrored).toBeGreaterThan(8)
+    expect(mirrored).toBeLessThan(40)
+    native.dispose()
+    resident.dispose()
+  })
+
+  it('do not change what `train` draws, and are what it draws', async () => {
+    const { native, resident } = await setUp()
+    const { native: other } = await setUp()
+    const objective: Objective = { terms: [{ source: task, target: 'noise', weight: 1 }] }
+    const byHand = await native.compute(objective, await native.draw(batches(objective, resident)))
+    const report = await train(other, objective, resident, 1)
+    expect(report.loss).toBe(byHand.loss)
+    expect(report.gradNorm).toBe(byHand.gradNorm)
+    native.dispose()
+    other.dispose()
+    resident.dispose()
+  })
+
+  it('cut into chunks of any size, training gives the same weights to the bit', async () => {
+    const objective: Objective = { terms: [{ source: task, target: 'noise', weight: 1 }] }
+    const after: Float32Array[][] = []
+    for (const chunks of [[7], [1, 1, 1, 1, 1, 1, 1], [2, 5]]) {
+      const { native, resident } = await setUp()
+      for (const steps of chunks) await train(native, objective, resident, steps)
+      after.push(await native.readSlot('student'))
+      native.dispose()
+      resident.dispose()
+    }
+    expect(after[1]).toEqual(after[0])
+    expect(after[2]).toEqual(after[0])
+  })
+})

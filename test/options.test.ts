@@ -1,0 +1,74 @@
+import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { ContinualDiffusionError } from '../lib/engine/errors.js'
+import { nearest, parseOptions, unknownName } from '../lib/options.js'
+
+const schema = z.strictObject({
+  lambda: z.number().min(0).default(1),
+  teacher: z.strictObject({ steps: z.int().min(1), eta: z.number() }).prefault({ steps: 2, eta: 0 }),
+  sides: z.array(z.int()).optional(),
+  loss: z.union([z.enum(['mse', 'smooth-l1']), z.strictObject({ kind: z.literal('min-snr') })]).optional(),
+})
+
+function failure(value: unknown): ContinualDiffusionError {
+  try {
+    parseOptions(schema, value, 'here')
+  } catch (error) {
+    if (error instanceof ContinualDiffusionError) return error
+    throw error
+  }
+  throw new Error('no failure')
+}
+
+describe('parseOptions', () => {
+  it('returns the value with its defaults', () => {
+    expect(parseOptions(schema, {}, 'here')).toEqual({ lambda: 1, teacher: { steps: 2, eta: 0 } })
+  })
+
+  it('names the nearest known key at any depth', () => {
+    expect(failure({ lamda: 1 }).message).toMatch(
+      /^here: unknown option 'lamda' \(did you mean 'lambda'\?\); known: lambda, /,
+    )
+    expect(failure({ teacher: { step: 3, eta: 0, steps: 2 } }).message).toMatch(
+      /'step' \(did you mean 'steps'\?\); known: steps, eta in teacher$/,
+    )
+    expect(failure({ loss: { kind: 'min-snr', gama: 5 } }).message).toContain("'gama'; known: kind in loss")
+  })
+
+  it('gives the path, the value found and the one expected, for every fault', () => {
+    const { message, code } = failure({ lambda: -1, teacher: { steps: 1.5, eta: 'no' }, sides: [1, 2, 'x'] })
+    expect(code).toBe('ERR_INVALID_ARGUMENT')
+    expect(message).toMatch(/lambda is -1; expected number to be >=0/)
+    expect(message).toMatch(/teacher\.steps is 1\.5; expected int/)
+    expect(message).toMatch(/teacher\.eta is 'no'; expected number/)
+    expect(message).toMatch(/sides\[2\] is 'x'; expected number/)
+  })
+
+  it('says what is missing and which alternatives there are', () => {
+    expect(failure({ teacher: { steps: 2 } }).message).toContain('teacher.eta is missing; expected number')
+    expect(failure({ loss: 'l2' }).message).toMatch(/loss is 'l2'; expected .*"mse".*"smooth-l1" or expected object/)
+    expect(failure(null).message).toBe('here: the value is null; expected object')
+  })
+
+  it('uses the code it is given', () => {
+    expect(() => parseOptions(schema, 1, 'config.json', 'ERR_BAD_CHECKPOINT')).toThrow(
+      expect.objectContaining({ code: 'ERR_BAD_CHECKPOINT' }),
+    )
+  })
+
+  it('refuses numbers that are not finite', () => {
+    for (const lambda of [Number.NaN, Number.POSITIVE_INFINITY])
+      expect(failure({ lambda }).message).toContain('lambda is')
+  })
+})
+
+describe('nearest', () => {
+  it('finds misspelt names and nothing for others', () => {
+    const names = ['finetune', 'joint', 'generative-replay', 'generative-distillation']
+    expect(nearest('generative-distilation', names)).toBe('generative-distillation')
+    expect(nearest('Finetune', names)).toBe('finetune')
+    expect(nearest('jiont', names)).toBe('joint')
+    expect(nearest('adam', names)).toBeUndefined()
+    expect(unknownName('method', 'adam', names)).not.toContain('did you mean')
+  })
+})

@@ -1,0 +1,94 @@
+import { execFile } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { engineRecord } from '../lib/engine/load.js'
+
+const run = promisify(execFile)
+const root = fileURLToPath(new URL('../', import.meta.url))
+const folder = mkdtempSync(join(tmpdir(), 'package-'))
+const project = join(folder, 'project')
+const installed = join(project, 'node_modules', 'continual-diffusion')
+const env = { ...process.env, LIBTORCH: engineRecord()?.libtorch.path }
+
+let packed: string[]
+
+/** Packs a copy, as it would be published, and installs the tarball in an empty project: this builds the addon anew. */
+beforeAll(async () => {
+  const clone = join(folder, 'clone')
+  mkdirSync(clone)
+  const { files } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { files: string[] }
+  const needed = [
+    ...files.filter((name) => name !== 'dist'),
+    'package.json',
+    'lib',
+    'scripts',
+    'tsconfig.json',
+    'README.md',
+    'LICENSE',
+  ]
+  for (const name of needed) {
+    if (existsSync(join(root, name))) cpSync(join(root, name), join(clone, name), { recursive: true })
+  }
+  symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: clone, env })
+  const [tarball] = JSON.parse(stdout.slice(stdout.search(/^\[/m))) as { filename: string; files: { path: string }[] }[]
+  packed = tarball?.files.map(({ path }) => path) ?? []
+  await run(join(root, 'node_modules', '.bin', 'publint'), ['--strict', clone])
+
+  mkdirSync(project)
+  writeFileSync(join(project, 'package.json'), '{"private":true}')
+  await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', join(folder, tarball?.filename ?? '')], {
+    cwd: project,
+    env,
+  })
+}, 400_000)
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+test('the tarball holds what an installation needs, and no more', () => {
+  for (const file of [
+    'dist/index.js',
+    'dist/index.d.ts',
+    'dist/cli/main.js',
+    'CMakeLists.txt',
+    'scripts/install.mjs',
+    'README.md',
+    'LICENSE',
+  ]) {
+    expect(packed).toContain(file)
+  }
+  expect(packed.some((path) => path.startsWith('native/') && path.endsWith('.cc'))).toBe(true)
+  expect(packed.some((path) => path.startsWith('data/'))).toBe(true)
+  expect(packed.filter((path) => /^(lib|test|build|node_modules|shared)\//.test(path))).toEqual([])
+})
+
+test('installing it builds the addon against the libtorch named', () => {
+  expect(existsSync(join(installed, 'build', 'Release', 'continual_diffusion.node'))).toBe(true)
+  const record = JSON.parse(readFileSync(join(installed, 'build', 'engine.json'), 'utf8'))
+  expect(record.libtorch.path).toBe(env.LIBTORCH)
+})
+
+test.each([
+  ['import', 'module', "import { Learner } from 'continual-diffusion'"],
+  ['require', 'commonjs', "const { Learner } = require('continual-diffusion')"],
+])('%s gives a learner that answers', async (_, type, line) => {
+  const code = `${line}
+    const unet = { in_channels: 1, out_channels: 1, sample_size: 8, block_out_channels: [8, 8], norm_num_groups: 4,
+      down_block_types: ['DownBlock2D', 'DownBlock2D'], up_block_types: ['UpBlock2D', 'UpBlock2D'], layers_per_block: 1 }
+    Learner.create({ unet, device: 'cpu', precision: 'fp32', seed: 1 }).then(async (learner) => {
+      const answer = await learner.predict(new Float32Array(64), new Int32Array([10]))
+      console.log(answer.length)
+      await learner.dispose()
+    })`
+  const { stdout } = await run(process.execPath, [`--input-type=${type}`, '-e', code], { cwd: project })
+  expect(stdout.trim()).toBe('64')
+})
+
+test('its command line runs, and finds all well', async () => {
+  const { stdout } = await run('npx', ['--no', 'continual-diffusion', 'doctor'], { cwd: project, env })
+  expect(stdout).toMatch(/^addon +\S+, loads, with libtorch/m)
+})

@@ -1,0 +1,73 @@
+import sharp from 'sharp'
+import { expect, test } from 'vitest'
+import { imageGrid } from '../lib/report/grid.js'
+import { renderPage } from '../lib/report/page.js'
+import type { Results } from '../lib/report/results.js'
+import { madeUpCurves, madeUpResults } from './support/results.js'
+
+async function page(results: Results): Promise<string> {
+  const png = await imageGrid({ data: new Uint8Array(4 * 64).fill(128), count: 4, height: 8, width: 8, channels: 1 })
+  const files = results.runs.flatMap(({ tasks }) => tasks.flatMap(({ samples, realSamples }) => [samples, realSamples]))
+  const grids = new Map(files.map((file) => [file, png]))
+  return renderPage({ results, config: { note: '</pre><script>' }, curves: madeUpCurves(results), grids })
+}
+
+test('the page loads nothing and runs nothing', async () => {
+  const html = await page(madeUpResults([1, 2]))
+  const images = [...html.matchAll(/<img [^>]*src="data:image\/png;base64,([^"]*)"/g)]
+  // Two tasks; real images, finetune and distillation; two seeds.
+  expect(images).toHaveLength(2 * 3 * 2)
+  for (const [, base64] of images) {
+    expect((await sharp(Buffer.from(base64!, 'base64')).metadata()).format).toBe('png')
+  }
+  const rest = html.replaceAll(/ src="data:image\/png;base64,[^"]*"/g, '')
+  expect(rest).not.toMatch(/\b(src|href|srcset|action)=/)
+  expect(rest).not.toMatch(/https?:|\/\/|@import|url\((?!#)|<script|<link|<iframe/)
+})
+
+test('the numbers in the tables are those of the results', async () => {
+  const results = madeUpResults([1, 2])
+  const html = await page(results)
+  const tables = [...html.matchAll(/<caption>([^<]*)<\/caption>.*?<tbody>(.*?)<\/tbody>/gs)]
+  expect(tables.map(([, caption]) => caption)).toEqual(Object.values(results.metrics))
+  for (const [m, metric] of Object.keys(results.metrics).entries()) {
+    const rows = [...tables[m]![2]!.matchAll(/<tr>(.*?)<\/tr>/gs)]
+    expect(rows).toHaveLength(2)
+    for (const [t, [, row]] of rows.entries()) {
+      const cells = [...row!.matchAll(/<td[^>]*>(.*?)<\/td>/g)].map(([, text]) => text!.replaceAll(/<[^>]*>/g, ''))
+      for (const [i, { label }] of results.methods.entries()) {
+        const values = results.runs
+          .filter((run) => run.method === label)
+          .map((run) => run.tasks[t]!.metrics[metric]!.value)
+        const mean = values.reduce((sum, value) => sum + value, 0) / values.length
+        expect(Math.abs(Number(cells[i]!.split(' ± ')[0]) / mean - 1)).toBeLessThan(0.005)
+      }
+      expect(cells.at(-1)).toBe(`${200 * (t + 1)} / 1000`)
+    }
+  }
+})
+
+test('what comes from outside is escaped', async () => {
+  const html = await page(madeUpResults())
+  expect(html).toContain('<h1>Fashion &amp; &lt;friends&gt; in two tasks</h1>')
+  expect(html).toContain('&lt;/pre&gt;&lt;script&gt;')
+})
+
+test('a run that is not complete says so, and shows what there is', async () => {
+  const results = madeUpResults()
+  const begun = { ...results, complete: false, runs: results.runs.slice(0, 1) }
+  expect(await page(begun)).toMatch(/not complete/)
+  expect(await page(results)).not.toMatch(/not complete/)
+})
+
+test('every element is closed by its own end tag', async () => {
+  const html = (await page(madeUpResults([1, 2])))
+    .replace('<!doctype html>', '')
+    .replaceAll(/<style>.*?<\/style>/gs, '')
+  const open: string[] = []
+  for (const [, close, name, rest] of html.matchAll(/<(\/?)([a-zA-Z0-9]+)([^>]*)>/g)) {
+    if (close) expect(open.pop()).toBe(name)
+    else if (!['meta', 'img', 'br'].includes(name!) && !rest!.endsWith('/')) open.push(name!)
+  }
+  expect(open).toEqual([])
+})

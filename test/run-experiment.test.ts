@@ -1,0 +1,101 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { resolveExperiment } from '../lib/experiment/config.js'
+import type { RunEvent } from '../lib/experiment/events.js'
+import { runExperiment } from '../lib/experiment/run.js'
+import type { Results } from '../lib/report/results.js'
+import { filesBelow, temporaryFolder } from './support/folders.js'
+import { tinyExperiment } from './support/tiny-experiment.js'
+
+// The classifier is trained once for this file, and not taken from the user's cache.
+let cache = ''
+beforeAll(async () => {
+  cache = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-'))
+  vi.stubEnv('XDG_CACHE_HOME', cache)
+})
+afterAll(async () => {
+  vi.unstubAllEnvs()
+  await rm(cache, { recursive: true })
+})
+
+/** What a run computed, without what differs from run to run. */
+function computed(results: Results) {
+  return results.runs.map(({ method, seed, tasks }) => ({
+    method,
+    seed,
+    tasks: tasks.map(({ task, name, steps, metrics }) => ({ task, name, steps, metrics })),
+  }))
+}
+
+test('sharing the first task changes no result, and is the same as computing it again', async () => {
+  const parent = await temporaryFolder()
+  const run = async (shareFirstTask: boolean) => {
+    const out = path.join(parent, String(shareFirstTask))
+    const { results } = await runExperiment({ ...tinyExperiment, seeds: [42, 69], shareFirstTask, out })
+    return { out, results }
+  }
+  const shared = await run(true)
+  const separate = await run(false)
+  expect(computed(shared.results)).toEqual(computed(separate.results))
+  const from = ({ results }: { results: Results }) =>
+    results.runs.map(({ tasks }) => tasks.map((task) => task.sharedFrom))
+  const none = Array(5).fill(undefined)
+  expect(from(separate)).toEqual([none, none, none, none])
+  const taken = ['finetune', ...none.slice(1)]
+  expect(from(shared)).toEqual([none, taken, none, taken])
+  // The last learners are the same to the byte.
+  const weights = 'learners/generative-distillation/seed-69/task-5/diffusion_pytorch_model.safetensors'
+  expect(await readFile(path.join(shared.out, weights))).toEqual(await readFile(path.join(separate.out, weights)))
+})
+
+test('a run tells what goes on, in order, and its folder can be read again', async () => {
+  const out = path.join(await temporaryFolder(), 'run')
+  const events: RunEvent[] = []
+  const { results } = await runExperiment({ ...tinyExperiment, out }, { onEvent: (event) => events.push(event) })
+  const order = ['folder', 'classifier', 'ready', 'learn', 'evaluate', 'task']
+  const first = order.map((kind) => events.findIndex((event) => event.kind === kind))
+  expect(first.filter((at, i) => i !== 1 && at < 0)).toEqual([])
+  // Five tasks of one method, four of the other.
+  const ended = events.filter((event) => event.kind === 'task')
+  expect(ended.map(({ part }) => part.part)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9])
+  expect(new Set(ended.map(({ part }) => part.parts))).toEqual(new Set([9]))
+
+  expect(JSON.parse(await readFile(path.join(out, 'results.json'), 'utf8'))).toEqual(
+    JSON.parse(JSON.stringify(results)),
+  )
+  const config = JSON.parse(await readFile(path.join(out, 'config.json'), 'utf8'))
+  const { out: _, ...expected } = resolveExperiment({ ...tinyExperiment, out })
+  expect(resolveExperiment(config)).toEqual(expected)
+
+  const lines = (await readFile(path.join(out, 'metrics.jsonl'), 'utf8')).trimEnd().split('\n')
+  const logged = lines.map((line) => JSON.parse(line))
+  expect(logged.filter(({ kind }) => kind === 'evaluate')).toHaveLength(9)
+  const steps = logged.filter(({ kind, method, task }) => kind === 'train' && method === 'finetune' && task === 2)
+  expect(steps.at(-1)).toMatchObject({ step: 3, steps: 3 })
+})
+
+test('an abort in mid-run rejects with its reason and leaves whole files', async () => {
+  const out = path.join(await temporaryFolder(), 'run')
+  const controller = new AbortController()
+  const reason = new Error('enough')
+  const running = runExperiment(
+    { ...tinyExperiment, train: { steps: 100_000, batchSize: 4 }, out },
+    { signal: controller.signal, onEvent: (event) => event.kind === 'learn' && controller.abort(reason) },
+  )
+  await expect(running).rejects.toBe(reason)
+  const files = await filesBelow(out)
+  expect(files).toContain('config.json')
+  expect(files.filter((file) => !/(config\.json|metrics\.jsonl|real\/seed-42\/task-\d\.png)$/.test(file))).toEqual([])
+})
+
+test('a folder with something in it is refused, and stays as it is', async () => {
+  const out = await temporaryFolder()
+  await writeFile(path.join(out, 'thesis.tex'), 'important')
+  await expect(runExperiment({ ...tinyExperiment, out })).rejects.toMatchObject({
+    code: 'ERR_INVALID_ARGUMENT',
+    message: expect.stringMatching(/holds thesis\.tex/),
+  })
+  expect(await filesBelow(out)).toEqual(['thesis.tex'])
+})

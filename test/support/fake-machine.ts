@@ -1,0 +1,147 @@
+import { spawn } from 'node:child_process'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** Files that make a folder look like a libtorch of a version; with `cuda`, like a CUDA build. */
+function torchFiles(version: string, cuda: string | null): Record<string, string> {
+  const [major, minor, patch] = version.split('.')
+  return {
+    'include/ATen/ATen.h': '',
+    'include/torch/headeronly/version.h': `#define TORCH_VERSION_MAJOR ${major}\n#define TORCH_VERSION_MINOR ${minor}\n#define TORCH_VERSION_PATCH ${patch}\n`,
+    'lib/libc10.so': '',
+    'lib/libtorch_cpu.so': '',
+    'lib/libtorch.so': '',
+    'version.py': `cuda: Optional[str] = ${cuda ? `'${cuda}'` : 'None'}\n`,
+    ...(cuda ? { 'lib/libtorch_cuda.so': '' } : {}),
+  }
+}
+
+/** How a process ended and what it printed. */
+export interface Ended {
+  code: number | null
+  signal: NodeJS.Signals | null
+  stdout: string
+  stderr: string
+}
+
+/**
+ * A machine of stand-ins: an empty home, and a PATH on which only the programs exist that a test puts there. The
+ * installation's real scripts run on it, in processes of their own.
+ */
+export class FakeMachine implements Disposable {
+  readonly folder = mkdtempSync(join(tmpdir(), 'fake-machine-'))
+  readonly bin = join(this.folder, 'bin')
+  readonly cache = join(this.folder, 'cache', 'continual-diffusion', 'libtorch')
+  readonly pipLog = join(this.folder, 'pip.log')
+
+  constructor() {
+    mkdirSync(this.bin)
+    writeFileSync(this.pipLog, '')
+    symlinkSync(process.execPath, join(this.bin, 'node'))
+  }
+
+  /** Puts a shell script on PATH. */
+  program(name: string, script: string): void {
+    const file = join(this.bin, name)
+    writeFileSync(file, `#!/bin/sh\nPATH=/usr/bin:/bin\n${script}\n`)
+    chmodSync(file, 0o755)
+  }
+
+  /** Compiler, CMake and make that say yes to everything. */
+  buildTools(): void {
+    this.program('c++', 'exit 0')
+    this.program('cmake', 'echo cmake version 3.25.1')
+    this.program('make', 'exit 0')
+  }
+
+  /** A folder that looks like a libtorch. */
+  torch(name: string, version: string, cuda: string | null = null): string {
+    const folder = join(this.folder, name)
+    for (const [file, text] of Object.entries(torchFiles(version, cuda))) {
+      mkdirSync(join(folder, file, '..'), { recursive: true })
+      writeFileSync(join(folder, file), text)
+    }
+    return folder
+  }
+
+  /**
+   * A python3: `torch` is the folder of its own torch; `brings` is what its pip puts into the target, where `pip` (a shell script
+   * that sees pip's arguments in `$*`) lets it get there.
+   */
+  python({ torch = '', brings = '', pip = '' }: { torch?: string; brings?: string; pip?: string } = {}): void {
+    this.program(
+      'python3',
+      `case "$*" in
+  -c*) echo "${torch}" ;;
+  "-m pip --version") echo "pip 24.0" ;;
+  "-m pip install"*)
+    echo "$*" >> "${this.pipLog}"
+    ${pip}
+    while [ "$1" != --target ]; do shift; done
+    mkdir -p "$2" && cp -r "${brings}" "$2/torch" ;;
+  *) exit 2 ;;
+esac`,
+    )
+  }
+
+  private env(extra: Record<string, string>): NodeJS.ProcessEnv {
+    return {
+      PATH: this.bin,
+      HOME: this.folder,
+      XDG_CACHE_HOME: join(this.folder, 'cache'),
+      TMPDIR: this.folder,
+      ...extra,
+    }
+  }
+
+  /** Starts the installation; `ended` resolves when it has ended. */
+  start(
+    script: string[],
+    env: Record<string, string> = {},
+  ): { pid: number; kill(s: NodeJS.Signals): void; ended: Promise<Ended> } {
+    const child = spawn(process.execPath, script, { cwd: root, env: this.env(env), stdio: ['ignore', 'pipe', 'pipe'] })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      stdout += text
+    })
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      stderr += text
+    })
+    const ended = new Promise<Ended>((resolve) => {
+      child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
+    })
+    return { pid: child.pid as number, kill: (signal) => child.kill(signal), ended }
+  }
+
+  /** npm's install step as a whole, by default that of this repository. */
+  install(env?: Record<string, string>, folder: string = root): Promise<Ended> {
+    return this.start([join(folder, 'scripts', 'install.mjs')], env).ended
+  }
+
+  /** The step that finds or gets libtorch, alone: prints what it found as JSON, or the error's message. */
+  startLibtorch(env?: Record<string, string>) {
+    const code = `
+      process.once('SIGTERM', () => process.exit(1))
+      const { ensureLibtorch } = await import(${JSON.stringify(`${root}scripts/libtorch.mjs`)})
+      try { console.log(JSON.stringify(await ensureLibtorch())) }
+      catch (error) { console.error(error.message); process.exitCode = 1 }`
+    return this.start(['--input-type=module', '-e', code], env)
+  }
+
+  async libtorch(
+    env?: Record<string, string>,
+  ): Promise<{ path: string; version: string; variant: string; source: string }> {
+    const { code, stdout, stderr } = await this.startLibtorch(env).ended
+    if (code !== 0) throw new Error(stderr)
+    return JSON.parse(stdout)
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,138 @@
+import { describe, expect, it } from 'vitest'
+import type { NativeLearner } from '../lib/engine/addon.js'
+import { loadAddon } from '../lib/engine/load.js'
+import { ContinualDiffusionError, paperSchedule, parseUNetConfig, presets, toDiffusersConfig } from '../lib/index.js'
+import { diffusersVersion } from '../lib/unet.js'
+import { expectClose, Golden, goldenJson, goldenUNet } from './support/golden.js'
+
+function nativeLearner(unet: Parameters<typeof toDiffusersConfig>[0]): Promise<NativeLearner> {
+  return loadAddon().createLearner({
+    unet,
+    schedule: paperSchedule,
+    device: 'cpu',
+    precision: 'fp32',
+    seed: 0,
+    emaDecay: 0,
+  })
+}
+
+async function expectGolden(native: NativeLearner, folder: string): Promise<void> {
+  const io = await Golden.read(`${folder}/io.safetensors`)
+  const sample = io.tensor('sample')
+  const timesteps = io.integers('timestep')
+  const { data } = await native.predict('student', sample, timesteps)
+  expectClose(data, io.tensor('output').data, 1e-4, 'output')
+  const ones = new Float32Array(timesteps.length).fill(1)
+  const { loss, gradNorm } = await native.computeGiven(sample, timesteps, io.tensor('target'), ones)
+  expectClose([loss], [io.scalar('loss')], 1e-5, 'loss')
+  expectClose([gradNorm], [io.scalar('grad_norm')], 1e-4, 'gradient norm')
+}
+
+interface Manifest {
+  parameters: number
+  state_dict: [name: string, shape: number[]][]
+}
+
+describe("the U-Net is diffusers' UNet2DModel", () => {
+  it.each(['tiny-gray', 'tiny-rgb'])('%s: names, shapes, output, loss and gradient norm', async (name) => {
+    const native = await nativeLearner(goldenUNet(`unet/${name}/config.json`))
+    const { state_dict } = goldenJson<Manifest>(`unet/${name}/manifest.json`)
+    const found = native.parameters.map(({ name, shape }) => [name, [...shape]] as const)
+    expect(new Map(found)).toEqual(new Map(state_dict))
+    const weights = await Golden.read(`unet/${name}/diffusion_pytorch_model.safetensors`)
+    await native.writeSlot('student', weights.weights(native))
+    await expectGolden(native, `unet/${name}`)
+    native.dispose()
+  })
+
+  it("the paper's Fashion-MNIST U-Net, filled by the rule", async () => {
+    const native = await nativeLearner(goldenUNet('unet/fmnist-paper/config.json'))
+    const { state_dict, parameters } = goldenJson<Manifest>('unet/fmnist-paper/manifest.json')
+    const filled = new Map(state_dict.map(([name, shape], k) => [name, fill(name, shape, k)]))
+    expect([...filled.values()].reduce((sum, { length }) => sum + length, 0)).toBe(parameters)
+    await native.writeSlot(
+      'student',
+      native.parameters.map(({ name }) => filled.get(name) as Float32Array),
+    )
+    await expectGolden(native, 'unet/fmnist-paper')
+    native.dispose()
+  })
+
+  it('the presets have the sizes of the networks of the paper', async () => {
+    for (const [preset, parameters] of [
+      [presets.fashionMnist, 42_855_873],
+      [presets.cifar10, 35_746_307],
+    ] as const) {
+      const native = await nativeLearner(preset)
+      const total = native.parameters.reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0)
+      expect(total).toBe(parameters)
+      native.dispose()
+    }
+    expect(presets.fashionMnist).toEqual(goldenUNet('unet/fmnist-paper/config.json'))
+  })
+})
+
+/** The rule in test/fixtures/golden/README.md. */
+function fill(name: string, shape: readonly number[], k: number): Float32Array {
+  const count = shape.reduce((product, n) => product * n, 1)
+  const inRow = count / (shape[0] as number)
+  return Float32Array.from({ length: count }, (_, j) => {
+    const s = Math.sin(0.37 * j + 1.7 * k)
+    if (shape.length >= 2) return s / Math.sqrt(inRow)
+    return name.endsWith('weight') ? 1 + 0.1 * s : 0.01 * s
+  })
+}
+
+describe('config.json', () => {
+  const given = goldenJson<Record<string, unknown>>('unet/tiny-gray/config.json')
+
+  it.each(['tiny-gray', 'tiny-rgb', 'fmnist-paper'])('%s is written as diffusers wrote it', (name) => {
+    const json = goldenJson<Record<string, unknown>>(`unet/${name}/config.json`)
+    const written = toDiffusersConfig(parseUNetConfig(json, name))
+    expect(JSON.stringify(written)).toBe(JSON.stringify({ ...json, _diffusers_version: diffusersVersion }))
+  })
+
+  it("takes diffusers' defaults for what is left out", () => {
+    const { sample_size, block_out_channels, down_block_types, up_block_types } = given
+    const parsed = parseUNetConfig({ sample_size, block_out_channels, down_block_types, up_block_types }, 'here')
+    expect(parsed).toMatchObject({
+      in_channels: 3,
+      out_channels: 3,
+      layers_per_block: 2,
+      norm_eps: 1e-5,
+      freq_shift: 0,
+    })
+  })
+
+  it.each<[string, Record<string, unknown>, RegExp]>([
+    ['class embeddings', { class_embed_type: 'timestep' }, /class_embed_type is 'timestep'; expected null/],
+    ['dropout', { dropout: 0.1 }, /dropout is 0.1; expected 0/],
+    ['another activation', { act_fn: 'relu' }, /act_fn is 'relu'; expected "silu"/],
+    ['scale and shift', { resnet_time_scale_shift: 'scale_shift' }, /resnet_time_scale_shift is 'scale_shift'/],
+    ['another downsampling', { downsample_type: 'resnet' }, /downsample_type is 'resnet'/],
+    ['another time embedding', { time_embedding_type: 'fourier' }, /time_embedding_type is 'fourier'/],
+    ['another class', { _class_name: 'UNet2DConditionModel' }, /_class_name is 'UNet2DConditionModel'/],
+    [
+      'an unknown block',
+      { down_block_types: ['DownBlock2D', 'SkipDownBlock2D'] },
+      /down_block_types\[1\] is 'SkipDown/,
+    ],
+    ['an unknown key', { norm_num_group: 8 }, /unknown option 'norm_num_group' \(did you mean 'norm_num_groups'\?\)/],
+    ['a size that the blocks cannot halve', { sample_size: 15 }, /sample_size is 15; expected a multiple of 2/],
+    ['lists of different lengths', { up_block_types: ['UpBlock2D'] }, /up_block_types is .*; expected 2 entries/],
+    [
+      'widths that the groups do not divide',
+      { block_out_channels: [32, 48] },
+      /\[1\] is 48; expected a multiple of norm/,
+    ],
+    ['widths that the heads do not divide', { attention_head_dim: 24 }, /is 64; expected a multiple of attention_head/],
+    ['five channels', { in_channels: 5, out_channels: 5 }, /in_channels is 5; expected number to be <=4/],
+    ['an answer of another shape', { out_channels: 2 }, /out_channels is 2; expected in_channels, which is 1/],
+  ])('refuses %s by name', (_, change, message) => {
+    const parse = () => parseUNetConfig({ ...given, ...change }, 'a/config.json')
+    expect(parse).toThrow(ContinualDiffusionError)
+    expect(parse).toThrow(message)
+    expect(parse).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }))
+    expect(parse).toThrow(/^a\/config\.json: /)
+  })
+})
