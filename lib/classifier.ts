@@ -20,9 +20,9 @@ export interface ClassifierOptions {
   size?: number
   /** Passes over the train set. Default 5. */
   epochs?: number
-  /** Default 128. */
+  /** Default 64. */
   batchSize?: number
-  /** Learning rate of Adam. Default 1e-3. */
+  /** Learning rate of Adam. Default 2e-3. */
   lr?: number
   /** Of the first weights and the draws, 0 … 2³² − 1. Default 0. */
   seed?: number
@@ -47,8 +47,8 @@ export interface Classified {
 const schema = z.strictObject({
   size: z.int().min(8).max(4096).optional(),
   epochs: z.number().positive().default(5),
-  batchSize: batchSizeSchema.default(128),
-  lr: z.number().positive().default(1e-3),
+  batchSize: batchSizeSchema.default(64),
+  lr: z.number().positive().default(2e-3),
   seed: seedSchema.default(0),
   device: deviceSchema.default('auto'),
   signal: signalSchema.optional(),
@@ -67,7 +67,7 @@ interface Description {
 }
 
 /** Version of what a cached file holds and of how it is trained; a new one makes old files unused. */
-const format = 1
+const format = 2
 
 const chunkMilliseconds = 200
 

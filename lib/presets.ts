@@ -37,10 +37,11 @@ export const presets = {
   /** A small one for 16 × 16 grey images, which two CPU cores train in minutes. */
   demo: {
     ...common,
+    norm_num_groups: 8,
     sample_size: 16,
     in_channels: 1,
     out_channels: 1,
-    block_out_channels: [32, 64, 64],
+    block_out_channels: [16, 32, 64],
     down_block_types: ['DownBlock2D', 'DownBlock2D', 'AttnDownBlock2D'],
     up_block_types: ['AttnUpBlock2D', 'UpBlock2D', 'UpBlock2D'],
     layers_per_block: 1,

@@ -161,6 +161,12 @@ export interface Addon {
   readonly libtorchVersion: string
   /** Null where libtorch has no CUDA. */
   readonly cudaVersion: string | null
+  /**
+   * Stops the engine: the running job ends at its next poll, what waits is dropped, and the thread is joined. For the
+   * process's `exit` event: on `process.exit()` and uncaught errors Node runs libtorch's static destructors without the
+   * environment's clean-up hooks before them.
+   */
+  close(): void
   /** Number of CUDA devices and their names; may start the CUDA driver. */
   cudaDevices(): string[]
   /** e.g. `AVX512`; and whether the CPU multiplies bf16 natively. */

@@ -34,14 +34,24 @@ export function engineRecord(): EngineRecord | null {
   return JSON.parse(text) as EngineRecord
 }
 
+let loaded: Addon | undefined
+
 /**
- * The C++ addon. Node keeps one instance for each environment (the main thread, each worker), so calling this again
- * costs nothing.
+ * The C++ addon, one instance for each environment (the main thread, each worker).
  *
  * @throws ContinualDiffusionError `ERR_ADDON_NOT_BUILT` when the addon is missing or this Node cannot load it,
  * `ERR_LIBTORCH_NOT_FOUND` when the libtorch that it was built against is gone.
  */
 export function loadAddon(): Addon {
+  if (loaded === undefined) {
+    const addon = requireAddon()
+    process.once('exit', () => addon.close())
+    loaded = addon
+  }
+  return loaded
+}
+
+function requireAddon(): Addon {
   const record = engineRecord()
   const libtorch = record?.libtorch
   const found = libtorch !== undefined && existsSync(libtorch.path)

@@ -10,14 +10,16 @@ const demo = {
   unet: unets.demo,
   sampler: { steps: 10 },
   ema: 0.99,
-  train: { steps: 500, batchSize: 64, lr: 1e-3 },
+  train: { steps: 400, batchSize: 32, lr: 4e-3 },
   methods: [
     'finetune',
     { name: 'generative-replay', teacher: { steps: 2 } },
-    { name: 'generative-distillation', lambda: 0.75, teacher: { steps: 2 } },
+    { name: 'generative-distillation', lambda: 0.4, teacher: { steps: 2 } },
   ],
   seeds: [42],
   evaluation: { count: 1000 },
+  // Of 5,000 images: twenty passes take it to 86 % of the test images.
+  classifier: { epochs: 20 },
 }
 
 /** The paper's Split Fashion-MNIST: 32 × 32, 42.9 million parameters, 100 epochs a task. For a GPU. */

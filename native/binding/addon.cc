@@ -22,8 +22,6 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
 
 }  // namespace continual
 
-static Napi::Object initialiseAddon(Napi::Env env, Napi::Object exports) {
-  return continual::initialise(env, exports);
-}
+static Napi::Object initialiseAddon(Napi::Env env, Napi::Object exports) { return continual::initialise(env, exports); }
 
 NODE_API_MODULE(continual_diffusion, initialiseAddon)

@@ -13,14 +13,12 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
   using Handle::Handle;
 
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, name,
-                       {InstanceAccessor<&ClassifierHandle::parameters>("parameters"),
-                        InstanceAccessor<&ClassifierHandle::features>("features"),
-                        InstanceMethod<&ClassifierHandle::train>("train"),
-                        InstanceMethod<&ClassifierHandle::classify>("classify"),
-                        InstanceMethod<&ClassifierHandle::read>("read"),
-                        InstanceMethod<&ClassifierHandle::write>("write"),
-                        InstanceMethod("dispose", &ClassifierHandle::dispose)});
+    return DefineClass(
+        env, name,
+        {InstanceAccessor<&ClassifierHandle::parameters>("parameters"),
+         InstanceAccessor<&ClassifierHandle::features>("features"), InstanceMethod<&ClassifierHandle::train>("train"),
+         InstanceMethod<&ClassifierHandle::classify>("classify"), InstanceMethod<&ClassifierHandle::read>("read"),
+         InstanceMethod<&ClassifierHandle::write>("write"), InstanceMethod("dispose", &ClassifierHandle::dispose)});
   }
 
  private:
@@ -83,8 +81,8 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
   }
 
   Napi::Value read(const Napi::CallbackInfo& info) {
-    return state(info.Env()).engine.run(
-        info.Env(), {}, [classifier = value()] { return classifier->read(); }, toFloat32Arrays);
+    return state(info.Env())
+        .engine.run(info.Env(), {}, [classifier = value()] { return classifier->read(); }, toFloat32Arrays);
   }
 
   Napi::Value write(const Napi::CallbackInfo& info) {

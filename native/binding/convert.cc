@@ -1,8 +1,8 @@
 #include "binding/convert.h"
 
-#include "binding/engine.h"
-
 #include <algorithm>
+
+#include "binding/engine.h"
 
 namespace continual {
 
@@ -37,8 +37,8 @@ Napi::Value external(Napi::Env env, const at::Tensor& tensor, at::ScalarType dty
   const size_t count = static_cast<size_t>(kept->numel());
   if (count == 0) return Array::New(env, 0);
   const auto buffer = Napi::ArrayBuffer::New(
-      env, kept->mutable_data_ptr(), kept->nbytes(),
-      [](Napi::Env, void*, at::Tensor* memory) { delete memory; }, kept.get());
+      env, kept->mutable_data_ptr(), kept->nbytes(), [](Napi::Env, void*, at::Tensor* memory) { delete memory; },
+      kept.get());
   kept.release();
   return Array::New(env, count, buffer, 0);
 }
@@ -136,8 +136,9 @@ at::Tensor overTensor(const Napi::Value& value, const char* what) {
     count *= length;
   }
   if (count != flat.numel()) {
-    throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", std::string(what) + ": the shape does not have the data's " +
-                                                             std::to_string(flat.numel()) + " elements");
+    throw makeError(
+        value.Env(), "ERR_INVALID_ARGUMENT",
+        std::string(what) + ": the shape does not have the data's " + std::to_string(flat.numel()) + " elements");
   }
   return flat.view(shape);
 }
@@ -225,9 +226,8 @@ ScheduleConfig scheduleConfig(const Napi::Object& value) {
           number(value, "betaStart"),
           number(value, "betaEnd"),
           boolean(value, "zeroTerminalSnr"),
-          choose<Prediction>(
-              value, "prediction",
-              {{"epsilon", Prediction::epsilon}, {"sample", Prediction::sample}, {"v", Prediction::v}})};
+          choose<Prediction>(value, "prediction",
+                             {{"epsilon", Prediction::epsilon}, {"sample", Prediction::sample}, {"v", Prediction::v}})};
 }
 
 SamplerConfig samplerConfig(const Napi::Object& value) {
@@ -238,8 +238,8 @@ SamplerConfig samplerConfig(const Napi::Object& value) {
 
 OptimizerConfig optimizerConfig(const Napi::Object& value) {
   const auto betas = object(value, "betas");
-  return {number(value, "lr"),         number(betas, "0"),           number(betas, "1"),
-          number(value, "eps"),        number(value, "weightDecay"), number(value, "clipGradNorm")};
+  return {number(value, "lr"),  number(betas, "0"),           number(betas, "1"),
+          number(value, "eps"), number(value, "weightDecay"), number(value, "clipGradNorm")};
 }
 
 Objective objective(const Napi::Object& value, int64_t timesteps) {

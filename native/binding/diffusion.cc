@@ -42,12 +42,12 @@ Napi::Value step(const Napi::CallbackInfo& info) {
     const at::Tensor noise = has(options, "noise") ? copy("noise") : at::Tensor();
     const int64_t timestep = integer(options, "timestep"), previous = integer(options, "previous");
     const bool shapesFit = xt.dim() == 4 && xt.sizes() == prediction.sizes() &&
-                           (!noise.defined() || noise.sizes() == xt.sizes()) &&
-                           (noise.defined() || !sampler.noisy());
+                           (!noise.defined() || noise.sizes() == xt.sizes()) && (noise.defined() || !sampler.noisy());
     if (!shapesFit || timestep < 0 || timestep >= schedule.timesteps || previous < -1 || previous >= timestep) {
       throw Error("ERR_INVALID_ARGUMENT",
                   "samplerStep: sample, prediction and noise (needed by ddpm and where eta > 0) must have one shape "
-                  "N×C×H×W, and −1 ≤ previous < timestep < " + std::to_string(schedule.timesteps));
+                  "N×C×H×W, and −1 ≤ previous < timestep < " +
+                      std::to_string(schedule.timesteps));
     }
     return state(env).engine.run(
         env, {},

@@ -83,6 +83,7 @@ void Engine::close() {
 }
 
 void Engine::submit(Napi::Env env, std::unique_ptr<Job> job) {
+  if (closing_) throw makeError(env, "ERR_ENGINE", "the process is exiting: no more work is taken");
   if (pending_++ == 0) napi_ref_threadsafe_function(env, finished_);
   {
     const std::lock_guard lock(mutex_);

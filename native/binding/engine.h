@@ -51,7 +51,7 @@ class Engine {
   struct Job {
     explicit Job(Napi::Env env) : deferred(env) {}
     virtual ~Job() = default;
-    virtual void work() = 0;                            // on the engine thread
+    virtual void work() = 0;                               // on the engine thread
     virtual Napi::Value result(const Napi::Env& env) = 0;  // on JavaScript's thread
 
     Napi::Promise::Deferred deferred;

@@ -1,7 +1,6 @@
-#include "evaluation/moments.h"
-
 #include "binding/addon.h"
 #include "binding/convert.h"
+#include "evaluation/moments.h"
 
 namespace continual {
 
@@ -11,8 +10,8 @@ namespace {
 at::Tensor square(const Napi::Value& value, int64_t dimension, const char* what) {
   const at::Tensor flat = overDoubles(value, what);
   if (dimension < 1 || flat.numel() != dimension * dimension) {
-    throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected " + std::to_string(dimension) + "² values, found " +
-                                            std::to_string(flat.numel()));
+    throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected " + std::to_string(dimension) +
+                                            "² values, found " + std::to_string(flat.numel()));
   }
   return flat.view({dimension, dimension});
 }

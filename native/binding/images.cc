@@ -5,9 +5,8 @@
 namespace continual {
 
 Napi::Function ImagesHandle::define(Napi::Env env) {
-  return DefineClass(env, name,
-                     {InstanceAccessor<&ImagesHandle::count>("count"),
-                      InstanceMethod("dispose", &ImagesHandle::dispose)});
+  return DefineClass(
+      env, name, {InstanceAccessor<&ImagesHandle::count>("count"), InstanceMethod("dispose", &ImagesHandle::dispose)});
 }
 
 Napi::Value ImagesHandle::count(const Napi::CallbackInfo& info) {
@@ -59,8 +58,7 @@ Napi::Value createImages(const Napi::CallbackInfo& info) {
 Napi::Value readImages(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
-    std::vector<Pool::Part> parts{
-        {ImagesHandle::from(info[0], state(env).images), integers(info[1], "indices")}};
+    std::vector<Pool::Part> parts{{ImagesHandle::from(info[0], state(env).images), integers(info[1], "indices")}};
     return state(env).engine.run(
         env, {},
         [parts = std::move(parts)] {

@@ -66,8 +66,9 @@ std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objectiv
     if (((generated || gaussian) && !draws.z.defined()) || (!generated && !gaussian && !draws.x0.defined()) ||
         (addsNoise && !draws.noise.defined()) || (generated && source.eta > 0 && !draws.etaNoise.defined())) {
       throw makeError(env, "ERR_INVALID_ARGUMENT",
-                      "draws[" + std::to_string(i) + "]: x0 and noise are needed for task and memory; z and noise "
-                      "(etaNoise too where eta > 0) for teacher; z for gaussian");
+                      "draws[" + std::to_string(i) +
+                          "]: x0 and noise are needed for task and memory; z and noise "
+                          "(etaNoise too where eta > 0) for teacher; z for gaussian");
     }
     result.push_back(draws);
   }
@@ -80,23 +81,18 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
   using Handle::Handle;
 
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, name,
-                       {InstanceAccessor<&LearnerHandle::parameters>("parameters"),
-                        InstanceAccessor<&LearnerHandle::getState>("state"),
-                        InstanceMethod<&LearnerHandle::setState>("setState"),
-                        InstanceMethod<&LearnerHandle::train>("train"),
-                        InstanceMethod<&LearnerHandle::draw>("draw"),
-                        InstanceMethod<&LearnerHandle::compute>("compute"),
-                        InstanceMethod<&LearnerHandle::computeGiven>("computeGiven"),
-                        InstanceMethod<&LearnerHandle::update>("update"),
-                        InstanceMethod<&LearnerHandle::resetOptimizer>("resetOptimizer"),
-                        InstanceMethod<&LearnerHandle::freezeTeacher>("freezeTeacher"),
-                        InstanceMethod<&LearnerHandle::predict>("predict"),
-                        InstanceMethod<&LearnerHandle::sample>("sample"),
-                        InstanceMethod<&LearnerHandle::hasSlot>("hasSlot"),
-                        InstanceMethod<&LearnerHandle::readSlot>("readSlot"),
-                        InstanceMethod<&LearnerHandle::writeSlot>("writeSlot"),
-                        InstanceMethod("dispose", &LearnerHandle::dispose)});
+    return DefineClass(
+        env, name,
+        {InstanceAccessor<&LearnerHandle::parameters>("parameters"),
+         InstanceAccessor<&LearnerHandle::getState>("state"), InstanceMethod<&LearnerHandle::setState>("setState"),
+         InstanceMethod<&LearnerHandle::train>("train"), InstanceMethod<&LearnerHandle::draw>("draw"),
+         InstanceMethod<&LearnerHandle::compute>("compute"),
+         InstanceMethod<&LearnerHandle::computeGiven>("computeGiven"), InstanceMethod<&LearnerHandle::update>("update"),
+         InstanceMethod<&LearnerHandle::resetOptimizer>("resetOptimizer"),
+         InstanceMethod<&LearnerHandle::freezeTeacher>("freezeTeacher"),
+         InstanceMethod<&LearnerHandle::predict>("predict"), InstanceMethod<&LearnerHandle::sample>("sample"),
+         InstanceMethod<&LearnerHandle::hasSlot>("hasSlot"), InstanceMethod<&LearnerHandle::readSlot>("readSlot"),
+         InstanceMethod<&LearnerHandle::writeSlot>("writeSlot"), InstanceMethod("dispose", &LearnerHandle::dispose)});
   }
 
  private:

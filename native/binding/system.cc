@@ -59,15 +59,20 @@ std::string cudaVersion() {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
+Napi::Value close(const Napi::CallbackInfo& info) {
+  state(info.Env()).engine.close();
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void defineSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::String::New(env, CONTINUAL_DIFFUSION_VERSION));
-  exports.Set("cudaVersion", at::globalContext().hasCUDA()
-                                 ? Napi::Value(Napi::String::New(env, cudaVersion()))
-                                 : env.Null());
+  exports.Set("cudaVersion",
+              at::globalContext().hasCUDA() ? Napi::Value(Napi::String::New(env, cudaVersion())) : env.Null());
   exports.Set("libtorchVersion", Napi::String::New(env, TORCH_VERSION));
   exports.Set("cpu", Napi::Function::New<cpu>(env, "cpu"));
+  exports.Set("close", Napi::Function::New<close>(env, "close"));
   exports.Set("cudaDevices", Napi::Function::New<cudaDevices>(env, "cudaDevices"));
 }
 

@@ -30,8 +30,7 @@ at::Tensor loss(const Loss& kind, const at::Tensor& answer, const at::Tensor& ta
     case LossKind::minSnr:
       break;
   }
-  const at::Tensor weight =
-      minSnrWeight(schedule.alphaCumprod(timesteps), kind.gamma, schedule.config().prediction);
+  const at::Tensor weight = minSnrWeight(schedule.alphaCumprod(timesteps), kind.gamma, schedule.config().prediction);
   return (weight * (answer - target).square()).mean();
 }
 

@@ -35,8 +35,10 @@ at::Tensor samplerStep(const NoiseSchedule& schedule, const SamplerConfig& sampl
     return mean + variance.sqrt() * noise;
   }
 
-  // arXiv 2010.02502, equations 12 and 16. ε̂ is not derived again from the clipped x̂₀, as in the paper's code.
-  const at::Tensor variance = (1 - previous) / (1 - alpha) * (1 - alpha / previous) * (sampler.eta * sampler.eta);
+  // arXiv 2010.02502, equations 12 and 16. ε̂ is not derived again from the clipped x̂₀, and 1e-8 is added to ᾱ, as in
+  // the paper's code.
+  const at::Tensor variance =
+      (1 - previous) / (1 - alpha) * (1 - alpha / (previous + 1e-8)) * (sampler.eta * sampler.eta);
   const at::Tensor mean = previous.sqrt() * x0 + (1 - previous - variance).clamp(0, 1).sqrt() * epsilon;
   return sampler.eta > 0 ? mean + variance.sqrt() * noise : mean;
 }
@@ -63,8 +65,8 @@ at::Tensor sample(const NoiseSchedule& schedule, const SamplerConfig& sampler, c
   for (int64_t i = 0; i < sampler.steps; ++i) {
     cancellation.check();
     const SamplerStep step{column(&Timesteps::timesteps, i), column(&Timesteps::previous, i)};
-    at::Tensor next = samplerStep(schedule, sampler, x, denoiser(x, step.timesteps), step,
-                                  sampler.noisy() ? noise(i) : at::Tensor());
+    at::Tensor next =
+        samplerStep(schedule, sampler, x, denoiser(x, step.timesteps), step, sampler.noisy() ? noise(i) : at::Tensor());
     // An image that stops within fewer timesteps than there are steps meets the same timestep twice: it stays as it is.
     if (stop.defined() && i > 0) next = at::where((step.timesteps == before).view({-1, 1, 1, 1}), x, next);
     before = step.timesteps;

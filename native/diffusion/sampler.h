@@ -28,8 +28,8 @@ struct SamplerStep {
   at::Tensor timesteps, previous;
 };
 
-/// The steps of one image whose sampling stops at `stop` (0: goes to the end). The step from t goes to t − ⌊(T − stop)/S⌋,
-/// which is not always the next timestep: that is how the paper's code runs it.
+/// The steps of one image whose sampling stops at `stop` (0: goes to the end). The step from t goes to t − ⌊(T −
+/// stop)/S⌋, which is not always the next timestep: that is how the paper's code runs it.
 struct Timesteps {
   std::vector<int64_t> timesteps, previous;
 };

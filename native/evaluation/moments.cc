@@ -19,7 +19,8 @@ double frechetDistance(const at::Tensor& mean1, const at::Tensor& covariance1, c
   const at::Tensor root = vectors * values.clamp_min(0).sqrt().unsqueeze(0);  // root · rootᵀ = Σ₁
   const at::Tensor product = root.t().mm(covariance2).mm(root);
   const at::Tensor traceRoot = at::linalg_eigvalsh(product).clamp_min(0).sqrt().sum();
-  const at::Tensor distance = (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * traceRoot;
+  const at::Tensor distance =
+      (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * traceRoot;
   return distance.item<double>();
 }
 

@@ -24,9 +24,7 @@ Linear::Linear(ParameterLayout& layout, const std::string& name, int64_t in, int
   bias = layout.add(name + ".bias", {out}, bound);
 }
 
-at::Tensor Linear::operator()(const Weights& w, const at::Tensor& x) const {
-  return at::linear(x, w[weight], w[bias]);
-}
+at::Tensor Linear::operator()(const Weights& w, const at::Tensor& x) const { return at::linear(x, w[weight], w[bias]); }
 
 GroupNorm::GroupNorm(ParameterLayout& layout, const std::string& name, int64_t channels, int64_t groups_, double eps_)
     : groups(groups_), eps(eps_) {

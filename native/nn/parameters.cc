@@ -50,8 +50,8 @@ std::vector<at::Tensor> ParameterLayout::read(const at::Tensor& flat) const {
 
 void ParameterLayout::write(const at::Tensor& flat, const std::vector<at::Tensor>& tensors) const {
   if (tensors.size() != parameters_.size()) {
-    throw Error("ERR_INVALID_ARGUMENT", "expected " + std::to_string(parameters_.size()) + " tensors, found " +
-                                            std::to_string(tensors.size()));
+    throw Error("ERR_INVALID_ARGUMENT",
+                "expected " + std::to_string(parameters_.size()) + " tensors, found " + std::to_string(tensors.size()));
   }
   at::Tensor staged = at::empty({total_}, at::kFloat);
   const Weights targets = views(staged);
@@ -72,8 +72,8 @@ WeightSet::WeightSet(const ParameterLayout& layout, at::Tensor masters, const Co
   }
 }
 
-void WeightSet::refresh() {
-  if (!compute.is_same(master)) compute.copy_(master);
+void WeightSet::refresh(int64_t begin, int64_t end) {
+  if (!compute.is_same(master)) compute.slice(0, begin, end).copy_(master.slice(0, begin, end));
 }
 
 }  // namespace continual

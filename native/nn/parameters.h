@@ -57,8 +57,8 @@ struct WeightSet {
   Weights views;
 
   WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how, bool trainable);
-  /// Brings `compute` up to date after `master` changed.
-  void refresh();
+  /// Brings elements [begin, end) of `compute` up to date after `master` changed.
+  void refresh(int64_t begin, int64_t end);
 };
 
 }  // namespace continual

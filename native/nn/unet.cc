@@ -67,8 +67,7 @@ std::vector<UNetBlock> makeDown(ParameterLayout& layout, const UNetConfig& c) {
     const std::string name = "down_blocks." + std::to_string(level);
     std::vector<int64_t> inputs(static_cast<size_t>(c.layersPerBlock), channels[level]);
     inputs.front() = channels[level == 0 ? 0 : level - 1];
-    blocks.push_back(
-        makeBlock(layout, name, inputs, channels[level], c.downAttention[level] ? inputs.size() : 0, c));
+    blocks.push_back(makeBlock(layout, name, inputs, channels[level], c.downAttention[level] ? inputs.size() : 0, c));
     if (level + 1 < channels.size()) {
       blocks.back().resample.emplace(layout, name + ".downsamplers.0.conv", channels[level], channels[level], 3, 2);
     }

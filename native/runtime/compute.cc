@@ -6,9 +6,7 @@
 
 namespace continual {
 
-int64_t cudaDeviceCount() {
-  return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
-}
+int64_t cudaDeviceCount() { return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
 
 at::MemoryFormat Compute::memoryFormat() const {
   return device.is_cuda() ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;

@@ -60,7 +60,8 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, int64_t bat
 
     const at::NoGradGuard noGrad;
     for (size_t i = 0; i < gradients.size(); ++i) gradientViews_[i].copy_(gradients[i]);
-    adam_.update(weights_.master, gradient_, at::linalg_vector_norm(gradient_), optimizer);
+    adam_.begin();
+    adam_.update(weights_.master, gradient_, at::linalg_vector_norm(gradient_), optimizer, 0, layout().total());
     const at::Tensor correct = logits.argmax(1).eq(labels).to(at::kDouble).mean();
     sums.add_(at::stack({total.detach().to(at::kDouble), correct}));
   }
@@ -86,7 +87,7 @@ ClassifierNet::Output ClassifierTrainer::classify(const at::Tensor& pixels) cons
 void ClassifierTrainer::write(const std::vector<at::Tensor>& tensors) {
   const at::NoGradGuard noGrad;
   layout().write(weights_.master, tensors);
-  weights_.refresh();
+  weights_.refresh(0, layout().total());
 }
 
 }  // namespace continual

@@ -13,16 +13,18 @@ void Adam::reset() {
   step.zero_();
 }
 
+void Adam::begin() { step.add_(1); }
+
 void Adam::update(const at::Tensor& weights, const at::Tensor& gradient, const at::Tensor& norm,
-                  const OptimizerConfig& c) {
-  step.add_(1);
+                  const OptimizerConfig& c, int64_t begin, int64_t end) const {
   std::optional<at::Tensor> scale;
   if (c.clipGradNorm > 0) {
     // The fused kernel divides by it; the same as torch's clip_grad_norm_, 1e-6 included.
     scale = ((norm + 1e-6) / c.clipGradNorm).clamp_min(1).to(at::kFloat);
   }
-  at::_fused_adam_({weights}, {gradient}, {expAvg}, {expAvgSq}, {}, {step}, c.lr, c.beta1, c.beta2, c.weightDecay,
-                   c.eps, /*amsgrad=*/false, /*maximize=*/false, scale);
+  const auto part = [&](const at::Tensor& t) { return t.slice(0, begin, end); };
+  at::_fused_adam_({part(weights)}, {part(gradient)}, {part(expAvg)}, {part(expAvgSq)}, {}, {step}, c.lr, c.beta1,
+                   c.beta2, c.weightDecay, c.eps, /*amsgrad=*/false, /*maximize=*/false, scale);
 }
 
 }  // namespace continual

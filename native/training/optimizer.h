@@ -16,9 +16,11 @@ struct Adam {
 
   explicit Adam(const at::Tensor& weights);
   void reset();
-  /// `norm`: the gradient's 2-norm, a scalar on the device.
+  /// Counts a step; then `update` may be called once for every part of the weights, at the same time too.
+  void begin();
+  /// Updates elements [begin, end). `norm`: the whole gradient's 2-norm, a scalar on the device.
   void update(const at::Tensor& weights, const at::Tensor& gradient, const at::Tensor& norm,
-              const OptimizerConfig& config);
+              const OptimizerConfig& config, int64_t begin, int64_t end) const;
 };
 
 }  // namespace continual

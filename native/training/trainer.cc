@@ -1,16 +1,17 @@
 #include "training/trainer.h"
 
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "runtime/error.h"
 
 namespace continual {
 
 namespace {
-
-const Cancellation never(nullptr, nullptr);
 
 at::Tensor freshWeights(const ParameterLayout& layout, const Compute& how, uint64_t seed) {
   Random random(seed, Purpose::initialisation, 0);
@@ -46,9 +47,12 @@ Trainer::Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const C
       emaDecay_(emaDecay),
       student_(unet_.layout(), freshWeights(unet_.layout(), compute, seed), compute, /*trainable=*/true),
       adam_(student_.master),
-      gradient_(at::empty_like(student_.master)),
-      gradientViews_(unet_.layout().views(gradient_)),
+      team_(compute.device.is_cpu() ? Team::forThisMachine() : Team(1, at::get_num_threads())),
       seed_(seed) {
+  for (int64_t member = 0; member < team_.size(); ++member) {
+    const at::Tensor flat = at::empty_like(student_.master);
+    gradients_.push_back({flat, unet_.layout().views(flat)});
+  }
   if (emaDecay_ > 0) makeEma();
 }
 
@@ -92,6 +96,7 @@ Draws Trainer::draw(const Source& source, const Batches& batches, Random& random
   const bool addsNoise = source.kind != SourceKind::gaussian && !source.stopAtTimestep;
   if (addsNoise) draws.noise = random.normal(shape);
   if (source.kind == SourceKind::teacher || source.kind == SourceKind::gaussian) draws.z = random.normal(shape);
+  if (source.symmetric) draws.z = mirrored(draws.z, draws.timesteps, schedule_.config().timesteps);
   if (source.kind == SourceKind::teacher && source.eta > 0) {
     std::vector<int64_t> stepShape = shape;
     stepShape.insert(stepShape.begin(), source.steps);
@@ -110,10 +115,8 @@ std::vector<Draws> Trainer::draw(const Objective& objective, const Batches& batc
   return result;
 }
 
-Trainer::Noisy Trainer::noisy(const Source& source, const Draws& draws, const Cancellation& cancellation) {
-  if (source.kind == SourceKind::gaussian) {
-    return {source.symmetric ? mirrored(draws.z, draws.timesteps, schedule_.config().timesteps) : draws.z, {}};
-  }
+Trainer::Noisy Trainer::noisy(const Source& source, const Draws& draws, const Cancellation& cancellation) const {
+  if (source.kind == SourceKind::gaussian) return {draws.z, {}};
   at::Tensor x0 = draws.x0;
   if (source.kind == SourceKind::teacher && !x0.defined()) {
     const SamplerConfig sampler{SamplerKind::ddim, source.steps, source.eta, /*clip=*/true, Spacing::trailing};
@@ -126,12 +129,8 @@ Trainer::Noisy Trainer::noisy(const Source& source, const Draws& draws, const Ca
   return {schedule_.addNoise(x0, draws.noise, draws.timesteps), x0};
 }
 
-Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& draws,
-                        const Cancellation& cancellation) {
-  PrecisionScope precision(how_);
-  if (objective.needsTeacher() && !teacher_) {
-    throw Error("ERR_INVALID_ARGUMENT", "the objective has a teacher, but none was frozen: learn a task first");
-  }
+Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Draws>& draws,
+                                const Cancellation& cancellation) const {
   std::vector<Noisy> inputs;
   std::vector<at::Tensor> xts, timesteps, teacherAnswers(objective.sources.size());
   {
@@ -169,38 +168,96 @@ Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& dr
     const at::Tensor weighted = terms.back() * term.weight;
     total = total.defined() ? total + weighted : weighted;
   }
-  return backward(total, at::stack(terms));
+  return {total, at::stack(terms)};
+}
+
+Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation) {
+  if (objective.needsTeacher() && !teacher_) {
+    throw Error("ERR_INVALID_ARGUMENT", "the objective has a teacher, but none was frozen: learn a task first");
+  }
+  return backward(draws.front().timesteps.size(0), [&](int64_t first, int64_t length) {
+    std::vector<Draws> part;
+    for (const Draws& whole : draws) {
+      const auto cut = [&](const at::Tensor& t, int64_t dim) { return t.defined() ? t.narrow(dim, first, length) : t; };
+      part.push_back(
+          {cut(whole.x0, 0), cut(whole.noise, 0), cut(whole.timesteps, 0), cut(whole.z, 0), cut(whole.etaNoise, 1)});
+    }
+    return evaluate(objective, part, cancellation);
+  });
 }
 
 Losses Trainer::compute(const at::Tensor& xt, const at::Tensor& timesteps, const at::Tensor& target,
                         const at::Tensor& weight) {
-  PrecisionScope precision(how_);
-  const at::Tensor error = (forward(student_, xt, timesteps) - target).square().flatten(1).mean(1);
-  const at::Tensor total = (error * weight).mean();
-  return backward(total, total.unsqueeze(0));
+  return backward(xt.size(0), [&](int64_t first, int64_t length) -> Sums {
+    const auto cut = [&](const at::Tensor& t) { return t.narrow(0, first, length); };
+    const at::Tensor error = (forward(student_, cut(xt), cut(timesteps)) - cut(target)).square().flatten(1).mean(1);
+    const at::Tensor total = (error * cut(weight)).mean();
+    return {total, total.unsqueeze(0)};
+  });
 }
 
-Losses Trainer::backward(const at::Tensor& total, const at::Tensor& terms) {
-  const auto gradients = torch::autograd::grad({total}, student_.views);
+Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part) {
+  const PrecisionScope precision(how_);
+  const int64_t parts = std::min(team_.size(), count);
+  std::vector<Sums> sums(static_cast<size_t>(parts));
+  team_.run(parts, [&](int64_t member) {
+    const int64_t first = count * member / parts, length = count * (member + 1) / parts - first;
+    const double share = static_cast<double>(length) / static_cast<double>(count);
+    const Sums own = part(first, length);
+    const auto gradients = torch::autograd::grad({own.total * share}, student_.views);
+    const at::NoGradGuard noGrad;
+    const Weights& views = gradients_[static_cast<size_t>(member)].views;
+    for (size_t i = 0; i < gradients.size(); ++i) views[i].copy_(gradients[i]);
+    sums[static_cast<size_t>(member)] = {own.total.detach() * share, own.terms.detach() * share};
+  });
+
   const at::NoGradGuard noGrad;
-  for (size_t i = 0; i < gradients.size(); ++i) gradientViews_[i].copy_(gradients[i]);
-  // Summed in float64: over tens of millions of squares, float32 would lose five digits.
-  gradNorm_ = at::linalg_vector_norm(gradient_, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
-  return {total.detach(), terms.detach(), gradNorm_};
+  for (int64_t member = 1; member < parts; ++member) {
+    sums[0].total += sums[static_cast<size_t>(member)].total;
+    sums[0].terms += sums[static_cast<size_t>(member)].terms;
+  }
+  std::mutex mutex;
+  std::vector<std::pair<int64_t, at::Tensor>> squares;  // by range, so that they are added in one order
+  overWeights([&](int64_t begin, int64_t end) {
+    const auto range = [&](int64_t member) {
+      return gradients_[static_cast<size_t>(member)].flat.slice(0, begin, end);
+    };
+    at::Tensor sum = range(0);
+    for (int64_t member = 1; member < parts; ++member) sum.add_(range(member));
+    // In float64: over tens of millions of squares, float32 would lose five digits.
+    const at::Tensor norm = at::linalg_vector_norm(sum, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
+    const std::lock_guard lock(mutex);
+    squares.emplace_back(begin, norm.square());
+  });
+  std::sort(squares.begin(), squares.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  gradNorm_ = squares[0].second;
+  for (size_t i = 1; i < squares.size(); ++i) gradNorm_ = gradNorm_ + squares[i].second;
+  gradNorm_ = gradNorm_.sqrt();
+  return {sums[0].total, sums[0].terms, gradNorm_};
+}
+
+void Trainer::overWeights(const std::function<void(int64_t begin, int64_t end)>& work) {
+  const int64_t total = unet_.layout().total(), parts = team_.size();
+  team_.run(parts, [&](int64_t member) {
+    const at::NoGradGuard noGrad;
+    work(total * member / parts, total * (member + 1) / parts);
+  });
 }
 
 void Trainer::update(const OptimizerConfig& optimizer) {
   if (!gradNorm_.defined()) {
     throw Error("ERR_INVALID_ARGUMENT", "there is no gradient to apply: compute comes before update");
   }
-  const at::NoGradGuard noGrad;
-  adam_.update(student_.master, gradient_, gradNorm_, optimizer);
+  adam_.begin();
+  overWeights([&](int64_t begin, int64_t end) {
+    adam_.update(student_.master, gradients_[0].flat, gradNorm_, optimizer, begin, end);
+    student_.refresh(begin, end);
+    if (ema_) {
+      ema_->master.slice(0, begin, end).lerp_(student_.master.slice(0, begin, end), 1 - emaDecay_);
+      ema_->refresh(begin, end);
+    }
+  });
   gradNorm_.reset();
-  student_.refresh();
-  if (ema_) {
-    ema_->master.lerp_(student_.master, 1 - emaDecay_);
-    ema_->refresh();
-  }
   ++step_;
   ++optimizerStep_;
 }
@@ -213,8 +270,8 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
   const auto diverged = [&](const at::Tensor& values) {
     for (int64_t i = 0; i < terms; ++i) {
       if (!std::isfinite(values.const_data_ptr<double>()[i])) {
-        throw Error("ERR_DIVERGED", "the loss is not finite at step " + std::to_string(step_ + 1) + " of the learner, term '" +
-                                        describe(objective, static_cast<size_t>(i)) +
+        throw Error("ERR_DIVERGED", "the loss is not finite at step " + std::to_string(step_ + 1) +
+                                        " of the learner, term '" + describe(objective, static_cast<size_t>(i)) +
                                         "'. Lower the learning rate or the term's weight.");
       }
     }
@@ -268,19 +325,28 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
   // Each stream is read on from batch to batch, so the numbers an image gets do not depend on the batch size.
   Random start(seed, Purpose::sampling, 0);
   std::vector<Random> stepNoise;
-  for (int64_t i = 0; i < sampler.steps; ++i) {
+  for (int64_t i = 0; sampler.noisy() && i < sampler.steps; ++i) {
     stepNoise.emplace_back(seed, Purpose::samplingNoise, static_cast<uint64_t>(i));
   }
   const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) { return forward(used, x, t); };
-  std::vector<at::Tensor> batches;
+  std::vector<at::Tensor> result;
   for (int64_t first = 0; first < count; first += batchSize) {
-    const std::vector<int64_t> shape = imageShape(std::min(batchSize, count - first));
-    const auto noise = [&](int64_t i) { return stepNoise[static_cast<size_t>(i)].normal(shape).to(how_.device); };
-    batches.push_back(continual::sample(schedule_, sampler, denoise, start.normal(shape).to(how_.device), noise,
-                                        stop.defined() ? stop.narrow(0, first, shape[0]) : stop, cancellation)
-                          .to(at::kCPU));
+    const int64_t length = std::min(batchSize, count - first), parts = std::min(team_.size(), length);
+    const at::Tensor starts = start.normal(imageShape(length)).to(how_.device);
+    std::vector<at::Tensor> noises;
+    for (Random& random : stepNoise) noises.push_back(random.normal(imageShape(length)).to(how_.device));
+    std::vector<at::Tensor> images(static_cast<size_t>(parts));
+    team_.run(parts, [&](int64_t member) {
+      const at::NoGradGuard noGradHere;
+      const int64_t begin = length * member / parts, end = length * (member + 1) / parts;
+      const auto noise = [&](int64_t i) { return noises[static_cast<size_t>(i)].slice(0, begin, end); };
+      images[static_cast<size_t>(member)] =
+          continual::sample(schedule_, sampler, denoise, starts.slice(0, begin, end), noise,
+                            stop.defined() ? stop.slice(0, first + begin, first + end) : stop, cancellation);
+    });
+    result.push_back(at::cat(images).to(at::kCPU));
   }
-  return at::cat(batches);
+  return at::cat(result);
 }
 
 bool Trainer::has(Slot slot) const {
@@ -289,7 +355,8 @@ bool Trainer::has(Slot slot) const {
 
 const WeightSet& Trainer::weights(Slot slot) const {
   if (!has(slot)) {
-    throw Error("ERR_INVALID_ARGUMENT", slot == Slot::ema ? "this learner keeps no EMA" : "this learner has no teacher");
+    throw Error("ERR_INVALID_ARGUMENT",
+                slot == Slot::ema ? "this learner keeps no EMA" : "this learner has no teacher");
   }
   return slot == Slot::ema ? *ema_ : slot == Slot::teacher ? *teacher_ : student_;
 }
@@ -309,9 +376,9 @@ void Trainer::write(Slot slot, const std::vector<at::Tensor>& tensors) {
     throw Error("ERR_INVALID_ARGUMENT", "this learner keeps no EMA: create it with a decay above 0");
   }
   unet_.layout().write(master(slot), tensors);
-  if (slot == Slot::student) student_.refresh();
-  if (slot == Slot::ema) ema_->refresh();
-  if (slot == Slot::teacher) teacher_->refresh();
+  for (WeightSet* set : {&student_, ema_ ? &*ema_ : nullptr, teacher_ ? &*teacher_ : nullptr}) {
+    if (set != nullptr) set->refresh(0, unet_.layout().total());
+  }
 }
 
 int64_t Trainer::bytes() const {
@@ -324,7 +391,7 @@ int64_t Trainer::bytes() const {
   }
   count(adam_.expAvg);
   count(adam_.expAvgSq);
-  count(gradient_);
+  for (const Gradient& gradient : gradients_) count(gradient.flat);
   return total;
 }
 

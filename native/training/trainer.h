@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "diffusion/sampler.h"
 #include "nn/unet.h"
 #include "runtime/cancellation.h"
+#include "runtime/team.h"
 #include "training/objective.h"
 #include "training/optimizer.h"
 
@@ -98,8 +100,17 @@ class Trainer {
   struct Noisy {
     at::Tensor xt, x0;
   };
-  Noisy noisy(const Source& source, const Draws& draws, const Cancellation& cancellation);
-  Losses backward(const at::Tensor& total, const at::Tensor& terms);
+  Noisy noisy(const Source& source, const Draws& draws, const Cancellation& cancellation) const;
+  /// A sum of the objective over part of a batch, with its graph.
+  struct Sums {
+    at::Tensor total, terms;
+  };
+  Sums evaluate(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation) const;
+  /// Splits a batch of `count` between the members of the team: `part(first, length)` gives a part's mean losses, which
+  /// count by their length. The gradient of the whole is kept.
+  Losses backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part);
+  /// Calls `work(begin, end)` for ranges of the flat tensors, one for each member of the team.
+  void overWeights(const std::function<void(int64_t begin, int64_t end)>& work);
   const WeightSet& weights(Slot slot) const;
   const at::Tensor& master(Slot slot) const;
   void makeEma();
@@ -113,9 +124,13 @@ class Trainer {
   WeightSet student_;
   std::optional<WeightSet> ema_, teacher_;
   Adam adam_;
-  at::Tensor gradient_;  // flat, float32, laid out like the weights
-  Weights gradientViews_;
-  at::Tensor gradNorm_;  // undefined: no gradient to apply
+  Team team_;
+  struct Gradient {
+    at::Tensor flat;  // float32, laid out like the weights
+    Weights views;
+  };
+  std::vector<Gradient> gradients_;  // one for each member of the team; the first becomes their sum
+  at::Tensor gradNorm_;              // undefined: no gradient to apply
   Epochs epochs_;
   // Written on the engine thread, read by JavaScript's.
   std::atomic<uint64_t> seed_;
