@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { replaceFile } from './checkpoint/atomic.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from './checkpoint/safetensors.js'
 import type { Dataset, ImageBatch, TrainTest } from './data/dataset.js'
+import { trainTestSchema } from './data/schemas.js'
 import type { NativeClassifier } from './engine/addon.js'
 import { call, disposedError, withCancel } from './engine/call.js'
 import { type Device, resolveDevice } from './engine/device.js'
@@ -109,6 +110,7 @@ export class Classifier implements AsyncDisposable {
    */
   static async train(data: TrainTest, options: ClassifierOptions = {}): Promise<Classifier> {
     const parsed = parseOptions(schema, options, 'Classifier.train')
+    parseOptions(trainTestSchema, data, 'Classifier.train: data')
     const { device } = await resolveDevice(parsed.device, 'fp32')
     return Classifier.#train(data, parsed, device)
   }
@@ -127,6 +129,7 @@ export class Classifier implements AsyncDisposable {
       options,
       'Classifier.cached',
     )
+    parseOptions(trainTestSchema, data, 'Classifier.cached: data')
     const { device } = await resolveDevice(parsed.device, 'fp32')
     const folder = given ?? path.join(envPaths('continual-diffusion', { suffix: '' }).cache, 'classifiers')
     const file = path.join(folder, `${cacheKey(data, parsed, device)}.safetensors`)
@@ -203,7 +206,9 @@ export class Classifier implements AsyncDisposable {
   }
 
   static async #read(file: string, data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
-    const { tensors, metadata } = await readSafetensors(file)
+    const { tensors, metadata } = await readSafetensors(file).catch((cause: Error) => {
+      throw damaged(file, cause.message.replace(`${file}: `, ''), cause)
+    })
     const size = sizeOf(data, options)
     const native = await create(data, device, options.seed)
     try {
@@ -328,6 +333,7 @@ function cacheKey(data: TrainTest, options: Parsed, device: string): string {
   return hash.digest('hex')
 }
 
-function damaged(file: string, what: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', `${file}: ${what}; delete the file, and it is made again`)
+function damaged(file: string, what: string, cause?: unknown): ContinualDiffusionError {
+  const message = `${file}: ${what}; delete the file, and it is made again`
+  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', message, { cause })
 }

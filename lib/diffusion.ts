@@ -122,6 +122,21 @@ export function samplerTimesteps(
   return call((addon) => addon.samplerTimesteps(parsed, checked))
 }
 
+const tensorSchema = z.strictObject({
+  data: z.instanceof(Float32Array),
+  shape: z.array(z.int().min(0)).readonly(),
+}) satisfies z.ZodType<Tensor>
+
+const stepSchema = z.strictObject({
+  schedule: z.unknown().optional(),
+  sampler: z.unknown().optional(),
+  sample: tensorSchema,
+  prediction: tensorSchema,
+  timestep: z.int(),
+  previous: z.int(),
+  noise: tensorSchema.optional(),
+})
+
 /**
  * One step of a sampler: from the sample at `timestep` and the network's answer to it, the sample at `previous`. A pure
  * function; with {@link samplerTimesteps} and `learner.predict` it is all that a sampler of one's own needs.
@@ -141,9 +156,10 @@ export async function samplerStep(options: {
   previous: number
   noise?: Tensor
 }): Promise<Tensor> {
-  const parsed = parseOptions(scheduleSchema, options.schedule ?? {}, 'samplerStep: schedule')
-  const sampler = parseSampler(parsed, options.sampler, 'samplerStep: sampler')
-  return call((addon) => addon.samplerStep({ ...options, schedule: parsed, sampler }))
+  const { schedule: given, sampler: config, noise, ...step } = parseOptions(stepSchema, options, 'samplerStep')
+  const schedule = parseOptions(scheduleSchema, given ?? {}, 'samplerStep: schedule')
+  const sampler = parseSampler(schedule, config, 'samplerStep: sampler')
+  return call((addon) => addon.samplerStep({ ...step, ...(noise && { noise }), schedule, sampler }))
 }
 
 /** Without the keys whose value is undefined, which would hide a default. */

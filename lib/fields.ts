@@ -9,10 +9,10 @@ export const seedSchema = z
   .min(0)
   .max(2 ** 32 - 1)
 
-export const deviceSchema = z.union([
-  z.enum(['auto', 'cpu', 'cuda']),
-  z.templateLiteral(['cuda:', z.int().min(0)], "expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
-]) satisfies z.ZodType<Device>
+export const deviceSchema = z.custom<Device>(
+  (device) => typeof device === 'string' && /^(auto|cpu|cuda(:(0|[1-9]\d*))?)$/.test(device),
+  "expected 'auto', 'cpu', 'cuda' or 'cuda:N'",
+)
 
 export const precisionSchema = z.enum(['auto', 'fp32', 'tf32', 'bf16']) satisfies z.ZodType<Precision>
 

@@ -1,14 +1,16 @@
 import { z } from 'zod'
 import { readLearnerFolder, writeLearnerFolder } from './checkpoint/learner-folder.js'
 import type { ImageBatch, Subset } from './data/dataset.js'
+import { subsetSchema } from './data/schemas.js'
 import { parseSampler, type SamplerConfig, type ScheduleConfig, scheduleSchema } from './diffusion.js'
-import type { NativeLearner, NativeOptimizer, NativeTrainOptions, Slot } from './engine/addon.js'
+import type { NativeLearner, NativeOptimizer, Slot } from './engine/addon.js'
 import { call, disposedError, withCancel } from './engine/call.js'
 import { type Device, type Precision, resolveDevice } from './engine/device.js'
 import { ContinualDiffusionError } from './engine/errors.js'
 import { ResidentImages } from './engine/resident-images.js'
 import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from './fields.js'
 import type { Method, Objective } from './methods/objective.js'
+import { checkMethod, parseObjective } from './methods/objective-schema.js'
 import { parseOptions } from './options.js'
 import type { Task } from './streams/stream.js'
 import { parseUNetConfig, type UNetConfig } from './unet.js'
@@ -124,7 +126,7 @@ const updateShape = {
 const batchSize = batchSizeSchema.default(128)
 
 const createSchema = z.strictObject({
-  unet: z.unknown(),
+  unet: z.unknown().optional(),
   schedule: scheduleSchema.optional(),
   sampler: z.unknown().optional(),
   device: deviceSchema.default('auto'),
@@ -145,12 +147,18 @@ const learnSchema = z
     steps: z.int().min(1).optional(),
     batchSize,
     horizontalFlip: z.boolean().default(false),
-    memory: z.array(z.custom<Subset>()).readonly().default([]),
+    memory: z.array(subsetSchema).readonly().default([]),
     signal: signalSchema.optional(),
   })
   .refine((options) => (options.epochs === undefined) !== (options.steps === undefined), {
     error: 'expected exactly one of epochs and steps',
   })
+
+const taskSchema = z.looseObject({
+  number: z.int().min(1),
+  train: subsetSchema,
+  earlier: z.array(z.looseObject({ train: subsetSchema })),
+})
 
 const sampleSchema = z.strictObject({
   count: z.int().min(1),
@@ -193,8 +201,8 @@ export class Learner implements AsyncDisposable {
   #tasksLearned: number
   /** From the first to the last iteration of `learn`. */
   #learning = false
-  /** While a native call of `learn` is under way. */
-  #training = false
+  /** What is changing the weights at the moment. */
+  #busy: 'learn' | 'step' | undefined
   #disposed = false
 
   private constructor(native: NativeLearner, settings: Settings, tasksLearned: number) {
@@ -227,7 +235,8 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * Opens a folder that `save` wrote, to go on exactly where it stood; or a diffusers model folder (`config.json`,
+   * Opens a folder that `save` wrote, to go on exactly where it stood, with the next task (`learn` starts a task that was left early
+   * anew, with a fresh optimiser) or with `step`; or a diffusers model folder (`config.json`,
    * `diffusion_pytorch_model.safetensors`, and `scheduler_config.json` if there is one: without it `paperSchedule` is
    * taken), as a learner that has learned no task.
    *
@@ -293,6 +302,8 @@ export class Learner implements AsyncDisposable {
    */
   async *learn(task: Task, method: Method, options: LearnOptions): AsyncGenerator<Progress, void, undefined> {
     const native = this.#live()
+    parseOptions(taskSchema, task, 'learn: task')
+    checkMethod(method, 'learn: method')
     const where = `learn, task ${task.number} by ${method.name}`
     const {
       epochs,
@@ -309,7 +320,7 @@ export class Learner implements AsyncDisposable {
     const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
     this.#checkImages(subsets, where)
     this.#checkImages(memory, `${where}: memory`)
-    const objective = method.objective(task.number)
+    const objective = parseObjective(method.objective(task.number), this.schedule.timesteps, `${where}: objective`)
     this.#checkObjective(objective, memory, where)
     const images = subsets.reduce((sum, { indices }) => sum + indices.length, 0)
     if (images === 0) throw invalid(`${where}: the task has no images to train on; expected at least one`)
@@ -319,20 +330,24 @@ export class Learner implements AsyncDisposable {
     this.#learning = true
     try {
       signal?.throwIfAborted()
-      const fixed = {
-        objective,
-        ...batch,
-        task: await this.#images.pool(subsets),
-        memory: await this.#images.pool(memory),
-        optimizer: { lr, betas, eps, weightDecay, clipGradNorm },
-      }
-      await call(() => native.resetOptimizer())
+      const fixed = await this.#alone('learn', where, async () => {
+        const pools = { task: await this.#images.pool(subsets), memory: await this.#images.pool(memory) }
+        await call(() => native.resetOptimizer())
+        return { objective, ...batch, ...pools, optimizer: { lr, betas, eps, weightDecay, clipGradNorm } }
+      })
       const start = performance.now()
       let chunk = 1
       for (let step = 0; step < steps; ) {
         const before = performance.now()
         const wanted = Math.min(chunk, steps - step)
-        const report = await this.#train(native, { ...fixed, steps: wanted }, signal)
+        const report = await this.#alone('learn', where, async () => {
+          const done = await withCancel(signal, (flag) => call(() => native.train({ ...fixed, steps: wanted }, flag)))
+          if (step + done.steps === steps) {
+            await call(() => native.freezeTeacher())
+            this.#tasksLearned = task.number
+          }
+          return done
+        })
         const terms = [...report.terms]
         step += report.steps
         const now = performance.now()
@@ -340,10 +355,6 @@ export class Learner implements AsyncDisposable {
         chunk = Math.max(1, Math.min(chunk * 4, Math.round((wanted * chunkMilliseconds) / (now - before))))
         const stepsPerSecond = (step * 1000) / (now - start)
         const secondsLeft = (steps - step) / stepsPerSecond
-        if (step === steps) {
-          await call(() => native.freezeTeacher())
-          this.#tasksLearned = task.number
-        }
         const { loss, gradNorm } = report
         yield { task: task.number, step, steps, loss, terms, gradNorm, stepsPerSecond, secondsLeft }
       }
@@ -390,7 +401,7 @@ export class Learner implements AsyncDisposable {
    * training loop can be written in TypeScript.
    *
    * @returns the loss, and the norm of its gradient before clipping
-   * @throws ContinualDiffusionError `ERR_DIVERGED` when one of the two is no finite number; the weights are then as before
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong arrays, and while another step is under way; `ERR_DIVERGED` when one of the two is no finite number; the weights are then as before
    */
   async step(options: StepOptions): Promise<{ loss: number; gradNorm: number }> {
     const native = this.#live()
@@ -403,19 +414,20 @@ export class Learner implements AsyncDisposable {
         `step: weight has ${weights.length} elements; expected one for each of ${timesteps.length} timesteps`,
       )
     }
-    this.#checkIdle('step')
-    const { loss, gradNorm } = await call(() =>
-      native.computeGiven({ data: xt, shape }, timesteps, { data: target, shape }, weights),
-    )
-    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-      throw new ContinualDiffusionError(
-        'ERR_DIVERGED',
-        `step: the loss is ${loss} and its gradient's norm ${gradNorm}; expected finite numbers; the weights were left as ` +
-          'they are: check the arrays, or lower the learning rate',
+    return this.#alone('step', 'step', async () => {
+      const { loss, gradNorm } = await call(() =>
+        native.computeGiven({ data: xt, shape }, timesteps, { data: target, shape }, weights),
       )
-    }
-    await call(() => native.update(optimizer satisfies NativeOptimizer))
-    return { loss, gradNorm }
+      if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+        throw new ContinualDiffusionError(
+          'ERR_DIVERGED',
+          `step: the loss is ${loss} and its gradient's norm ${gradNorm}; expected finite numbers; the weights were left as ` +
+            'they are: check the arrays, or lower the learning rate',
+        )
+      }
+      await call(() => native.update(optimizer satisfies NativeOptimizer))
+      return { loss, gradNorm }
+    })
   }
 
   /** Freezes a copy of the weights that sampling uses as the teacher; `learn` does so when a task ends. */
@@ -427,19 +439,20 @@ export class Learner implements AsyncDisposable {
   /**
    * Writes everything that it takes to go on from here into a folder, whole or not at all. The folder is a diffusers model folder
    * too: `config.json`, `scheduler_config.json` and `diffusion_pytorch_model.safetensors`, which holds the weights that sampling
-   * uses. An earlier learner's folder is replaced; any other folder that isn't empty is refused.
+   * uses. An earlier learner's folder is replaced when it holds nothing else; any other folder that isn't empty is refused.
    *
    * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; what was there before is left as it was
    */
   async save(folder: string): Promise<void> {
     const native = this.#live()
     this.#checkIdle('save')
+    // All is asked for before the first answer is awaited: what begins meanwhile comes after it in the engine's queue.
     const { seed, step, optimizerStep } = native.state
-    const slots = new Map<Slot, Float32Array[]>()
-    for (const slot of ['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq'] as const) {
-      if (call(() => native.hasSlot(slot))) slots.set(slot, await call(() => native.readSlot(slot)))
-    }
     const { unet, schedule, sampler, precision, ema, tasksLearned } = this
+    const reading = (['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq'] as const)
+      .filter((slot) => call(() => native.hasSlot(slot)))
+      .map(async (slot): Promise<[Slot, Float32Array[]]> => [slot, await call(() => native.readSlot(slot))])
+    const slots = new Map(await Promise.all(reading))
     const record = { seed, step, optimizerStep, tasksLearned, ema, precision, schedule, sampler }
     await writeLearnerFolder(folder, { unet, record, parameters: native.parameters, slots })
   }
@@ -461,17 +474,22 @@ export class Learner implements AsyncDisposable {
     return this.#native
   }
 
-  async #train(native: NativeLearner, options: NativeTrainOptions, signal: AbortSignal | undefined) {
-    this.#training = true
+  /** Does what changes the weights in several calls of the engine, with nothing else that does so between them. */
+  async #alone<T>(what: 'learn' | 'step', where: string, work: () => Promise<T>): Promise<T> {
+    this.#checkIdle(where)
+    this.#busy = what
     try {
-      return await withCancel(signal, (flag) => call(() => native.train(options, flag)))
+      return await work()
     } finally {
-      this.#training = false
+      this.#busy = undefined
     }
   }
 
   #checkIdle(where: string): void {
-    if (this.#training) throw invalid(`${where}: learn() is taking steps at the moment; wait for its next progress`)
+    if (this.#busy === 'learn') {
+      throw invalid(`${where}: learn() is taking steps at the moment; wait for its next progress`)
+    }
+    if (this.#busy === 'step') throw invalid(`${where}: a step() is under way at the moment; wait for its end`)
   }
 
   #sampledSlot(): 'student' | 'ema' {
@@ -498,14 +516,6 @@ export class Learner implements AsyncDisposable {
   }
 
   #checkObjective({ terms }: Objective, memory: readonly Subset[], where: string): void {
-    if (terms.length === 0) throw invalid(`${where}: the objective has no terms; expected at least one`)
-    for (const { source, target } of terms) {
-      if (target === 'noise' && (source.kind === 'gaussian' || (source.kind === 'teacher' && source.stopAtTimestep))) {
-        throw invalid(
-          `${where}: the term ${source.kind} → noise has no noise to answer; its target can only be 'teacher'`,
-        )
-      }
-    }
     const teacher = terms.find(({ source, target }) => source.kind === 'teacher' || target === 'teacher')
     if (teacher && !call(() => this.#native.hasSlot('teacher'))) {
       throw invalid(

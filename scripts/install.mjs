@@ -2,20 +2,19 @@
  * npm's `install` step: checks the tools, finds or gets libtorch, builds the addon with cmake-js, and records what it
  * was built against in build/engine.json. Running it again builds only what has changed.
  */
-import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { availableParallelism, freemem, totalmem } from 'node:os'
+import { availableParallelism, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { ensureLibtorch, isAlive } from './libtorch.mjs'
-import { requireBuildTools, runProgram, SetupError, say } from './tools.mjs'
+import { ensureLibtorch } from './libtorch.mjs'
+import { lock, requireBuildTools, runProgram, SetupError, say, writingTo } from './tools.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const build = join(root, 'build')
 
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
-  process.once(signal, () => process.exit(1)) // so that the exit listeners clean up
+  process.on(signal, () => process.exit(1)) // so that the exit listeners clean up, which a second one doesn't stop
 }
 
 try {
@@ -29,13 +28,15 @@ try {
 async function install() {
   const tools = requireBuildTools()
   const libtorch = await ensureLibtorch()
-  mkdirSync(build, { recursive: true })
-  const unlock = await lock(join(build, '.lock'))
-  try {
-    await buildAddon(libtorch, tools.compiler)
-  } finally {
-    unlock()
-  }
+  await writingTo(build, async () => {
+    mkdirSync(build, { recursive: true })
+    const unlock = await lock(join(build, '.lock'), 'building')
+    try {
+      await buildAddon(libtorch, tools.compiler)
+    } finally {
+      unlock()
+    }
+  })
 }
 
 /**
@@ -46,20 +47,25 @@ async function buildAddon(libtorch, compiler) {
   const record = join(build, 'engine.json')
   const log = join(build, 'build.log')
   const cache = join(build, 'CMakeCache.txt')
-  const configuredHere =
-    existsSync(cache) && readFileSync(cache, 'utf8').includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)
-  const same = configuredHere && readRecord(record)?.libtorch?.path === libtorch.path
+  const werror = process.env.CONTINUAL_DIFFUSION_WERROR // where it is not set, it stays as configured
+  const settings = [`CMAKE_HOME_DIRECTORY:INTERNAL=${root}`]
+  if (werror) settings.push(`CONTINUAL_DIFFUSION_WERROR:BOOL=${werror}`)
+  const configured = existsSync(cache) ? readFileSync(cache, 'utf8').split('\n') : []
+  const same =
+    settings.every((line) => configured.includes(line)) && readRecord(record)?.libtorch?.path === libtorch.path
   if (!same) {
-    // Another libtorch, or a folder that was moved. Should the build stop half-way, no record may vouch for it.
+    // Another libtorch or setting, or a folder that was moved. Should the build stop half-way, no record may vouch for it.
     for (const file of [record, cache, join(build, 'CMakeFiles')]) rmSync(file, { recursive: true, force: true })
   }
   writeFileSync(log, '')
 
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')
   // libtorch's headers take about 1.5 GB of memory a compiler.
-  const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 31)))
+  const memory = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) // a container's limit
+  const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(memory / 2 ** 31)))
   const common = ['--directory', root, '--out', build, '--log-level', 'error']
   const steps = same ? [] : [['configure', ...common, `--CDLIBTORCH=${libtorch.path}`]]
+  if (werror) steps[0]?.push(`--CDCONTINUAL_DIFFUSION_WERROR=${werror}`)
   steps.push(['build', ...common, '--parallel', String(jobs)])
 
   let announced = false
@@ -82,11 +88,11 @@ async function buildAddon(libtorch, compiler) {
     })
     if (!ok) {
       const errors = lines.filter((line) => /error|Error|Killed/.test(line)).slice(0, 12)
-      const memory = `${(freemem() / 2 ** 30).toFixed(1)} of ${(totalmem() / 2 ** 30).toFixed(1)} GB memory free`
+      const free = `${(process.availableMemory() / 2 ** 30).toFixed(1)} of ${(memory / 2 ** 30).toFixed(1)} GB memory free`
       throw new SetupError(
         `the addon could not be ${args[0] === 'build' ? 'built' : 'configured'} (${reason}).`,
         [
-          `${compiler}, libtorch ${libtorch.version} at ${libtorch.path}, ${jobs} jobs, ${memory}`,
+          `${compiler}, libtorch ${libtorch.version} at ${libtorch.path}, ${jobs} jobs, ${free}`,
           ...(errors.length ? errors : lines.slice(-12)),
         ],
         [`read ${log}; where the compiler is older than GCC 11, use a newer one through CXX; then install again`],
@@ -108,41 +114,5 @@ function readRecord(file) {
     return JSON.parse(readFileSync(file, 'utf8'))
   } catch {
     return undefined
-  }
-}
-
-/**
- * One build at a time in this folder. The lock of a process that is gone is taken over.
- * @param {string} file
- * @returns {Promise<() => void>}
- */
-async function lock(file) {
-  for (let waited = false; ; waited = true) {
-    try {
-      // Linked, so that the file is never there without the number in it.
-      const own = `${file}-${process.pid}`
-      writeFileSync(own, String(process.pid))
-      try {
-        linkSync(own, file)
-      } finally {
-        rmSync(own)
-      }
-      const unlock = () => rmSync(file, { force: true })
-      process.once('exit', unlock)
-      return unlock
-    } catch (error) {
-      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error
-    }
-    let holder = 0
-    try {
-      holder = Number(readFileSync(file, 'utf8'))
-    } catch {
-      continue // just released
-    }
-    if (!isAlive(holder)) rmSync(file, { force: true })
-    else {
-      if (!waited) say(`process ${holder} is building here; waiting for it`)
-      await sleep(500)
-    }
   }
 }

@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
-import { ask, findPip, installHint, runProgram, SetupError, say, which } from './tools.mjs'
+import { ask, findPip, installHint, isAlive, runProgram, SetupError, say, which } from './tools.mjs'
 
 /** The version that is got when there is none. */
 export const wantedVersion = '2.13.0'
@@ -41,11 +41,13 @@ export function inspect(path) {
   for (const part of ['include/ATen/ATen.h', 'lib/libc10.so', 'lib/libtorch_cpu.so', 'lib/libtorch.so']) {
     if (!existsSync(join(path, part))) return `no ${part} below it`
   }
-  const header = read(join(path, 'include/torch/headeronly/version.h'))
+  // The second is where it was before 2.10; since then it includes the first.
+  const headers = ['include/torch/headeronly/version.h', 'include/torch/csrc/api/include/torch/version.h']
+  const header = headers.map((file) => read(join(path, file))).join('\n')
   const [major, minor, patch] = ['MAJOR', 'MINOR', 'PATCH'].map(
     (name) => new RegExp(`TORCH_VERSION_${name} +(\\d+)`).exec(header)?.[1],
   )
-  if (!major || !minor || !patch) return 'no version in include/torch/headeronly/version.h'
+  if (!major || !minor || !patch) return `no version in ${headers.join(' or ')}`
   if (!existsSync(join(path, 'lib/libtorch_cuda.so'))) return { version: `${major}.${minor}.${patch}`, variant: 'cpu' }
   const cuda =
     /^cuda[^=\n]*= *'([\d.]+)'/m.exec(read(join(path, 'version.py')))?.[1] ??
@@ -126,16 +128,6 @@ export function findLibtorch(variant = wantedVariant()) {
   return { tried }
 }
 
-/** @param {number} pid */
-export function isAlive(pid) {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM'
-  }
-}
-
 /**
  * Removes what installations of this machine that were killed left behind.
  * @param {string} cache
@@ -159,7 +151,7 @@ export async function ensureLibtorch() {
   const pip = findPip()
   if (!pip.path) {
     throw new SetupError(
-      `there is no libtorch ${range}, and getting it needs Python 3 with pip.`,
+      `there is no libtorch ${range}, and getting it needs Python 3.10 or newer with pip.`,
       [...tried, ...pip.tried],
       [installHint(['pip']), 'or set LIBTORCH to an unpacked libtorch'],
     )
@@ -222,9 +214,9 @@ async function getLibtorch(variant, python, tried) {
     ]
     if (failure) {
       throw new SetupError(
-        `pip could not get libtorch ${wantedVersion} (${variant}): network, or pip's configured index.`,
+        `pip could not get libtorch ${wantedVersion} (${variant}): network, pip's configured index, or no build for this Python.`,
         tried,
-        ['check the network and `python3 -m pip config list`, then install again', ...mend],
+        ['check the network, `python3 -m pip config list` and `python3 --version`, then install again', ...mend],
       )
     }
     const arrived = inspect(join(site, 'torch'))

@@ -1,11 +1,23 @@
 /**
- * What the installation needs from the machine: running programs, finding the compiler, CMake and pip, and the one
- * message when something is missing. Only Node's own modules: this runs before any package is installed.
+ * What the installation needs from the machine: running programs, finding the compiler, CMake and pip, locks, and the
+ * one message when something is missing. Only Node's own modules: this runs before any package is installed.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import {
+  accessSync,
+  constants,
+  linkSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Something that the user can mend. `missing`, `tried` and `mend` are one line each or more. */
 export class SetupError extends Error {
@@ -66,7 +78,44 @@ export function ask(program, args) {
 }
 
 /**
- * Runs a program, handing every line it prints to `onLine`. A signal that ends this process ends the program first.
+ * What Linux tells of a process, from its state on: state, parent, group, session and so on; nothing of one that is gone.
+ * @param {number | string} pid
+ */
+function statOf(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ') // the name before may hold spaces
+  } catch {
+    return []
+  }
+}
+
+/**
+ * Ends a session's processes, and waits for that. Not those of its group only: ninja gives every compiler its own. They are
+ * asked first, because make and ninja then remove what is half-written.
+ * @param {number | undefined} session
+ */
+function endSession(session) {
+  for (let round = 0; round < 40; round++) {
+    const left = readdirSync('/proc').filter((pid) => {
+      const stat = /^\d/.test(pid) ? statOf(pid) : []
+      return Number(stat[3]) === session && stat[0] !== 'Z'
+    })
+    if (left.length === 0) return
+    for (const pid of round === 0 || round >= 20 ? left : []) {
+      try {
+        process.kill(Number(pid), round === 0 ? 'SIGTERM' : 'SIGKILL')
+      } catch {
+        // gone already
+      }
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50) // ms; this runs while the process exits
+  }
+}
+
+/**
+ * Runs a program, handing every line it prints to `onLine`. A signal that ends this process ends the program first, with
+ * all that it started: make's compilers too.
  * @param {string} program
  * @param {string[]} args
  * @param {{ onLine: (line: string) => void, cwd?: string, env?: NodeJS.ProcessEnv }} options
@@ -74,8 +123,13 @@ export function ask(program, args) {
  */
 export function runProgram(program, args, { onLine, cwd, env }) {
   return new Promise((resolve) => {
-    const child = spawn(program, args, { cwd, env: env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'] })
-    const stop = () => child.kill('SIGKILL')
+    const child = spawn(program, args, {
+      cwd,
+      env: env ?? process.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true, // a session of its own
+    })
+    const stop = () => endSession(child.pid)
     process.prependOnceListener('exit', stop) // before what it writes to is removed
     for (const stream of [child.stdout, child.stderr]) {
       let rest = ''
@@ -121,7 +175,7 @@ export function installHint(tools) {
     compiler: 'GCC 11 or newer (g++)',
     cmake: 'CMake 3.18 or newer',
     make: 'make or ninja',
-    pip: 'Python 3 with pip',
+    pip: 'Python 3.10 or newer with pip',
   }
   return `install ${tools.map((tool) => names[tool]).join(', ')} with your system's package manager`
 }
@@ -178,14 +232,18 @@ export function findCMake() {
 }
 
 /**
- * python3 with pip.
- * @returns {{ path?: string, version: string, tried: string[] }} without `path` when python3 or its pip is missing
+ * Python ≥ 3.10, which libtorch's wheels ask for, with pip.
+ * @returns {{ path?: string, version: string, tried: string[] }} without `path` when there is none
  */
 export function findPip() {
   const path = which('python3')
   if (path === undefined) return { version: '', tried: ['python3: not on PATH'] }
   const { ok, output } = ask(path, ['-m', 'pip', '--version'])
   if (!ok) return { version: '', tried: [`${path} -m pip: ${output.split('\n').at(-1)}`] }
+  const [python, major, minor] = /\bpython (\d+)\.(\d+)/.exec(output) ?? []
+  if (Number(major) < 3 || (Number(major) === 3 && Number(minor) < 10)) {
+    return { version: '', tried: [`${path}: ${python}; 3.10 or newer is needed`] }
+  }
   return { path, version: output.split('\n')[0] ?? '', tried: [] }
 }
 
@@ -222,4 +280,91 @@ export function requireBuildTools() {
     ])
   }
   return { compiler: compiler.path, cmake: cmake.path }
+}
+
+/** @param {number} pid */
+export function isAlive(pid) {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM'
+  }
+}
+
+/**
+ * When a process started, in clock ticks since the machine did: a number that is used again has another.
+ * @param {number} pid
+ */
+const startOf = (pid) => statOf(pid)[19] ?? ''
+
+/**
+ * Holds a lock file until the function returned is called, or this process ends. Waits for another process that holds it;
+ * the lock of a process of this machine that is gone is taken over.
+ * @param {string} file
+ * @param {string} doing what the holder is doing, for who waits
+ * @returns {Promise<() => void>}
+ */
+export async function lock(file, doing) {
+  const mine = `${hostname()} ${process.pid} ${startOf(process.pid)}`
+  const own = `${file}-${hostname()}-${process.pid}`
+  for (let waited = false; ; ) {
+    try {
+      // Linked, so that the file is never there without the holder in it.
+      writeFileSync(own, mine)
+      try {
+        linkSync(own, file)
+      } finally {
+        rmSync(own)
+      }
+      const unlock = () => {
+        process.off('exit', unlock)
+        rmSync(file, { force: true })
+      }
+      process.once('exit', unlock)
+      return unlock
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error
+    }
+    try {
+      const holder = readFileSync(file, 'utf8')
+      const [host, pid, start] = holder.split(' ')
+      if (host === hostname() && !(isAlive(Number(pid)) && startOf(Number(pid)) === start)) {
+        // Set aside before it is removed: where another was faster, what lies there now is that one's, and goes back.
+        renameSync(file, own)
+        if (readFileSync(own, 'utf8') !== holder) linkSync(own, file)
+        rmSync(own)
+        continue
+      }
+      if (!waited) say(`process ${pid} on ${host} is ${doing} here; waiting for it (if it is gone, remove ${file})`)
+      waited = true
+    } catch (error) {
+      const { code } = /** @type {NodeJS.ErrnoException} */ (error)
+      if (code !== 'ENOENT' && code !== 'EEXIST') throw error
+      continue // just released
+    }
+    await sleep(500)
+  }
+}
+
+/**
+ * Does something that writes below a folder; where the system doesn't let it, the error is one for the user.
+ * @template T
+ * @param {string} folder
+ * @param {() => T | Promise<T>} action
+ * @returns {Promise<T>}
+ * @throws {SetupError}
+ */
+export async function writingTo(folder, action) {
+  try {
+    return await action()
+  } catch (error) {
+    const { path, message } = /** @type {NodeJS.ErrnoException} */ (error)
+    if (!path?.startsWith(folder)) throw error
+    throw new SetupError(
+      `the folder ${folder} can't be written.`,
+      [message],
+      ['see to it that it is a folder in which this user can write, on a disk with space left, then install again'],
+    )
+  }
 }

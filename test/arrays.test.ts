@@ -44,15 +44,25 @@ describe('fromArrays', () => {
     [{ channels: 5 }, /channels is 5; expected/],
     [{ classes: [] }, /classes is \[\]; expected/],
     [{ size: 1.5 }, /size is 1\.5; expected/],
+    [{ lables: [1, 0] }, /unknown option 'lables' \(did you mean 'labels'\?\)/],
   ])('refuses the option %o', (change, message) => {
     expect(() => fromArrays({ ...good, ...change })).toThrow(error('ERR_INVALID_ARGUMENT', message))
   })
+})
+
+it('fromArrays without options is refused', () => {
+  expect(() => fromArrays(undefined as never)).toThrow(
+    error('ERR_INVALID_ARGUMENT', /^fromArrays: the value is missing/),
+  )
 })
 
 describe('trainTest', () => {
   it('refuses parts that do not match', () => {
     const train = fromArrays(good)
     expect(trainTest(train, train)).toEqual({ train, test: train })
+    expect(() => trainTest(train, undefined as never)).toThrow(
+      error('ERR_INVALID_ARGUMENT', /^trainTest: test: the value/),
+    )
     expect(() => trainTest(train, { ...train, classes: ['a', 'c'] })).toThrow(
       error('ERR_BAD_DATA', /name of class 1 is c; expected b/),
     )

@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process'
-import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, cp, lstat, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { readSafetensors, type StoredTensor, toFloat32, writeSafetensors } from '../lib/checkpoint/safetensors.js'
 import { ContinualDiffusionError, finetune, generativeDistillation, Learner } from '../lib/index.js'
+import { asNobody, temporaryFolder } from './support/folders.js'
 import { goldenPath } from './support/golden.js'
-import { bandsStream, collect, failure, temporaryFolder, tinyLearner } from './support/tiny.js'
+import { bandsStream, collect, failure, tinyLearner } from './support/tiny.js'
 
 const weightsFile = 'diffusion_pytorch_model.safetensors'
 
@@ -294,6 +295,19 @@ describe("a learner's folder", () => {
     expect((await load(folder)).tasksLearned).toBe(1)
   })
 
+  it('that lost its teacher is refused', async () => {
+    const folder = path.join(await temporaryFolder(), 'run')
+    const learner = await tinyLearner()
+    await collect(learner.learn(first, finetune(), quick))
+    await learner.save(folder)
+    const file = path.join(folder, 'training.safetensors')
+    const { tensors, metadata } = await readSafetensors(file)
+    await writeSafetensors(file, new Map([...tensors].filter(([name]) => !name.startsWith('teacher.'))), metadata)
+    const error = await failure(load(folder))
+    expect(error.code).toBe('ERR_BAD_CHECKPOINT')
+    expect(error.message).toMatch(/training.safetensors: the tensors 'teacher.…' are missing/)
+  })
+
   it.each<[string, (folder: string) => Promise<unknown>, RegExp]>([
     ['a truncated training file', (f) => cut(path.join(f, 'training.safetensors')), /training.safetensors: truncated/],
     ['no training file', (f) => rmFile(f, 'training.safetensors'), /training.safetensors: there is no such file/],
@@ -322,14 +336,65 @@ async function edit(file: string, change: object): Promise<void> {
   await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), ...change }))
 }
 
+describe('a save', () => {
+  it('writes one moment, whatever goes on meanwhile', async () => {
+    const folder = await temporaryFolder()
+    const xt = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i))
+    const step = (learner: Learner) =>
+      learner.step({ xt, timesteps: Int32Array.of(500), target: new Float32Array(64), lr: 1e-2 })
+    const [still, moving] = [await tinyLearner({ ema: 0.9 }), await tinyLearner({ ema: 0.9 })]
+    for (const learner of [still, moving]) {
+      for (let i = 0; i < 3; i++) await step(learner)
+      await learner.freezeTeacher()
+    }
+    await still.save(path.join(folder, 'still'))
+    const saving = moving.save(path.join(folder, 'moving'))
+    for (let i = 0; i < 5; i++) await step(moving)
+    await saving
+    expect(await filesOf(path.join(folder, 'moving'))).toEqual(await filesOf(path.join(folder, 'still')))
+  })
+
+  it('follows a symbolic link and leaves it where it is', async () => {
+    const parent = await temporaryFolder()
+    const real = path.join(parent, 'real')
+    const link = path.join(parent, 'link')
+    const learner = await tinyLearner()
+    await learner.save(real)
+    await symlink(real, link)
+    await learner.freezeTeacher()
+    await learner.save(link)
+    expect((await lstat(link)).isSymbolicLink()).toBe(true)
+    expect((await readdir(parent)).sort()).toEqual(['link', 'real'])
+    const { tensors } = await readSafetensors(path.join(real, 'training.safetensors'))
+    expect([...tensors.keys()].some((name) => name.startsWith('teacher.'))).toBe(true)
+  })
+})
+
 describe('a save that fails', () => {
   it("does not replace a folder of somebody else's", async () => {
     const folder = await temporaryFolder()
     await writeFile(path.join(folder, 'thesis.txt'), 'years of work')
     const error = await failure((await tinyLearner()).save(folder))
     expect(error.code).toBe('ERR_WRITE_FAILED')
-    expect(error.message).toMatch(/holds thesis.txt but no learner.json, so it is not replaced/)
+    expect(error.message).toMatch(/holds thesis.txt, which this package did not write, so it is not replaced/)
     expect(await readdir(folder)).toEqual(['thesis.txt'])
+  })
+
+  it('does not replace a folder in which somebody put more, nor a model folder of another program', async () => {
+    const learner = await tinyLearner()
+    const noted = await temporaryFolder()
+    await learner.save(noted)
+    await writeFile(path.join(noted, 'notes.md'), 'what I saw')
+    const before = await filesOf(noted)
+    const error = await failure(learner.save(noted))
+    expect(error.code).toBe('ERR_WRITE_FAILED')
+    expect(error.message).toMatch(/holds notes.md, which this package did not write/)
+    expect(await filesOf(noted)).toEqual(before)
+
+    const model = await diffusersFolder()
+    await rm(path.join(model, 'io.safetensors'))
+    await rm(path.join(model, 'manifest.json'))
+    expect((await failure(learner.save(model))).message).toMatch(/holds config.json, but no learner.json/)
   })
 
   it('names the folder that it could not write, and leaves nothing', async () => {
@@ -342,12 +407,13 @@ describe('a save that fails', () => {
     expect(await readdir(parent)).toEqual(['file'])
   })
 
-  // Permissions do not bind root.
-  it.skipIf(process.getuid?.() === 0)('into a read-only folder says so', async () => {
+  it('into a read-only folder says so', async () => {
     const parent = await temporaryFolder()
+    await chmod(parent, 0o755)
     const locked = path.join(parent, 'locked')
     await mkdir(locked, { mode: 0o555 })
-    const error = await failure((await tinyLearner()).save(path.join(locked, 'run')))
+    const learner = await tinyLearner()
+    const error = await asNobody(() => failure(learner.save(path.join(locked, 'run'))))
     expect(error.code).toBe('ERR_WRITE_FAILED')
     expect((error.cause as NodeJS.ErrnoException).code).toBe('EACCES')
     expect(await readdir(locked)).toEqual([])

@@ -5,6 +5,8 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
+import { withOptions } from '../lib/cli/run.js'
+import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { Results } from '../lib/report/results.js'
 import { filesBelow, temporaryFolder } from './support/folders.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
@@ -151,6 +153,16 @@ test('errors exit with 1: one message with its code, and a stack only when asked
   await writeFile(path.join(folder, 'broken.json'), '{')
   expect((await run(folder, 'run', 'broken.json')).stderr).toMatch(/^ERR_INVALID_ARGUMENT: broken\.json is not JSON/)
   expect(await filesBelow(folder)).toEqual(['broken.json', 'tiny.json'])
+})
+
+test('a method that is configured keeps its options when it is named', () => {
+  const methodsOf = (method: string[], input: object = { preset: 'demo' }) =>
+    resolveExperiment(withOptions(input as ExperimentInput, { method })).methods
+  const configured = resolveExperiment({ preset: 'demo' }).methods
+  expect(configured[2]).toMatchObject({ name: 'generative-distillation', lambda: 0.4 })
+  expect(methodsOf(['generative-distillation', 'joint'])).toEqual([configured[2], { name: 'joint', label: 'joint' }])
+  const own = { preset: 'demo', methods: [{ name: 'generative-replay', label: 'often', teacher: { steps: 9 } }] }
+  expect(methodsOf(['often'], own)).toEqual([own.methods[0]])
 })
 
 test('help and version exit with 0', async () => {

@@ -207,3 +207,21 @@ describe('wrong options', () => {
     expect(run).toThrow(message)
   })
 })
+
+describe('wrong steps of a sampler', () => {
+  const tensor = { data: new Float32Array(4), shape: [1, 1, 2, 2] }
+  const step = { sample: tensor, prediction: tensor, timestep: 10, previous: 5 }
+
+  it.each<[string, unknown, RegExp]>([
+    ['nothing', undefined, /^samplerStep: the value is missing/],
+    ['an unknown key', { ...step, eta: 1 }, /unknown option 'eta'/],
+    ['an array in place of a tensor', { ...step, sample: tensor.data }, /sample/],
+    ['doubles', { ...step, sample: { ...tensor, data: new Float64Array(4) } }, /sample\.data is .*Float32Array/],
+    ['half a timestep', { ...step, timestep: 1.5 }, /timestep is 1\.5/],
+    ['data that does not fill its shape', { ...step, sample: { ...tensor, shape: [1, 1, 3, 3] } }, /./],
+  ])('%s', async (_, options, message) => {
+    await expect(samplerStep(options as never)).rejects.toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringMatching(message) }),
+    )
+  })
+})

@@ -61,6 +61,20 @@ test.each([
   ['the label of the real images', { methods: [{ name: 'joint', label: 'real' }] }, /label/],
   ['a subset that is not shipped', { data: { name: 'mnist' } }, /data\.subset/],
   ['a decay of 1', { ema: 1 }, /ema is 1/],
+  ['tasks that do not divide the classes', { stream: { tasks: 3 } }, /stream\.tasks is 3; expected a divisor of 10/],
+  [
+    'an order with a class twice',
+    { stream: { order: [0, 1, 2, 3, 4, 5, 6, 7, 8, 8] } },
+    /stream\.order is .*0 … 9 once/,
+  ],
+  ['a subset and a folder', { data: { folder: '/x' } }, /data\.folder is '\/x'; expected none/],
+  ['a colour network', { unet: { in_channels: 3, out_channels: 3 } }, /unet\.in_channels is 3; expected 1.*grey/],
+  ['more sampling steps than timesteps', { sampler: { steps: 1001 } }, /sampler\.steps is 1001; expected at most/],
+  [
+    'more steps of the teacher than timesteps',
+    { methods: ['joint', { name: 'generative-replay', teacher: { steps: 5000 } }] },
+    /run\.json: methods, generative-replay: objective: terms\[1\]\.source\.steps is 5000; expected at most/,
+  ],
 ])('%s is refused', (_, change, message) => {
   expect(refusal({ preset: 'demo', ...change })).toMatch(message)
 })

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { filesBelow, temporaryFolder } from './support/folders.js'
-import { tinyUNet } from './support/tiny-experiment.js'
+import { tinyUNet } from './support/tiny.js'
 
 // The example's own text runs; what it imports is this package with fewer images and a smaller network.
 vi.mock('continual-diffusion', async () => {

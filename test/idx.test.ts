@@ -79,6 +79,23 @@ describe('parseIdx', () => {
 })
 
 describe('loadIdx', () => {
+  it.each<[unknown, RegExp]>([
+    [undefined, /^loadIdx: the value is missing/],
+    [{ name: 'mine' }, /train is missing.*test is missing/],
+    [
+      { name: 'mine', train: { images: 'a', label: 'b' }, test: { images: 'a', labels: 'b' } },
+      /unknown option 'label' .*in train/,
+    ],
+    [
+      { name: 'mine', train: { images: 'a', labels: 'b' }, test: { images: 'a', labels: 'b' }, sise: 8 },
+      /unknown option 'sise'/,
+    ],
+  ])('refuses %j', async (options, message) => {
+    await expect(loadIdx(options as never)).rejects.toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringMatching(message) }),
+    )
+  })
+
   let folder: string
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'idx-'))

@@ -1,7 +1,18 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { FakeMachine } from './support/fake-machine.js'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
@@ -17,6 +28,25 @@ afterEach(() => {
 const pipCalls = () => readFileSync(machine.pipLog, 'utf8').trim().split('\n').filter(Boolean)
 const untilPipRuns = async () => {
   while (pipCalls().length === 0) await new Promise((resolve) => setTimeout(resolve, 20))
+}
+
+/** A copy of what the set-up needs, so that nothing is built in this clone. */
+function copyOfPackage(): string {
+  const copy = join(realpathSync(machine.folder), 'package')
+  mkdirSync(join(copy, 'build'), { recursive: true })
+  for (const name of ['scripts', 'package.json', 'CMakeLists.txt'])
+    cpSync(join(root, name), join(copy, name), { recursive: true })
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
+  return copy
+}
+
+/** Whether a process still does something: one that ended and that nobody has asked after doesn't. */
+function runs(pid: string): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid.trim()}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
 }
 
 describe('libtorch is looked for in order', () => {
@@ -46,7 +76,7 @@ describe('libtorch is looked for in order', () => {
     expect(await machine.libtorch()).toMatchObject({ version: '2.13.0', source: 'pip' })
   })
 
-  test.each(['2.10.9', '2.15.0'])('LIBTORCH of version %s is refused by name', async (version) => {
+  test.each(['1.13.1', '2.8.0', '2.10.9', '2.15.0'])('LIBTORCH of version %s is refused by name', async (version) => {
     machine.buildTools()
     machine.python({ torch: machine.torch('own', '2.13.0') })
     const { code, stderr } = await machine.install({ LIBTORCH: machine.torch('named', version) })
@@ -124,13 +154,17 @@ describe('libtorch is got with pip', () => {
     expect(await machine.libtorch()).toMatchObject({ source: 'cache' })
   })
 
-  test('and an installation that is stopped leaves nothing', async () => {
-    machine.python({ pip: 'echo half > "$TMPDIR/half"; exec sleep 60' })
+  test('and an installation that is stopped leaves nothing, and nothing that runs', async () => {
+    // In a process group of its own (set -m), as ninja starts compilers; and one that doesn't end when asked.
+    const child = 'set -m; (trap "" TERM; sleep 60; sleep 60) & echo $! > "$HOME/child"; wait'
+    machine.python({ pip: `echo half > "$TMPDIR/half"; bash -c '${child}'` })
     const { ended, kill } = machine.startLibtorch()
-    await untilPipRuns()
+    const pid = join(machine.folder, 'child')
+    await vi.waitUntil(() => existsSync(pid) && readFileSync(pid, 'utf8').endsWith('\n'), 30_000)
     kill('SIGTERM')
     await ended
     expect(readdirSync(machine.cache)).toEqual([])
+    expect(runs(readFileSync(pid, 'utf8'))).toBe(false)
   })
 
   test('and what a killed one left is removed by the next', async () => {
@@ -199,7 +233,7 @@ describe('one message for what is missing', () => {
     machine.buildTools()
     machine.program('apt-get', '')
     const message = expectOneMessage(await machine.install())
-    message.toContain('there is no libtorch 2.11 to 2.14, and getting it needs Python 3 with pip')
+    message.toContain('there is no libtorch 2.11 to 2.14, and getting it needs Python 3.10 or newer with pip')
     message.toContain('to mend: sudo apt-get install -y python3 python3-pip')
   })
 
@@ -207,6 +241,19 @@ describe('one message for what is missing', () => {
     machine.buildTools()
     machine.program('python3', 'case "$*" in -c*) ;; *) echo "No module named pip" >&2; exit 1 ;; esac')
     expectOneMessage(await machine.install()).toContain('-m pip: No module named pip')
+  })
+
+  test("a Python that libtorch's wheels are not made for, which is no trouble of the network", async () => {
+    machine.buildTools()
+    machine.program('python3', 'case "$*" in -c*) ;; *) echo "pip 20.0.2 from /usr/lib/pip (python 3.8)" ;; esac')
+    const message = expectOneMessage(await machine.install())
+    message.toContain('/python3: python 3.8; 3.10 or newer is needed')
+    message.not.toContain('network')
+  })
+
+  test.each(['3.10', '3.13'])('Python %s is new enough', async (version) => {
+    machine.python({ brings: machine.torch('wheel', '2.13.0'), version })
+    expect(await machine.libtorch()).toMatchObject({ source: 'pip' })
   })
 
   test('no network', async () => {
@@ -232,17 +279,113 @@ describe('one message for what is missing', () => {
       'case "$*" in --version) echo cmake version 3.25.1 ;; *) echo "x.cc:1: error: wrong" >&2; exit 1 ;; esac',
     )
     machine.program('g++', 'exit 0') // cmake-js looks for this name
-    const copy = join(machine.folder, 'package')
-    mkdirSync(join(copy, 'build'), { recursive: true })
-    for (const name of ['scripts', 'package.json', 'CMakeLists.txt'])
-      cpSync(join(root, name), join(copy, name), { recursive: true })
-    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
+    const copy = copyOfPackage()
     writeFileSync(join(copy, 'build', 'engine.json'), '{"libtorch":{"path":"/elsewhere"}}')
-    writeFileSync(join(copy, 'build', '.lock'), '999999999') // of a process that was killed
     const message = expectOneMessage(await machine.install({ LIBTORCH: machine.torch('named', '2.13.0') }, copy))
     message.toContain('the addon could not be configured')
     message.toContain('x.cc:1: error: wrong')
     expect(existsSync(join(copy, 'build', 'engine.json'))).toBe(false)
-    expect(existsSync(join(copy, 'build', '.lock'))).toBe(false)
+    expect(readdirSync(join(copy, 'build'))).toEqual(['build.log'])
   })
+
+  test('a build folder that cannot be written', async () => {
+    machine.buildTools()
+    const copy = copyOfPackage()
+    rmSync(join(copy, 'build'), { recursive: true })
+    writeFileSync(join(copy, 'build'), 'a file')
+    const env = { LIBTORCH: machine.torch('named', '2.13.0') }
+    expectOneMessage(await machine.install(env, copy)).toContain(`the folder ${join(copy, 'build')} can't be written`)
+    const setup = machine.start([join(copy, 'scripts', 'setup.mjs')], env)
+    expectOneMessage(await setup.ended).toContain(`the folder ${join(copy, 'build')} can't be written`)
+  })
+})
+
+describe('the build', () => {
+  /** CMake and compiler that say yes; what CMake is called with is in the file returned. */
+  const buildTools = () => {
+    const log = join(machine.folder, 'cmake.log')
+    machine.buildTools()
+    machine.program('cmake', `echo cmake version 3.25.1; echo "$*" >> ${log}`)
+    machine.program('g++', 'exit 0') // cmake-js looks for this name
+    return log
+  }
+
+  test.each([
+    ['is not configured again where nothing changed', {}, undefined],
+    ['is, where warnings become errors', { CONTINUAL_DIFFUSION_WERROR: 'ON' }, '-DCONTINUAL_DIFFUSION_WERROR=ON'],
+    ['is not, where they are as they were', { CONTINUAL_DIFFUSION_WERROR: 'OFF' }, undefined],
+  ])('%s', async (_, env, option) => {
+    const log = buildTools()
+    const copy = copyOfPackage()
+    const path = machine.torch('named', '2.13.0')
+    const settings = ['CONTINUAL_DIFFUSION_WERROR:BOOL=OFF', `CMAKE_HOME_DIRECTORY:INTERNAL=${copy}`, '']
+    writeFileSync(join(copy, 'build', 'CMakeCache.txt'), settings.join('\n'))
+    writeFileSync(join(copy, 'build', 'engine.json'), JSON.stringify({ libtorch: { path } }))
+    const { code, stderr } = await machine.install({ LIBTORCH: path, ...env }, copy)
+    expect(code, stderr).toBe(0)
+    const configurations = readFileSync(log, 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('-DLIBTORCH='))
+    expect(configurations).toHaveLength(option ? 1 : 0)
+    if (option) expect(configurations[0]).toContain(option)
+  })
+
+  test("takes no more jobs than the container's memory allows", async () => {
+    const log = buildTools()
+    const limit = 'data:text/javascript,process.constrainedMemory=()=>3*2**30'
+    const env = { LIBTORCH: machine.torch('named', '2.13.0'), NODE_OPTIONS: `--import=${limit}` }
+    const { code, stderr } = await machine.install(env, copyOfPackage())
+    expect(code, stderr).toBe(0)
+    expect(readFileSync(log, 'utf8')).toMatch(/--parallel 1$/m)
+  })
+
+  test.each([
+    ['is gone', () => `${hostname()} 999999999 1`],
+    ['is gone and whose number another has now', () => `${hostname()} ${process.pid} 1`],
+  ])('takes over the lock of a process that %s', async (_, holder) => {
+    buildTools()
+    const copy = copyOfPackage()
+    writeFileSync(join(copy, 'build', '.lock'), holder())
+    const env = { LIBTORCH: machine.torch('named', '2.13.0') }
+    const ended = await Promise.all([
+      machine.install(env, copy),
+      machine.install(env, copy),
+      machine.install(env, copy),
+    ])
+    expect(ended.map(({ code }) => code)).toEqual([0, 0, 0])
+    expect(readdirSync(join(copy, 'build')).sort()).toEqual(['build.log', 'engine.json'])
+  })
+
+  test('waits for a process of another machine, and names the file', async () => {
+    buildTools()
+    const copy = copyOfPackage()
+    const lock = join(copy, 'build', '.lock')
+    writeFileSync(lock, 'elsewhere 999999999 1')
+    const { ended, said } = machine.start([join(copy, 'scripts', 'install.mjs')], {
+      LIBTORCH: machine.torch('named', '2.13.0'),
+    })
+    await vi.waitUntil(() => said().includes(`process 999999999 on elsewhere is building here`), 30_000)
+    expect(said()).toContain(`remove ${lock})`)
+    rmSync(lock)
+    expect((await ended).code).toBe(0)
+  })
+})
+
+test('two set-ups at once in a fresh clone take turns, and the second finds all done', async () => {
+  const copy = copyOfPackage()
+  const log = join(machine.folder, 'steps.log')
+  rmSync(join(copy, 'node_modules'))
+  rmSync(join(copy, 'build'), { recursive: true })
+  writeFileSync(join(copy, 'package-lock.json'), '{}')
+  const step = (name: string) => `echo ${name} >> ${log}; sleep 0.3; echo "end of ${name}" >> ${log}`
+  machine.program('npm', `${step('npm')}; mkdir node_modules; echo > node_modules/.package-lock.json`)
+  for (const name of ['install', 'compile']) {
+    const code = `import { execSync } from 'node:child_process'\nexecSync(${JSON.stringify(step(name))}, { shell: '/bin/sh', env: { PATH: '/usr/bin:/bin' } })\n`
+    writeFileSync(join(copy, 'scripts', `${name}.mjs`), code)
+  }
+  const setups = [0, 1].map(() => machine.start([join(copy, 'scripts', 'setup.mjs')]).ended)
+  expect((await Promise.all(setups)).map(({ code }) => code)).toEqual([0, 0])
+  const steps = ['npm', 'install', 'compile', 'install', 'compile'].flatMap((name) => [name, `end of ${name}`])
+  expect(readFileSync(log, 'utf8').trim().split('\n')).toEqual(steps)
+  expect(readdirSync(join(copy, 'build'))).toEqual([])
 })

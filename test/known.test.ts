@@ -169,6 +169,25 @@ describe.skipIf(!system?.found)('with the whole of Fashion-MNIST on this machine
     expect(asked).toEqual([`/fashion-mnist/${names[0]}`])
   })
 
+  it('downloads what is damaged again, and leaves what is whole, packed or not', async () => {
+    const cache = join(folder, 'cache', 'fashion-mnist')
+    await mkdir(cache, { recursive: true })
+    const [a, b, c, d] = names as [string, string, string, string]
+    const whole = await files()
+    const bytes = (file: string) => whole[`/fashion-mnist/${file}`] as Buffer
+    await writeFile(join(cache, a), bytes(a).subarray(0, 1000))
+    await writeFile(join(cache, b), bytes(b))
+    await writeFile(join(cache, c.replace('.gz', '')), gunzipSync(bytes(c)))
+    const spoiled = gunzipSync(bytes(d))
+    spoiled[100] = (spoiled[100] as number) ^ 1
+    await writeFile(join(cache, d.replace('.gz', '')), spoiled)
+    const { url, asked } = await serve(whole)
+    await getKnown('fashion-mnist', { ...elsewhere(), url: `${url}/fashion-mnist` })
+    expect(asked.sort()).toEqual([`/fashion-mnist/${a}`, `/fashion-mnist/${d}`])
+    await getKnown('fashion-mnist', { ...elsewhere(), url: `${url}/fashion-mnist` })
+    expect(asked).toHaveLength(2)
+  })
+
   it('ships its first 500 + 100 images of each class, in their order', async () => {
     const part = await fashionMnist({ subset: true })
     const whole = await fashionMnist({ folder: system?.path })

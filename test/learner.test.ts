@@ -10,8 +10,9 @@ import {
   type Method,
   type Progress,
 } from '../lib/index.js'
+import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
-import { bands, bandsStream, collect, failure, temporaryFolder, tinyLearner, tinyUNet } from './support/tiny.js'
+import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
 const stream = bandsStream()
 const [first, second] = stream.tasks as [(typeof stream.tasks)[0], (typeof stream.tasks)[0]]
@@ -159,6 +160,23 @@ describe('learn', () => {
     await collect(learner.learn(second, finetune(), quick))
   })
 
+  it('is refused while a step is under way, and the other way round', async () => {
+    const learner = await tinyLearner()
+    const given = { xt: new Float32Array(64), timesteps: Int32Array.of(1), target: new Float32Array(64) }
+    const stepping = learner.step(given)
+    expect((await failure(collect(learner.learn(first, finetune(), quick)))).message).toMatch(/a step\(\) is under way/)
+    expect((await failure(learner.save(await temporaryFolder()))).message).toMatch(/^save: a step\(\) is under way/)
+    await stepping
+    const generator = learner.learn(first, finetune(), quick)
+    const begun = generator.next()
+    // The images are not even on the device yet.
+    expect((await failure(learner.step(given))).message).toMatch(/^step: learn\(\) is taking steps/)
+    await begun
+    await learner.step(given)
+    await collect(generator)
+    expect(learner.stepsDone).toBe(8)
+  })
+
   it('tells when it diverges', async () => {
     const learner = await tinyLearner()
     const diverged = await failure(collect(learner.learn(first, finetune(), { ...quick, steps: 500, lr: 1e30 })))
@@ -193,13 +211,42 @@ describe('learn', () => {
     const learner = await tinyLearner()
     const method = (terms: unknown): Method => ({ name: 'odd', objective: () => ({ terms: terms as never }) })
     const gaussian = [{ source: { kind: 'gaussian' }, target: 'noise', weight: 1 }]
-    const range = [{ source: { kind: 'task' }, target: 'noise', weight: 1, timesteps: [10, 5] }]
+    const one = { source: { kind: 'task' }, target: 'noise', weight: 1 }
+    const teacher = { kind: 'teacher', steps: 2 }
     for (const [terms, message] of [
-      [[], /no terms/],
-      [gaussian, /gaussian → noise has no noise to answer/],
-      [range, /timesteps/],
+      [undefined, /objective: terms is missing/],
+      [[], /terms is \[\]; expected at least one term/],
+      [gaussian, /terms\[0\]\.target is 'noise'; expected 'teacher': the term gaussian → noise has no noise to answer/],
+      [[{ ...one, source: { ...teacher, stopAtTimestep: true } }], /the term teacher → noise has no noise to answer/],
+      [[{ ...one, timesteps: [10, 5] }], /terms\[0\]\.timesteps is \[ 10, 5 \]; expected \[from, to\) with from < to/],
+      [[{ ...one, timesteps: [10, 1001] }], /terms\[0\]\.timesteps is .*; expected at most the schedule's 1000/],
+      [[{ ...one, weight: -1 }], /terms\[0\]\.weight is -1/],
+      [[{ ...one, weight: Number.NaN }], /terms\[0\]\.weight is NaN/],
+      [[{ ...one, wieght: 1 }], /unknown option 'wieght' \(did you mean 'weight'\?\).* in terms\[0\]/],
+      [[{ ...one, target: 'image' }], /terms\[0\]\.target is 'image'/],
+      [[{ ...one, loss: 'l3' }], /terms\[0\]\.loss is 'l3'/],
+      [[{ ...one, source: { kind: 'memroy' } }], /terms\[0\]\.source.* is 'memroy'; expected .*'memory'/],
+      [[{ ...one, source: { ...teacher, steps: 0 } }], /terms\[0\]\.source\.steps is 0/],
+      [[{ ...one, source: { ...teacher, steps: 1001 } }], /terms\[0\]\.source\.steps is 1001; expected at most/],
+      [[{ ...one, source: { ...teacher, setps: 1 } }], /unknown option 'setps' \(did you mean 'steps'\?\)/],
     ] as const) {
       const error = await failure(collect(learner.learn(first, method(terms), quick)))
+      expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+      expect(error.message).toMatch(message)
+    }
+  })
+
+  it('refuses what is no task, no method and no memory', async () => {
+    const learner = await tinyLearner()
+    for (const [task, method, options, message] of [
+      [undefined, finetune(), quick, /^learn: task: the value is missing/],
+      [first, undefined, quick, /^learn: method: the value is missing/],
+      [first, { name: 'mine', objective: { terms: [] } }, quick, /objective is .*; expected a function/],
+      [first, { ...finetune(), data: 'all' }, quick, /data is 'all'/],
+      [first, finetune(), { ...quick, memory: [first.train.dataset] }, /memory\[0\]\.dataset is missing/],
+      [first, finetune(), { ...quick, memory: [{ ...first.train, indices: [1] }] }, /memory\[0\]\.indices is \[ 1 \]/],
+    ] as const) {
+      const error = await failure(collect(learner.learn(task as never, method as never, options as never)))
       expect(error.code).toBe('ERR_INVALID_ARGUMENT')
       expect(error.message).toMatch(message)
     }
@@ -209,7 +256,12 @@ describe('learn', () => {
 describe('create', () => {
   it.each<[string, object, RegExp]>([
     ['no U-Net', { unet: undefined }, /^Learner.create: unet: /],
-    ['an unknown device', { device: 'gpu' }, /device is 'gpu'; expected/],
+    ['an unknown device', { device: 'gpu' }, /create: device is 'gpu'; expected 'auto', 'cpu', 'cuda' or 'cuda:N'$/],
+    [
+      'a device without a number',
+      { device: 'cuda:x' },
+      /device is 'cuda:x'; expected 'auto', 'cpu', 'cuda' or 'cuda:N'$/,
+    ],
     ['an unknown precision', { precision: 'fp16' }, /precision is 'fp16'/],
     ['tf32 on the CPU', { precision: 'tf32' }, /precision is 'tf32', which only CUDA devices have/],
     ['a decay of 1', { ema: 1 }, /ema is 1/],
@@ -290,6 +342,17 @@ describe('a training loop of one’s own', () => {
     await learner.step({ xt, timesteps, target, lr: 1e-2, clipGradNorm: 0 })
     const after = (await read()) as Float32Array
     expect(Math.abs((after[0] as number) - (before[0] as number))).toBeCloseTo(1e-2, 5)
+  })
+
+  it('a step is refused while another is under way, and leaves that one alone', async () => {
+    const [one, two] = [await tinyLearner(), await tinyLearner()]
+    await one.step({ xt, timesteps, target, lr: 1e-2 })
+    const under = two.step({ xt, timesteps, target, lr: 1e-2 })
+    const error = await failure(two.step({ xt, timesteps, target: xt, lr: 1e-2 }))
+    expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+    expect(error.message).toMatch(/^step: a step\(\) is under way at the moment; wait for its end$/)
+    await under
+    expect(await tensorsOf(two)).toEqual(await tensorsOf(one))
   })
 
   it('a loss that is not finite leaves the weights as they are', async () => {

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { temporaryFolder } from './support/tiny.js'
+import { temporaryFolder } from './support/folders.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -14,9 +14,9 @@ interface Ended {
   stderr: string
 }
 
-function run(args: readonly string[]): Promise<Ended> {
+function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { cwd: root })
+    const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env } })
     const ended: Ended = { code: null, signal: null, stdout: '', stderr: '' }
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       ended.stdout += text
@@ -40,7 +40,7 @@ beforeAll(async () => {
 const prelude = `
 import { Worker, isMainThread, parentPort } from 'node:worker_threads'
 import { setTimeout as wait } from 'node:timers/promises'
-import { classIncremental, finetune, fromArrays, Learner, presets } from ${JSON.stringify(pathToFileURL(path.join(root, 'dist', 'index.js')).href)}
+import { classIncremental, finetune, fromArrays, Learner, presets, samplerStep } from ${JSON.stringify(pathToFileURL(path.join(root, 'dist', 'index.js')).href)}
 
 const count = 256
 const set = (name) => fromArrays({
@@ -64,10 +64,10 @@ const start = async (learner, options) => {
 }
 `
 
-async function script(body: string): Promise<Ended> {
+async function script(body: string, env?: NodeJS.ProcessEnv): Promise<Ended> {
   const file = path.join(await temporaryFolder(), 'script.mjs')
   await writeFile(file, prelude + body)
-  return run([file])
+  return run([file], env)
 }
 
 describe('in the middle of a step', () => {
@@ -118,6 +118,40 @@ describe('in the middle of a step', () => {
     expect(ended).toMatchObject({ code: 0, signal: null, stdout: 'code 1\nstep 1\n', stderr: '' })
   })
 
+  it('worker.terminate() at any moment between short calls leaves the process alive', async () => {
+    const ended = await script(`
+      if (isMainThread) {
+        for (let i = 0; i < 25; i++) {
+          const worker = new Worker(new URL(import.meta.url))
+          await new Promise((resolve) => worker.once('message', resolve))
+          await wait(Math.random() * 8)
+          await worker.terminate()
+        }
+        console.log('alive')
+      } else {
+        const x = { data: new Float32Array(4), shape: [1, 1, 2, 2] }
+        const step = () => samplerStep({ sample: x, prediction: x, timestep: 999, previous: 499 }).then(step)
+        for (let i = 0; i < 32; i++) step()
+        parentPort.postMessage('busy')
+      }`)
+    expect(ended).toMatchObject({ code: 0, signal: null, stdout: 'alive\n', stderr: '' })
+  })
+
+  it('training is the same up to rounding on one thread and on three', async () => {
+    const weights = `
+      const learner = await create(3)
+      for await (const _ of learn(learner, { steps: 3 }));
+      const t = new Int32Array(4).fill(500)
+      console.log(JSON.stringify([...(await learner.predict(new Float32Array(4 * 256).fill(0.5), t))]))
+      await learner.dispose()`
+    const [one, three] = await Promise.all([1, 3].map((n) => script(weights, { OMP_NUM_THREADS: String(n) })))
+    const [a, b] = [JSON.parse(one?.stdout ?? ''), JSON.parse(three?.stdout ?? '')] as [number[], number[]]
+    const largest = Math.max(...a.map(Math.abs))
+    expect(largest).toBeGreaterThan(0)
+    expect(a).not.toEqual(b) // sums are added in another order: three threads really split the batch
+    expect(Math.max(...a.map((value, i) => Math.abs(value - (b[i] as number))))).toBeLessThan(1e-3 * largest)
+  })
+
   it('an error in a worker ends that worker alone', async () => {
     const ended = await script(`
       if (isMainThread) {
@@ -140,6 +174,17 @@ describe('in the middle of a step', () => {
       await learner.dispose()
       console.log(await learner.sample({ count: 1 }).catch((error) => error.code))`)
     expect(ended).toMatchObject({ code: 0, signal: null, stdout: 'ERR_DISPOSED\n', stderr: '' })
+  })
+})
+
+describe('the package', () => {
+  it('has its experiments and pictures in a part of their own', async () => {
+    const code = `
+      const whole = await import('continual-diffusion')
+      const { imageGrid, runExperiment } = await import('continual-diffusion/experiment')
+      console.log(typeof imageGrid, typeof runExperiment, 'runExperiment' in whole)`
+    const ended = await run(['--input-type=module', '-e', code])
+    expect(ended).toMatchObject({ code: 0, stdout: 'function function false\n' })
   })
 })
 

@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { resolveExperiment } from '../lib/experiment/config.js'
 import type { RunEvent } from '../lib/experiment/events.js'
+import { RunFolder } from '../lib/experiment/folder.js'
 import { runExperiment } from '../lib/experiment/run.js'
 import type { Results } from '../lib/report/results.js'
 import { filesBelow, temporaryFolder } from './support/folders.js'
@@ -88,6 +90,50 @@ test('an abort in mid-run rejects with its reason and leaves whole files', async
   const files = await filesBelow(out)
   expect(files).toContain('config.json')
   expect(files.filter((file) => !/(config\.json|metrics\.jsonl|real\/seed-42\/task-\d\.png)$/.test(file))).toEqual([])
+})
+
+test('an abort after a task leaves a page of what was done', async () => {
+  const out = path.join(await temporaryFolder(), 'run')
+  const controller = new AbortController()
+  const running = runExperiment(
+    { ...tinyExperiment, out },
+    { signal: controller.signal, onEvent: (event) => event.kind === 'task' && controller.abort('enough') },
+  )
+  await expect(running).rejects.toBe('enough')
+  const page = await readFile(path.join(out, 'report.html'), 'utf8')
+  expect(page).toMatch(/This run is not complete/)
+  expect(page).toMatch(/Task 1/)
+  expect(page).not.toMatch(/Task 2/)
+})
+
+test('what can not be had is refused before anything is written', async () => {
+  const out = path.join(await temporaryFolder(), 'run')
+  await expect(runExperiment({ ...tinyExperiment, device: 'cuda:99', out })).rejects.toMatchObject({
+    code: 'ERR_DEVICE_UNAVAILABLE',
+  })
+  const data = { subset: false, folder: path.join(out, 'nowhere') }
+  await expect(runExperiment({ ...tinyExperiment, data, out })).rejects.toMatchObject({ code: 'ERR_DATA_NOT_FOUND' })
+  expect(existsSync(out)).toBe(false)
+})
+
+test('of two runs with the same folder one gets it; numbered ones get a folder each', async () => {
+  const parent = await temporaryFolder()
+  const out = path.join(parent, 'run')
+  const both = await Promise.allSettled([1, 2].map((n) => RunFolder.create(out, 'x', { n })))
+  const [lost, ...more] = both.filter((result) => result.status === 'rejected')
+  expect(more).toEqual([])
+  expect(lost?.reason).toMatchObject({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringMatching(/config\.json/) })
+  const winner = both.findIndex(({ status }) => status === 'fulfilled') + 1
+  expect(JSON.parse(await readFile(path.join(out, 'config.json'), 'utf8'))).toEqual({ n: winner })
+
+  const before = process.cwd()
+  process.chdir(parent)
+  try {
+    const folders = await Promise.all([1, 2, 3].map((n) => RunFolder.create(undefined, 'x', { n })))
+    expect(folders.map((folder) => path.basename(folder.path)).sort()).toEqual(['x', 'x-2', 'x-3'])
+  } finally {
+    process.chdir(before)
+  }
 })
 
 test('a folder with something in it is refused, and stays as it is', async () => {

@@ -119,6 +119,7 @@ describe('classIncremental', () => {
     [{ tasks: 2, order: [0, 1, 2] }, /order is 0 1 2; expected/],
     [{ tasks: 2, order: [0, 1, 2, 3, 4, 6] }, /order is/],
     [{ tasks: 2, seed: -1 }, /seed is -1; expected/],
+    [{ tasks: 2, seed: 2 ** 32 }, /seed is 4294967296; expected/],
     [{ tasks: 2, seed: 1, order: [0, 1, 2, 3, 4, 5] }, /both seed and order/],
     [{ tasks: 2, sead: 1 }, /did you mean 'seed'/],
   ])('refuses %o', (options, message) => {
@@ -131,6 +132,19 @@ describe('classIncremental', () => {
       error('ERR_BAD_DATA', /mine\/test has no images of class 4 \(e\)/),
     )
   })
+})
+
+it.each<[string, (data: never) => unknown]>([
+  ['classIncremental', (none) => classIncremental(none, { tasks: 2 })],
+  ['dataIncremental', (none) => dataIncremental(none, { tasks: 2 })],
+  ['domainIncremental', (none) => domainIncremental(none, { domains: [unchanged()] })],
+  ['single', (none) => single(none)],
+  ['fromDatasets', (none) => fromDatasets([none])],
+])('%s refuses what is no data set', (name, make) => {
+  expect(() => make(undefined as never)).toThrow(
+    error('ERR_INVALID_ARGUMENT', new RegExp(`^${name}: data: .*is missing`)),
+  )
+  expect(() => make({ train: data.train } as never)).toThrow(error('ERR_INVALID_ARGUMENT', /test is missing/))
 })
 
 describe('single', () => {
@@ -206,7 +220,15 @@ describe('domainIncremental', () => {
     const order = torchRandperm(4, 1)
     const expected = [...data.train.labels].flatMap((label) => order.map((source) => (source === 0 ? label : 0)))
     expect([...(tasks[1]?.train.dataset.images ?? [])]).toEqual(expected)
-    expect(() => domainIncremental(data, { domains: [] })).toThrow(error('ERR_INVALID_ARGUMENT', /domains is missing/))
+    for (const [options, message] of [
+      [{ domains: [] }, /domains is \[\]; expected at least one/],
+      [{}, /domains is missing/],
+      [undefined, /the value is missing/],
+      [{ domains: [{ name: 'none' }] }, /domains\[0\]\.transform is missing; expected a function/],
+      [{ domains: [unchanged()], domain: 1 }, /unknown option 'domain' \(did you mean 'domains'\?\)/],
+    ] as const) {
+      expect(() => domainIncremental(data, options as never)).toThrow(error('ERR_INVALID_ARGUMENT', message))
+    }
   })
 
   it('turns images anticlockwise', () => {
@@ -226,7 +248,9 @@ describe('domainIncremental', () => {
   it('moves pixels without changing them', () => {
     expect([...apply(permuted(5))].sort((a, b) => a - b)).toEqual([...image])
     expect(apply(permuted(5))).toEqual(apply(permuted(5)))
-    expect(() => permuted(-1)).toThrow(error('ERR_INVALID_ARGUMENT', /seed is -1/))
+    for (const seed of [-1, 2 ** 32]) {
+      expect(() => permuted(seed)).toThrow(error('ERR_INVALID_ARGUMENT', new RegExp(`seed is ${seed}`)))
+    }
     expect(() => rotated(Number.NaN)).toThrow(error('ERR_INVALID_ARGUMENT', /degrees is NaN/))
   })
 })

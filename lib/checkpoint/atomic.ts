@@ -1,28 +1,31 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { ContinualDiffusionError } from '../engine/errors.js'
 
 /**
  * Makes a folder whole or not at all: `fill` writes into a temporary sibling, which is then renamed to `folder`. An
- * existing folder is replaced when it is empty or holds the file `marker`, by which it shows itself as one of ours.
+ * existing folder is replaced when it is empty, or shows itself as one of ours: it holds the file `marker`, and no file whose name
+ * `isOurs` doesn't know.
  *
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; then `folder` is as it was before
  */
 export async function replaceFolder(
   folder: string,
-  marker: string,
+  { marker, isOurs }: { marker: string; isOurs: (name: string) => boolean },
   fill: (temporary: string) => Promise<void>,
 ): Promise<void> {
-  const target = path.resolve(folder)
+  const target = await follow(folder)
   const temporary = sibling(target)
   const old = sibling(target)
   try {
     const present = await contents(target)
-    if (present !== undefined && present.length > 0 && !present.includes(marker)) {
+    const foreign = present?.find((name) => !isOurs(name)) ?? (present?.includes(marker) ? undefined : present?.[0])
+    if (foreign !== undefined) {
+      const what = isOurs(foreign) ? `but no ${marker}` : 'which this package did not write'
       throw new ContinualDiffusionError(
         'ERR_WRITE_FAILED',
-        `${target} holds ${present[0]} but no ${marker}, so it is not replaced; name another folder, or empty this one`,
+        `${target} holds ${foreign}, ${what}, so it is not replaced; name another folder, or empty this one`,
       )
     }
     await mkdir(path.dirname(target), { recursive: true })
@@ -48,7 +51,7 @@ export async function replaceFolder(
 
 /** Makes a file whole or not at all, as {@link replaceFolder} does a folder. */
 export async function replaceFile(file: string, write: (temporary: string) => Promise<void>): Promise<void> {
-  const target = path.resolve(file)
+  const target = await follow(file)
   const temporary = sibling(target)
   try {
     await mkdir(path.dirname(target), { recursive: true })
@@ -60,9 +63,14 @@ export async function replaceFile(file: string, write: (temporary: string) => Pr
   }
 }
 
-/** Writes a JSON file for people and programs, flushed to the disk. */
-export async function writeJson(file: string, value: unknown): Promise<void> {
-  await writeFile(file, `${JSON.stringify(value, null, 2)}\n`, { flush: true })
+/** Writes a JSON file for people and programs, flushed to the disk; by `wx` a new one only. */
+export async function writeJson(file: string, value: unknown, flag: 'w' | 'wx' = 'w'): Promise<void> {
+  await writeFile(file, `${JSON.stringify(value, null, 2)}\n`, { flush: true, flag })
+}
+
+/** The absolute path; where a symbolic link leads, so that what it points to is replaced and not the link. */
+async function follow(target: string): Promise<string> {
+  return realpath(target).catch(() => path.resolve(target))
 }
 
 function sibling(target: string): string {

@@ -26,6 +26,8 @@ const schedulerFile = 'scheduler_config.json'
 const learnerFile = 'learner.json'
 const trainingFile = 'training.safetensors'
 
+const files = [weightsFile, configFile, schedulerFile, learnerFile, trainingFile]
+
 /** Version of learner.json and of the tensors' names in training.safetensors. */
 const format = 1
 
@@ -92,14 +94,14 @@ export interface LearnerContents {
 
 /**
  * Writes a learner's folder, whole or not at all; it is a diffusers model folder too. An earlier learner's folder is
- * replaced, any other folder that isn't empty is refused.
+ * replaced when it holds nothing else; any other folder that isn't empty is refused.
  *
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`
  */
 export async function writeLearnerFolder(folder: string, contents: LearnerContents): Promise<void> {
   const { unet, record, parameters, slots } = contents
   const sampled = sampledSlot(record)
-  await replaceFolder(folder, learnerFile, async (temporary) => {
+  await replaceFolder(folder, { marker: learnerFile, isOurs: (name) => files.includes(name) }, async (temporary) => {
     const file = (name: string) => path.join(temporary, name)
     await writeJson(file(configFile), toDiffusersConfig(unet))
     await writeJson(file(schedulerFile), toSchedulerConfig(record.schedule, record.sampler))
@@ -141,7 +143,11 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
     groups.set(slot, group.set(name.slice(dot + 1), tensor))
   }
   for (const [slot, group] of groups) slots.set(slot, pick(training, group, parameters, `${slot}.`))
-  const needed: Slot[] = ['student', ...(record.optimizerStep > 0 ? (['exp_avg', 'exp_avg_sq'] as const) : [])]
+  const needed: Slot[] = [
+    'student',
+    ...(record.tasksLearned > 0 ? (['teacher'] as const) : []),
+    ...(record.optimizerStep > 0 ? (['exp_avg', 'exp_avg_sq'] as const) : []),
+  ]
   for (const slot of needed) {
     if (!slots.has(slot))
       throw bad(training, `the tensors '${slot}.…' are missing; learner.json says that there are some`)

@@ -21,7 +21,7 @@ export function registerData(program: Command, signal?: AbortSignal): void {
     })
   data
     .command('get')
-    .description('download a data set into the cache')
+    .description('download a data set into the cache, or what is missing or damaged of it')
     .argument('<name>', Object.keys(knownSources).join(' or '))
     .option('--url <address>', 'address of a folder that holds the files, in place of the known ones')
     .action(async (name: string, { url }: { url?: string }) => {

@@ -38,15 +38,17 @@ function barDisplay(stream: WriteStream): RunDisplay {
     current = ''
   }
   const finalLine = finalLines()
+  const runLeft = runClock()
   return {
     show(event) {
       if (event.kind === 'classifier') at('classifier for the metrics', 1, event.fraction, '')
       else if (event.kind === 'learn') {
         const { step, steps } = event.progress
-        at(partName(event.part), steps, step, learnState(event))
+        at(partName(event.part), steps, step, learnState(event, runLeft(event)))
       } else if (event.kind === 'evaluate') at(`${partName(event.part)}: evaluating`, event.total, event.done, '')
       else {
         end()
+        if (event.kind === 'task') runLeft(event)
         stream.write(`${finalLine(event)}\n`)
       }
     },
@@ -57,9 +59,11 @@ function barDisplay(stream: WriteStream): RunDisplay {
 function lineDisplay(stream: WriteStream): RunDisplay {
   let shown = ''
   const finalLine = finalLines()
+  const runLeft = runClock()
   return {
     show(event) {
       if (event.kind === 'evaluate') return
+      if (event.kind === 'task') runLeft(event)
       let line: string
       if (event.kind === 'classifier') line = 'training the classifier for the metrics'
       else if (event.kind === 'learn') {
@@ -69,7 +73,7 @@ function lineDisplay(stream: WriteStream): RunDisplay {
         const key = `${partName(event.part)} ${fifth}`
         if (key === shown) return
         shown = key
-        line = `${partName(event.part)}  ${step}/${steps}  ${learnState(event)}`
+        line = `${partName(event.part)}  ${step}/${steps}  ${learnState(event, runLeft(event))}`
       } else line = finalLine(event)
       if (line === shown) return
       if (event.kind !== 'learn') shown = line
@@ -83,9 +87,29 @@ function partName({ method, seed, task, tasks, part, parts }: Part): string {
   return `[${part}/${parts}] seed ${seed}, ${method}, task ${task}/${tasks}`
 }
 
-function learnState({ progress }: Extract<RunEvent, { kind: 'learn' }>): string {
+function learnState({ progress }: Extract<RunEvent, { kind: 'learn' }>, runLeft: number | undefined): string {
   const { loss, stepsPerSecond, secondsLeft } = progress
-  return `${formatNumber(stepsPerSecond)} steps/s, loss ${formatNumber(loss)}, ${clock(secondsLeft)} left`
+  return `${formatNumber(stepsPerSecond)} steps/s, loss ${formatNumber(loss)}, ${clock(secondsLeft)} left${runLeft === undefined ? '' : `, ${clock(runLeft)} of the run`}`
+}
+
+/**
+ * Estimates the seconds left of a whole run: those of the part at hand, and for each to come the mean of the parts done; undefined
+ * while none is.
+ */
+export function runClock(): (event: Extract<RunEvent, { kind: 'learn' | 'task' }>) => number | undefined {
+  let parts = 0
+  let learn = 0
+  let evaluate = 0
+  return (event) => {
+    if (event.kind === 'task') {
+      parts++
+      learn += event.result.seconds.learn
+      evaluate += event.result.seconds.evaluate
+    }
+    if (parts === 0) return undefined
+    const toCome = ((learn + evaluate) / parts) * (event.part.parts - event.part.part)
+    return event.kind === 'task' ? toCome : event.progress.secondsLeft + evaluate / parts + toCome
+  }
 }
 
 /** Lines of what stays on the screen. */

@@ -13,7 +13,8 @@ import { positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
 import { Interrupted } from './interrupt.js'
 import { runDisplay } from './run-display.js'
 
-interface Options {
+/** What the command line may give. */
+export interface RunCommandOptions {
   method?: string[]
   seed?: number[]
   steps?: number
@@ -31,7 +32,10 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .command('run')
     .description('run an experiment: learn a stream of tasks by each method, evaluate, draw, report')
     .argument('[experiment]', `a preset (${presetNames.join(', ')}) or a JSON file`, 'demo')
-    .option('-m, --method <names...>', 'methods, in place of the configured ones')
+    .option(
+      '-m, --method <names...>',
+      'methods, in place of the configured ones; one that is configured keeps its options',
+    )
     .option('-s, --seed <seeds...>', 'seeds, in place of the configured ones', wholeNumbers(0))
     .option('--steps <count>', 'training steps for each task', wholeNumber(1))
     .option('--epochs <count>', 'passes over the data of each task', wholeNumber(1))
@@ -40,7 +44,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
-    .action(async (experiment: string, options: Options) => {
+    .action(async (experiment: string, options: RunCommandOptions) => {
       const input = withOptions(await readExperiment(experiment), options)
       const display = runDisplay(process.stderr)
       let folder = ''
@@ -108,9 +112,14 @@ async function readExperiment(experiment: string): Promise<ExperimentInput> {
   return json as ExperimentInput
 }
 
-/** What the command line gives takes the place of what the experiment says. */
-function withOptions(input: ExperimentInput, options: Options): ExperimentInput {
+/**
+ * What the command line gives takes the place of what the experiment says; a method that it configures keeps its options and is
+ * named by its label.
+ */
+export function withOptions(input: ExperimentInput, options: RunCommandOptions): ExperimentInput {
   const { method, seed, device, precision, out, ...train } = options
+  const configured = method === undefined ? [] : resolveExperiment(input).methods
+  const methods = method?.map((name) => configured.find(({ label }) => label === name) ?? name)
   const changed: Record<string, unknown> = { ...input }
   if (Object.keys(train).length > 0) {
     const before: Record<string, unknown> = { ...input.train }
@@ -118,7 +127,7 @@ function withOptions(input: ExperimentInput, options: Options): ExperimentInput 
     if (train.epochs !== undefined) delete before.steps
     changed.train = { ...before, ...train }
   }
-  for (const [key, value] of Object.entries({ methods: method, seeds: seed, device, precision, out })) {
+  for (const [key, value] of Object.entries({ methods, seeds: seed, device, precision, out })) {
     if (value !== undefined) changed[key] = value
   }
   return changed as ExperimentInput

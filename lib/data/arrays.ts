@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import { parseOptions } from '../options.js'
 import type { Dataset, TrainTest } from './dataset.js'
+import { datasetSchema } from './schemas.js'
 
 /** Labelled images as they come from a program. */
 export interface ArraysOptions {
@@ -25,8 +26,11 @@ export interface ArraysOptions {
 
 const pixels = z.int().min(1).max(65536)
 
-const shapeSchema = z.object({
+const schema = z.strictObject({
   name: z.string().min(1),
+  // Of these, data, a wrong one is an ERR_BAD_DATA.
+  images: z.unknown().optional(),
+  labels: z.unknown().optional(),
   classes: z.array(z.string()).min(1),
   height: pixels,
   width: pixels,
@@ -41,9 +45,8 @@ const shapeSchema = z.object({
  *   have the types, lengths or ranges that the options say
  */
 export function fromArrays(options: ArraysOptions): Dataset {
+  const { name, classes, height, width, channels, size } = parseOptions(schema, options, 'fromArrays')
   const { images, labels } = options
-  const shape = parseOptions(shapeSchema, options, 'fromArrays')
-  const { name, classes, height, width, channels, size } = shape
   const bad = (what: string) => new ContinualDiffusionError('ERR_BAD_DATA', `${name}: ${what}`)
 
   if (!(images instanceof Uint8Array || images instanceof Uint8ClampedArray)) {
@@ -85,6 +88,8 @@ export function fromArrays(options: ArraysOptions): Dataset {
  * @throws ContinualDiffusionError `ERR_BAD_DATA` when the two differ in classes or in the shape of their images
  */
 export function trainTest(train: Dataset, test: Dataset): TrainTest {
+  parseOptions(datasetSchema, train, 'trainTest: train')
+  parseOptions(datasetSchema, test, 'trainTest: test')
   for (const key of ['height', 'width', 'channels', 'size'] as const) {
     if (train[key] !== test[key]) throw different(train, test, key, train[key], test[key])
   }

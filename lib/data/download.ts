@@ -32,8 +32,8 @@ const packingOverhead = 65_536
  * Gets a gzipped file, checks the SHA-256 of what is in it, and only then puts it in its place: whatever goes wrong,
  * `path` is either whole or as it was.
  *
- * Busy servers (408, 413, 429, 5xx) and broken connections are asked again after a growing pause, or after the one that
- * they ask for; then comes the next address.
+ * Busy servers (408, 413, 429, 5xx), and ones that don't answer, are asked again after a growing pause, or after the one that
+ * they ask for; then comes the next address. A connection that breaks after the answer has begun goes to the next one at once.
  *
  * @throws ContinualDiffusionError `ERR_DOWNLOAD_FAILED` when no address gave the right file, `ERR_WRITE_FAILED` when it
  *   can't be written; the signal's reason when aborted
@@ -96,7 +96,16 @@ async function fetchTo(temporary: string, url: string, options: DownloadOptions)
   }
 }
 
-async function verify(temporary: string, { sha256, bytes, signal }: DownloadOptions): Promise<void> {
+/**
+ * Checks a file, gzipped or not, by the length and the SHA-256 of what is in it.
+ *
+ * @throws Error that says what is wrong; the signal's reason when aborted
+ */
+export async function verify(
+  path: string,
+  { sha256, bytes, signal }: Pick<DownloadOptions, 'sha256' | 'bytes' | 'signal'>,
+  packed = true,
+): Promise<void> {
   const hash = createHash('sha256')
   let length = 0
   const sum = new Transform({
@@ -107,7 +116,8 @@ async function verify(temporary: string, { sha256, bytes, signal }: DownloadOpti
     },
   })
   sum.resume()
-  await pipeline(createReadStream(temporary), createGunzip(), sum, { signal })
+  const file = createReadStream(path)
+  await (packed ? pipeline(file, createGunzip(), sum, { signal }) : pipeline(file, sum, { signal }))
   const found = hash.digest('hex')
   if (found !== sha256) {
     throw new Error(`the SHA-256 of the unpacked ${length} bytes is ${found}, expected ${sha256} of ${bytes} bytes`)

@@ -1,3 +1,6 @@
+import { z } from 'zod'
+import { signalSchema } from '../fields.js'
+import { parseOptions } from '../options.js'
 import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { readIdx } from './idx.js'
@@ -23,19 +26,30 @@ export interface IdxOptions {
   signal?: AbortSignal
 }
 
+const filesSchema = z.strictObject({ images: z.string().min(1), labels: z.string().min(1) })
+
+const schema = z.strictObject({
+  name: z.string().min(1),
+  train: filesSchema,
+  test: filesSchema,
+  classes: z.array(z.string()).min(1).readonly().optional(),
+  size: z.int().min(1).max(65536).optional(),
+  signal: signalSchema.optional(),
+})
+
 /**
  * Loads a data set from IDX files, the format of MNIST and its relatives.
  *
- * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` for a missing file, `ERR_BAD_DATA` for a damaged one and for
- *   labels that don't match the images
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option, `ERR_DATA_NOT_FOUND` for a missing file,
+ *   `ERR_BAD_DATA` for a damaged one and for labels that don't match the images
  */
 export async function loadIdx(options: IdxOptions): Promise<TrainTest> {
-  const train = await readPart(options.train, options.signal)
-  const test = await readPart(options.test, options.signal)
-  const classes = options.classes ?? numbered(train.labels, test.labels)
+  const { name, size, signal, ...parsed } = parseOptions(schema, options, 'loadIdx')
+  const train = await readPart(parsed.train, signal)
+  const test = await readPart(parsed.test, signal)
+  const classes = parsed.classes ?? numbered(train.labels, test.labels)
   const part = (which: 'train' | 'test', { images, labels }: Part): Dataset => {
     const [, height, width, channels = 1] = images.shape as [number, number, number, number?]
-    const { size, name } = options
     return fromArrays({
       name: `${name}/${which}`,
       images: images.data,

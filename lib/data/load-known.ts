@@ -1,11 +1,13 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import { parseOptions } from '../options.js'
 import type { TrainTest } from './dataset.js'
-import { download } from './download.js'
+import { download, verify } from './download.js'
 import {
   cachePath,
+  type KnownFile,
   type KnownName,
   knownSource,
   knownSources,
@@ -68,7 +70,7 @@ export function mnist(options: KnownOptions = {}): Promise<TrainTest> {
 }
 
 /**
- * Downloads the files of a known data set that the cache lacks, each checked by its SHA-256, and returns the folder.
+ * Downloads the files of a known data set that the cache lacks, or has damaged, each checked by its SHA-256, and returns the folder.
  * Aborting or failing leaves the files that were already whole.
  */
 export async function getKnown(name: KnownName, options: GetOptions = {}): Promise<string> {
@@ -77,11 +79,11 @@ export async function getKnown(name: KnownName, options: GetOptions = {}): Promi
   const override = options.url ?? (base ? `${base.replace(/\/+$/, '')}/${name}` : undefined)
   const bases = override === undefined ? urls : [override.replace(/\/+$/, '')]
   const folder = cachePath(name, options)
-  const cache = (await locate(name, options)).find((place) => place.kind === 'cache')
   const { onProgress, signal } = options
   for (const part of [files.train, files.test]) {
-    for (const { file, sha256, bytes } of [part.images, part.labels]) {
-      if (!cache?.missing.includes(file)) continue
+    for (const known of [part.images, part.labels]) {
+      const { file, sha256, bytes } = known
+      if (await isWhole(folder, known, signal)) continue
       await download({
         urls: bases.map((url) => `${url}/${file}`),
         path: join(folder, file),
@@ -93,6 +95,19 @@ export async function getKnown(name: KnownName, options: GetOptions = {}): Promi
     }
   }
   return folder
+}
+
+/** Whether a folder has a file, packed or else not, as it was published. */
+async function isWhole(folder: string, { file, ...expected }: KnownFile, signal?: AbortSignal): Promise<boolean> {
+  const found = [file, file.replace(/\.gz$/, '')].find((name) => existsSync(join(folder, name)))
+  if (found === undefined) return false
+  try {
+    await verify(join(folder, found), { ...expected, signal }, found === file)
+    return true
+  } catch {
+    signal?.throwIfAborted()
+    return false
+  }
 }
 
 async function load(name: KnownName, options: KnownOptions & { subset?: boolean }, where: string): Promise<TrainTest> {

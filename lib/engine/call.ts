@@ -2,9 +2,6 @@ import type { Addon, CancelFlag } from './addon.js'
 import { ContinualDiffusionError, type ErrorCode } from './errors.js'
 import { loadAddon } from './load.js'
 
-/** Looked for once: a rebuild under a running process must not disturb it. */
-let addon: Addon | undefined
-
 /**
  * Calls into the addon. What it throws, or rejects with, comes out as a ContinualDiffusionError whose stack is the
  * caller's: an error that is made on the engine thread knows none.
@@ -13,8 +10,7 @@ export function call<T>(run: (addon: Addon) => T): T {
   const site: { stack?: string } = {}
   Error.captureStackTrace(site, call)
   try {
-    addon ??= loadAddon()
-    const result = run(addon)
+    const result = run(loadAddon())
     if (!(result instanceof Promise)) return result
     return result.catch((error: unknown) => {
       throw toError(error, site)

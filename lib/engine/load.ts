@@ -34,6 +34,7 @@ export function engineRecord(): EngineRecord | null {
   return JSON.parse(text) as EngineRecord
 }
 
+/** Looked for once: a rebuild under a running process must not disturb it. */
 let loaded: Addon | undefined
 
 /**

@@ -12,7 +12,7 @@ import type { Counts, Metric, MetricValue } from './metric.js'
 export interface EvaluateOptions {
   /** Images to generate. Default 10,000, as in the paper. */
   count?: number
-  /** Images in memory at once, 1 … 2²⁰. The images generated depend on it. Default 128. */
+  /** Images in memory at once, 1 … 1,000,000. The images generated depend on it. Default 128. */
   batchSize?: number
   /** What differs from the learner's sampler. */
   sampler?: Partial<SamplerConfig>

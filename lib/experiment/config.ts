@@ -1,8 +1,11 @@
 import { z } from 'zod'
+import { knownSources } from '../data/known.js'
 import { samplerSchema, scheduleSchema } from '../diffusion.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema } from '../fields.js'
+import { parseObjective } from '../methods/objective-schema.js'
 import { parseOptions } from '../options.js'
+import { isPermutation } from '../streams/class-incremental.js'
 import { unetSchema } from '../unet.js'
 import { methodEntrySchema, methodOf } from './methods.js'
 import { type PresetName, presetNames, presets } from './presets.js'
@@ -92,14 +95,27 @@ export const experimentSchema = z
     /** Folder that the run writes, new or empty. Default: `runs/<name>`, numbered where that exists. */
     out: z.string().min(1).optional(),
   })
-  .superRefine(({ data, unet }, context) => {
+  .superRefine(({ data, stream, unet, schedule, sampler }, context) => {
+    const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
     if (data.size !== undefined && data.size !== unet.sample_size) {
-      const message = `expected unet.sample_size, which is ${unet.sample_size}`
-      context.addIssue({ code: 'custom', path: ['data', 'size'], message })
+      refuse(['data', 'size'], `expected unet.sample_size, which is ${unet.sample_size}`)
     }
     if (data.subset && data.name !== 'fashion-mnist') {
-      const message = 'expected false: only fashion-mnist has a subset in this package'
-      context.addIssue({ code: 'custom', path: ['data', 'subset'], message })
+      refuse(['data', 'subset'], 'expected false: only fashion-mnist has a subset in this package')
+    }
+    if (data.subset && data.folder !== undefined) {
+      refuse(['data', 'folder'], 'expected none: the subset, which is asked for, is part of this package')
+    }
+    if (unet.in_channels !== 1) refuse(['unet', 'in_channels'], `expected 1: the images of ${data.name} are grey`)
+    const classes = knownSources[data.name].classes.length
+    if (classes % stream.tasks !== 0) {
+      refuse(['stream', 'tasks'], `expected a divisor of ${classes}, the number of classes of ${data.name}`)
+    }
+    if (stream.order !== undefined && !isPermutation(stream.order, classes)) {
+      refuse(['stream', 'order'], `expected each of 0 … ${classes - 1} once`)
+    }
+    if (sampler.steps > schedule.timesteps) {
+      refuse(['sampler', 'steps'], `expected at most the schedule's ${schedule.timesteps} timesteps`)
     }
   })
   .transform((config) => ({
@@ -111,7 +127,8 @@ export const experimentSchema = z
 /** A whole experiment with all defaults filled in; as `config.json` it can be run again. */
 export type ExperimentConfig = z.output<typeof experimentSchema>
 
-type Loose<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Loose<T[K]> } : T
+/** T with every part of every section left out at will. */
+export type Loose<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Loose<T[K]> } : T
 
 /** An experiment as it is written down: whole, or as what differs from a preset. */
 export type ExperimentInput =
@@ -135,7 +152,8 @@ export function resolveExperiment(input: ExperimentInput, where = 'experiment'):
   const config = parseOptions(experimentSchema, name === undefined ? given : merge(presets[name], given), where)
   for (const entry of config.methods) {
     try {
-      methodOf(entry)
+      // The objective of the second task has all that the later ones have.
+      parseObjective(methodOf(entry).objective(2), config.schedule.timesteps, `methods, ${entry.label}: objective`)
     } catch (error) {
       if (!(error instanceof ContinualDiffusionError)) throw error
       throw new ContinualDiffusionError(error.code, `${where}: ${error.message}`, { cause: error })

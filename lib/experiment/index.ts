@@ -1,4 +1,20 @@
-export { type ExperimentConfig, type ExperimentInput, experimentSchema, resolveExperiment } from './config.js'
+/**
+ * Whole experiments, as the command line runs them, and pictures of what learners draw: what needs more than training itself does, so
+ * that it is imported by itself, from `continual-diffusion/experiment`.
+ *
+ * @module experiment
+ */
+export type { MetricValue } from '../evaluation/metric.js'
+export { type GridOptions, imageGrid } from '../report/grid.js'
+export type { MethodRun, Results, TaskResult, Versions } from '../report/results.js'
+export {
+  type ExperimentConfig,
+  type ExperimentInput,
+  experimentSchema,
+  type Loose,
+  resolveExperiment,
+} from './config.js'
 export type { Part, RunEvent } from './events.js'
+export type { MethodEntry } from './methods.js'
 export { type PresetName, presets as experimentPresets } from './presets.js'
 export { type RunOptions, type RunOutcome, runExperiment } from './run.js'

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { Classifier } from '../classifier.js'
 import type { Subset, TrainTest } from '../data/dataset.js'
 import { fashionMnist, mnist } from '../data/load-known.js'
+import { resolveDevice } from '../engine/device.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { classFrequencies } from '../evaluation/class-frequencies.js'
 import { evaluate } from '../evaluation/evaluate.js'
@@ -39,10 +40,10 @@ export interface RunOutcome {
 
 /**
  * Runs a whole experiment: every method with every seed learns the stream task by task, and after each task is
- * evaluated, draws a grid of samples and is saved. All of it is written into the run folder, see {@link RunFolder}.
+ * evaluated, draws a grid of samples and is saved. All of it is written into the run folder.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong configuration, before anything is written, and
- *   whatever data, learners and evaluation throw
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong configuration, `ERR_DEVICE_UNAVAILABLE`, and whatever loading
+ *   the data throws, before anything is written; then whatever learners and evaluation throw, with the page of what was done by then
  */
 export async function runExperiment(
   input: ExperimentInput,
@@ -51,11 +52,11 @@ export async function runExperiment(
   const { out, ...config } = resolveExperiment(input)
   signal?.throwIfAborted()
   const name = 'preset' in input ? input.preset : config.data.name
-  const folder = await RunFolder.create(out, name)
-  onEvent({ kind: 'folder', folder: folder.path })
-  await folder.writeJson('config.json', config)
-
+  // What can't be had is told before anything is written.
+  await resolveDevice(config.device, config.precision)
   const data = await load(config, signal)
+  const folder = await RunFolder.create(out, name, config)
+  onEvent({ kind: 'folder', folder: folder.path })
   await using classifier = await Classifier.cached(data, {
     ...config.classifier,
     device: config.device,
@@ -65,6 +66,10 @@ export async function runExperiment(
   const run = new Run(config, folder, data, classifier, signal, onEvent)
   try {
     for (const seed of config.seeds) await run.seed(seed)
+  } catch (error) {
+    // Why the run ended is what matters, and not that this can't be written.
+    await run.writePage().catch(() => undefined)
+    throw error
   } finally {
     await run.dispose()
   }
@@ -102,6 +107,8 @@ class Run {
   readonly #parts: number
   #part = 0
   #learner: { device: string; precision: string; parameters: number } | undefined
+  /** As written last. */
+  #results: Results | undefined
 
   constructor(
     config: Config,
@@ -140,15 +147,21 @@ class Run {
   /** Writes what is known when nothing more is to come. */
   async finish(): Promise<Results> {
     const results = await this.#write(true)
+    await this.writePage()
+    return results
+  }
+
+  /** Writes the page of what is known, where that is anything. */
+  async writePage(): Promise<void> {
+    if (this.#results === undefined) return
     const grids = new Map<string, Uint8Array>()
-    for (const { tasks } of this.#runs) {
+    for (const { tasks } of this.#results.runs) {
       for (const { samples, realSamples } of tasks) {
         for (const file of [samples, realSamples]) grids.set(file, await readFile(this.#folder.at(file)))
       }
     }
-    const page = renderPage({ results, config: this.#config, curves: this.#curves, grids })
+    const page = renderPage({ results: this.#results, config: this.#config, curves: this.#curves, grids })
     await this.#folder.write('report.html', page)
-    return results
   }
 
   async #method(entry: MethodEntry, seed: number, stream: Stream, shared: Map<string, Shared>): Promise<void> {
@@ -277,6 +290,7 @@ class Run {
       runs: this.#runs,
     }
     await this.#folder.writeJson('results.json', results)
+    this.#results = results
     return results
   }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Loss, Method, Source } from './objective.js'
+import { lossSchema } from './objective-schema.js'
 import { type TeacherOptions, taskNumber, taskTerm, teacherSchema } from './terms.js'
 
 /** Options of {@link teacherToStudent}. */
@@ -17,12 +18,7 @@ const schema = z
   .strictObject({
     teacher: teacherSchema,
     input: z.enum(['generation', 'partial-generation', 'gaussian', 'symmetric-gaussian']).default('generation'),
-    loss: z
-      .union([
-        z.enum(['mse', 'smooth-l1']),
-        z.strictObject({ kind: z.literal('min-snr'), gamma: z.number().positive() }),
-      ])
-      .default('mse'),
+    loss: lossSchema.default('mse'),
   })
   .prefault({})
 

@@ -6,7 +6,7 @@ import type { ImageBatch } from '../data/dataset.js'
 /**
  * Writes each image as a PNG file of its own, at its own size, named by its number: `0000.png`, `0001.png` …
  *
- * @param folder new, empty, or written by this function before: then it is replaced
+ * @param folder new, empty, or with nothing in it but files of such names: then it is replaced
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `folder` is then as it was
  */
 export async function writeImages(images: ImageBatch, folder: string): Promise<void> {
@@ -15,7 +15,8 @@ export async function writeImages(images: ImageBatch, folder: string): Promise<v
   const digits = Math.max(4, String(count - 1).length)
   const name = (n: number) => `${String(n).padStart(digits, '0')}.png`
   const size = height * width * channels
-  await replaceFolder(folder, name(0), async (temporary) => {
+  const ours = { marker: name(0), isOurs: (file: string) => /^\d{4,}\.png$/.test(file) }
+  await replaceFolder(folder, ours, async (temporary) => {
     for (let n = 0; n < count; n++) {
       await sharp(data.subarray(n * size, (n + 1) * size), { raw })
         .png()

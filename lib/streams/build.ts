@@ -1,10 +1,6 @@
-import { z } from 'zod'
 import type { Dataset, Subset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import type { Seen, Stream, Task } from './stream.js'
-
-/** Seeds that JavaScript holds exactly. */
-export const seedSchema = z.int().min(0)
 
 /** What a kind of stream says of each of its tasks. */
 export type TaskContents = Omit<Task, 'number' | 'earlier'>

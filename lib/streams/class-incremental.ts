@@ -1,8 +1,10 @@
 import { z } from 'zod'
 import type { TrainTest } from '../data/dataset.js'
+import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
+import { seedSchema } from '../fields.js'
 import { parseOptions } from '../options.js'
-import { allClasses, buildStream, cut, ofClasses, seedSchema } from './build.js'
+import { allClasses, buildStream, cut, ofClasses } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
@@ -10,7 +12,7 @@ import { torchRandperm } from './torch-random.js'
 export interface ClassIncrementalOptions {
   /** Number of tasks; it must divide the number of classes. */
   tasks: number
-  /** Shuffles the classes as `torch.randperm(classes)` after `torch.manual_seed(seed)` does. */
+  /** Shuffles the classes as `torch.randperm(classes)` after `torch.manual_seed(seed)` does; 0 … 2³² − 1. */
   seed?: number
   /** The classes in the order wanted, each once; not together with `seed`. Default: 0, 1, 2 … */
   order?: readonly number[]
@@ -32,7 +34,7 @@ const schema = z.strictObject({
 export function classIncremental(data: TrainTest, options: ClassIncrementalOptions): Stream {
   const where = 'classIncremental'
   const { tasks, seed, order: given } = parseOptions(schema, options, where)
-  const { train, test } = data
+  const { train, test } = parseOptions(trainTestSchema, data, `${where}: data`)
   const names = train.classes
   const bad = (what: string) => new ContinualDiffusionError('ERR_INVALID_ARGUMENT', `${where}: ${what}`)
 
@@ -65,6 +67,7 @@ export function classIncremental(data: TrainTest, options: ClassIncrementalOptio
   )
 }
 
-function isPermutation(order: readonly number[], n: number): boolean {
+/** Whether these are the numbers 0 … n − 1, in any order. */
+export function isPermutation(order: readonly number[], n: number): boolean {
   return order.length === n && new Set(order).size === n && order.every((c) => c >= 0 && c < n)
 }

@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import type { Dataset, TrainTest } from '../data/dataset.js'
+import { trainTestSchema } from '../data/schemas.js'
+import { seedSchema } from '../fields.js'
 import { parseOptions } from '../options.js'
-import { allClasses, buildStream, cut, seedSchema } from './build.js'
+import { allClasses, buildStream, cut } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
@@ -9,7 +11,7 @@ import { torchRandperm } from './torch-random.js'
 export interface DataIncrementalOptions {
   /** Number of tasks. */
   tasks: number
-  /** Of the shuffle of the images. Default 0. */
+  /** Of the shuffle of the images, 0 … 2³² − 1. Default 0. */
   seed?: number
 }
 
@@ -21,6 +23,7 @@ const schema = z.strictObject({ tasks: z.int().min(1), seed: seedSchema.default(
  */
 export function dataIncremental(data: TrainTest, options: DataIncrementalOptions): Stream {
   const { tasks, seed } = parseOptions(schema, options, 'dataIncremental')
+  parseOptions(trainTestSchema, data, 'dataIncremental: data')
   const deal = (dataset: Dataset) =>
     cut(torchRandperm(dataset.labels.length, seed), tasks).map((indices) => ({
       dataset,

@@ -1,5 +1,9 @@
+import { z } from 'zod'
 import type { Dataset, TrainTest } from '../data/dataset.js'
+import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
+import { seedSchema } from '../fields.js'
+import { parseOptions } from '../options.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
@@ -15,18 +19,26 @@ export interface Domain {
   transform(from: Uint8Array, to: Uint8Array, shape: ImageShape): void
 }
 
+const schema = z.strictObject({
+  domains: z
+    .array(
+      z.looseObject({
+        name: z.string().min(1),
+        transform: z.custom<Domain['transform']>((f) => typeof f === 'function', 'expected a function'),
+      }),
+    )
+    .min(1, 'expected at least one, e.g. [unchanged(), rotated(45)]'),
+})
+
 /**
  * Each task brings all classes again in another domain. Every domain holds a changed copy of the data in memory.
  *
- * @param domains at least one, in the order of the tasks; see {@link unchanged}, {@link rotated} and {@link permuted}
+ * @param options.domains at least one, in the order of the tasks; see {@link unchanged}, {@link rotated} and {@link permuted}
  */
-export function domainIncremental(data: TrainTest, { domains }: { domains: readonly Domain[] }): Stream {
-  if (!Array.isArray(domains) || domains.length === 0) {
-    throw new ContinualDiffusionError(
-      'ERR_INVALID_ARGUMENT',
-      'domainIncremental: domains is missing or empty; give at least one, e.g. [unchanged(), rotated(45)]',
-    )
-  }
+export function domainIncremental(data: TrainTest, options: { domains: readonly Domain[] }): Stream {
+  parseOptions(schema, options, 'domainIncremental')
+  parseOptions(trainTestSchema, data, 'domainIncremental: data')
+  const { domains } = options
   return buildStream(
     `domain-incremental ${data.train.name.replace(/\/train$/, '')}`,
     domains.map((domain) => ({
@@ -78,9 +90,7 @@ export function rotated(degrees: number): Domain {
 
 /** Pixels in another order, the same for every image (permuted MNIST); channels stay together. */
 export function permuted(seed: number): Domain {
-  if (!Number.isSafeInteger(seed) || seed < 0) {
-    throw new ContinualDiffusionError('ERR_INVALID_ARGUMENT', `permuted: seed is ${seed}; expected an integer ≥ 0`)
-  }
+  parseOptions(z.strictObject({ seed: seedSchema }), { seed }, 'permuted')
   let order: number[] = []
   return {
     name: `permuted by seed ${seed}`,

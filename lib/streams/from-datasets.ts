@@ -1,5 +1,8 @@
+import { z } from 'zod'
 import type { Dataset, TrainTest } from '../data/dataset.js'
+import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
+import { parseOptions } from '../options.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 
@@ -11,7 +14,7 @@ import type { Stream } from './stream.js'
  * @throws ContinualDiffusionError `ERR_BAD_DATA` when their images differ in shape
  */
 export function fromDatasets(data: readonly TrainTest[]): Stream {
-  const first = data[0]
+  const [first] = parseOptions(z.array(trainTestSchema), data, 'fromDatasets: data')
   if (first === undefined) {
     throw new ContinualDiffusionError('ERR_INVALID_ARGUMENT', 'fromDatasets: there are no data sets; give at least one')
   }

@@ -1,9 +1,12 @@
 import type { TrainTest } from '../data/dataset.js'
+import { trainTestSchema } from '../data/schemas.js'
+import { parseOptions } from '../options.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 
 /** All data in one task: ordinary training. */
-export function single({ train, test }: TrainTest): Stream {
+export function single(data: TrainTest): Stream {
+  const { train, test } = parseOptions(trainTestSchema, data, 'single: data')
   const name = train.name.replace(/\/train$/, '')
   return buildStream(name, [{ name, classes: allClasses(train), train: whole(train), test: whole(test) }])
 }

@@ -10,6 +10,7 @@ namespace {
 class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
  public:
   static constexpr const char* name = "NativeClassifier";
+  static constexpr napi_type_tag tag{0xe4386bd1970c42f5, 0x8b15d2a6f93e7c48};
   using Handle::Handle;
 
   static Napi::Function define(Napi::Env env) {
@@ -41,6 +42,14 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
           env, {info[1]},
           [=, classifier = value()] {
             const Pool pool(parts);
+            for (const Pool::Part& part : parts) {
+              const at::Tensor& labels = part.images->labels;
+              if (labels.min().item<int64_t>() < 0 || labels.max().item<int64_t>() >= classifier->classes()) {
+                throw Error("ERR_BAD_DATA", "labels: expected 0 … " + std::to_string(classifier->classes() - 1) +
+                                                ", found " + std::to_string(labels.min().item<int64_t>()) + " … " +
+                                                std::to_string(labels.max().item<int64_t>()));
+              }
+            }
             if (pool.size() == 0) throw Error("ERR_INVALID_ARGUMENT", "there are no images to train on");
             return classifier->train(pool, batchSize, steps, lr, flip, cancel);
           },
@@ -62,15 +71,16 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
       const int64_t count = integer(options, "count"), height = integer(options, "height"),
                     width = integer(options, "width"), channels = integer(options, "channels");
       const int64_t expected = value()->layout().parameters().front().shape[1];
-      if (count < 1 || channels != expected || height < 4 || width < 4 ||
+      if (count < 1 || channels != expected || height < 8 || width < 8 ||
           static_cast<double>(count) * height * width * channels != static_cast<double>(bytes.numel())) {
         throw Error("ERR_INVALID_ARGUMENT", "images: expected count × height × width × " + std::to_string(expected) +
-                                                " bytes, at least 4 pixels a side; found " +
+                                                " bytes, at least 8 pixels a side; found " +
                                                 std::to_string(bytes.numel()) + " bytes");
       }
-      const at::Tensor pixels = bytes.view({count, height, width, channels});
+      const at::Tensor pixels = bytes.clone().view({count, height, width, channels});
+      const Cancellation closing(nullptr, state(env).engine.closing());
       return state(env).engine.run(
-          env, {field(options, "data")}, [=, classifier = value()] { return classifier->classify(pixels); },
+          env, {}, [=, classifier = value()] { return classifier->classify(pixels, closing); },
           [](Napi::Env env, const ClassifierNet::Output& output) -> Napi::Value {
             auto result = Napi::Object::New(env);
             result.Set("features", toFloat32Array(env, output.features));
@@ -90,14 +100,10 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     return guarded(env, [&] {
       if (!info[0].IsArray()) throw Napi::TypeError::New(env, "tensors: expected an array");
       const auto array = info[0].As<Napi::Array>();
-      std::vector<Napi::Value> keep;
       std::vector<at::Tensor> tensors;
-      for (uint32_t i = 0; i < array.Length(); ++i) {
-        keep.push_back(array[i]);
-        tensors.push_back(overFloats(keep.back(), "tensors"));
-      }
+      for (uint32_t i = 0; i < array.Length(); ++i) tensors.push_back(overFloats(array[i], "tensors").clone());
       return state(env).engine.run(
-          env, keep,
+          env, {},
           [tensors = std::move(tensors), classifier = value()] {
             classifier->write(tensors);
             return true;

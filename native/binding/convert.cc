@@ -1,6 +1,7 @@
 #include "binding/convert.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "binding/engine.h"
 
@@ -88,7 +89,11 @@ double number(const Napi::Object& object, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-int64_t integer(const Napi::Object& object, const char* name) { return static_cast<int64_t>(number(object, name)); }
+int64_t integer(const Napi::Object& object, const char* name) {
+  const double value = number(object, name);
+  if (!(std::abs(value) < 0x1p53)) wrongType(object.Env(), name, "an integer");
+  return static_cast<int64_t>(value);
+}
 
 bool boolean(const Napi::Object& object, const char* name) {
   const Napi::Value value = object.Get(name);
@@ -121,7 +126,11 @@ at::Tensor overDoubles(const Napi::Value& value, const char* what) {
 }
 
 at::Tensor integers(const Napi::Value& value, const char* what) {
-  return over<Napi::Int32Array>(value, what, napi_int32_array, "an Int32Array", at::kInt).to(at::kLong);
+  const at::Tensor given = over<Napi::Int32Array>(value, what, napi_int32_array, "an Int32Array", at::kInt);
+  // Not by an operator: those may start threads of their own on JavaScript's.
+  at::Tensor result = at::empty({given.numel()}, at::kLong);
+  std::copy_n(given.const_data_ptr<int32_t>(), given.numel(), result.mutable_data_ptr<int64_t>());
+  return result;
 }
 
 at::Tensor overTensor(const Napi::Value& value, const char* what) {
@@ -204,22 +213,33 @@ Cancellation cancellation(const Napi::Value& flag, const std::atomic<bool>* clos
 }
 
 UNetConfig unetConfig(const Napi::Object& value) {
-  return {integer(value, "sample_size"),
-          integer(value, "in_channels"),
-          integer(value, "out_channels"),
-          integerList(field(value, "block_out_channels"), "block_out_channels"),
-          attends(value, "down_block_types", "AttnDownBlock2D"),
-          attends(value, "up_block_types", "AttnUpBlock2D"),
-          integer(value, "layers_per_block"),
-          integer(value, "norm_num_groups"),
-          number(value, "norm_eps"),
-          integer(value, "attention_head_dim"),
-          boolean(value, "add_attention"),
-          boolean(value, "flip_sin_to_cos"),
-          number(value, "freq_shift")};
+  UNetConfig c{integer(value, "sample_size"),
+               integer(value, "in_channels"),
+               integer(value, "out_channels"),
+               integerList(field(value, "block_out_channels"), "block_out_channels"),
+               attends(value, "down_block_types", "AttnDownBlock2D"),
+               attends(value, "up_block_types", "AttnUpBlock2D"),
+               integer(value, "layers_per_block"),
+               integer(value, "norm_num_groups"),
+               number(value, "norm_eps"),
+               integer(value, "attention_head_dim"),
+               boolean(value, "add_attention"),
+               boolean(value, "flip_sin_to_cos"),
+               number(value, "freq_shift")};
+  const size_t levels = c.blockOutChannels.size();
+  const auto narrow = [&](int64_t width) { return width < 2 || width < c.attentionHeadDim; };
+  if (levels == 0 || c.downAttention.size() != levels || c.upAttention.size() != levels || c.layersPerBlock < 1 ||
+      c.normNumGroups < 1 || c.attentionHeadDim < 1 || c.sampleSize < 1 || c.inChannels < 1 || c.outChannels < 1 ||
+      std::any_of(c.blockOutChannels.begin(), c.blockOutChannels.end(), narrow)) {
+    throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "unet: its blocks do not fit each other");
+  }
+  return c;
 }
 
 ScheduleConfig scheduleConfig(const Napi::Object& value) {
+  if (integer(value, "timesteps") < 2) {
+    throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "timesteps: expected at least 2");
+  }
   return {integer(value, "timesteps"),
           choose<Betas>(value, "betas",
                         {{"linear", Betas::linear}, {"scaled-linear", Betas::scaledLinear}, {"cosine", Betas::cosine}}),
@@ -257,7 +277,7 @@ Objective objective(const Napi::Object& value, int64_t timesteps) {
       source.eta = has(from, "eta") ? number(from, "eta") : 0;
       source.stopAtTimestep = has(from, "stopAtTimestep") && boolean(from, "stopAtTimestep");
     }
-    source.symmetric = has(from, "symmetric") && boolean(from, "symmetric");
+    source.symmetric = source.kind == SourceKind::gaussian && has(from, "symmetric") && boolean(from, "symmetric");
     source.to = timesteps;
     if (has(term, "timesteps")) {
       const auto range = object(term, "timesteps");
@@ -282,12 +302,19 @@ Objective objective(const Napi::Object& value, int64_t timesteps) {
                       "terms: a source that adds no noise to an image (gaussian, or a teacher stopped at the timestep) "
                       "has no noise to predict; its target must be 'teacher'");
     }
+    const double weight = number(term, "weight");
+    const bool finite = std::isfinite(weight) && weight >= 0 && std::isfinite(source.eta) && source.eta >= 0 &&
+                        (loss.kind != LossKind::minSnr || loss.gamma > 0);
+    if (!finite) {
+      throw makeError(value.Env(), "ERR_INVALID_ARGUMENT",
+                      "terms: weight and eta must be finite and at least 0, gamma above 0");
+    }
     if (source.from < 0 || source.from >= source.to || source.to > timesteps ||
         (source.kind == SourceKind::teacher && (source.steps < 1 || source.steps > timesteps))) {
       throw makeError(value.Env(), "ERR_INVALID_ARGUMENT",
                       "terms: timesteps and steps must lie in 0 … " + std::to_string(timesteps));
     }
-    result.terms.push_back({index, target, number(term, "weight"), loss});
+    result.terms.push_back({index, target, weight, loss});
   }
   if (result.terms.empty()) {
     throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "terms: an objective needs at least one term");

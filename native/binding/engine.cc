@@ -130,13 +130,20 @@ void Engine::settle(napi_env rawEnv, napi_value, void* context, void*) {
   }
   if (--self->pending_ == 0) napi_unref_threadsafe_function(env, self->finished_);
   try {
-    if (job->failure) {
-      job->deferred.Reject(makeError(env, job->failure->code, job->failure->message).Value());
-    } else {
-      job->deferred.Resolve(job->result(env));
+    try {
+      if (job->failure) {
+        job->deferred.Reject(makeError(env, job->failure->code, job->failure->message).Value());
+      } else {
+        job->deferred.Resolve(job->result(env));
+      }
+    } catch (const Napi::Error& error) {
+      job->deferred.Reject(error.Value());
+    } catch (...) {
+      const auto [code, message] = currentException();
+      job->deferred.Reject(makeError(env, code, message).Value());
     }
-  } catch (const Napi::Error& error) {
-    job->deferred.Reject(error.Value());
+  } catch (const Napi::Error&) {
+    // A worker that is being terminated refuses every call: nobody waits for this promise any more.
   }
 }
 

@@ -20,14 +20,14 @@ Napi::Value accumulate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const at::Tensor mean = overDoubles(info[2], "mean"), m2 = square(info[3], mean.numel(), "m2");
-    const at::Tensor rows = overFloats(info[0], "features");
+    const at::Tensor rows = overFloats(info[0], "features").clone();
     const int64_t count = info[1].ToNumber().Int64Value();
     if (rows.numel() == 0 || rows.numel() % mean.numel() != 0) {
       throw Error("ERR_INVALID_ARGUMENT", "features: expected rows of " + std::to_string(mean.numel()) +
                                               " values, found " + std::to_string(rows.numel()) + " values");
     }
     return state(env).engine.run(
-        env, {info[0], info[2], info[3]},
+        env, {info[2], info[3]},
         [=] {
           accumulateMoments(rows.view({-1, mean.numel()}), count, mean, m2);
           return true;

@@ -18,14 +18,15 @@ class Handle : public Napi::ObjectWrap<Self> {
   static Napi::Object wrap(Napi::Env env, const Napi::FunctionReference& constructor, std::shared_ptr<Value> value) {
     const Napi::Object object = constructor.New({});
     Self* self = Napi::ObjectWrap<Self>::Unwrap(object);
+    object.TypeTag(&Self::tag);
     self->value_ = std::move(value);
-    self->account(env);
+    self->account(env, self->value_->bytes());
     return object;
   }
 
   /// The native value behind `object`, which must be one of ours. Throws ERR_DISPOSED.
-  static std::shared_ptr<Value> from(const Napi::Value& object, const Napi::FunctionReference& constructor) {
-    if (!object.IsObject() || !object.As<Napi::Object>().InstanceOf(constructor.Value())) {
+  static std::shared_ptr<Value> from(const Napi::Value& object) {
+    if (!object.IsObject() || !object.As<Napi::Object>().CheckTypeTag(&Self::tag)) {
       throw Napi::TypeError::New(object.Env(), std::string("expected ") + Self::name);
     }
     return Napi::ObjectWrap<Self>::Unwrap(object.As<Napi::Object>())->value();
@@ -38,12 +39,12 @@ class Handle : public Napi::ObjectWrap<Self> {
 
   void dispose(const Napi::CallbackInfo& info) {
     value_.reset();
-    account(info.Env());
+    account(info.Env(), 0);
   }
 
-  /// Reports the value's present size to V8.
-  void account(Napi::Env env) {
-    const int64_t now = value_ ? value_->bytes() : 0;
+  /// Reports to V8 that the value now holds so many bytes. Nothing, once it was disposed of.
+  void account(Napi::Env env, int64_t bytes) {
+    const int64_t now = value_ ? bytes : 0;
     Napi::MemoryManagement::AdjustExternalMemory(env, now - reported_);
     reported_ = now;
   }

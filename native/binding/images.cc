@@ -19,8 +19,7 @@ std::vector<Pool::Part> poolParts(const Napi::Value& value) {
   std::vector<Pool::Part> parts;
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const auto part = Napi::Value(array[i]).As<Napi::Object>();
-    parts.push_back({ImagesHandle::from(field(part, "images"), state(value.Env()).images),
-                     integers(field(part, "indices"), "indices")});
+    parts.push_back({ImagesHandle::from(field(part, "images")), integers(field(part, "indices"), "indices")});
   }
   return parts;
 }
@@ -46,9 +45,10 @@ Napi::Value createImages(const Napi::CallbackInfo& info) {
                                       " labels");
     }
     const at::Device device = parseCompute(string(options, "device"), "fp32").device;
-    const at::Tensor pixels = bytes.view({count, height, width, channels});
+    // A copy: JavaScript may change, resize or transfer its buffer before the job runs.
+    const at::Tensor pixels = bytes.clone().view({count, height, width, channels});
     return state(env).engine.run(
-        env, {field(options, "images")}, [=] { return residentImages(pixels, labels, size, device); },
+        env, {}, [=] { return residentImages(pixels, labels, size, device); },
         [](Napi::Env env, std::shared_ptr<const Images> images) -> Napi::Value {
           return ImagesHandle::wrap(env, state(env).images, std::move(images));
         });
@@ -58,7 +58,7 @@ Napi::Value createImages(const Napi::CallbackInfo& info) {
 Napi::Value readImages(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
-    std::vector<Pool::Part> parts{{ImagesHandle::from(info[0], state(env).images), integers(info[1], "indices")}};
+    std::vector<Pool::Part> parts{{ImagesHandle::from(info[0]), integers(info[1], "indices")}};
     return state(env).engine.run(
         env, {},
         [parts = std::move(parts)] {

@@ -8,6 +8,7 @@ namespace continual {
 class ImagesHandle : public Handle<ImagesHandle, const Images> {
  public:
   static constexpr const char* name = "NativeImages";
+  static constexpr napi_type_tag tag{0x7d0b1f6c52a94e31, 0xa6a4c1d98e0f2b57};
   using Handle::Handle;
   static Napi::Function define(Napi::Env env);
 

@@ -16,9 +16,33 @@ struct LearnerValue {
   int64_t bytes() const { return trainer.bytes(); }
 };
 
+// JavaScript's thread must not wait for a device, so jobs bring their results to the host.
+Losses onHost(const Losses& losses) {
+  return {losses.total.to(at::kCPU), losses.terms.to(at::kCPU), losses.gradNorm.to(at::kCPU)};
+}
+
+std::vector<Draws> moved(std::vector<Draws> draws, at::Device device) {
+  for (Draws& d : draws) {
+    for (at::Tensor* t : {&d.x0, &d.noise, &d.timesteps, &d.z, &d.etaNoise}) {
+      if (t->defined()) *t = t->to(device);
+    }
+  }
+  return draws;
+}
+
+// A batch of images with a timestep each, which index the schedule's tables.
+void checkBatch(const at::Tensor& images, const at::Tensor& timesteps, int64_t total, const char* what) {
+  const bool fits = images.dim() == 4 && images.size(0) >= 1 && images.size(0) == timesteps.numel() &&
+                    timesteps.min().item<int64_t>() >= 0 && timesteps.max().item<int64_t>() < total;
+  if (!fits) {
+    throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected N×C×H×W with N ≥ 1 and N timesteps in 0 … " +
+                                            std::to_string(total - 1));
+  }
+}
+
 Napi::Value toLosses(Napi::Env env, const Losses& losses) {
   auto result = Napi::Object::New(env);
-  const at::Tensor terms = losses.terms.to(at::kCPU, at::kDouble).contiguous();
+  const at::Tensor terms = losses.terms.to(at::kDouble).contiguous();
   const double* values = terms.const_data_ptr<double>();
   result.Set("loss", Napi::Number::New(env, losses.total.item<double>()));
   result.Set("terms", toFloat64Array(env, {values, values + terms.numel()}));
@@ -35,7 +59,7 @@ Napi::Value toDraws(Napi::Env env, const std::vector<Draws>& draws) {
     if (d.noise.defined()) entry.Set("noise", toTensorObject(env, d.noise));
     if (d.z.defined()) entry.Set("z", toTensorObject(env, d.z));
     if (d.etaNoise.defined()) entry.Set("etaNoise", toTensorObject(env, d.etaNoise));
-    const at::Tensor t = d.timesteps.to(at::kCPU).contiguous();
+    const at::Tensor t = d.timesteps.contiguous();
     entry.Set("timesteps", toInt32Array(env, {t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + t.numel()}));
     result.Set(static_cast<uint32_t>(i), entry);
   }
@@ -43,7 +67,7 @@ Napi::Value toDraws(Napi::Env env, const std::vector<Draws>& draws) {
 }
 
 // Copies: the draws are small, and the caller may go on changing its arrays.
-std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objective, at::Device device) {
+std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objective, int64_t timesteps) {
   const Napi::Env env = value.Env();
   if (!value.IsArray() || value.As<Napi::Array>().Length() != objective.sources.size()) {
     throw makeError(env, "ERR_INVALID_ARGUMENT",
@@ -54,11 +78,10 @@ std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objectiv
   for (uint32_t i = 0; i < objective.sources.size(); ++i) {
     const auto entry = Napi::Value(value.As<Napi::Array>()[i]).As<Napi::Object>();
     const auto tensor = [&](const char* name) {
-      return has(entry, name) ? overTensor(field(entry, name), name).to(device, /*non_blocking=*/false, /*copy=*/true)
-                              : at::Tensor();
+      return has(entry, name) ? overTensor(field(entry, name), name).clone() : at::Tensor();
     };
-    const Draws draws{tensor("x0"), tensor("noise"), integers(field(entry, "timesteps"), "timesteps").to(device),
-                      tensor("z"), tensor("etaNoise")};
+    const Draws draws{tensor("x0"), tensor("noise"), integers(field(entry, "timesteps"), "timesteps"), tensor("z"),
+                      tensor("etaNoise")};
     const Source& source = objective.sources[i];
     const bool generated = source.kind == SourceKind::teacher && !draws.x0.defined();
     const bool gaussian = source.kind == SourceKind::gaussian;
@@ -70,6 +93,12 @@ std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objectiv
                           "]: x0 and noise are needed for task and memory; z and noise "
                           "(etaNoise too where eta > 0) for teacher; z for gaussian");
     }
+    for (const at::Tensor& images : {draws.x0, draws.noise, draws.z}) {
+      if (images.defined()) checkBatch(images, draws.timesteps, timesteps, "draws");
+    }
+    if (draws.timesteps.numel() != (result.empty() ? draws : result.front()).timesteps.numel()) {
+      throw makeError(env, "ERR_INVALID_ARGUMENT", "draws: every source must have as many images as the first");
+    }
     result.push_back(draws);
   }
   return result;
@@ -78,6 +107,7 @@ std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objectiv
 class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
  public:
   static constexpr const char* name = "NativeLearner";
+  static constexpr napi_type_tag tag{0x1c9a57e2b04d4f8a, 0x93f27c61d5e8b034};
   using Handle::Handle;
 
   static Napi::Function define(Napi::Env env) {
@@ -110,6 +140,20 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       return true;
     };
     return run(env, keep, std::move(both), [](Napi::Env env, bool) { return env.Undefined(); });
+  }
+
+  /// The same for work that changes how much memory the learner holds.
+  template <class Work>
+  Napi::Value runAndAccount(const Napi::CallbackInfo& info, Work work) {
+    auto handle = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info.This().As<Napi::Object>()));
+    auto both = [work = std::move(work)](LearnerValue& learner) {
+      work(learner);
+      return learner.bytes();
+    };
+    return run(info.Env(), {}, std::move(both), [handle](Napi::Env env, int64_t bytes) {
+      Unwrap(handle->Value())->account(env, bytes);
+      return env.Undefined();
+    });
   }
 
   Napi::Value parameters(const Napi::CallbackInfo& info) {
@@ -195,7 +239,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
           [=](LearnerValue& learner) {
             const Pool task(data.task), memory(data.memory);
             requireData(terms, task, memory);
-            return learner.trainer.draw(terms, {task, memory, data.batchSize, data.horizontalFlip});
+            return moved(learner.trainer.draw(terms, {task, memory, data.batchSize, data.horizontalFlip}), at::kCPU);
           },
           toDraws);
     });
@@ -205,23 +249,32 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
       const Objective terms = objective(info[0].As<Napi::Object>(), value()->timesteps);
-      const std::vector<Draws> draws = drawsFrom(info[1], terms, value()->device);
+      const std::vector<Draws> draws = drawsFrom(info[1], terms, value()->timesteps);
       const Cancellation cancel(nullptr, state(env).engine.closing());
       return run(
-          env, {}, [=](LearnerValue& learner) { return learner.trainer.compute(terms, draws, cancel); }, toLosses);
+          env, {},
+          [=](LearnerValue& learner) {
+            return onHost(learner.trainer.compute(terms, moved(draws, learner.device), cancel));
+          },
+          toLosses);
     });
   }
 
   Napi::Value computeGiven(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
-      const at::Device device = value()->device;
-      const at::Tensor xt = overTensor(info[0], "xt").to(device, false, /*copy=*/true);
-      const at::Tensor timesteps = integers(info[1], "timesteps").to(device);
-      const at::Tensor target = overTensor(info[2], "target").to(device, false, /*copy=*/true);
-      const at::Tensor weight = overFloats(info[3], "weight").to(device, false, /*copy=*/true);
+      const at::Tensor xt = overTensor(info[0], "xt").clone(), timesteps = integers(info[1], "timesteps");
+      const at::Tensor target = overTensor(info[2], "target").clone(), weight = overFloats(info[3], "weight").clone();
+      checkBatch(xt, timesteps, value()->timesteps, "xt");
+      if (target.sizes() != xt.sizes() || weight.numel() != timesteps.numel()) {
+        throw Error("ERR_INVALID_ARGUMENT", "target must have xt's shape, and weight one value per image");
+      }
       return run(
-          env, {}, [=](LearnerValue& learner) { return learner.trainer.compute(xt, timesteps, target, weight); },
+          env, {},
+          [=](LearnerValue& learner) {
+            const auto there = [&](const at::Tensor& t) { return t.to(learner.device); };
+            return onHost(learner.trainer.compute(there(xt), there(timesteps), there(target), there(weight)));
+          },
           toLosses);
     });
   }
@@ -238,17 +291,18 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
   }
 
   Napi::Value freezeTeacher(const Napi::CallbackInfo& info) {
-    return run(info.Env(), {}, [](LearnerValue& learner) { learner.trainer.freezeTeacher(); });
+    return runAndAccount(info, [](LearnerValue& learner) { learner.trainer.freezeTeacher(); });
   }
 
   Napi::Value predict(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
       const Slot weights = slot(info[0]);
-      const at::Tensor xt = overTensor(info[1], "xt"), timesteps = integers(info[2], "timesteps");
+      // A copy: JavaScript may change, resize or transfer its buffer before the job runs.
+      const at::Tensor xt = overTensor(info[1], "xt").clone(), timesteps = integers(info[2], "timesteps");
+      checkBatch(xt, timesteps, value()->timesteps, "xt");
       return run(
-          env, {field(info[1].As<Napi::Object>(), "data")},
-          [=](LearnerValue& learner) { return learner.trainer.predict(weights, xt, timesteps).to(at::kCPU); },
+          env, {}, [=](LearnerValue& learner) { return learner.trainer.predict(weights, xt, timesteps).to(at::kCPU); },
           toTensorObject);
     });
   }
@@ -300,13 +354,11 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const Slot which = slot(info[0]);
       if (!info[1].IsArray()) throw Napi::TypeError::New(env, "tensors: expected an array");
       const auto array = info[1].As<Napi::Array>();
-      std::vector<Napi::Value> keep;
       std::vector<at::Tensor> tensors;
       for (uint32_t i = 0; i < array.Length(); ++i) {
-        keep.push_back(array[i]);
-        tensors.push_back(overFloats(keep.back(), "tensors"));
+        tensors.push_back(overFloats(array[i], "tensors").clone());
       }
-      return run(env, keep, [=](LearnerValue& learner) { learner.trainer.write(which, tensors); });
+      return runAndAccount(info, [=](LearnerValue& learner) { learner.trainer.write(which, tensors); });
     });
   }
 };

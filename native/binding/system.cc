@@ -69,7 +69,7 @@ Napi::Value close(const Napi::CallbackInfo& info) {
 void defineSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::String::New(env, CONTINUAL_DIFFUSION_VERSION));
   exports.Set("cudaVersion",
-              at::globalContext().hasCUDA() ? Napi::Value(Napi::String::New(env, cudaVersion())) : env.Null());
+              at::globalContext().hasCUDART() ? Napi::Value(Napi::String::New(env, cudaVersion())) : env.Null());
   exports.Set("libtorchVersion", Napi::String::New(env, TORCH_VERSION));
   exports.Set("cpu", Napi::Function::New<cpu>(env, "cpu"));
   exports.Set("close", Napi::Function::New<close>(env, "close"));

@@ -8,12 +8,14 @@ std::shared_ptr<const Images> residentImages(const at::Tensor& pixels, const at:
                                              at::Device device) {
   at::Tensor resident = pixels.to(device);
   if (size > 0 && (size != pixels.size(1) || size != pixels.size(2))) {
-    const at::Tensor planar = resident.permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
-    const at::Tensor resized = at::_upsample_bilinear2d_aa(planar, {size, size}, /*align_corners=*/false);
-    resident = resized.round().clamp(0, 255).to(at::kByte).permute({0, 2, 3, 1}).contiguous();
+    std::vector<at::Tensor> parts;
+    for (const at::Tensor& part : resident.split(1024)) {  // in float32 the whole set could be too large
+      const at::Tensor planar = part.permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
+      const at::Tensor resized = at::_upsample_bilinear2d_aa(planar, {size, size}, /*align_corners=*/false);
+      parts.push_back(resized.round().clamp(0, 255).to(at::kByte).permute({0, 2, 3, 1}).contiguous());
+    }
+    resident = at::cat(parts);
   }
-  // `to` on the CPU returns the caller's memory, which JavaScript may change: keep a copy.
-  if (resident.is_alias_of(pixels)) resident = resident.clone();
   return std::make_shared<const Images>(Images{resident, labels.to(at::kLong).to(device)});
 }
 

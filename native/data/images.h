@@ -17,7 +17,7 @@ struct Images {
 };
 
 /// Moves images to the device; `size` > 0 resizes them to a square of that side first (bilinear, antialiased, rounded
-/// to uint8 as PIL does).
+/// to uint8 as PIL does). `pixels` may be kept: it must be the caller's to give away.
 std::shared_ptr<const Images> residentImages(const at::Tensor& pixels, const at::Tensor& labels, int64_t size,
                                              at::Device device);
 

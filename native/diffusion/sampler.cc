@@ -17,7 +17,7 @@ Timesteps samplerTimesteps(int64_t total, const SamplerConfig& sampler, int64_t 
       t = (steps - 1 - i) * jump + stop;
     }
     result.timesteps.push_back(t);
-    result.previous.push_back(std::max<int64_t>(t - jump, -1));
+    result.previous.push_back(std::max<int64_t>(t - jump, stop - 1));
   }
   return result;
 }
@@ -31,7 +31,7 @@ at::Tensor samplerStep(const NoiseSchedule& schedule, const SamplerConfig& sampl
   if (sampler.kind == SamplerKind::ddpm) {  // arXiv 2006.11239, equation 7, for any spacing of the steps
     const at::Tensor stepAlpha = alpha / previous, stepBeta = 1 - stepAlpha;
     const at::Tensor mean = (previous.sqrt() * stepBeta * x0 + stepAlpha.sqrt() * (1 - previous) * xt) / (1 - alpha);
-    const at::Tensor variance = (1 - previous) / (1 - alpha) * stepBeta;  // 0 at the last step
+    const at::Tensor variance = (1 - previous) / (1 - alpha) * stepBeta;  // 0 where it goes to the clean image
     return mean + variance.sqrt() * noise;
   }
 
@@ -56,20 +56,20 @@ at::Tensor sample(const NoiseSchedule& schedule, const SamplerConfig& sampler, c
     plans.push_back(samplerTimesteps(total, sampler));
   }
 
-  const auto column = [&](std::vector<int64_t> Timesteps::* values, int64_t step) {
-    std::vector<int64_t> result;
-    for (const Timesteps& plan : plans) result.push_back((plan.*values)[static_cast<size_t>(step)]);
-    return at::tensor(result, at::kLong).to(x.device()).expand({count});
+  // Steps × images, moved to the device once.
+  const auto table = [&](std::vector<int64_t> Timesteps::* values) {
+    std::vector<at::Tensor> columns;
+    for (const Timesteps& plan : plans) columns.push_back(at::tensor(plan.*values, at::kLong));
+    return at::stack(columns, 1).to(x.device()).expand({sampler.steps, count});
   };
-  at::Tensor before;
+  const at::Tensor timesteps = table(&Timesteps::timesteps), previous = table(&Timesteps::previous);
   for (int64_t i = 0; i < sampler.steps; ++i) {
     cancellation.check();
-    const SamplerStep step{column(&Timesteps::timesteps, i), column(&Timesteps::previous, i)};
+    const SamplerStep step{timesteps.select(0, i), previous.select(0, i)};
     at::Tensor next =
         samplerStep(schedule, sampler, x, denoiser(x, step.timesteps), step, sampler.noisy() ? noise(i) : at::Tensor());
-    // An image that stops within fewer timesteps than there are steps meets the same timestep twice: it stays as it is.
-    if (stop.defined() && i > 0) next = at::where((step.timesteps == before).view({-1, 1, 1, 1}), x, next);
-    before = step.timesteps;
+    // An image that stops within fewer timesteps than there are steps has steps that go nowhere: it stays as it is.
+    if (stop.defined()) next = at::where((step.previous == step.timesteps).view({-1, 1, 1, 1}), x, next);
     x = next;
   }
   return x;

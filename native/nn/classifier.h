@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <optional>
+#include <vector>
 
 #include "nn/layers.h"
 

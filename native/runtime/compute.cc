@@ -32,8 +32,10 @@ Compute parseCompute(const std::string& device, const std::string& precision) {
               "precision: expected 'fp32', 'bf16' or, on CUDA, 'tf32'; found '" + precision + "' on " + device);
 }
 
-PrecisionScope::PrecisionScope(const Compute& compute) : active_(compute.device.is_cuda()) {
-  if (!active_) return;
+PrecisionScope::PrecisionScope(const Compute& compute) {
+  if (!compute.device.is_cuda()) return;
+  static std::mutex oneAtATime;
+  turn_ = std::unique_lock(oneAtATime);
   auto& context = at::globalContext();
   cublas_ = context.allowTF32CuBLAS();
   cudnn_ = context.allowTF32CuDNN();
@@ -42,7 +44,7 @@ PrecisionScope::PrecisionScope(const Compute& compute) : active_(compute.device.
 }
 
 PrecisionScope::~PrecisionScope() {
-  if (!active_) return;
+  if (!turn_.owns_lock()) return;
   at::globalContext().setAllowTF32CuBLAS(cublas_);
   at::globalContext().setAllowTF32CuDNN(cudnn_);
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <mutex>
 #include <string>
 
 namespace continual {
@@ -22,7 +23,8 @@ Compute parseCompute(const std::string& device, const std::string& precision);
 /// Number of CUDA devices this libtorch can use; 0 where it has no CUDA.
 int64_t cudaDeviceCount();
 
-/// While it lives, float32 products on CUDA follow `compute.tf32`.
+/// While it lives, float32 products on CUDA follow `compute.tf32`. libtorch keeps that switch for the whole process, so
+/// learners of other environments wait their turn: a step holds it from its first product to its last.
 class PrecisionScope {
  public:
   explicit PrecisionScope(const Compute& compute);
@@ -31,7 +33,7 @@ class PrecisionScope {
   PrecisionScope& operator=(const PrecisionScope&) = delete;
 
  private:
-  bool active_;
+  std::unique_lock<std::mutex> turn_;  // held on CUDA only
   bool cublas_ = false;
   bool cudnn_ = false;
 };

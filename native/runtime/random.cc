@@ -1,7 +1,5 @@
 #include "runtime/random.h"
 
-#include <ATen/Parallel.h>
-
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -47,14 +45,12 @@ template <class T, class Fill>
 void Random::generate(T* out, int64_t count, Fill fill) {
   const int64_t blocks = (count + 3) / 4;
   const uint64_t first = position_;
-  at::parallel_for(0, blocks, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      T values[4];
-      fill(block(first + static_cast<uint64_t>(i)), values);
-      const int64_t kept = std::min<int64_t>(4, count - 4 * i);
-      for (int64_t j = 0; j < kept; ++j) out[4 * i + j] = values[j];
-    }
-  });
+  for (int64_t i = 0; i < blocks; ++i) {
+    T values[4];
+    fill(block(first + static_cast<uint64_t>(i)), values);
+    const int64_t kept = std::min<int64_t>(4, count - 4 * i);
+    for (int64_t j = 0; j < kept; ++j) out[4 * i + j] = values[j];
+  }
   position_ += static_cast<uint64_t>(blocks);
 }
 

@@ -8,7 +8,7 @@
 
 namespace continual {
 
-/// What a stream of random numbers is for, so that no two uses ever share numbers.
+/// What a stream of random numbers is for, so that no two uses within a learner share numbers.
 enum class Purpose : uint64_t { initialisation = 1, permutation, training, sampling, samplingNoise, classifier };
 
 /// Counter-based random numbers, Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11):

@@ -1,9 +1,11 @@
 #include "runtime/team.h"
 
 #include <ATen/Parallel.h>
-#include <omp.h>
 
 #include <algorithm>
+
+// Of libtorch's own OpenMP runtime: the threads of operators called on this thread.
+extern "C" void omp_set_num_threads(int threads);
 
 namespace continual {
 
@@ -18,12 +20,19 @@ Team Team::forThisMachine() {
 
 Team::Team(int64_t size, int threadsEach)
     : size_(size), threadsEach_(threadsEach), failures_(static_cast<size_t>(size)) {
-  for (int64_t member = 1; member < size; ++member) {
-    threads_.emplace_back([this, member] { loop(member); });
+  try {
+    for (int64_t member = 1; member < size; ++member) {
+      threads_.emplace_back([this, member] { loop(member); });
+    }
+  } catch (...) {  // no more threads are to be had
+    stop();
+    throw;
   }
 }
 
-Team::~Team() {
+Team::~Team() { stop(); }
+
+void Team::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;

@@ -11,7 +11,8 @@
 namespace continual {
 
 /// Threads that split a batch between them, each with its share of libtorch's own threads. A small network's operators
-/// are too short to be shared by threads one by one: splitting the batch meets once a step, not once an operator.
+/// are too short to be shared by threads one by one: splitting the batch meets once a step, not once an operator. Sums
+/// are added in the members' order: a result depends on their number, but never on timing.
 class Team {
  public:
   /// `size` members, the caller of `run` among them, each with `threadsEach` threads for its operators.
@@ -23,6 +24,7 @@ class Team {
   Team& operator=(const Team&) = delete;
 
   int64_t size() const { return size_; }
+  int threadsEach() const { return threadsEach_; }
 
   /// Runs `work(member)` for members 0 … count − 1 (count ≤ size) at once; returns when all are done and rethrows what
   /// the first of them threw.
@@ -31,6 +33,7 @@ class Team {
  private:
   void loop(int64_t member);
   void attempt(int64_t member);
+  void stop();
 
   int64_t size_;
   int threadsEach_;

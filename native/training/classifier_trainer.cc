@@ -72,11 +72,12 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, int64_t bat
   return report;
 }
 
-ClassifierNet::Output ClassifierTrainer::classify(const at::Tensor& pixels) const {
+ClassifierNet::Output ClassifierTrainer::classify(const at::Tensor& pixels, const Cancellation& cancellation) const {
   const at::NoGradGuard noGrad;
   PrecisionScope precision(how_);
   std::vector<at::Tensor> features, logits;
   for (const at::Tensor& batch : pixels.split(256)) {  // bounds the memory of the activations
+    cancellation.check();
     const auto output = net_(weights_.views, toModelRange(batch.to(how_.device)), {});
     features.push_back(output.features.to(at::kCPU));
     logits.push_back(output.logits.to(at::kCPU));

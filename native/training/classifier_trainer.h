@@ -23,8 +23,9 @@ class ClassifierTrainer {
   Report train(const Pool& pool, int64_t batchSize, int64_t steps, double lr, bool horizontalFlip,
                const Cancellation& cancellation);
   /// uint8 N×H×W×C on any device → float32 on the CPU.
-  ClassifierNet::Output classify(const at::Tensor& pixels) const;
+  ClassifierNet::Output classify(const at::Tensor& pixels, const Cancellation& cancellation) const;
 
+  int64_t classes() const { return layout().parameters().back().count; }
   const ParameterLayout& layout() const { return net_.layout(); }
   std::vector<at::Tensor> read() const { return layout().read(weights_.master); }
   void write(const std::vector<at::Tensor>& tensors);

@@ -62,7 +62,9 @@ void Trainer::makeEma() {
 }
 
 void Trainer::makeTeacher() {
-  teacher_.emplace(unet_.layout(), master(ema_ ? Slot::ema : Slot::student).clone(), how_, /*trainable=*/false);
+  // Made before the old one goes, which stays where there is no memory for another.
+  WeightSet frozen(unet_.layout(), master(ema_ ? Slot::ema : Slot::student).clone(), how_, /*trainable=*/false);
+  teacher_ = std::move(frozen);
   hasTeacher_ = true;
 }
 
@@ -197,6 +199,7 @@ Losses Trainer::compute(const at::Tensor& xt, const at::Tensor& timesteps, const
 }
 
 Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part) {
+  if (count < 1) throw Error("ERR_INVALID_ARGUMENT", "a batch needs at least one image");
   const PrecisionScope precision(how_);
   const int64_t parts = std::min(team_.size(), count);
   std::vector<Sums> sums(static_cast<size_t>(parts));
@@ -264,18 +267,22 @@ void Trainer::update(const OptimizerConfig& optimizer) {
 
 TrainReport Trainer::train(const Objective& objective, const Batches& batches, int64_t steps,
                            const OptimizerConfig& optimizer, const Cancellation& cancellation) {
+  // Operators between the team's rounds must not wake threads that would then spin beside the team's.
+  const ThreadScope threads(team_.threadsEach());
   TrainReport report;
   const int64_t terms = static_cast<int64_t>(objective.terms.size());
   at::Tensor sums = at::zeros({terms + 2}, at::TensorOptions(how_.device).dtype(at::kDouble));
   const auto diverged = [&](const at::Tensor& values) {
     for (int64_t i = 0; i < terms; ++i) {
       if (!std::isfinite(values.const_data_ptr<double>()[i])) {
+        gradNorm_.reset();
         throw Error("ERR_DIVERGED", "the loss is not finite at step " + std::to_string(step_ + 1) +
                                         " of the learner, term '" + describe(objective, static_cast<size_t>(i)) +
                                         "'. Lower the learning rate or the term's weight.");
       }
     }
     if (!std::isfinite(values.const_data_ptr<double>()[terms + 1])) {
+      gradNorm_.reset();
       throw Error("ERR_DIVERGED", "the gradient is not finite at step " + std::to_string(step_ + 1) +
                                       " of the learner. Lower the learning rate.");
     }
@@ -328,13 +335,18 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
   for (int64_t i = 0; sampler.noisy() && i < sampler.steps; ++i) {
     stepNoise.emplace_back(seed, Purpose::samplingNoise, static_cast<uint64_t>(i));
   }
+  const auto drawn = [&](Random& random, int64_t length) {
+    const std::vector<int64_t> shape = imageShape(length);
+    const int64_t size = shape[1] * shape[2] * shape[3], whole = (size + 3) / 4 * 4;  // numbers come in fours
+    return random.normal({length, whole}).narrow(1, 0, size).reshape(shape).to(how_.device);
+  };
   const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) { return forward(used, x, t); };
   std::vector<at::Tensor> result;
   for (int64_t first = 0; first < count; first += batchSize) {
     const int64_t length = std::min(batchSize, count - first), parts = std::min(team_.size(), length);
-    const at::Tensor starts = start.normal(imageShape(length)).to(how_.device);
+    const at::Tensor starts = drawn(start, length);
     std::vector<at::Tensor> noises;
-    for (Random& random : stepNoise) noises.push_back(random.normal(imageShape(length)).to(how_.device));
+    for (Random& random : stepNoise) noises.push_back(drawn(random, length));
     std::vector<at::Tensor> images(static_cast<size_t>(parts));
     team_.run(parts, [&](int64_t member) {
       const at::NoGradGuard noGradHere;

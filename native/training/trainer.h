@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -79,7 +78,7 @@ class Trainer {
   void freezeTeacher();
 
   at::Tensor predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps);
-  /// Images in [−1, 1], a pure function of (weights, seed); the batch size does not change them.
+  /// Images in [−1, 1], a pure function of (weights, seed); the batch size changes them by rounding at most.
   at::Tensor sample(Slot slot, int64_t count, int64_t batchSize, const SamplerConfig& sampler, uint64_t seed,
                     const at::Tensor& stop, const Cancellation& cancellation);
 

@@ -8,10 +8,13 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** Files that make a folder look like a libtorch of a version; with `cuda`, like a CUDA build. */
 function torchFiles(version: string, cuda: string | null): Record<string, string> {
-  const [major, minor, patch] = version.split('.')
+  const [major, minor, patch] = version.split('.').map(Number)
+  const macros = `#define TORCH_VERSION_MAJOR ${major}\n#define TORCH_VERSION_MINOR ${minor}\n#define TORCH_VERSION_PATCH ${patch}\n`
+  const old = major! < 2 || (major === 2 && minor! < 10) // pytorch/pytorch#164381 moved the macros
   return {
     'include/ATen/ATen.h': '',
-    'include/torch/headeronly/version.h': `#define TORCH_VERSION_MAJOR ${major}\n#define TORCH_VERSION_MINOR ${minor}\n#define TORCH_VERSION_PATCH ${patch}\n`,
+    'include/torch/csrc/api/include/torch/version.h': old ? macros : '#include <torch/headeronly/version.h>\n',
+    ...(old ? {} : { 'include/torch/headeronly/version.h': macros }),
     'lib/libc10.so': '',
     'lib/libtorch_cpu.so': '',
     'lib/libtorch.so': '',
@@ -72,12 +75,22 @@ export class FakeMachine implements Disposable {
    * A python3: `torch` is the folder of its own torch; `brings` is what its pip puts into the target, where `pip` (a shell script
    * that sees pip's arguments in `$*`) lets it get there.
    */
-  python({ torch = '', brings = '', pip = '' }: { torch?: string; brings?: string; pip?: string } = {}): void {
+  python({
+    torch = '',
+    brings = '',
+    pip = '',
+    version = '3.11',
+  }: {
+    torch?: string
+    brings?: string
+    pip?: string
+    version?: string
+  } = {}): void {
     this.program(
       'python3',
       `case "$*" in
   -c*) echo "${torch}" ;;
-  "-m pip --version") echo "pip 24.0" ;;
+  "-m pip --version") echo "pip 24.0 from /usr/lib/pip (python ${version})" ;;
   "-m pip install"*)
     echo "$*" >> "${this.pipLog}"
     ${pip}
@@ -98,11 +111,11 @@ esac`,
     }
   }
 
-  /** Starts the installation; `ended` resolves when it has ended. */
+  /** Starts the installation; `ended` resolves when it has ended, `said` is what it has printed to stderr so far. */
   start(
     script: string[],
     env: Record<string, string> = {},
-  ): { pid: number; kill(s: NodeJS.Signals): void; ended: Promise<Ended> } {
+  ): { pid: number; kill(s: NodeJS.Signals): void; ended: Promise<Ended>; said(): string } {
     const child = spawn(process.execPath, script, { cwd: root, env: this.env(env), stdio: ['ignore', 'pipe', 'pipe'] })
     let stdout = ''
     let stderr = ''
@@ -115,7 +128,7 @@ esac`,
     const ended = new Promise<Ended>((resolve) => {
       child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
     })
-    return { pid: child.pid as number, kill: (signal) => child.kill(signal), ended }
+    return { pid: child.pid as number, kill: (signal) => child.kill(signal), ended, said: () => stderr }
   }
 
   /** npm's install step as a whole, by default that of this repository. */

@@ -10,6 +10,17 @@ export async function temporaryFolder(): Promise<string> {
   return folder
 }
 
+/** Runs something that file permissions bind, which they don't root. */
+export async function asNobody<T>(work: () => Promise<T>): Promise<T> {
+  if (process.geteuid?.() !== 0) return work()
+  process.seteuid?.(65534)
+  try {
+    return await work()
+  } finally {
+    process.seteuid?.(0)
+  }
+}
+
 /** Paths of all files below a folder, relative to it. */
 export async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })

@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
 import { onTestFinished } from 'vitest'
 import { type Dataset, fromArrays, type TrainTest } from '../../lib/data/index.js'
 import { ContinualDiffusionError } from '../../lib/engine/errors.js'
@@ -59,13 +56,6 @@ export function bandsData(size = 8): TrainTest {
 /** Two tasks of two classes. */
 export function bandsStream(): Stream {
   return classIncremental(bandsData(), { tasks: 2 })
-}
-
-/** A folder that goes with the test. */
-export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-test-'))
-  onTestFinished(() => rm(folder, { recursive: true, force: true }))
-  return folder
 }
 
 /** The ContinualDiffusionError that a promise rejects with. */

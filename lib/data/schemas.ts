@@ -1,0 +1,30 @@
+import { z } from 'zod'
+import type { Dataset, Subset, TrainTest } from './dataset.js'
+
+/** Schemas of data that functions are given: they pass the very object on, which stands for its copy on a device. */
+
+const count = z.int().min(1)
+
+export const datasetSchema = itself<Dataset>(
+  z.looseObject({
+    name: z.string(),
+    images: z.instanceof(Uint8Array),
+    labels: z.instanceof(Int32Array),
+    classes: z.array(z.string()),
+    height: count,
+    width: count,
+    channels: count.max(4),
+    size: count.optional(),
+  }),
+)
+
+export const trainTestSchema = itself<TrainTest>(z.looseObject({ train: datasetSchema, test: datasetSchema }))
+
+export const subsetSchema = itself<Subset>(z.looseObject({ dataset: datasetSchema, indices: z.instanceof(Int32Array) }))
+
+/** A schema that checks a value as `schema` does, but gives back the value and not a copy. */
+function itself<T>(schema: z.ZodType): z.ZodType<T> {
+  return z.custom<T>().superRefine((value, context) => {
+    for (const issue of schema.safeParse(value).error?.issues ?? []) context.addIssue({ ...issue })
+  })
+}
