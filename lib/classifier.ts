@@ -8,10 +8,12 @@ import { readSafetensors, type StoredTensor, writeSafetensors } from './checkpoi
 import type { Dataset, ImageBatch, TrainTest } from './data/dataset.js'
 import { trainTestSchema } from './data/schemas.js'
 import type { NativeClassifier } from './engine/addon.js'
-import { call, disposedError, withCancel } from './engine/call.js'
+import { call, disposedError } from './engine/call.js'
+import { accuracyOn, type Classified, classifyImages, trainClassifier } from './engine/classifier.js'
 import { type Device, resolveDevice } from './engine/device.js'
 import { ContinualDiffusionError } from './engine/errors.js'
 import { ResidentImages } from './engine/resident-images.js'
+import { AnswersByBatch, type FeatureExtractor } from './evaluation/features.js'
 import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from './fields.js'
 import { parseOptions } from './options.js'
 
@@ -33,16 +35,6 @@ export interface ClassifierOptions {
   signal?: AbortSignal
   /** Called about five times a second while it trains, with the mean loss since the last call. */
   onProgress?: (progress: { step: number; steps: number; loss: number }) => void
-}
-
-/** A classifier's answer for some images. */
-export interface Classified {
-  /** N × `features`: activations of the layer before the last. */
-  readonly features: Float32Array
-  /** N × classes. */
-  readonly logits: Float32Array
-  /** The class with the largest logit, one per image. */
-  readonly labels: Int32Array
 }
 
 const schema = z.strictObject({
@@ -70,17 +62,15 @@ interface Description {
 /** Version of what a cached file holds and of how it is trained; a new one makes old files unused. */
 const format = 2
 
-const chunkMilliseconds = 200
-
 /**
  * A small convolutional classifier, trained on real images, that judges generated ones: its classes give class frequencies, and
  * the layer before its last gives features for the Fréchet distance.
  */
-export class Classifier implements AsyncDisposable {
+export class Classifier implements FeatureExtractor, AsyncDisposable {
   /** For titles, with the data it was trained on: e.g. `fashion-mnist classifier`. */
   readonly name: string
-  /** Width of the feature layer. */
-  readonly features: number
+  /** D: width of the feature layer. */
+  readonly dimension: number
   readonly classes: readonly string[]
   /** Fraction of the test set that it classifies rightly. */
   readonly accuracy: number
@@ -89,13 +79,13 @@ export class Classifier implements AsyncDisposable {
   /** Channels of the images that it takes. */
   readonly channels: number
   readonly #native: NativeClassifier
-  readonly #answers = new WeakMap<ImageBatch, Promise<Classified>>()
+  readonly #answers = new AnswersByBatch((images) => this.classify(images))
   #disposed = false
 
   private constructor(native: NativeClassifier, { name, classes, accuracy, size, channels }: Description) {
     this.#native = native
     this.name = name
-    this.features = native.features
+    this.dimension = native.features
     this.classes = classes
     this.accuracy = accuracy
     this.size = size
@@ -152,33 +142,25 @@ export class Classifier implements AsyncDisposable {
     const images = new ResidentImages(device, size)
     try {
       const pool = await images.pool([{ dataset: train, indices: everything(train) }])
-      const steps = Math.ceil((epochs * train.labels.length) / batchSize)
-      let chunk = 1
-      for (let step = 0; step < steps; ) {
-        const before = performance.now()
-        const wanted = Math.min(chunk, steps - step)
-        const batches = { pool, batchSize, steps: wanted, lr, horizontalFlip: false }
-        const report = await withCancel(signal, (flag) => call(() => native.train(batches, flag)))
-        step += report.steps
-        if (!Number.isFinite(report.loss)) {
-          throw new ContinualDiffusionError(
-            'ERR_DIVERGED',
-            `training of the classifier on ${train.name} diverged by step ${step}: loss ${report.loss}; try a smaller lr than ${lr}`,
-          )
-        }
-        chunk = Math.max(
-          1,
-          Math.min(chunk * 4, Math.round((wanted * chunkMilliseconds) / (performance.now() - before))),
-        )
-        onProgress?.({ step, steps, loss: report.loss })
-      }
-      const description = { name: nameOf(data), classes: train.classes, size, channels: train.channels }
-      const accuracy = await new Classifier(native, { ...description, accuracy: 0 }).#measure(
-        images,
-        test,
-        batchSize,
+      await trainClassifier(native, {
+        steps: Math.ceil((epochs * train.labels.length) / batchSize),
+        batches: async () => ({
+          pool,
+          batchSize,
+          lr,
+          horizontalFlip: false,
+          // By up to a pixel in sixteen, so that the classifier learns no places by heart.
+          shift: Math.floor(size / 16),
+          dropout: 0.25,
+        }),
+        oneByOne: false,
+        what: `the classifier on ${train.name}`,
         signal,
-      )
+        onProgress,
+      })
+      const description = { name: nameOf(data), classes: train.classes, size, channels: train.channels }
+      const tests = { dataset: test, indices: everything(test) }
+      const accuracy = await accuracyOn(native, description, images, tests, batchSize, signal)
       return new Classifier(native, { ...description, accuracy })
     } catch (error) {
       call(() => native.dispose())
@@ -186,23 +168,6 @@ export class Classifier implements AsyncDisposable {
     } finally {
       await images.dispose()
     }
-  }
-
-  async #measure(
-    images: ResidentImages,
-    test: Dataset,
-    batchSize: number,
-    signal: AbortSignal | undefined,
-  ): Promise<number> {
-    const all = everything(test)
-    let right = 0
-    for (let at = 0; at < all.length; at += batchSize) {
-      signal?.throwIfAborted()
-      const indices = all.subarray(at, at + batchSize)
-      const { labels } = await this.classify(await images.read({ dataset: test, indices }))
-      right += labels.filter((label, i) => label === test.labels[at + i]).length
-    }
-    return right / all.length
   }
 
   static async #read(file: string, data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
@@ -244,27 +209,7 @@ export class Classifier implements AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
    */
   async classify(images: ImageBatch): Promise<Classified> {
-    const native = this.#live()
-    const { data, count, height, width, channels } = images
-    if (height !== this.size || width !== this.size || channels !== this.channels) {
-      throw new ContinualDiffusionError(
-        'ERR_INVALID_ARGUMENT',
-        `classify: the images are ${height} × ${width} × ${channels}; expected ${this.size} × ${this.size} × ${this.channels}, ` +
-          `for which the ${this.name} was trained`,
-      )
-    }
-    if (data.length !== count * height * width * channels) {
-      throw new ContinualDiffusionError(
-        'ERR_INVALID_ARGUMENT',
-        `classify: the images hold ${data.length} bytes; expected ${count * height * width * channels}`,
-      )
-    }
-    const { features, logits } = await call(() => native.classify(images))
-    const classes = this.classes.length
-    const labels = Int32Array.from({ length: count }, (_, i) =>
-      largest(logits.subarray(i * classes, (i + 1) * classes)),
-    )
-    return { features, logits, labels }
+    return classifyImages(this.#live(), this, images)
   }
 
   /**
@@ -273,11 +218,18 @@ export class Classifier implements AsyncDisposable {
    * @internal
    */
   classifyOnce(images: ImageBatch): Promise<Classified> {
-    const known = this.#answers.get(images)
-    if (known) return known
-    const answer = this.classify(images)
-    this.#answers.set(images, answer)
-    return answer
+    return this.#answers.of(images)
+  }
+
+  /**
+   * Activations of the layer before the last, N × `dimension`. They are computed once for a batch object: don't change its
+   * images in between.
+   *
+   * @param images of the classifier's `size` and `channels`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
+   */
+  async features(images: ImageBatch): Promise<Float32Array> {
+    return (await this.classifyOnce(images)).features
   }
 
   /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
@@ -313,10 +265,6 @@ function nameOf({ train }: TrainTest): string {
 
 function everything(dataset: Dataset): Int32Array {
   return Int32Array.from(dataset.labels, (_, i) => i)
-}
-
-function largest(values: Float32Array): number {
-  return values.reduce((best, value, i) => (value > (values[best] as number) ? i : best), 0)
 }
 
 /** Whatever the weights are a function of. */

@@ -4,17 +4,25 @@
  *
  * @packageDocumentation
  */
-export { type Classified, Classifier, type ClassifierOptions } from './classifier.js'
+export { Classifier, type ClassifierOptions } from './classifier.js'
 export {
   type ArraysOptions,
+  type AsyncIterableOptions,
+  type CifarOptions,
   type Dataset,
   fashionMnist,
   fromArrays,
+  fromAsyncIterable,
   type IdxFiles,
   type IdxOptions,
   type ImageBatch,
+  type ImageFolderOptions,
   type KnownOptions,
+  type LabelledImage,
+  loadCifar10,
+  loadCifar100,
   loadIdx,
+  loadImageFolder,
   mnist,
   type Subset,
   type TrainTest,
@@ -30,10 +38,13 @@ export {
   schedule,
   type Tensor,
 } from './diffusion.js'
+export type { Classified } from './engine/classifier.js'
 export type { Device, Precision } from './engine/device.js'
 export { ContinualDiffusionError, type ErrorCode } from './engine/errors.js'
 export * from './evaluation/index.js'
 export {
+  type DenoisingLoss,
+  type DenoisingLossOptions,
   Learner,
   type LearnerOptions,
   type LearnOptions,
@@ -44,5 +55,6 @@ export {
 } from './learner.js'
 export * from './methods/index.js'
 export { presets } from './presets.js'
+export { Solver, type SolverLearnOptions, type SolverOptions } from './solver.js'
 export * from './streams/index.js'
 export { parseUNetConfig, toDiffusersConfig, type UNetConfig } from './unet.js'

@@ -1,15 +1,17 @@
 import { z } from 'zod'
 import { readLearnerFolder, writeLearnerFolder } from './checkpoint/learner-folder.js'
+import type { StoredPenalty } from './checkpoint/penalties-file.js'
 import type { ImageBatch, Subset } from './data/dataset.js'
 import { subsetSchema } from './data/schemas.js'
 import { parseSampler, type SamplerConfig, type ScheduleConfig, scheduleSchema } from './diffusion.js'
-import type { NativeLearner, NativeOptimizer, Slot } from './engine/addon.js'
+import type { NativeLearner, NativeOptimizer, NativePool, Slot } from './engine/addon.js'
 import { call, disposedError, withCancel } from './engine/call.js'
 import { type Device, type Precision, resolveDevice } from './engine/device.js'
 import { ContinualDiffusionError } from './engine/errors.js'
 import { ResidentImages } from './engine/resident-images.js'
 import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from './fields.js'
-import type { Method, Objective } from './methods/objective.js'
+import { type MemoryItem, remember, subsetsOf } from './memory.js'
+import type { Keeps, Method, Objective, Penalty } from './methods/objective.js'
 import { checkMethod, parseObjective } from './methods/objective-schema.js'
 import { parseOptions } from './options.js'
 import type { Task } from './streams/stream.js'
@@ -52,7 +54,7 @@ export interface UpdateOptions {
 
 /** How long and how a task is learned; exactly one of `epochs` and `steps` is given. */
 export interface LearnOptions extends UpdateOptions {
-  /** Passes over the task's images: ⌈epochs × images / batchSize⌉ steps. Need not be whole. */
+  /** Passes over the images that the method trains on: ⌈epochs × images / batchSize⌉ steps. Need not be whole. */
   epochs?: number
   /** Training steps. */
   steps?: number
@@ -60,7 +62,7 @@ export interface LearnOptions extends UpdateOptions {
   batchSize?: number
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
   horizontalFlip?: boolean
-  /** Real images kept from earlier tasks, for objectives with the source `memory`. */
+  /** Real images for terms with the source `memory`, in place of the learner's own memory. */
   memory?: readonly Subset[]
   /** An abort rejects with `signal.reason` and leaves the learner as after its last whole step. */
   signal?: AbortSignal
@@ -78,6 +80,11 @@ export interface Progress {
   readonly loss: number
   /** Mean loss of each of the objective's terms over these steps, unweighted. */
   readonly terms: readonly number[]
+  /**
+   * Mean cost of each of the objective's penalties over these steps, without its strength, by name: the loss is
+   * Σ weight · term + Σ strength · penalty.
+   */
+  readonly penalties: Readonly<Record<string, number>>
   /** Mean norm of the gradient before clipping over these steps. */
   readonly gradNorm: number
   /** Since the task's first step. */
@@ -98,6 +105,37 @@ export interface SampleOptions {
   seed?: number
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
+}
+
+/** Where and how often the denoising loss is measured. */
+export interface DenoisingLossOptions {
+  /**
+   * Bands of timesteps: a number of equally wide ones over all T timesteps, as far as T can be divided; or their edges, rising, from
+   * 0 … T − 1 to at most T: [0, 100, 1000] are the bands 0 … 99 and 100 … 999. Default 10.
+   */
+  bands?: number | readonly number[]
+  /** Draws of timestep and noise for each image in each band. Default 1. */
+  samples?: number
+  /** Images put through the network at once; it bounds memory. Default 128. */
+  batchSize?: number
+  /** Same seed, same draws, whatever the learner: losses can be compared image by image. Default: the learner's seed. */
+  seed?: number
+  /** An abort rejects with `signal.reason`. */
+  signal?: AbortSignal
+}
+
+/** The denoising loss in a band of timesteps. */
+export interface DenoisingLoss {
+  /** First timestep of the band. */
+  readonly from: number
+  /** The timestep after its last one. */
+  readonly to: number
+  /** Mean squared error between the network's answer and what the schedule's `prediction` asks for, unweighted. */
+  readonly loss: number
+  /** Images measured on. */
+  readonly images: number
+  /** Draws that the loss is the mean of: images × samples. */
+  readonly draws: number
 }
 
 /** One training step on arrays of one's own. */
@@ -147,7 +185,7 @@ const learnSchema = z
     steps: z.int().min(1).optional(),
     batchSize,
     horizontalFlip: z.boolean().default(false),
-    memory: z.array(subsetSchema).readonly().default([]),
+    memory: z.array(subsetSchema).readonly().optional(),
     signal: signalSchema.optional(),
   })
   .refine((options) => (options.epochs === undefined) !== (options.steps === undefined), {
@@ -164,6 +202,14 @@ const sampleSchema = z.strictObject({
   count: z.int().min(1),
   batchSize,
   sampler: z.unknown().optional(),
+  seed: z.int().min(0).optional(),
+  signal: signalSchema.optional(),
+})
+
+const denoisingLossSchema = z.strictObject({
+  bands: z.union([z.int().min(1), z.array(z.int().min(0)).min(2).readonly()]).default(10),
+  samples: z.int().min(1).max(1_000_000).default(1),
+  batchSize,
   seed: z.int().min(0).optional(),
   signal: signalSchema.optional(),
 })
@@ -198,6 +244,7 @@ export class Learner implements AsyncDisposable {
   readonly parameterCount: number
   readonly #native: NativeLearner
   readonly #images: ResidentImages
+  #memory: readonly MemoryItem[] = []
   #tasksLearned: number
   /** From the first to the last iteration of `learn`. */
   #learning = false
@@ -246,15 +293,19 @@ export class Learner implements AsyncDisposable {
    */
   static async load(folder: string, options: { device?: Device; precision?: Precision } = {}): Promise<Learner> {
     const parsed = parseOptions(loadSchema, options, 'Learner.load')
-    const { unet, schedule, sampler, record, readTensors } = await readLearnerFolder(folder)
+    const { unet, schedule, sampler, record, ...read } = await readLearnerFolder(folder)
     const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
     const settings = { unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }
     const learner = await Learner.#create(settings, record?.seed ?? 0, record?.tasksLearned ?? 0)
     try {
       const native = learner.#native
-      for (const [slot, tensors] of await readTensors(native.parameters)) {
+      for (const [slot, tensors] of await read.readTensors(native.parameters)) {
         await call(() => native.writeSlot(slot, tensors))
       }
+      for (const { name, shape, quadratics } of await read.readPenalties(native.parameters)) {
+        for (const quadratic of quadratics) await call(() => native.writePenalty({ name, shape, ...quadratic }))
+      }
+      learner.#memory = await read.readMemory()
       if (record) {
         const { seed, step, optimizerStep } = record
         await call(() => native.setState({ seed, step, optimizerStep }))
@@ -284,20 +335,26 @@ export class Learner implements AsyncDisposable {
     return this.#live().state.step
   }
 
+  /** The real images that are kept from earlier tasks, for methods with a memory; empty without one. */
+  get memory(): readonly Subset[] {
+    return subsetsOf(this.#memory)
+  }
+
   /** Number of the last task that was learned to its end; 0: none yet. */
   get tasksLearned(): number {
     return this.#tasksLearned
   }
 
   /**
-   * Learns a task by a method: starts with a fresh optimiser, trains, and freezes the teacher at the end. Yields its progress
-   * about five times a second; it trains only while it is iterated. When it is left early, by a `break` or an abort, the learner
-   * is as after its last whole step, and neither is the teacher frozen nor the task counted as learned.
+   * Learns a task by a method: starts with a fresh optimiser, trains, and at the end keeps what the method keeps of the task (see
+   * {@link Keeps}) and freezes the teacher. Yields its progress about five times a second; it trains only while it is iterated.
+   * When it is left early, by a `break` or an abort, the learner is as after its last whole step, and neither is anything kept or
+   * the teacher frozen nor the task counted as learned.
    *
    * @param task its images are resized to the U-Net's `sample_size`
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images don't fit the
-   *   U-Net, or the method needs a teacher or a memory that isn't there; `ERR_DIVERGED` when a loss or a gradient is no finite
-   *   number any more
+   *   U-Net, the method needs a teacher, a memory or a consolidated penalty that isn't there, or its memory is larger than the
+   *   data of the tasks so far; `ERR_DIVERGED` when a loss or a gradient is no finite number any more
    * @throws signal.reason after an abort
    */
   async *learn(task: Task, method: Method, options: LearnOptions): AsyncGenerator<Progress, void, undefined> {
@@ -309,7 +366,7 @@ export class Learner implements AsyncDisposable {
       epochs,
       steps: given,
       signal,
-      memory,
+      memory = this.memory,
       betas,
       lr,
       eps,
@@ -321,18 +378,26 @@ export class Learner implements AsyncDisposable {
     this.#checkImages(subsets, where)
     this.#checkImages(memory, `${where}: memory`)
     const objective = parseObjective(method.objective(task.number), this.schedule.timesteps, `${where}: objective`)
-    this.#checkObjective(objective, memory, where)
-    const images = subsets.reduce((sum, { indices }) => sum + indices.length, 0)
-    if (images === 0) throw invalid(`${where}: the task has no images to train on; expected at least one`)
-    const steps = given ?? Math.ceil(((epochs as number) * images) / batch.batchSize)
+    this.#checkTerms(objective, memory, where)
+    if (objective.penalties?.length) await this.#checkPenalties(objective.penalties, where)
+    const keeps = method.keeps ?? {}
+    this.#checkKeeps(keeps, task, where)
+    const images = countImages(subsets)
+    if (task.train.indices.length === 0) {
+      throw invalid(`${where}: the task has no images to train on; expected at least one`)
+    }
+    const perEpoch = method.epochOf === 'task' ? task.train.indices.length : images
+    const steps = given ?? Math.ceil(((epochs as number) * perEpoch) / batch.batchSize)
     if (this.#learning) throw invalid(`${where}: this learner is learning a task already; wait for that to end`)
 
+    const followsPath = keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false
     this.#learning = true
     try {
       signal?.throwIfAborted()
       const fixed = await this.#alone('learn', where, async () => {
         const pools = { task: await this.#images.pool(subsets), memory: await this.#images.pool(memory) }
         await call(() => native.resetOptimizer())
+        if (followsPath) await call(() => native.followPath(true))
         return { objective, ...batch, ...pools, optimizer: { lr, betas, eps, weightDecay, clipGradNorm } }
       })
       const start = performance.now()
@@ -342,10 +407,7 @@ export class Learner implements AsyncDisposable {
         const wanted = Math.min(chunk, steps - step)
         const report = await this.#alone('learn', where, async () => {
           const done = await withCancel(signal, (flag) => call(() => native.train({ ...fixed, steps: wanted }, flag)))
-          if (step + done.steps === steps) {
-            await call(() => native.freezeTeacher())
-            this.#tasksLearned = task.number
-          }
+          if (step + done.steps === steps) await this.#endTask(task, keeps, fixed.task, signal)
           return done
         })
         const terms = [...report.terms]
@@ -356,10 +418,13 @@ export class Learner implements AsyncDisposable {
         const stepsPerSecond = (step * 1000) / (now - start)
         const secondsLeft = (steps - step) / stepsPerSecond
         const { loss, gradNorm } = report
-        yield { task: task.number, step, steps, loss, terms, gradNorm, stepsPerSecond, secondsLeft }
+        const costs = objective.penalties?.map(({ name }, i) => [name, report.penalties[i] as number]) ?? []
+        const penalties: Record<string, number> = Object.fromEntries(costs)
+        yield { task: task.number, step, steps, loss, terms, penalties, gradNorm, stepsPerSecond, secondsLeft }
       }
     } finally {
       this.#learning = false
+      if (followsPath && !this.#disposed) await call(() => native.followPath(false))
     }
   }
 
@@ -394,6 +459,55 @@ export class Learner implements AsyncDisposable {
     const shape = this.#shapeOf(xt, timesteps, 'predict: xt')
     const answer = await call(() => native.predict(this.#sampledSlot(), { data: xt, shape }, timesteps))
     return answer.data
+  }
+
+  /**
+   * How well the network denoises images, by band of timesteps: small timesteps are fine detail, large ones the coarse layout. On
+   * held-out images it shows which noise levels were forgotten, where a distance between generated and real images gives one
+   * number. Without gradients, and with the moving average of the weights when there is one.
+   *
+   * @param images e.g. `task.test`; they are resized to the U-Net's `sample_size`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when the images don't fit the U-Net or the bands the schedule
+   * @throws signal.reason after an abort
+   */
+  async denoisingLoss(
+    images: Subset | readonly Subset[],
+    options: DenoisingLossOptions = {},
+  ): Promise<readonly DenoisingLoss[]> {
+    const native = this.#live()
+    const where = 'denoisingLoss'
+    const { bands, signal, seed = this.seed, ...rest } = parseOptions(denoisingLossSchema, options, where)
+    const subsets = 'dataset' in images ? [images] : images
+    this.#checkImages(subsets, where)
+    const count = subsets.reduce((sum, { indices }) => sum + indices.length, 0)
+    if (count === 0) throw invalid(`${where}: there are no images; expected at least one`)
+    const edges = this.#bandEdges(bands, where)
+    const pool = await this.#images.pool(subsets)
+    const slot = this.#sampledSlot()
+    const losses = await withCancel(signal, (flag) =>
+      call(() => native.denoisingLoss({ slot, pool, edges, seed, ...rest }, flag)),
+    )
+    return Array.from(losses, (loss, i) => ({
+      from: edges[i] as number,
+      to: edges[i + 1] as number,
+      loss,
+      images: count,
+      draws: count * rest.samples,
+    }))
+  }
+
+  #bandEdges(bands: number | readonly number[], where: string): Int32Array {
+    const total = this.schedule.timesteps
+    if (typeof bands === 'number') {
+      if (bands > total)
+        throw invalid(`${where}: bands is ${bands}; expected at most the schedule's ${total} timesteps`)
+      return Int32Array.from({ length: bands + 1 }, (_, i) => Math.round((i * total) / bands))
+    }
+    const wrong = bands.findIndex((edge, i) => edge > total || (i > 0 && edge <= (bands[i - 1] as number)))
+    if (wrong !== -1) {
+      throw invalid(`${where}: bands[${wrong}] is ${bands[wrong]}; expected edges that rise to at most ${total}`)
+    }
+    return Int32Array.from(bands)
   }
 
   /**
@@ -448,13 +562,16 @@ export class Learner implements AsyncDisposable {
     this.#checkIdle('save')
     // All is asked for before the first answer is awaited: what begins meanwhile comes after it in the engine's queue.
     const { seed, step, optimizerStep } = native.state
+    const memory = this.#memory
     const { unet, schedule, sampler, precision, ema, tasksLearned } = this
     const reading = (['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq'] as const)
       .filter((slot) => call(() => native.hasSlot(slot)))
       .map(async (slot): Promise<[Slot, Float32Array[]]> => [slot, await call(() => native.readSlot(slot))])
+    const readingPenalties = call(() => native.readPenalties())
     const slots = new Map(await Promise.all(reading))
+    const penalties: StoredPenalty[] = await readingPenalties
     const record = { seed, step, optimizerStep, tasksLearned, ema, precision, schedule, sampler }
-    await writeLearnerFolder(folder, { unet, record, parameters: native.parameters, slots })
+    await writeLearnerFolder(folder, { unet, record, parameters: native.parameters, slots, penalties, memory })
   }
 
   /** Gives back the memory on the device. Using the learner afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
@@ -483,6 +600,17 @@ export class Learner implements AsyncDisposable {
     } finally {
       this.#busy = undefined
     }
+  }
+
+  /** What a task leaves behind: penalties, memory and teacher, all of it or, after an abort, nothing. */
+  async #endTask(task: Task, keeps: Keeps, pool: NativePool, signal: AbortSignal | undefined): Promise<void> {
+    const { consolidations = [], memory, teacherDecay } = keeps
+    if (consolidations.length > 0) {
+      await withCancel(signal, (flag) => call(() => this.#native.consolidate(consolidations, pool, flag)))
+    }
+    if (memory) this.#memory = remember(this.#memory, task, memory, this.seed)
+    await call(() => this.#native.freezeTeacher(teacherDecay))
+    this.#tasksLearned = task.number
   }
 
   #checkIdle(where: string): void {
@@ -515,7 +643,7 @@ export class Learner implements AsyncDisposable {
     }
   }
 
-  #checkObjective({ terms }: Objective, memory: readonly Subset[], where: string): void {
+  #checkTerms({ terms }: Objective, memory: readonly Subset[], where: string): void {
     const teacher = terms.find(({ source, target }) => source.kind === 'teacher' || target === 'teacher')
     if (teacher && !call(() => this.#native.hasSlot('teacher'))) {
       throw invalid(
@@ -524,7 +652,43 @@ export class Learner implements AsyncDisposable {
       )
     }
     if (terms.some(({ source }) => source.kind === 'memory') && memory.every(({ indices }) => indices.length === 0)) {
-      throw invalid(`${where}: a term draws from the memory, which is empty; give learn() images as its option memory`)
+      throw invalid(
+        `${where}: a term draws from the memory, which is empty; learn an earlier task by a method that keeps one, or give ` +
+          'learn() images as its option memory',
+      )
+    }
+  }
+
+  async #checkPenalties(penalties: readonly Penalty[], where: string): Promise<void> {
+    const kept = new Set((await call(() => this.#native.penalties())).map(({ name }) => name))
+    const missing = penalties.find(({ name }) => !kept.has(name))
+    if (missing) {
+      throw invalid(
+        `${where}: the penalty '${missing.name}' needs what was consolidated when an earlier task ended, and there is ` +
+          'nothing; learn an earlier task by a method that consolidates it first',
+      )
+    }
+  }
+
+  #checkKeeps({ consolidations = [], memory }: Keeps, task: Task, where: string): void {
+    for (const consolidation of consolidations) {
+      if ('timesteps' in consolidation && consolidation.timesteps) {
+        this.#checkTimesteps(consolidation.timesteps, `${where}: the penalty '${consolidation.penalty}'`)
+      }
+    }
+    if (memory === undefined) return
+    const seen = countImages([...task.earlier, task].map(({ train }) => train))
+    if (memory.size > seen) {
+      throw invalid(
+        `${where}: the memory is to hold ${memory.size} images, and the tasks so far have ${seen}; expected at most these`,
+      )
+    }
+  }
+
+  #checkTimesteps([from, to]: readonly [number, number], where: string): void {
+    const total = this.schedule.timesteps
+    if (!(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from < to && to <= total)) {
+      throw invalid(`${where} has the timesteps [${from}, ${to}); expected integers with 0 ≤ from < to ≤ ${total}`)
     }
   }
 
@@ -553,6 +717,10 @@ interface Settings {
   device: string
   precision: 'fp32' | 'tf32' | 'bf16'
   ema: number
+}
+
+function countImages(subsets: readonly Subset[]): number {
+  return subsets.reduce((sum, { indices }) => sum + indices.length, 0)
 }
 
 function invalid(message: string): ContinualDiffusionError {

@@ -57,7 +57,7 @@ type Issue = z.core.$ZodIssue
 function describe(issue: Issue, schema: z.ZodType, value: unknown, base: readonly PropertyKey[]): string[] {
   const path = [...base, ...issue.path]
   if (issue.code === 'unrecognized_keys') {
-    const known = keysAt(schema, path)
+    const known = keysAt(schema, path, value)
     return issue.keys.map((key) => {
       const inside = path.length === 0 ? '' : ` in ${show(path)}`
       return `${unknownName('option', key, known)}${inside}`
@@ -76,7 +76,7 @@ function describe(issue: Issue, schema: z.ZodType, value: unknown, base: readonl
 }
 
 function subject(path: readonly PropertyKey[], value: unknown): string {
-  const found = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], value)
+  const found = path.reduce(valueAt, value)
   const name = path.length === 0 ? 'the value' : show(path)
   return found === undefined ? `${name} is missing` : `${name} is ${shorten(found)}`
 }
@@ -106,15 +106,17 @@ function quote(name: string): string {
   return `'${name}'`
 }
 
-/** Keys of the objects that the schema allows at a path. */
-function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
-  let at: readonly z.core.$ZodType[] = unwrap(schema)
+/** Keys of the objects that the schema allows at a path; of several kinds of object, those of the value's own kind. */
+function keysAt(schema: z.ZodType, path: readonly PropertyKey[], value: unknown): string[] {
+  let at: readonly z.core.$ZodType[] = unwrap(schema, value)
+  let found = value
   for (const key of path) {
+    found = valueAt(found, key)
     at = at.flatMap((s) => {
-      if (s instanceof z.ZodObject) return unwrap(s.shape[key as string])
-      if (s instanceof z.ZodArray) return unwrap(s.element)
-      if (s instanceof z.ZodTuple) return unwrap(s.def.items[key as number])
-      if (s instanceof z.ZodRecord) return unwrap(s.valueType)
+      if (s instanceof z.ZodObject) return unwrap(s.shape[key as string], found)
+      if (s instanceof z.ZodArray) return unwrap(s.element, found)
+      if (s instanceof z.ZodTuple) return unwrap(s.def.items[key as number], found)
+      if (s instanceof z.ZodRecord) return unwrap(s.valueType, found)
       return []
     })
   }
@@ -122,10 +124,17 @@ function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
 }
 
 /** The schemas behind optional, default, nullable, readonly, transformed and united ones. */
-function unwrap(schema: z.core.$ZodType | undefined): readonly z.core.$ZodType[] {
+function unwrap(schema: z.core.$ZodType | undefined, value: unknown): readonly z.core.$ZodType[] {
   if (schema === undefined) return []
-  if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => unwrap(option))
-  if (schema instanceof z.ZodPipe) return unwrap(schema.in)
+  if (schema instanceof z.ZodDiscriminatedUnion) {
+    const { discriminator, options } = schema.def
+    const key = valueAt(value, discriminator)
+    return options
+      .flatMap((option) => unwrap(option, value))
+      .filter((s) => !(s instanceof z.ZodObject) || z.safeParse(s.shape[discriminator], key).success)
+  }
+  if (schema instanceof z.ZodUnion) return schema.options.flatMap((option) => unwrap(option, value))
+  if (schema instanceof z.ZodPipe) return unwrap(schema.in, value)
   if (
     schema instanceof z.ZodOptional ||
     schema instanceof z.ZodDefault ||
@@ -133,9 +142,13 @@ function unwrap(schema: z.core.$ZodType | undefined): readonly z.core.$ZodType[]
     schema instanceof z.ZodNullable ||
     schema instanceof z.ZodReadonly
   ) {
-    return unwrap(schema.unwrap())
+    return unwrap(schema.unwrap(), value)
   }
   return [schema]
+}
+
+function valueAt(value: unknown, key: PropertyKey): unknown {
+  return (value as Record<PropertyKey, unknown> | null | undefined)?.[key]
 }
 
 /** Damerau's distance in its restricted form: insertions, deletions, substitutions, swaps of neighbours. */

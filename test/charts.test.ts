@@ -1,6 +1,6 @@
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
-import { frequencyChart, lossChart, metricChart } from '../lib/report/charts.js'
+import { denoisingChart, frequencyChart, lossChart, metricChart } from '../lib/report/charts.js'
 import { palette } from '../lib/report/colors.js'
 import { cell } from '../lib/report/summary.js'
 import { madeUpCurves, madeUpResults } from './support/results.js'
@@ -41,7 +41,7 @@ test('a metric is drawn to scale, one line per method', () => {
   expect(rise(finetune!) / rise(distillation!)).toBeCloseTo(113.4 / 4.25, 0)
 })
 
-test('over several seeds every point has a bar of one standard deviation on either side', () => {
+test('over several seeds every point has a bar of one standard error on either side', () => {
   const results = madeUpResults([1, 2, 3])
   const svg = metricChart(results, 'frechetDistance')
   const points = lines(svg, 'series-1')
@@ -51,7 +51,7 @@ test('over several seeds every point has a bar of one standard deviation on eith
   const unit = (curve[0]![1] - curve[1]![1]) / (at(2).mean - at(1).mean)
   expect(bars).toHaveLength(2)
   for (const [i, bar] of bars.entries()) {
-    expect(Math.abs(bar[0]![1] - bar[1]![1])).toBeCloseTo(2 * at(i + 1).deviation! * unit, 0)
+    expect(Math.abs(bar[0]![1] - bar[1]![1])).toBeCloseTo(2 * at(i + 1).error! * unit, 0)
     expect((bar[0]![1] + bar[1]![1]) / 2).toBeCloseTo(curve[i]![1], 0)
   }
   expect(lines(metricChart(madeUpResults(), 'frechetDistance'), 'series-1').some(([a, b]) => a![0] === b![0])).toBe(
@@ -71,6 +71,16 @@ test('class frequencies are bars as high as the shares', () => {
   }
 })
 
+test('denoising losses are drawn by band, on a logarithmic axis', () => {
+  const svg = denoisingChart(madeUpResults())
+  const drop = (color: string) => {
+    const [line] = lines(svg, color).filter((points) => points.length === 2 && points[0]![1] !== points[1]![1])
+    return line![1]![1] - line![0]![1]
+  }
+  // From 0.1 to 0.01, and from 0.1 to 0.02.
+  expect(drop('series-1') / drop('series-2')).toBeCloseTo(1 / Math.log10(5), 1)
+})
+
 test('losses run on from task to task', () => {
   const results = madeUpResults()
   const svg = lossChart(results, madeUpCurves(results), 42)
@@ -85,6 +95,7 @@ test('charts are well-formed images in the palette’s colours only', async () =
     metricChart(results, 'classFrequencies'),
     frequencyChart(results, 'classFrequencies'),
     lossChart(results, madeUpCurves(results), 1),
+    denoisingChart(results),
   ]
   for (const svg of svgs) {
     expect((await sharp(Buffer.from(svg)).metadata()).format).toBe('svg')

@@ -2,13 +2,16 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import {
+  averageRatioDeviation,
   Classifier,
   classFrequencies,
   evaluate,
   fashionMnist,
   frechetDistance,
+  fromDatasets,
   type ImageBatch,
   type Metric,
+  precision,
 } from '../lib/index.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
@@ -39,7 +42,7 @@ describe('Classifier', () => {
     expect(classifier.classes).toEqual(data.train.classes)
     const { images, labels } = part(0, count)
     const found = await classifier.classify(images)
-    expect(found.features).toHaveLength(count * classifier.features)
+    expect(found.features).toHaveLength(count * classifier.dimension)
     expect(found.logits).toHaveLength(count * 4)
     const right = found.labels.filter((label, i) => label === labels[i]).length
     expect(classifier.accuracy).toBe(right / count)
@@ -173,7 +176,7 @@ describe('metrics', () => {
     await run.add(part(10, 30).images, 'generated')
     const { note } = await run.finish()
     expect(note).toBe(
-      `rank-deficient covariance: only 10 real and 20 generated images for ${classifier.features} features`,
+      `rank-deficient covariance: only 10 real and 20 generated images for ${classifier.dimension} features`,
     )
     const lone = frechetDistance(classifier).start()
     await lone.add(part(0, 10).images, 'real')
@@ -183,7 +186,7 @@ describe('metrics', () => {
   it('names its features and never calls itself FID', () => {
     const { name, title } = frechetDistance(classifier)
     expect(name).toBe('frechetDistance')
-    expect(title).toBe(`Fréchet distance (bands classifier, ${classifier.features} features)`)
+    expect(title).toBe(`Fréchet distance (bands classifier, ${classifier.dimension} features)`)
   })
 
   it('class frequencies compare true labels with those that the classifier sees', async () => {
@@ -202,13 +205,22 @@ describe('metrics', () => {
     expectClose([value], [0.25 * Math.log(0.25) + 0.75 * Math.log(0.25 / 1e-8)], 1e-6)
   })
 
+  it('the average ratio deviation is a metric of its own', async () => {
+    const run = averageRatioDeviation(classifier).start()
+    const real = part(0, 16)
+    await run.add(real.images, 'real', real.labels)
+    await run.add({ ...real.images, data: real.images.data.slice(0, 64), count: 1 }, 'generated')
+    const first = { real: [0.25, 0.25, 0.25, 0.25], generated: [1, 0, 0, 0] }
+    expect(await run.finish()).toEqual({ value: 0.75, real: 16, generated: 1, detail: first })
+  })
+
   it('class frequencies need the labels of real images', async () => {
     const run = classFrequencies(classifier).start()
     const { images, labels } = part(0, 4)
     expect((await failure(run.add(images, 'real'))).message).toMatch(/no labels for 4 real images/)
     expect((await failure(run.add(images, 'real', labels.subarray(1)))).message).toMatch(/3 labels for 4 real images/)
     expect((await failure(run.add(images, 'real', Int32Array.of(0, 1, 2, 9)))).message).toMatch(/label 9/)
-    expect((await failure(run.finish())).message).toMatch(/0 real and 0 generated images/)
+    expect((await failure(run.finish())).message).toMatch(/0 real images; expected at least 1/)
   })
 })
 
@@ -272,5 +284,118 @@ describe('evaluate', () => {
     await expect(evaluate(learner, stream.seen(task), metrics, { onProgress, signal })).rejects.toBe('enough')
     const twice = await failure(evaluate(learner, stream.seen(task), [...metrics, ...metrics], { count: 1 }))
     expect(twice.message).toMatch(/two metrics are named 'classFrequencies'/)
+  })
+
+  describe('of each task alone', () => {
+    /** A learner that generates what it is told to, in place of the network. */
+    async function generating(batches: readonly ImageBatch[]) {
+      const learner = await tinyLearner()
+      const left = [...batches]
+      learner.sample = async ({ count }) => {
+        const batch = left.shift()
+        if (batch?.count !== count) throw new Error(`asked for ${count}, have ${batch?.count}`)
+        return batch
+      }
+      return learner
+    }
+
+    const metrics = () => [frechetDistance(classifier), precision(classifier), averageRatioDeviation(classifier)]
+    const minimum = 4
+
+    /** Test images of some classes, by number in their class. */
+    function ofClasses(classes: readonly number[], numbers: readonly number[]): ImageBatch {
+      const bytes = numbers.flatMap((n) => classes.flatMap((c) => [...part(4 * n + c, 4 * n + c + 1).images.data]))
+      return { data: Uint8Array.from(bytes), count: bytes.length / 64, height: 8, width: 8, channels: 1 }
+    }
+
+    it('compares the task with the generated images that the classifier assigns to it', async () => {
+      const both = ofClasses([0, 1, 2, 3], [0, 1, 2, 3])
+      const more = ofClasses([0, 1], [4, 5, 6])
+      const { labels } = await classifier.classify(both)
+      expect(labels).toEqual(part(0, 16).labels)
+      const options = { count: 22, batchSize: 16, perTask: { classifier, minimum } }
+      const found = await evaluate(await generating([both, more]), stream.seen(task), metrics(), options)
+      expect(found.tasks?.map(({ task: number, real, generated }) => [number, real, generated])).toEqual([
+        [1, 16, 14],
+        [2, 16, 8],
+      ])
+      // The same as two evaluations by hand.
+      for (const [i, generated] of [
+        [ofClasses([0, 1], [0, 1, 2, 3]), more],
+        [ofClasses([2, 3], [0, 1, 2, 3])],
+      ].entries()) {
+        for (const metric of metrics()) {
+          const run = metric.start()
+          const { indices } = (stream.tasks[i] as (typeof stream.tasks)[0]).test
+          for (const index of indices) {
+            const { images, labels } = part(index, index + 1)
+            await run.add(images, 'real', labels)
+          }
+          for (const batch of generated) await run.add(batch, 'generated')
+          const { value, ...rest } = await run.finish()
+          const alone = found.tasks?.[i]?.values[metric.name]
+          expectClose([alone?.value as number], [value], 1e-4)
+          expect(alone).toMatchObject(rest)
+        }
+      }
+      // What is found over all classes does not depend on it.
+      const without = await evaluate(await generating([both, more]), stream.seen(task), metrics(), {
+        count: 22,
+        batchSize: 16,
+      })
+      expect(found).toEqual({ ...without, tasks: found.tasks })
+    })
+
+    it('has null and a reason where too few images fall on a task, and forgets images of classes not seen', async () => {
+      const images = ofClasses([0, 1, 2], [0, 1, 2])
+      const options = { count: 9, perTask: { classifier, minimum } }
+      const { tasks } = await evaluate(await generating([images]), stream.seen(task), metrics(), options)
+      expect(tasks?.map(({ generated }) => generated)).toEqual([6, 3])
+      expect(tasks?.[0]?.values.ard?.value).toEqual(0)
+      const note = expect.stringMatching(/too few images of this task: 16 real and 3 generated.* at least 4 of each/)
+      const missing = { value: null, real: 16, generated: 3, note }
+      expect(tasks?.[1]?.values).toEqual({ frechetDistance: missing, precision: missing, ard: missing })
+      // After task 1, the classes of task 2 belong to nobody.
+      const first = await evaluate(
+        await generating([images]),
+        stream.seen(task.earlier[0] as typeof task),
+        metrics(),
+        options,
+      )
+      expect(first.tasks?.map(({ generated }) => generated)).toEqual([6])
+      // By default 50 of each are needed.
+      const usual = await evaluate(await generating([images]), stream.seen(task), metrics(), {
+        count: 9,
+        perTask: { classifier },
+      })
+      expect(usual.tasks?.[0]?.values.ard?.note).toMatch(/at least 50/)
+    })
+
+    it('has null where tasks share classes, which says nothing about the task of an image', async () => {
+      const domains = fromDatasets([data, data])
+      const learner = await generating([ofClasses([0, 1, 2, 3], [0, 1, 2, 3])])
+      const seen = domains.seen(domains.tasks[1] as typeof task)
+      const { tasks } = await evaluate(learner, seen, metrics(), { count: 16, perTask: { classifier, minimum } })
+      expect(tasks?.map(({ real, generated }) => [real, generated])).toEqual([
+        [32, 0],
+        [32, 0],
+      ])
+      expect(tasks?.[0]?.values.ard).toMatchObject({ value: null, note: expect.stringMatching(/also in task 2/) })
+      expect(tasks?.[1]?.values.ard).toMatchObject({ value: null, note: expect.stringMatching(/also in task 1/) })
+    })
+
+    it('refuses a classifier of other classes', async () => {
+      const other = await Classifier.train(await fashionMnist({ subset: true, size: 8 }), {
+        epochs: 0.01,
+        device: 'cpu',
+      })
+      onTestFinished(() => other.dispose())
+      const learner = await tinyLearner()
+      const perTask = { classifier: other }
+      const failed = await failure(evaluate(learner, stream.seen(task), metrics(), { count: 4, perTask }))
+      expect(failed.message).toMatch(/has 10 classes; expected the 4 of bands\/test/)
+      const wrong = await failure(evaluate(learner, stream.seen(task), [], { count: 4, perTask: {} as never }))
+      expect(wrong.message).toMatch(/perTask.classifier is missing; expected a Classifier/)
+    })
   })
 })

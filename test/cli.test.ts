@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
@@ -82,12 +82,12 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
   ])
   for (const { samples, metrics, steps } of results.runs.flatMap((r) => r.tasks)) {
     expect(steps).toBe(2)
-    expect(Object.values(metrics).map(({ generated }) => generated)).toEqual([30, 30])
+    expect(Object.values(metrics).map(({ generated }) => generated)).toEqual(Array(5).fill(30))
     // Two by two images of 8 × 8 with a gap of one, eight times enlarged.
     expect(await sharp(path.join(out, samples)).metadata()).toMatchObject({ width: 17 * 8, height: 17 * 8 })
   }
   expect(results.versions.node).toBe(process.versions.node)
-  for (const title of Object.values(results.metrics)) expect(stdout).toContain(title)
+  for (const { title } of Object.values(results.metrics)) expect(stdout).toContain(title)
   for (const file of ['results.json', 'report.html']) expect(stdout).toContain(path.join(out, file))
 
   const learner = 'out/learners/finetune/seed-69/task-5'
@@ -100,7 +100,53 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
   expect(a!.equals(b!)).toBe(true)
   expect(a!.equals(c!)).toBe(false)
   expect(await filesBelow(path.join(folder, 'images'))).toEqual(['0000.png', '0001.png', '0002.png'])
-}, 120_000)
+
+  // What is known of the run from its folder is enough for all that follows.
+  const { stdout: histogram } = await draw('d.png', '--histogram')
+  const counts = histogram
+    .split('\n')
+    .filter((line) => / {2}\d/.test(line))
+    .map((line) => Number(/ {2}(\d+)/.exec(line)![1]))
+  expect(counts).toHaveLength(10)
+  expect(counts.reduce((a, b) => a + b)).toBe(3)
+
+  const { stdout: json } = await run(folder, 'evaluate', learner, '--json')
+  const { evaluation, classes } = JSON.parse(json)
+  expect(classes).toHaveLength(10)
+  const task = results.runs.find(({ method }) => method === 'finetune')!.tasks[4]!
+  expect(evaluation.values).toEqual(JSON.parse(JSON.stringify(task.metrics)))
+  const earlier = await run(folder, 'evaluate', learner, '--task', '1', '--count', '40')
+  expect(earlier.stdout).toMatch(/^Against 200 test images of .*; 40 generated images\n/)
+  const lost = await run(folder, 'evaluate', 'images')
+  expect(lost).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/images is not in a run folder.*--experiment/),
+  })
+
+  const before = await readFile(path.join(out, 'report.html'))
+  await rm(path.join(out, 'report.html'))
+  expect(await run(folder, 'report', 'out')).toMatchObject({ status: 0, stdout: `${path.join(out, 'report.html')}\n` })
+  expect(before.equals(await readFile(path.join(out, 'report.html')))).toBe(true)
+
+  const again = await run(
+    folder,
+    'run',
+    experiment,
+    '--steps',
+    '2',
+    '--seed',
+    '42',
+    '--method',
+    'finetune',
+    '--out',
+    'b',
+  )
+  expect(again.status).toBe(0)
+  const compared = await run(folder, 'compare', 'out', 'b', '--markdown', '--out', 'both.html')
+  expect(compared.stdout).toMatch(/mean ± standard error over seeds 69, 42/)
+  expect(compared.stdout).toMatch(/^\| finetune \| [\d.]+ ± [\d.]+ \|/m)
+  expect(await readFile(path.join(folder, 'both.html'), 'utf8')).toMatch(/<!doctype html>/)
+}, 180_000)
 
 test.each([
   ['SIGINT', 130],
@@ -129,6 +175,7 @@ test.each([
   [['run', 'demo', '--seed', 'x'], /--seed.*whole number/],
   [['sample'], /missing required argument/],
   [['dance'], /unknown command 'dance'/],
+  [['compare'], /missing required argument/],
 ])('wrong usage exits with 2: %j', async (args, message) => {
   const { status, stdout, stderr } = await run(await temporaryFolder(), ...args)
   expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
@@ -150,6 +197,10 @@ test('errors exit with 1: one message with its code, and a stack only when asked
     status: 1,
     stderr: expect.stringMatching(/tiny\.json.*'sedes'.*'seeds'/),
   })
+  expect((await run(folder, 'run', 'cifar10-paper')).stderr).toMatch(/data\.folder is missing/)
+  expect((await run(folder, 'run', 'cifar10-paper', '--data-folder', 'nowhere')).stderr).toMatch(/^ERR_DATA_NOT_FOUND/)
+  expect((await run(folder, 'run', 'demo', '--data', 'mnst')).stderr).toMatch(/'mnst'.*mnist/)
+  expect((await run(folder, 'compare', 'nowhere')).stderr).toMatch(/^ERR_DATA_NOT_FOUND: .*nowhere/)
   await writeFile(path.join(folder, 'broken.json'), '{')
   expect((await run(folder, 'run', 'broken.json')).stderr).toMatch(/^ERR_INVALID_ARGUMENT: broken\.json is not JSON/)
   expect(await filesBelow(folder)).toEqual(['broken.json', 'tiny.json'])
@@ -171,6 +222,6 @@ test('help and version exit with 0', async () => {
   expect(await run(folder, '--version')).toMatchObject({ status: 0, stdout: `${version}\n` })
   const help = await run(folder, '--help')
   expect(help.status).toBe(0)
-  for (const command of ['run', 'sample', 'doctor', 'data'])
+  for (const command of ['run', 'compare', 'report', 'sample', 'evaluate', 'doctor', 'data'])
     expect(help.stdout).toMatch(new RegExp(`^ {2}${command} `, 'm'))
 })

@@ -16,8 +16,9 @@ function refusal(input: unknown): string {
 }
 
 test.each(presetNames)('the preset %s is whole, and what it resolves to resolves to itself', (preset) => {
-  const config = resolveExperiment({ preset })
-  expect(config.data.size).toBe(config.unet.sample_size)
+  const data = preset === 'cifar10-paper' ? { folder: 'somewhere' } : {}
+  const config = resolveExperiment({ preset, data } as ExperimentInput)
+  expect(config.data.map(({ size }) => size)).toEqual([config.unet.sample_size])
   expect(resolveExperiment(JSON.parse(JSON.stringify(config)))).toEqual(config)
 })
 
@@ -59,7 +60,34 @@ test.each([
   ['a label twice', { methods: ['joint', 'joint'] }, /methods.*each label once/],
   ['a label that would leave the run folder', { methods: [{ name: 'joint', label: '../x' }] }, /label/],
   ['the label of the real images', { methods: [{ name: 'joint', label: 'real' }] }, /label/],
-  ['a subset that is not shipped', { data: { name: 'mnist' } }, /data\.subset/],
+  ['a subset that is not shipped', { data: { name: 'mnist', subset: true } }, /unknown option 'subset'.*in data/],
+  ['data of no known name', { data: { name: 'fashion' } }, /data\.name is 'fashion'.*fashion-mnist/],
+  ['a folder that is missing', { data: { name: 'cifar-10' } }, /data\.folder is missing/],
+  ['a stream of no known kind', { stream: { kind: 'incremental' } }, /stream\.kind.*class-incremental/],
+  [
+    'an option of another stream',
+    { stream: { kind: 'single', tasks: 5 } },
+    /unknown option 'tasks'; known: kind in stream/,
+  ],
+  ['several data sets in one task', { data: [{ name: 'mnist' }, { name: 'mnist' }] }, /data.*from-datasets/],
+  ['a stream without tasks', { stream: { tasks: 0 } }, /stream\.tasks is 0/],
+  ['no steps', { train: { steps: 0 } }, /train\.steps is 0/],
+  ['a λ below 0', { methods: [{ name: 'generative-replay', lambda: -1 }] }, /lambda is -1/],
+  [
+    'a λ below 0 in a composition',
+    { methods: [{ name: 'generative-replay+ewc', ewc: { strength: -1 } }] },
+    /strength is -1/,
+  ],
+  [
+    'more teacher steps than timesteps',
+    { methods: [{ name: 'generative-replay', teacher: { steps: 1001 } }] },
+    /1001.*1000/,
+  ],
+  ['more sampler steps than timesteps', { sampler: { steps: 1001 } }, /sampler\.steps is 1001.*1000/],
+  ['a metric of no known name', { evaluation: { metrics: ['frechetDistanc'] } }, /did you mean 'frechetDistance'/],
+  ['a metric twice', { evaluation: { metrics: ['ard', 'ard'] } }, /each metric once/],
+  ['more neighbours than images', { evaluation: { count: 3 } }, /evaluation\.k is missing|evaluation\.k/],
+  ['a solver at no temperature', { solver: { temperature: 0 } }, /solver\.temperature is 0/],
   ['a decay of 1', { ema: 1 }, /ema is 1/],
   ['tasks that do not divide the classes', { stream: { tasks: 3 } }, /stream\.tasks is 3; expected a divisor of 10/],
   [
@@ -73,7 +101,7 @@ test.each([
   [
     'more steps of the teacher than timesteps',
     { methods: ['joint', { name: 'generative-replay', teacher: { steps: 5000 } }] },
-    /run\.json: methods, generative-replay: objective: terms\[1\]\.source\.steps is 5000; expected at most/,
+    /run\.json: generative-replay: teacher\.steps is 5000; expected at most/,
   ],
 ])('%s is refused', (_, change, message) => {
   expect(refusal({ preset: 'demo', ...change })).toMatch(message)
@@ -85,4 +113,53 @@ test('a method may run twice with other options under another label', () => {
     'generative-replay',
     'replay-10',
   ])
+})
+
+test("data of another name and streams of another kind take none of a preset's keys", () => {
+  const { data } = resolveExperiment({ preset: 'demo', data: { name: 'mnist' } })
+  expect(data).toEqual([{ name: 'mnist', size: 16 }])
+  const { stream } = resolveExperiment({ preset: 'demo', stream: { kind: 'single' } })
+  expect(stream).toEqual({ kind: 'single' })
+  expect(resolveExperiment({ preset: 'demo', stream: { tasks: 2 } }).stream).toEqual({
+    kind: 'class-incremental',
+    tasks: 2,
+  })
+})
+
+test("the paper's presets have the paper's values", () => {
+  const cifar = resolveExperiment({ preset: 'cifar10-paper', data: { folder: 'cifar' } })
+  expect(cifar).toMatchObject({
+    sampler: { steps: 20, eta: 0 },
+    train: { epochs: 200, batchSize: 64, lr: 2e-4, clipGradNorm: 1, horizontalFlip: true },
+    ema: 0,
+    seeds: [42, 69, 1714],
+    evaluation: { count: 10_000 },
+    unet: { block_out_channels: [128, 256, 256, 256], layers_per_block: 2 },
+    solver: { epochs: 20, batchSize: 128, lr: 1e-3, temperature: 2, distillation: 'paper' },
+  })
+  const lambdas = Object.fromEntries(cifar.methods.map(({ name, lambda }) => [name, lambda]))
+  expect(lambdas).toMatchObject({
+    'generative-distillation': 0.75,
+    'gaussian-distillation': 8,
+    'lwf-distillation': 1.25,
+  })
+  expect(resolveExperiment({ preset: 'fashion-mnist-paper' })).toMatchObject({
+    sampler: { steps: 10 },
+    train: { epochs: 100, batchSize: 128, lr: 2e-4, horizontalFlip: false },
+    unet: { block_out_channels: [64, 128, 256, 512], layers_per_block: 1 },
+  })
+})
+
+test('titles say what is learned', () => {
+  const title = (change: object) => {
+    const { title: _, ...config } = resolveExperiment({ preset: 'demo' })
+    return resolveExperiment({ ...config, ...change } as ExperimentInput).title
+  }
+  expect(title({})).toBe('Split Fashion-MNIST (small subset) in five tasks')
+  expect(title({ stream: { kind: 'domain-incremental', domains: ['unchanged', { rotate: 45 }] } })).toBe(
+    'Fashion-MNIST (small subset) in two domains',
+  )
+  expect(title({ data: [{ name: 'mnist' }, { name: 'fashion-mnist' }], stream: { kind: 'from-datasets' } })).toBe(
+    'MNIST, then Fashion-MNIST',
+  )
 })

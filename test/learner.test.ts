@@ -163,9 +163,12 @@ describe('learn', () => {
   it('is refused while a step is under way, and the other way round', async () => {
     const learner = await tinyLearner()
     const given = { xt: new Float32Array(64), timesteps: Int32Array.of(1), target: new Float32Array(64) }
+    const folder = await temporaryFolder()
     const stepping = learner.step(given)
-    expect((await failure(collect(learner.learn(first, finetune(), quick)))).message).toMatch(/a step\(\) is under way/)
-    expect((await failure(learner.save(await temporaryFolder()))).message).toMatch(/^save: a step\(\) is under way/)
+    const refused = [failure(collect(learner.learn(first, finetune(), quick))), failure(learner.save(folder))]
+    const [learning, saving] = await Promise.all(refused)
+    expect(learning?.message).toMatch(/a step\(\) is under way/)
+    expect(saving?.message).toMatch(/^save: a step\(\) is under way/)
     await stepping
     const generator = learner.learn(first, finetune(), quick)
     const begun = generator.next()

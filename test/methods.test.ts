@@ -1,13 +1,19 @@
 import { describe, expect, it } from 'vitest'
 import {
+  compose,
+  ewc,
+  experienceReplay,
   finetune,
   gaussianDistillation,
   generativeDistillation,
   generativeReplay,
   joint,
+  lwfDistillation,
   type MethodName,
   methodByName,
   methods,
+  rankOneEwc,
+  synapticIntelligence,
   type Term,
   teacherToStudent,
 } from '../lib/methods/index.js'
@@ -36,6 +42,7 @@ describe('every method', () => {
       const method = methodByName(name)
       expect(method.name).toBe(name)
       expect(method.objective(1)).toEqual({ terms: [task] })
+      expect(structuredClone(method.keeps)).toEqual(method.keeps)
       expect(method.objective(3)).toEqual(methodByName(name, {}).objective(3))
       expect(method.data).toBe(name === 'joint' ? 'cumulative' : undefined)
       expect(structuredClone(method.objective(3))).toEqual(method.objective(3))
@@ -102,6 +109,120 @@ describe('balanced methods', () => {
 
   it('have no teacher that generates where it does not', () => {
     expect(() => gaussianDistillation({ teacher: { steps: 2 } } as object)).toThrow(error(/unknown option 'teacher'/))
+  })
+})
+
+describe('experienceReplay', () => {
+  it('adds the memory, unweighted, and says what to keep', () => {
+    const method = experienceReplay({ size: 50, policy: 'class-balanced' })
+    const memory: Term = { source: { kind: 'memory' }, target: 'noise', weight: 1 }
+    for (const k of [2, 5]) expect(method.objective(k)).toEqual({ terms: [task, memory] })
+    expect(method.keeps).toEqual({ memory: { size: 50, policy: 'class-balanced' } })
+    expect(experienceReplay({ lambda: 0.5 }).objective(3).terms[1]?.weight).toBe(0.5)
+  })
+
+  it.each([
+    [{ size: 0 }, /size is 0; expected/],
+    [{ size: 1.5 }, /size is 1\.5; expected int/],
+    [{ policy: 'fifo' }, /policy is 'fifo'; expected/],
+    [{ lambda: -1 }, /lambda is -1; expected/],
+  ])('refuses %o', (options, message) => {
+    expect(() => experienceReplay(options as object)).toThrow(error(message))
+  })
+})
+
+describe('methods with a penalty', () => {
+  it.each([
+    [ewc({ strength: 5, samples: 9 }), { kind: 'squared-gradients', samples: 9 }],
+    [ewc({ strength: 5, mode: 'online', decay: 0.9 }), { kind: 'squared-gradients', samples: 256, decay: 0.9 }],
+    [ewc({ strength: 5, mode: 'online' }), { kind: 'squared-gradients', samples: 256, decay: 1 }],
+    [rankOneEwc({ strength: 5 }), { kind: 'mean-gradient', samples: 256, optimal: true }],
+    [rankOneEwc({ strength: 5, factor: 'one', timesteps: [500, 1000] }), { optimal: false, timesteps: [500, 1000] }],
+    [synapticIntelligence({ strength: 5, damping: 0.1 }), { kind: 'path-integral', damping: 0.1, decay: 1 }],
+  ])('learn the task alone with the penalty that they feed: %o', (method, kept) => {
+    const { name } = method
+    for (const k of [2, 5]) expect(method.objective(k)).toEqual({ terms: [task], penalties: [{ name, strength: 5 }] })
+    expect(method.keeps?.consolidations).toEqual([expect.objectContaining({ penalty: name, ...kept })])
+    expect(ewc({ strength: 5, samples: 9 }).keeps?.consolidations?.[0]).not.toHaveProperty('decay')
+  })
+
+  it.each([
+    [() => ewc({ strength: -1 }), /ewc: strength is -1; expected number to be >=0/],
+    [() => ewc({ samples: 0 }), /samples is 0; expected/],
+    [() => ewc({ timesteps: [5, 5] }), /timesteps is .*; expected \[from, to\) with from below to/],
+    [() => ewc({ decay: 0.5 }), /mode is missing; expected mode 'online', which alone has a decay/],
+    [() => ewc({ mode: 'online', decay: 1.5 }), /decay is 1\.5; expected/],
+    [() => rankOneEwc({ strength: Number.NaN }), /strength is NaN/],
+    [() => rankOneEwc({ factor: 'best' as 'one' }), /factor is 'best'; expected/],
+    [() => synapticIntelligence({ damping: 0 }), /damping is 0; expected/],
+  ])('refuse wrong options: %o', (make, message) => {
+    expect(make).toThrow(error(message))
+  })
+})
+
+describe('compose', () => {
+  const both = compose(generativeDistillation({ lambda: 0.5 }), ewc({ strength: 5 }))
+
+  it('has the terms and penalties of both, the common term with the first one’s weight', () => {
+    expect(both.name).toBe('generative-distillation+ewc')
+    expect(both.objective(1)).toEqual({ terms: [task] })
+    for (const k of [2, 4]) {
+      const { terms } = generativeDistillation({ lambda: 0.5 }).objective(k)
+      expect(both.objective(k)).toEqual({ terms, penalties: [{ name: 'ewc', strength: 5 }] })
+    }
+    expect(both.keeps).toEqual(ewc().keeps)
+    const terms = compose(experienceReplay(), lwfDistillation({ lambda: 1 })).objective(2).terms
+    expect(terms.map(({ source, target, weight }) => [source.kind, target, weight])).toEqual([
+      ['task', 'noise', 1],
+      ['memory', 'noise', 1],
+      ['task', 'teacher', 0.5],
+    ])
+  })
+
+  it('keeps what both keep, and trains on all data if one does', () => {
+    const three = compose(compose(ewc(), synapticIntelligence()), experienceReplay({ size: 5 }))
+    expect(three.keeps?.consolidations?.map(({ penalty }) => penalty)).toEqual(['ewc', 'synaptic-intelligence'])
+    expect(three.keeps?.memory?.size).toBe(5)
+    expect(three.data).toBeUndefined()
+    expect(compose(ewc(), joint())).toMatchObject({ data: 'cumulative' })
+    expect(compose(ewc(), joint()).epochOf).toBeUndefined()
+    expect(compose(ewc(), joint({ compute: 'equal' }))).toMatchObject({ data: 'cumulative', epochOf: 'task' })
+  })
+
+  it('refuses what a learner can’t keep twice', () => {
+    expect(() => compose(ewc(), ewc({ mode: 'online' }))).toThrow(error(/both methods have the penalty 'ewc'/))
+    const [small, large] = [experienceReplay({ size: 5 }), experienceReplay({ size: 6 })]
+    expect(() => compose(small, large)).toThrow(error(/keeps\.memory to be {"size":5.* and {"size":6/))
+    expect(compose(small, small).keeps).toEqual(small.keeps)
+    const averaged = generativeReplay({ teacherDecay: 0.5 })
+    expect(() => compose(averaged, generativeReplay({ teacherDecay: 0.25 }))).toThrow(error(/keeps\.teacherDecay/))
+  })
+
+  it('is what names joined by + mean, each with its own options', () => {
+    const options = { ewc: { strength: 5 }, 'generative-distillation': { lambda: 0.5 } }
+    const named = methodByName('generative-distillation+ewc', options)
+    expect({ ...named, objective: named.objective(3) }).toEqual({ ...both, objective: both.objective(3) })
+    expect(methodByName('finetune+ewc').name).toBe('finetune+ewc')
+    expect(() => methodByName('generative-distillation+ewcc')).toThrow(
+      error(/unknown method 'ewcc' \(did you mean 'ewc'/),
+    )
+    expect(() => methodByName('finetune+ewc', { strength: 5 })).toThrow(error(/unknown option 'strength'/))
+    expect(() => methodByName('finetune+ewc', { ewc: { strength: -1 } })).toThrow(error(/strength is -1/))
+  })
+})
+
+describe('options of every method with a teacher', () => {
+  it.each([...Object.keys(table), 'teacher-to-student'])('%s takes a range of timesteps and an average', (name) => {
+    const method = methodByName(name, { timesteps: [0, 300], teacherDecay: 0.5 })
+    expect(method.objective(1)).toEqual({ terms: [task] })
+    const plain = methodByName(name).objective(3).terms
+    // The term for the earlier tasks alone is gated; its weight stays.
+    const gated = plain.map((term, i) => (i === plain.length - 1 ? { ...term, timesteps: [0, 300] } : term))
+    expect(method.objective(3).terms).toEqual(gated)
+    expect(method.keeps).toEqual({ teacherDecay: 0.5 })
+    expect(methodByName(name).keeps).toBeUndefined()
+    expect(() => methodByName(name, { teacherDecay: 1 })).toThrow(error(/teacherDecay is 1; expected/))
+    expect(() => methodByName(name, { timesteps: [-1, 5] })).toThrow(error(/timesteps\[0\] is -1; expected/))
   })
 })
 

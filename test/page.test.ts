@@ -9,7 +9,8 @@ async function page(results: Results): Promise<string> {
   const png = await imageGrid({ data: new Uint8Array(4 * 64).fill(128), count: 4, height: 8, width: 8, channels: 1 })
   const files = results.runs.flatMap(({ tasks }) => tasks.flatMap(({ samples, realSamples }) => [samples, realSamples]))
   const grids = new Map(files.map((file) => [file, png]))
-  return renderPage({ results, config: { note: '</pre><script>' }, curves: madeUpCurves(results), grids })
+  const sources = [{ name: 'run', results, config: { note: '</pre><script>' } }]
+  return renderPage({ results, sources, curves: madeUpCurves(results), grids })
 }
 
 test('the page loads nothing and runs nothing', async () => {
@@ -28,23 +29,50 @@ test('the page loads nothing and runs nothing', async () => {
 test('the numbers in the tables are those of the results', async () => {
   const results = madeUpResults([1, 2])
   const html = await page(results)
-  const tables = [...html.matchAll(/<caption>([^<]*)<\/caption>.*?<tbody>(.*?)<\/tbody>/gs)]
-  expect(tables.map(([, caption]) => caption)).toEqual(Object.values(results.metrics))
+  const byTask = /<section id="by-task">.*?<\/section>/s.exec(html)![0]
+  const tables = [...byTask.matchAll(/<tbody>(.*?)<\/tbody>\s*<tfoot>(.*?)<\/tfoot>/gs)]
+  expect(tables).toHaveLength(2)
+  const texts = (row: string) =>
+    [...row.matchAll(/<td>(.*?)<\/td>/g)].map(([, text]) => text!.replaceAll(/<[^>]*>/g, ''))
   for (const [m, metric] of Object.keys(results.metrics).entries()) {
-    const rows = [...tables[m]![2]!.matchAll(/<tr>(.*?)<\/tr>/gs)]
+    const rows = [...tables[m]![1]!.matchAll(/<tr>(.*?)<\/tr>/gs)]
     expect(rows).toHaveLength(2)
-    for (const [t, [, row]] of rows.entries()) {
-      const cells = [...row!.matchAll(/<td[^>]*>(.*?)<\/td>/g)].map(([, text]) => text!.replaceAll(/<[^>]*>/g, ''))
-      for (const [i, { label }] of results.methods.entries()) {
+    for (const [i, { label }] of results.methods.entries()) {
+      for (const [t, text] of texts(rows[i]![1]!).entries()) {
         const values = results.runs
           .filter((run) => run.method === label)
           .map((run) => run.tasks[t]!.metrics[metric]!.value)
         const mean = values.reduce((sum, value) => sum + value, 0) / values.length
-        expect(Math.abs(Number(cells[i]!.split(' ± ')[0]) / mean - 1)).toBeLessThan(0.005)
+        expect(Math.abs(Number(text.split(' ± ')[0]) / mean - 1)).toBeLessThan(0.005)
       }
-      expect(cells.at(-1)).toBe(`${200 * (t + 1)} / 1000`)
     }
+    expect(texts(tables[m]![2]!)).toEqual(['200 / 1000', '400 / 1000'])
   }
+})
+
+test('heat maps are redder where a task is forgotten, and have a dash where nothing can be measured', async () => {
+  const html = await page(madeUpResults())
+  const maps = [...html.matchAll(/<figure class="heat">(.*?)<\/figure>/gs)].map(([, map]) => map!)
+  // One per method for the distance, and for the solver.
+  expect(maps).toHaveLength(4)
+  const cells = (map: string) =>
+    [...map.matchAll(/<td class="(\w+)[^"]*"(?: style="--shade: (\d+)%")?>([^<]*)<\/td>/g)].map(([, ...cell]) => cell)
+  expect(cells(maps[0]!)).toEqual([
+    ['cell', '0', '20.0'],
+    ['empty', undefined, ''],
+    ['unknown', undefined, '–'],
+    ['cell', '0', '20.0'],
+  ])
+  expect(cells(maps[1]!)).toEqual([
+    ['cell', '0', '20.0'],
+    ['empty', undefined, ''],
+    ['cell', '100', '30.0'],
+    ['cell', '0', '20.0'],
+  ])
+  // Where higher is better, the lowest is the reddest.
+  expect(cells(maps[2]!)[2]).toEqual(['cell', '100', '0.100'])
+  // Forgetting and backward transfer: a distance that grew by 10.
+  expect(html).toMatch(/Forgetting.*?Generative distillation<\/th><td>10\.0<\/td><td>-10\.0<\/td>/s)
 })
 
 test('what comes from outside is escaped', async () => {

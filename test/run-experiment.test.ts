@@ -78,6 +78,59 @@ test('a run tells what goes on, in order, and its folder can be read again', asy
   expect(steps.at(-1)).toMatchObject({ step: 3, steps: 3 })
 })
 
+test('with everything on: per-task values, denoising losses, a solver, and the first task as if nothing were shared', async () => {
+  const run = async (shareFirstTask: boolean) => {
+    const { results, page } = await runExperiment({
+      ...tinyExperiment,
+      data: { name: 'fashion-mnist', subset: true },
+      stream: { tasks: 2 },
+      train: { steps: 2, batchSize: 4 },
+      evaluation: { count: 30, perTaskMinimum: 1, denoisingBands: 2, metrics: ['ard', 'recall'] },
+      solver: { epochs: 0.02 },
+      methods: ['finetune', 'generative-replay', 'generative-replay+ewc', { name: 'experience-replay', size: 10 }],
+      shareFirstTask,
+      out: path.join(await temporaryFolder(), 'run'),
+    })
+    return { results, page: await readFile(page, 'utf8') }
+  }
+  const { results, page } = await run(true)
+  expect(results.metrics).toMatchObject({ ard: { better: 'lower' }, recall: { better: 'higher' } })
+  for (const { method, tasks } of results.runs) {
+    expect(tasks.map(({ alone }) => alone!.map(({ task, real }) => [task, real]))).toEqual([
+      [[1, 500]],
+      [
+        [1, 500],
+        [2, 500],
+      ],
+    ])
+    expect(tasks.map(({ solver }) => solver!.length)).toEqual([1, 2])
+    expect(tasks[1]!.denoising!.map(({ from, to, images }) => [from, to, images])).toEqual([
+      [0, 500, 1000],
+      [500, 1000, 1000],
+    ])
+    // Of two steps to generate with, and none to answer.
+    expect(tasks.map(({ teacherCalls }) => teacherCalls)).toEqual([0, method.startsWith('generative-replay') ? 2 : 0])
+    // What keeps something of the first task, for a penalty or a memory, has a first task of its own.
+    expect(tasks[0]!.sharedFrom).toBe(method === 'generative-replay' ? 'finetune' : undefined)
+  }
+  for (const id of [
+    'samples',
+    'numbers',
+    'by-task',
+    'solver',
+    'frequencies',
+    'denoising',
+    'losses',
+    'cost',
+    'making',
+  ]) {
+    expect(page).toContain(`<section id="${id}">`)
+  }
+  const separate = (await run(false)).results
+  const known = ({ runs }: Results) => runs.map(({ tasks }) => tasks.map(({ alone, solver }) => ({ alone, solver })))
+  expect(known(results)).toEqual(known(separate))
+})
+
 test('an abort in mid-run rejects with its reason and leaves whole files', async () => {
   const out = path.join(await temporaryFolder(), 'run')
   const controller = new AbortController()

@@ -101,8 +101,14 @@ describe('classIncremental', () => {
   it('tells what has been seen', () => {
     const stream = classIncremental(data, { tasks: 3 })
     const [first, second] = stream.tasks as [Task, Task]
-    expect(stream.seen(first)).toEqual({ classes: [0, 1], train: [first.train], test: [first.test] })
+    expect(stream.seen(first)).toEqual({
+      tasks: [first],
+      classes: [0, 1],
+      train: [first.train],
+      test: [first.test],
+    })
     expect(stream.seen(second)).toEqual({
+      tasks: [first, second],
       classes: [0, 1, 2, 3],
       train: [first.train, second.train],
       test: [first.test, second.test],

@@ -1,35 +1,40 @@
 import { expect, test } from 'vitest'
 import { answer } from '../lib/report/answer.js'
 import { formatNumber, spread } from '../lib/report/summary.js'
-import { markdownTable, textTable } from '../lib/report/table.js'
+import { costOf, finalTable, tablesByTask } from '../lib/report/table.js'
 import { madeUpResults } from './support/results.js'
 
-test('the text table has a line per task, with each method’s value and the counts', () => {
-  const lines = textTable(madeUpResults()).split('\n')
+test('the tables by task have a line per method, and the counts below', () => {
+  const lines = tablesByTask(madeUpResults()).split('\n')
   const cells = lines.map((line) => line.trim().split(/ {2,}/))
-  expect(lines[0]).toMatch(/^Fréchet distance \(small CNN, 64 features\).*lower is better.*seed 42/)
-  expect(cells[2]).toEqual(['After task', 'finetune', 'generative-distillation', 'real / generated images'])
-  expect(cells[4]).toEqual(['1', 'T-shirt/top, Trouser', '33.0', '33.0', '200 / 1000'])
-  expect(cells[5]).toEqual(['2', 'Pullover, Dress', '146', '37.3', '400 / 1000'])
+  expect(lines[0]).toMatch(/^Fréchet distance \(small CNN, 64 features\); lower is better; seed 42/)
+  expect(cells[2]).toEqual(['After task', '1 T-shirt/top, Trouser', '2 Pullover, Dress'])
+  expect(cells[4]).toEqual(['finetune', '33.0', '146'])
+  expect(cells[5]).toEqual(['generative-distillation', '33.0', '37.3'])
+  expect(cells[6]).toEqual(['real / generated images', '200 / 1000', '400 / 1000'])
   // Columns are aligned: numbers end where their heading ends.
-  const end = lines[2]!.indexOf('finetune') + 'finetune'.length
-  expect(lines[5]!.slice(0, end)).toMatch(/146$/)
+  expect(lines[4]!.length).toBe(lines[2]!.length)
 })
 
-test('over several seeds the Markdown table gives mean ± standard deviation', () => {
-  const lines = markdownTable(madeUpResults([1, 2])).split('\n')
-  const row = lines.find((line) => line.includes('Pullover'))!
-  // 37.25 and 39.25; 146.4 and 147.4: their sample deviations are √2 and √½.
-  expect(row).toContain('| 38.3 ± 1.4 |')
-  expect(row).toContain('| 147 ± 1 |')
-  expect(lines.filter((line) => line.startsWith('|')).map((line) => line.split('|').length)).toEqual(Array(8).fill(6))
+test('over several seeds tables give mean ± standard error, in Markdown too', () => {
+  const lines = finalTable(madeUpResults([1, 2]), 'markdown').split('\n')
+  expect(lines[0]).toMatch(/After task 2; 400 real and 1000 generated images; .*mean ± standard error over seeds 1, 2/)
+  // 37.25 and 39.25: their sample deviation is √2, its standard error 1. 146.4 and 147.4: 0.5.
+  expect(lines[4]).toMatch(/^\| finetune \| 147 ± 0\.5 \|/)
+  expect(lines[5]).toMatch(/^\| generative-distillation \| 38\.3 ± 1\.0 \|.*\| 10\.0 \| 3\.00 \|$/)
+  expect(new Set(lines.slice(2).map((line) => line.split('|').length))).toEqual(new Set([7]))
 })
 
 test('a method that has not got to a task has a dash there', () => {
   const results = madeUpResults()
   const runs = results.runs.map((run, i) => (i === 1 ? { ...run, tasks: run.tasks.slice(0, 1) } : run))
-  const row = textTable({ ...results, complete: false, runs }).split('\n')[5]!
-  expect(row.trim().split(/ {2,}/)).toEqual(['2', 'Pullover, Dress', '146', '–', '400 / 1000'])
+  const row = tablesByTask({ ...results, complete: false, runs }).split('\n')[5]!
+  expect(row.trim().split(/ {2,}/)).toEqual(['generative-distillation', '33.0', '–'])
+})
+
+test('the cost of a method leaves out what it took over from another', () => {
+  // Its first task is finetune's, and without teacher calls: the second alone counts.
+  expect(costOf(madeUpResults(), 'generative-distillation')).toEqual({ seconds: 10, steps: 100, teacherCalls: 3 })
 })
 
 test('numbers keep three significant digits', () => {
@@ -40,14 +45,14 @@ test('numbers keep three significant digits', () => {
     '0.500',
     '0.0789',
     '1.2e-4',
-    '0.0000',
+    '0',
   ])
 })
 
-test('the spread is the mean and the sample standard deviation', () => {
+test('the spread is the mean and its standard error, the sample standard deviation over √n', () => {
   expect(spread([2, 4, 4, 4, 5, 5, 7, 9]).mean).toBe(5)
-  expect(spread([2, 4, 4, 4, 5, 5, 7, 9]).deviation).toBeCloseTo(Math.sqrt(32 / 7), 12)
-  expect(spread([3])).toEqual({ mean: 3, deviation: undefined })
+  expect(spread([2, 4, 4, 4, 5, 5, 7, 9]).error).toBeCloseTo(Math.sqrt(32 / 7) / Math.sqrt(8), 12)
+  expect(spread([3])).toEqual({ mean: 3, error: undefined })
 })
 
 test('the answer ranks the methods and says how much of the earlier tasks is left', () => {

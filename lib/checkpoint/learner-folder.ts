@@ -11,11 +11,14 @@ import {
   scheduleSchema,
 } from '../diffusion.js'
 import type { ParameterInfo, Slot } from '../engine/addon.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import type { MemoryItem } from '../memory.js'
 import { parseOptions } from '../options.js'
 import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../unet.js'
 import { replaceFolder, writeJson } from './atomic.js'
-import { readSafetensors, type StoredTensor, toFloat32, writeSafetensors } from './safetensors.js'
+import { memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
+import { badFile as bad, nameParameters, pickParameters as pick } from './parameters.js'
+import { penaltiesSchema, readPenalties, type StoredPenalty, writePenalties } from './penalties-file.js'
+import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
 
 /** The weights that sampling uses, and the U-Net they are for: the file names that diffusers gives them. */
@@ -25,6 +28,9 @@ const schedulerFile = 'scheduler_config.json'
 /** What diffusers has no place for. */
 const learnerFile = 'learner.json'
 const trainingFile = 'training.safetensors'
+/** Only where there is something in it. */
+const penaltiesFile = 'penalties.safetensors'
+const memoryFile = 'memory.safetensors'
 
 const files = [weightsFile, configFile, schedulerFile, learnerFile, trainingFile]
 
@@ -41,6 +47,8 @@ const learnerSchema = z.strictObject({
   precision: z.enum(['fp32', 'tf32', 'bf16']),
   schedule: scheduleSchema,
   sampler: samplerSchema,
+  penalties: penaltiesSchema,
+  memory: memorySchema,
 })
 
 /** The numbers of a learner besides its tensors. */
@@ -55,6 +63,8 @@ export interface LearnerFolder {
   readonly record: LearnerRecord | null
   /** Reads and checks the tensors, once the names and shapes that the network has are known. */
   readTensors(parameters: readonly ParameterInfo[]): Promise<Map<Slot, Float32Array[]>>
+  readPenalties(parameters: readonly ParameterInfo[]): Promise<StoredPenalty[]>
+  readMemory(): Promise<MemoryItem[]>
 }
 
 /**
@@ -73,23 +83,41 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
     const { format: _, ...record } = parseOptions(learnerSchema, own, file(learnerFile), 'ERR_BAD_CHECKPOINT')
     const { schedule } = record
     const sampler = parseSampler(schedule, record.sampler, file(learnerFile), paperSampler, 'ERR_BAD_CHECKPOINT')
-    return { unet, schedule, sampler, record, readTensors: (parameters) => readAll(folder, parameters, record) }
+    return {
+      unet,
+      schedule,
+      sampler,
+      record,
+      readTensors: (parameters) => readAll(folder, parameters, record),
+      readPenalties: (parameters) => readPenalties(file(penaltiesFile), record.penalties, parameters),
+      readMemory: () => readMemory(file(memoryFile), record.memory),
+    }
   }
   const scheduler = await readJson(file(schedulerFile))
   const { schedule, sampler } =
     scheduler === undefined
       ? { schedule: paperSchedule, sampler: paperSampler }
       : parseSchedulerConfig(scheduler, file(schedulerFile))
-  return { unet, schedule, sampler, record: null, readTensors: (parameters) => readAll(folder, parameters, null) }
+  return {
+    unet,
+    schedule,
+    sampler,
+    record: null,
+    readTensors: (parameters) => readAll(folder, parameters, null),
+    readPenalties: async () => [],
+    readMemory: async () => [],
+  }
 }
 
 /** What {@link writeLearnerFolder} writes. */
 export interface LearnerContents {
   readonly unet: UNetConfig
-  readonly record: LearnerRecord
+  readonly record: Omit<LearnerRecord, 'penalties' | 'memory'>
   readonly parameters: readonly ParameterInfo[]
   /** The slots that the learner has. */
   readonly slots: ReadonlyMap<Slot, readonly Float32Array[]>
+  readonly penalties: readonly StoredPenalty[]
+  readonly memory: readonly MemoryItem[]
 }
 
 /**
@@ -99,7 +127,7 @@ export interface LearnerContents {
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`
  */
 export async function writeLearnerFolder(folder: string, contents: LearnerContents): Promise<void> {
-  const { unet, record, parameters, slots } = contents
+  const { unet, record, parameters, slots, penalties, memory } = contents
   const sampled = sampledSlot(record)
   await replaceFolder(folder, { marker: learnerFile, isOurs: (name) => files.includes(name) }, async (temporary) => {
     const file = (name: string) => path.join(temporary, name)
@@ -108,20 +136,27 @@ export async function writeLearnerFolder(folder: string, contents: LearnerConten
     const weights = new Map<string, StoredTensor>()
     const training = new Map<string, StoredTensor>()
     for (const [slot, tensors] of slots) {
-      parameters.forEach(({ name, shape }, i) => {
-        const tensor = { dtype: 'F32', shape, data: tensors[i] as Float32Array } as const
-        if (slot === sampled) weights.set(name, tensor)
-        else training.set(`${slot}.${name}`, tensor)
-      })
+      const isSampled = slot === sampled
+      for (const [name, tensor] of nameParameters(tensors, parameters, isSampled ? '' : `${slot}.`)) {
+        const target = isSampled ? weights : training
+        target.set(name, tensor)
+      }
     }
     await writeSafetensors(file(weightsFile), weights, { format: 'pt' })
     await writeSafetensors(file(trainingFile), training)
-    await writeJson(file(learnerFile), { format, ...record })
+    if (penalties.length > 0) await writePenalties(file(penaltiesFile), penalties, parameters)
+    if (memory.length > 0) await writeMemory(file(memoryFile), memory)
+    await writeJson(file(learnerFile), {
+      format,
+      ...record,
+      penalties: penalties.map(({ name, shape, quadratics }) => ({ name, shape, parts: quadratics.length })),
+      memory: memoryRecord(memory),
+    })
   })
 }
 
 /** The slot whose weights sampling uses. */
-function sampledSlot(record: LearnerRecord | null): Slot {
+function sampledSlot(record: Pick<LearnerRecord, 'ema'> | null): Slot {
   return record !== null && record.ema > 0 ? 'ema' : 'student'
 }
 
@@ -157,35 +192,6 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
 
 const trainingSlots: readonly Slot[] = ['student', 'teacher', 'exp_avg', 'exp_avg_sq']
 
-/** The tensors in the network's order; there must be exactly these. */
-function pick(
-  file: string,
-  tensors: ReadonlyMap<string, StoredTensor>,
-  parameters: readonly ParameterInfo[],
-  prefix = '',
-): Float32Array[] {
-  const missing = parameters.filter(({ name }) => !tensors.has(name)).map(({ name }) => name)
-  const known = new Set(parameters.map(({ name }) => name))
-  const extra = [...tensors.keys()].filter((name) => !known.has(name))
-  if (missing.length > 0) throw bad(file, `${list(missing, prefix)} missing, which the U-Net of ${configFile} has`)
-  if (extra.length > 0) throw bad(file, `${list(extra, prefix)} too many, which the U-Net of ${configFile} hasn't`)
-  return parameters.map(({ name, shape }) => {
-    const tensor = tensors.get(name) as StoredTensor
-    if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
-      throw bad(file, `tensor '${prefix}${name}' has shape [${tensor.shape}]; expected [${shape}]`)
-    }
-    const data = toFloat32(tensor)
-    if (!data) throw bad(file, `tensor '${prefix}${name}' has dtype ${tensor.dtype}; expected F32, F16 or BF16`)
-    return data
-  })
-}
-
-function list(names: readonly string[], prefix: string): string {
-  const shown = names.slice(0, 5).map((name) => `'${prefix}${name}'`)
-  const rest = names.length > shown.length ? ` and ${names.length - shown.length} more` : ''
-  return `${names.length === 1 ? 'tensor' : 'tensors'} ${shown.join(', ')}${rest}: ${names.length}`
-}
-
 /** Undefined where there is no such file. */
 async function readJson(file: string): Promise<unknown> {
   let text: string
@@ -201,8 +207,4 @@ async function readJson(file: string): Promise<unknown> {
   } catch (cause) {
     throw bad(file, `not JSON: ${(cause as Error).message}`, cause)
   }
-}
-
-function bad(file: string, what: string, cause?: unknown): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', `${file}: ${what}`, { cause })
 }

@@ -2,9 +2,12 @@
 import { Command, CommanderError } from 'commander'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import { packageVersion } from '../experiment/versions.js'
+import { registerCompare } from './compare.js'
 import { registerData } from './data.js'
 import { runDoctor } from './doctor.js'
+import { registerEvaluate } from './evaluate.js'
 import { Interrupted, interruptSignal } from './interrupt.js'
+import { registerReport } from './report.js'
 import { registerRun } from './run.js'
 import { registerSample } from './sample.js'
 
@@ -20,7 +23,10 @@ const program = new Command('continual-diffusion')
   .exitOverride()
   .showHelpAfterError('(run with --help for what there is)')
 registerRun(program, signal)
+registerCompare(program)
+registerReport(program)
 registerSample(program, signal)
+registerEvaluate(program, signal)
 registerData(program, signal)
 program
   .command('doctor')

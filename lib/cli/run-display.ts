@@ -1,6 +1,7 @@
 import type { WriteStream } from 'node:tty'
 import { SingleBar } from 'cli-progress'
 import type { Part, RunEvent } from '../experiment/events.js'
+import type { MetricInfo } from '../report/results.js'
 import { formatNumber } from '../report/summary.js'
 
 /** Shows a run while it is under way: a bar on a terminal, else a line now and then. */
@@ -114,17 +115,17 @@ export function runClock(): (event: Extract<RunEvent, { kind: 'learn' | 'task' }
 
 /** Lines of what stays on the screen. */
 function finalLines(): (event: Extract<RunEvent, { kind: 'folder' | 'ready' | 'task' }>) => string {
-  let titles: Readonly<Record<string, string>> = {}
+  let metrics: Readonly<Record<string, MetricInfo>> = {}
   return (event) => {
     if (event.kind === 'folder') return `writing into ${event.folder}`
     if (event.kind === 'ready') {
-      titles = event.metrics
+      metrics = event.metrics
       return `U-Net of ${event.parameters.toLocaleString('en')} parameters on ${event.device} in ${event.precision}`
     }
     const { part, result } = event
     const values = Object.entries(result.metrics).map(([name, { value }]) => {
       // The features stand in brackets; the table at the end has them.
-      const title = titles[name]?.replace(/ \(.*$/, '') ?? name
+      const title = metrics[name]?.title.replace(/ \(.*$/, '') ?? name
       return `${title} ${formatNumber(value)}`
     })
     return `${partName(part)}: ${values.join(', ')} (${Math.round(result.seconds.learn + result.seconds.evaluate)} s)`

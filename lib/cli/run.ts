@@ -1,20 +1,20 @@
-import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
-import { ContinualDiffusionError } from '../engine/errors.js'
 import type { ExperimentInput } from '../experiment/config.js'
 import { resolveExperiment } from '../experiment/config.js'
 import { presetNames } from '../experiment/presets.js'
 import { runExperiment } from '../experiment/run.js'
-import { unknownName } from '../options.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
-import { textTable } from '../report/table.js'
+import { finalTable, tablesByTask } from '../report/table.js'
 import { positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
+import { readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
 import { runDisplay } from './run-display.js'
 
 /** What the command line may give. */
 export interface RunCommandOptions {
+  data?: string
+  dataFolder?: string
   method?: string[]
   seed?: number[]
   steps?: number
@@ -32,6 +32,8 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .command('run')
     .description('run an experiment: learn a stream of tasks by each method, evaluate, draw, report')
     .argument('[experiment]', `a preset (${presetNames.join(', ')}) or a JSON file`, 'demo')
+    .option('--data <name>', 'data set, or the format of a folder, in place of the configured one')
+    .option('--data-folder <folder>', 'folder with the data')
     .option(
       '-m, --method <names...>',
       'methods, in place of the configured ones; one that is configured keeps its options',
@@ -45,7 +47,10 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
     .action(async (experiment: string, options: RunCommandOptions) => {
-      const input = withOptions(await readExperiment(experiment), options)
+      const named = await readExperiment(experiment)
+      // Checked before the options are put in, so that messages name the file.
+      if (options.data === undefined && options.dataFolder === undefined) resolveExperiment(named, experiment)
+      const input = withOptions(named, options)
       const display = runDisplay(process.stderr)
       let folder = ''
       try {
@@ -62,7 +67,9 @@ export function registerRun(program: Command, signal: AbortSignal): void {
         console.log(
           [
             '',
-            textTable(results),
+            tablesByTask(results),
+            '',
+            finalTable(results),
             '',
             `Samples   ${grids.map((grid) => path.join(grid, seedsOf(results).length > 1 ? 'seed-*' : `seed-${seedsOf(results)[0]}`)).join('\n          ')}`,
             `Results   ${path.join(outcome.folder, 'results.json')}`,
@@ -77,49 +84,12 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     })
 }
 
-async function readExperiment(experiment: string): Promise<ExperimentInput> {
-  if ((presetNames as readonly string[]).includes(experiment)) {
-    return { preset: experiment as (typeof presetNames)[number] }
-  }
-  let text: string
-  try {
-    text = await readFile(experiment, 'utf8')
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !/[./\\]/.test(experiment)) {
-      throw new ContinualDiffusionError(
-        'ERR_INVALID_ARGUMENT',
-        `run: ${unknownName('preset', experiment, presetNames)}; or name a JSON file`,
-      )
-    }
-    throw new ContinualDiffusionError(
-      'ERR_INVALID_ARGUMENT',
-      `run: ${experiment} can't be read: ${(cause as Error).message}`,
-      { cause },
-    )
-  }
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (cause) {
-    throw new ContinualDiffusionError(
-      'ERR_INVALID_ARGUMENT',
-      `${experiment} is not JSON: ${(cause as Error).message}`,
-      { cause },
-    )
-  }
-  // Checked here already, so that messages name the file.
-  resolveExperiment(json as ExperimentInput, experiment)
-  return json as ExperimentInput
-}
-
 /**
  * What the command line gives takes the place of what the experiment says; a method that it configures keeps its options and is
  * named by its label.
  */
 export function withOptions(input: ExperimentInput, options: RunCommandOptions): ExperimentInput {
-  const { method, seed, device, precision, out, ...train } = options
-  const configured = method === undefined ? [] : resolveExperiment(input).methods
-  const methods = method?.map((name) => configured.find(({ label }) => label === name) ?? name)
+  const { method, seed, device, precision, out, data, dataFolder, ...train } = options
   const changed: Record<string, unknown> = { ...input }
   if (Object.keys(train).length > 0) {
     const before: Record<string, unknown> = { ...input.train }
@@ -127,8 +97,20 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
     if (train.epochs !== undefined) delete before.steps
     changed.train = { ...before, ...train }
   }
-  for (const [key, value] of Object.entries({ methods, seeds: seed, device, precision, out })) {
+  if (data !== undefined || dataFolder !== undefined) {
+    // Of another data set than the experiment's only the name is known.
+    const before = data === undefined || Array.isArray(input.data) ? {} : { ...input.data }
+    changed.data = {
+      ...(data === undefined ? input.data : before.name === data ? before : { name: data }),
+      ...(dataFolder === undefined ? {} : { folder: dataFolder }),
+    }
+  }
+  for (const [key, value] of Object.entries({ seeds: seed, device, precision, out })) {
     if (value !== undefined) changed[key] = value
+  }
+  if (method !== undefined) {
+    const configured = resolveExperiment(changed as ExperimentInput).methods
+    changed.methods = method.map((name) => configured.find(({ label }) => label === name) ?? name)
   }
   return changed as ExperimentInput
 }

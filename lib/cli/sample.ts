@@ -2,11 +2,17 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
 import { replaceFile } from '../checkpoint/atomic.js'
+import type { ImageBatch } from '../data/dataset.js'
 import type { Device } from '../engine/device.js'
+import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
+import { cachedClassifier } from '../experiment/evaluate-saved.js'
+import { planExperiment } from '../experiment/plan.js'
 import { Learner } from '../learner.js'
+import { classHistogram } from '../report/evaluation-table.js'
 import { imageGrid } from '../report/grid.js'
 import { writeImages } from '../report/image-files.js'
 import { wholeNumber } from './arguments.js'
+import { experimentOf } from './experiment.js'
 
 interface Options {
   count: number
@@ -16,6 +22,8 @@ interface Options {
   steps?: number
   seed?: number
   device: string
+  histogram?: boolean
+  experiment?: string
 }
 
 /** Adds the command `sample`: images from a saved learner, or from a diffusers model folder. */
@@ -31,7 +39,14 @@ export function registerSample(program: Command, signal: AbortSignal): void {
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
-    .action(async (folder: string, { count, out, files, columns, steps, seed, device }: Options) => {
+    .option('--histogram', 'print how many images there are of each class, as the classifier of the metrics sees them')
+    .option(
+      '-e, --experiment <experiment>',
+      'for --histogram: preset or JSON file with the data (default: that of the run which the learner is in)',
+    )
+    .action(async (folder: string, options: Options) => {
+      const { count, out, files, columns, steps, seed, device, histogram } = options
+      const experiment = histogram ? await experimentOf(folder, options.experiment) : undefined
       await using learner = await Learner.load(folder, { device: device as Device })
       const sampler = steps === undefined ? undefined : { steps }
       const images = await learner.sample({ count, sampler, seed, signal })
@@ -42,5 +57,14 @@ export function registerSample(program: Command, signal: AbortSignal): void {
         await writeImages(images, files)
         console.log(path.resolve(files))
       }
+      if (experiment !== undefined) console.log(await histogramOf(images, experiment, device as Device, signal))
     })
+}
+
+async function histogramOf(images: ImageBatch, experiment: ExperimentInput, device: Device, signal: AbortSignal) {
+  const config = { ...resolveExperiment(experiment), device }
+  await using plan = await planExperiment(config, signal)
+  await using classifier = await cachedClassifier(config, plan.data, signal)
+  const { labels } = await classifier.classify(images)
+  return classHistogram(labels, classifier.classes)
 }

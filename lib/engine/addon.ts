@@ -6,7 +6,7 @@
 
 import type { ImageBatch } from '../data/dataset.js'
 import type { SamplerConfig, ScheduleConfig } from '../diffusion.js'
-import type { Objective } from '../methods/objective.js'
+import type { Consolidation, Objective } from '../methods/objective.js'
 import type { UNetConfig } from '../unet.js'
 
 /** A float32 tensor as it crosses the binding. */
@@ -62,6 +62,8 @@ export interface NativeTrainReport {
   readonly loss: number
   /** Mean loss of each term, unweighted, in the objective's order. */
   readonly terms: Float64Array
+  /** Mean cost of each penalty, without its strength, in the objective's order. */
+  readonly penalties: Float64Array
   /** Mean gradient norm before clipping. */
   readonly gradNorm: number
 }
@@ -81,7 +83,21 @@ export interface NativeDraws {
 export interface NativeLosses {
   readonly loss: number
   readonly terms: Float64Array
+  readonly penalties: Float64Array
   readonly gradNorm: number
+}
+
+/** What is consolidated under a name: the sum of `parts` quadratics of one shape. */
+export interface NativePenalty {
+  readonly name: string
+  readonly shape: 'diagonal' | 'rank-1'
+  readonly parts: number
+}
+
+/** One quadratic, ½·Σ importance·δ² or ½·(importance·δ)² with δ = θ − anchor; tensors in `parameters` order. */
+export interface NativeQuadratic {
+  readonly anchor: Float32Array[]
+  readonly importance: Float32Array[]
 }
 
 export interface NativeLearner {
@@ -103,8 +119,23 @@ export interface NativeLearner {
   update(optimizer: NativeOptimizer): Promise<void>
   /** Zeroes the optimiser's state (as at the start of a task). */
   resetOptimizer(): Promise<void>
-  /** Freezes the weights that sampling uses (EMA if on) as the teacher. */
-  freezeTeacher(): Promise<void>
+  /**
+   * Freezes the weights that sampling uses (EMA if on) as the teacher: decay · the teacher there is + (1 − decay) · weights.
+   * Default of decay: 0.
+   */
+  freezeTeacher(decay?: number): Promise<void>
+  /** Whether to follow, from here on, the path of the weights for `path-integral`. */
+  followPath(follow: boolean): Promise<void>
+  /** The draws that `consolidate` would now estimate from. */
+  drawSamples(consolidation: Consolidation, task: NativePool): Promise<NativeDraws>
+  /** Adds the task that ends here to what is kept for penalties; where it fails or is cancelled, nothing is added. */
+  consolidate(consolidations: readonly Consolidation[], task: NativePool, cancel: CancelFlag): Promise<void>
+  /** What is kept, by name. */
+  penalties(): Promise<NativePenalty[]>
+  /** All that is kept, as it is at one moment. */
+  readPenalties(): Promise<{ name: string; shape: 'diagonal' | 'rank-1'; quadratics: NativeQuadratic[] }[]>
+  /** Adds one quadratic to what is kept under the name. */
+  writePenalty(penalty: { name: string; shape: 'diagonal' | 'rank-1' } & NativeQuadratic): Promise<void>
   predict(slot: 'student' | 'ema' | 'teacher', xt: NativeTensor, timesteps: Int32Array): Promise<NativeTensor>
   /** Images in [−1, 1], float32 N×C×H×W, or uint8 N×H×W×C. `stopTimesteps`: one per image, for partial generation. */
   sample(
@@ -128,9 +159,24 @@ export interface NativeLearner {
     } & { format: 'uint8' },
     cancel: CancelFlag,
   ): Promise<Uint8Array>
+  /**
+   * Mean squared error to the schedule's target over the images of `pool`, `samples` draws each, in each band of
+   * timesteps; band b reaches from `edges[b]` to before `edges[b + 1]`.
+   */
+  denoisingLoss(
+    options: {
+      slot: 'student' | 'ema'
+      pool: NativePool
+      edges: Int32Array
+      samples: number
+      batchSize: number
+      seed: number
+    },
+    cancel: CancelFlag,
+  ): Promise<Float64Array>
   hasSlot(slot: Slot): boolean
-  /** The slot's tensors in `parameters` order, row-major. */
-  readSlot(slot: Slot): Promise<Float32Array[]>
+  /** The slot's tensors in `parameters` order, row-major; `gradient`: that of the last `compute`. */
+  readSlot(slot: Slot | 'gradient'): Promise<Float32Array[]>
   /** Creates the slot where it does not exist yet. */
   writeSlot(slot: Slot, tensors: readonly Float32Array[]): Promise<void>
   /** Training steps done since creation: with the seed it is the whole random state, besides Adam's step count. */
@@ -139,19 +185,57 @@ export interface NativeLearner {
   dispose(): void
 }
 
+export interface NativeClassifierOptions {
+  readonly pool: NativePool
+  readonly batchSize: number
+  readonly steps: number
+  readonly lr: number
+  readonly horizontalFlip: boolean
+  /** Largest random shift of a labelled image, in pixels. */
+  readonly shift: number
+  /** Probability that a feature is left out in a step. */
+  readonly dropout: number
+  /** Images without labels, with another classifier's answers; as many for each step, in the order of the steps. */
+  readonly softLabelled?: {
+    readonly images: ImageBatch
+    /** count × classes. */
+    readonly logits: Float32Array
+    readonly temperature: number
+    /**
+     * The soft loss is temperature² · mean −Σ softmax(a / temperature) · log softmax(b / temperature). False: a is the other
+     * classifier and b the one in training; true: the other way round.
+     */
+    readonly swapped: boolean
+    /** The loss is labelledWeight · cross-entropy + weight · soft loss. */
+    readonly labelledWeight: number
+    readonly weight: number
+  }
+}
+
 /** A small convolutional classifier, whose penultimate layer gives the built-in features. */
 export interface NativeClassifier {
   readonly parameters: readonly ParameterInfo[]
   /** Width of the feature layer. */
   readonly features: number
   train(
-    options: { pool: NativePool; batchSize: number; steps: number; lr: number; horizontalFlip: boolean },
+    options: NativeClassifierOptions,
     cancel: CancelFlag,
   ): Promise<{ loss: number; accuracy: number; steps: number }>
+  /** Zeroes the optimiser's state and begins epochs anew. */
+  beginTask(): Promise<void>
   /** uint8 N×H×W×C → features (N × features) and logits (N × classes). */
   classify(images: ImageBatch): Promise<{ features: Float32Array; logits: Float32Array }>
   read(): Promise<Float32Array[]>
   write(tensors: readonly Float32Array[]): Promise<void>
+  dispose(): void
+}
+
+/** A network of the user's from a TorchScript file, that turns images into features. */
+export interface NativeTorchScript {
+  /** Width of its answer. */
+  readonly dimension: number
+  /** uint8 N×H×W×C → N × dimension. */
+  features(images: ImageBatch): Promise<Float32Array>
   dispose(): void
 }
 
@@ -218,6 +302,36 @@ export interface Addon {
    * of outer products), which hold `count` rows so far.
    */
   accumulateMoments(features: Float32Array, count: number, mean: Float64Array, m2: Float64Array): Promise<void>
+  /** Opens a TorchScript file, which runs the code in it. */
+  loadTorchScript(options: {
+    file: string
+    device: string
+    /** Square side that images are resized to. */
+    size: number
+    /** What the bytes 0 and 255 become. */
+    range: readonly [number, number]
+    /** What the network takes; grey images are repeated. */
+    channels: number
+    /** Further arguments of `forward`, by name. */
+    arguments: Readonly<Record<string, number | boolean>>
+    /** Which part of an answer that is a tuple or list (position) or a dictionary (key). */
+    output: number | string | undefined
+  }): Promise<NativeTorchScript>
+  /** Unbiased MMD² of rows with D columns in the kernel (x·y / D + 1)³, over all pairs. */
+  kernelDistance(
+    real: readonly Float32Array[],
+    generated: readonly Float32Array[],
+    dimension: number,
+    cancel: CancelFlag,
+  ): Promise<number>
+  /** Fraction of `points` that lie within a ball around a row of `manifold` whose radius is the distance to its k-th nearest. */
+  coverage(
+    manifold: readonly Float32Array[],
+    points: readonly Float32Array[],
+    dimension: number,
+    k: number,
+    cancel: CancelFlag,
+  ): Promise<number>
   /** Fréchet distance of two Gaussians given by mean (D) and covariance (D × D). */
   frechetDistance(meanA: Float64Array, covA: Float64Array, meanB: Float64Array, covB: Float64Array): Promise<number>
 }

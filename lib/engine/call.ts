@@ -24,6 +24,7 @@ export function call<T>(run: (addon: Addon) => T): T {
 const nativeCodes: ReadonlySet<string> = new Set<ErrorCode>([
   'ERR_INVALID_ARGUMENT',
   'ERR_BAD_DATA',
+  'ERR_BAD_CHECKPOINT',
   'ERR_DEVICE_UNAVAILABLE',
   'ERR_OUT_OF_MEMORY',
   'ERR_DIVERGED',

@@ -1,6 +1,7 @@
 import type { Classifier } from '../classifier.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
-import type { Metric, MetricRun } from './metric.js'
+import { checkCounts } from './kept-features.js'
+import type { Metric, MetricRun, MetricValue } from './metric.js'
 
 /** Added to both frequencies, so that a class which is never generated gives a large value and not an infinite one. */
 const epsilon = 1e-8
@@ -10,13 +11,22 @@ const epsilon = 1e-8
  * Σ p·log(p/q) in nats, p the class frequencies of the real images by their labels, q those of the generated images by the
  * classifier, 1e-8 added to both. `detail` has `real` and `generated` (the frequencies, one per class) and `ard`, the average
  * ratio deviation Σ|p − q| / 2, one number.
+ *
+ * @param options.name key in reports. Default `classFrequencies`
  */
-export function classFrequencies(classifier: Classifier): Metric {
+export function classFrequencies(classifier: Classifier, options: { name?: string } = {}): Metric {
+  const { name = 'classFrequencies' } = options
   const title = `KLD of class frequencies (${classifier.name})`
-  return { name: 'classFrequencies', title, start: () => start(classifier, title) }
+  const result = ({ kld, ard }: Comparison) => ({ value: kld, detail: { ard: [ard] } })
+  return { name, title, start: () => classCounting(classifier, title, result) }
 }
 
-function start(classifier: Classifier, title: string): MetricRun {
+/** Counts the classes of real and generated images; `result` makes the value of their comparison. */
+export function classCounting(
+  classifier: Classifier,
+  title: string,
+  result: (comparison: Comparison) => Pick<MetricValue, 'value' | 'detail'>,
+): MetricRun {
   const classes = classifier.classes.length
   const seen = { real: new Float64Array(classes), generated: new Float64Array(classes) }
   return {
@@ -35,22 +45,27 @@ function start(classifier: Classifier, title: string): MetricRun {
     },
     async finish() {
       const counts = { real: total(seen.real), generated: total(seen.generated) }
-      if (counts.real === 0 || counts.generated === 0) {
-        throw invalid(
-          `${title}: ${counts.real} real and ${counts.generated} generated images; expected at least one of each`,
-        )
-      }
-      const { kld, ard, p, q } = compareCounts(seen.real, seen.generated)
-      return { ...counts, value: kld, detail: { real: [...p], generated: [...q], ard: [ard] } }
+      checkCounts(title, counts, 1)
+      const comparison = compareCounts(seen.real, seen.generated)
+      const { value, detail } = result(comparison)
+      const frequencies = { real: [...comparison.p], generated: [...comparison.q] }
+      return { ...counts, value, detail: { ...frequencies, ...detail } }
     },
   }
 }
 
-/** KLD and ARD of two class histograms, and the frequencies p and q of the first and the second. */
-export function compareCounts(
-  real: Float64Array,
-  generated: Float64Array,
-): { kld: number; ard: number; p: Float64Array; q: Float64Array } {
+/** Two class histograms, compared. */
+export interface Comparison {
+  readonly kld: number
+  readonly ard: number
+  /** Frequencies of the first. */
+  readonly p: Float64Array
+  /** Frequencies of the second. */
+  readonly q: Float64Array
+}
+
+/** KLD and ARD of two class histograms, and their frequencies. */
+export function compareCounts(real: Float64Array, generated: Float64Array): Comparison {
   const realTotal = total(real)
   const generatedTotal = total(generated)
   const p = real.map((count) => count / realTotal)

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Classifier } from '../classifier.js'
 import type { SamplerConfig } from '../diffusion.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import { ResidentImages } from '../engine/resident-images.js'
@@ -7,6 +8,7 @@ import type { Learner } from '../learner.js'
 import { parseOptions } from '../options.js'
 import type { Seen } from '../streams/stream.js'
 import type { Counts, Metric, MetricValue } from './metric.js'
+import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
 
 /** How a learner is evaluated. */
 export interface EvaluateOptions {
@@ -14,6 +16,11 @@ export interface EvaluateOptions {
   count?: number
   /** Images in memory at once, 1 … 1,000,000. The images generated depend on it. Default 128. */
   batchSize?: number
+  /**
+   * Evaluates each task seen alone as well, see {@link Evaluation.tasks}: its test images against those generated images whose
+   * class, by the classifier, the task brought. The features of generated images are then computed twice. Default: not.
+   */
+  perTask?: PerTaskOptions
   /** What differs from the learner's sampler. */
   sampler?: Partial<SamplerConfig>
   /** Of the generated images, 0 … 2³² − 1. Default: the learner's seed. */
@@ -28,11 +35,24 @@ export interface EvaluateOptions {
 export interface Evaluation extends Counts {
   /** By the metrics' names. */
   readonly values: Readonly<Record<string, MetricValue>>
+  /**
+   * With `perTask`, one for each task seen, in order. The generator is not conditioned on a task, so the classifier decides which
+   * task an image belongs to: its mistakes count as the generator's. Images of classes that no task brought yet belong to none, so
+   * the tasks' counts of generated images need not add up to all. Where tasks share classes (domain-incremental streams), there
+   * is no telling, and their values are null.
+   */
+  readonly tasks?: readonly TaskEvaluation[]
 }
 
 const schema = z.strictObject({
   count: z.int().min(1).default(10_000),
   batchSize: batchSizeSchema.default(128),
+  perTask: z
+    .strictObject({
+      classifier: z.custom<Classifier>((value) => value instanceof Classifier, 'expected a Classifier'),
+      minimum: z.int().min(1).default(50),
+    })
+    .optional(),
   sampler: z.custom<Partial<SamplerConfig>>((value) => typeof value === 'object').optional(),
   seed: seedSchema.optional(),
   signal: signalSchema.optional(),
@@ -53,7 +73,7 @@ export async function evaluate(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const parsed = parseOptions(schema, options, 'evaluate')
-  const { count, batchSize, sampler, seed = learner.seed, signal, onProgress } = parsed
+  const { count, batchSize, perTask, sampler, seed = learner.seed, signal, onProgress } = parsed
   const names = metrics.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined) {
@@ -63,6 +83,7 @@ export async function evaluate(
     )
   }
   const runs = metrics.map((metric) => metric.start())
+  const tasks = perTask && new PerTask(seen.tasks, metrics, perTask)
   const real = seen.test.reduce((sum, { indices }) => sum + indices.length, 0)
   const total = real + count
   let done = 0
@@ -74,12 +95,13 @@ export async function evaluate(
 
   const resident = new ResidentImages(learner.device, learner.unet.sample_size)
   try {
-    for (const { dataset, indices } of seen.test) {
+    for (const [task, { dataset, indices }] of seen.test.entries()) {
       for (let at = 0; at < indices.length; at += batchSize) {
         const part = indices.subarray(at, at + batchSize)
         const images = await resident.read({ dataset, indices: part })
         const labels = part.map((index) => dataset.labels[index] as number)
         await Promise.all(runs.map((run) => run.add(images, 'real', labels)))
+        await tasks?.addReal(task, images, labels)
         advance(images.count)
       }
     }
@@ -91,9 +113,11 @@ export async function evaluate(
     // Every batch of every seed has a sampling seed of its own.
     const images = await learner.sample({ count: size, batchSize, sampler, signal, seed: seed * 2 ** 20 + batch })
     await Promise.all(runs.map((run) => run.add(images, 'generated')))
+    await tasks?.addGenerated(images)
     advance(images.count)
   }
   const values: Record<string, MetricValue> = {}
-  for (const [i, run] of runs.entries()) values[names[i] as string] = await run.finish()
-  return { real, generated: count, values }
+  for (const [i, run] of runs.entries()) values[names[i] as string] = await run.finish(signal)
+  const evaluation = { real, generated: count, values }
+  return tasks ? { ...evaluation, tasks: await tasks.finish(signal) } : evaluation
 }

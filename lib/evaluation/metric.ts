@@ -8,7 +8,7 @@ export interface Counts {
 
 /** A metric's value with what is needed to read it. */
 export interface MetricValue extends Counts {
-  /** Smaller is better for every metric that says nothing else. */
+  /** Smaller is better, unless the metric says `higherIsBetter`. */
   readonly value: number
   /** Plain words where the value needs them, e.g. that a covariance is rank-deficient. */
   readonly note?: string
@@ -20,7 +20,8 @@ export interface MetricValue extends Counts {
 export interface MetricRun {
   /** @param labels class indices of real images, one per image; a metric that needs them refuses real images without */
   add(images: ImageBatch, kind: 'real' | 'generated', labels?: Int32Array): Promise<void>
-  finish(): Promise<MetricValue>
+  /** @throws signal.reason after an abort */
+  finish(signal?: AbortSignal): Promise<MetricValue>
 }
 
 /** A comparison of generated with real images. */
@@ -29,5 +30,9 @@ export interface Metric {
   readonly name: string
   /** For tables, with the features named: e.g. `Fréchet distance (fashion-mnist classifier, 64 features)`. */
   readonly title: string
+  /** Default false. */
+  readonly higherIsBetter?: boolean
+  /** Fewest real and fewest generated images that a value can be computed from. Default 1. */
+  readonly minimum?: number
   start(): MetricRun
 }

@@ -3,12 +3,15 @@ import { knownSources } from '../data/known.js'
 import { samplerSchema, scheduleSchema } from '../diffusion.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema } from '../fields.js'
-import { parseObjective } from '../methods/objective-schema.js'
 import { parseOptions } from '../options.js'
+import { learnSchema as solverSchema } from '../solver.js'
 import { isPermutation } from '../streams/class-incremental.js'
 import { unetSchema } from '../unet.js'
-import { methodEntrySchema, methodOf } from './methods.js'
+import { dataSchema } from './data.js'
+import { checkMethod, methodEntrySchema } from './methods.js'
+import { evaluationSchema } from './metrics.js'
 import { type PresetName, presetNames, presets } from './presets.js'
+import { streamSchema } from './stream.js'
 import { titleOf } from './title.js'
 
 const positive = z.int().min(1)
@@ -28,24 +31,10 @@ export const experimentSchema = z
   .strictObject({
     /** Heading of the report. Default: made of the data set and the number of tasks. */
     title: z.string().min(1).optional(),
-    data: z.strictObject({
-      name: z.enum(['fashion-mnist', 'mnist']),
-      /** Side in pixels of the square that images are resized to. Default: the U-Net's `sample_size`. */
-      size: positive.optional(),
-      /** Uses the small part of the data that is shipped with the package (Fashion-MNIST only). Default false. */
-      subset: z.boolean().default(false),
-      /** Folder with the data set's files. Default: looked for in the known places, and downloaded. */
-      folder: z.string().min(1).optional(),
-    }),
-    stream: z
-      .strictObject({
-        kind: z.literal('class-incremental').default('class-incremental'),
-        /** Number of tasks; divides the number of classes. */
-        tasks: positive.default(5),
-        /** Class indices in the order of learning. Default: shuffled by each seed, as the paper's experiments do. */
-        order: z.array(z.int().min(0)).optional(),
-      })
-      .prefault({}),
+    /** Where the images come from; for the stream `from-datasets` a list, one for each task. */
+    data: z.union([z.array(dataSchema).min(1), dataSchema]),
+    /** Default: class-incremental in five tasks. */
+    stream: streamSchema.prefault({}),
     unet: unetSchema,
     schedule: scheduleSchema.prefault({}),
     /** For evaluation and for the grids of samples. */
@@ -76,17 +65,16 @@ export const experimentSchema = z
     methods: unique(methodEntrySchema, (entry) => entry.label, 'label'),
     /** Each method runs once with each seed, which decides the class order, the first weights and every draw. */
     seeds: unique(seedSchema, (value) => value, 'seed').default([42]),
-    evaluation: z
-      .strictObject({
-        /** Images generated after each task. Default 10000. */
-        count: positive.min(2).default(10_000),
-        batchSize: batchSizeSchema.default(128),
-      })
-      .prefault({}),
+    evaluation: evaluationSchema.prefault({}),
     /** The grids of samples drawn after each task. */
     samples: z.strictObject({ count: positive.default(36), columns: positive.default(6) }).prefault({}),
     /** The classifier that the metrics are computed with; it is trained on the whole data set once and then cached. */
     classifier: z.strictObject({ epochs: z.number().positive().optional() }).prefault({}),
+    /**
+     * Teaches a solver, a classifier that learns the same stream through each learner's replay, and says how much of every task it
+     * knows; see `SolverLearnOptions`. Default: none.
+     */
+    solver: solverSchema.omit({ sampler: true, signal: true, onProgress: true }).optional(),
     /**
      * Trains the first task once for each seed and lets every method take it over whose objective for it is the same:
      * the result is that of training it again, in less time. Default true.
@@ -96,33 +84,45 @@ export const experimentSchema = z
     out: z.string().min(1).optional(),
   })
   .superRefine(({ data, stream, unet, schedule, sampler }, context) => {
-    const refuse = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message })
-    if (data.size !== undefined && data.size !== unet.sample_size) {
-      refuse(['data', 'size'], `expected unet.sample_size, which is ${unet.sample_size}`)
+    const refuse = (path: PropertyKey[], message: string) => context.addIssue({ code: 'custom', path, message })
+    for (const [i, { size }] of [data].flat().entries()) {
+      const at = Array.isArray(data) ? ['data', i] : ['data']
+      if (size !== undefined && size !== unet.sample_size) {
+        refuse([...at, 'size'], `expected unet.sample_size, which is ${unet.sample_size}`)
+      }
     }
-    if (data.subset && data.name !== 'fashion-mnist') {
-      refuse(['data', 'subset'], 'expected false: only fashion-mnist has a subset in this package')
+    const several = Array.isArray(data) && data.length > 1
+    if (several && stream.kind !== 'from-datasets') {
+      refuse(
+        ['data'],
+        `expected one data set: only the stream from-datasets takes several, and this one is ${stream.kind}`,
+      )
     }
-    if (data.subset && data.folder !== undefined) {
-      refuse(['data', 'folder'], 'expected none: the subset, which is asked for, is part of this package')
-    }
-    if (unet.in_channels !== 1) refuse(['unet', 'in_channels'], `expected 1: the images of ${data.name} are grey`)
-    const classes = knownSources[data.name].classes.length
-    if (classes % stream.tasks !== 0) {
-      refuse(['stream', 'tasks'], `expected a divisor of ${classes}, the number of classes of ${data.name}`)
-    }
-    if (stream.order !== undefined && !isPermutation(stream.order, classes)) {
-      refuse(['stream', 'order'], `expected each of 0 … ${classes - 1} once`)
+    for (const [i, one] of [data].flat().entries()) {
+      const at = Array.isArray(data) ? ['data', i] : ['data']
+      if (one.name === 'fashion-mnist' && one.subset && one.folder !== undefined) {
+        refuse([...at, 'folder'], 'expected none: the subset, which is asked for, is part of this package')
+      }
+      // Of these what matters is known before they are read.
+      if (one.name !== 'fashion-mnist' && one.name !== 'mnist') continue
+      if (unet.in_channels !== 1) refuse(['unet', 'in_channels'], `expected 1: the images of ${one.name} are grey`)
+      if (stream.kind !== 'class-incremental') continue
+      const classes = knownSources[one.name].classes.length
+      if (classes % stream.tasks !== 0) {
+        refuse(['stream', 'tasks'], `expected a divisor of ${classes}, the number of classes of ${one.name}`)
+      }
+      if (stream.order !== undefined && !isPermutation(stream.order, classes)) {
+        refuse(['stream', 'order'], `expected each of 0 … ${classes - 1} once`)
+      }
     }
     if (sampler.steps > schedule.timesteps) {
-      refuse(['sampler', 'steps'], `expected at most the schedule's ${schedule.timesteps} timesteps`)
+      refuse(['sampler', 'steps'], `expected at most schedule.timesteps, which is ${schedule.timesteps}`)
     }
   })
-  .transform((config) => ({
-    ...config,
-    title: config.title ?? titleOf(config.data, config.stream.tasks),
-    data: { ...config.data, size: config.unet.sample_size },
-  }))
+  .transform(({ data: given, ...config }) => {
+    const data = [given].flat().map((one) => ({ ...one, size: config.unet.sample_size }))
+    return { ...config, title: config.title ?? titleOf(data, config.stream), data }
+  })
 
 /** A whole experiment with all defaults filled in; as `config.json` it can be run again. */
 export type ExperimentConfig = z.output<typeof experimentSchema>
@@ -137,7 +137,8 @@ export type ExperimentInput =
 
 /**
  * Fills in a preset, where one is named, and the defaults, and checks everything that can be checked before any data is
- * read. Inside sections such as `train` only the given keys replace the preset's; lists are replaced whole.
+ * read. Inside sections such as `train` only the given keys replace the preset's; lists are replaced whole, and so
+ * are `data` of another name and a `stream` of another kind.
  *
  * @param where what messages start with, e.g. a file's path
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names each wrong key or value, and for an unknown key or
@@ -152,8 +153,7 @@ export function resolveExperiment(input: ExperimentInput, where = 'experiment'):
   const config = parseOptions(experimentSchema, name === undefined ? given : merge(presets[name], given), where)
   for (const entry of config.methods) {
     try {
-      // The objective of the second task has all that the later ones have.
-      parseObjective(methodOf(entry).objective(2), config.schedule.timesteps, `methods, ${entry.label}: objective`)
+      checkMethod(entry, config.schedule.timesteps)
     } catch (error) {
       if (!(error instanceof ContinualDiffusionError)) throw error
       throw new ContinualDiffusionError(error.code, `${where}: ${error.message}`, { cause: error })
@@ -166,7 +166,7 @@ function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record
   const merged: Record<string, unknown> = { ...preset }
   for (const [key, value] of Object.entries(given)) {
     const base = merged[key]
-    merged[key] = isSection(base) && isSection(value) ? { ...base, ...value } : value
+    merged[key] = isSection(base) && isSection(value) && sameKind(key, base, value) ? { ...base, ...value } : value
   }
   // The two say the same thing in two ways, so that giving one replaces the other.
   const { train } = given
@@ -175,6 +175,12 @@ function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record
     if (train.steps !== undefined && train.epochs === undefined) delete merged.train.epochs
   }
   return merged
+}
+
+/** Data and streams of another kind than the preset's have other keys, and so take none of the preset's. */
+function sameKind(section: string, base: Record<string, unknown>, given: Record<string, unknown>): boolean {
+  const key = section === 'data' ? 'name' : section === 'stream' ? 'kind' : undefined
+  return key === undefined || given[key] === undefined || given[key] === base[key]
 }
 
 function isSection(value: unknown): value is Record<string, unknown> {

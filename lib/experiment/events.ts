@@ -1,5 +1,5 @@
 import type { Progress } from '../learner.js'
-import type { TaskResult } from '../report/results.js'
+import type { MetricInfo, TaskResult } from '../report/results.js'
 
 /** Which part of a run an event is about. */
 export interface Part {
@@ -23,8 +23,7 @@ export type RunEvent =
       readonly device: string
       readonly precision: string
       readonly parameters: number
-      /** Titles of the metrics by their names. */
-      readonly metrics: Readonly<Record<string, string>>
+      readonly metrics: Readonly<Record<string, MetricInfo>>
     }
   | { readonly kind: 'learn'; readonly part: Part; readonly progress: Progress }
   | { readonly kind: 'evaluate'; readonly part: Part; readonly done: number; readonly total: number }

@@ -6,7 +6,8 @@
  */
 export type { MetricValue } from '../evaluation/metric.js'
 export { type GridOptions, imageGrid } from '../report/grid.js'
-export type { MethodRun, Results, TaskResult, Versions } from '../report/results.js'
+export type { LossCurve, MethodRun, MetricInfo, Results, TaskResult, Versions } from '../report/results.js'
+export { finalTable, type Layout, tablesByTask } from '../report/table.js'
 export {
   type ExperimentConfig,
   type ExperimentInput,
@@ -14,7 +15,11 @@ export {
   type Loose,
   resolveExperiment,
 } from './config.js'
+export { type EvaluateSavedOptions, evaluateSaved, type SavedEvaluation } from './evaluate-saved.js'
 export type { Part, RunEvent } from './events.js'
+export type { JoinedRuns } from './join.js'
 export type { MethodEntry } from './methods.js'
 export { type PresetName, presets as experimentPresets } from './presets.js'
+export type { RunRecord } from './read-run.js'
+export { compareRuns, writeReport } from './report.js'
 export { type RunOptions, type RunOutcome, runExperiment } from './run.js'

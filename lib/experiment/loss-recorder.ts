@@ -12,7 +12,7 @@ export class LossRecorder {
   #counted = 0
   #total = 0
 
-  add({ step, steps, loss }: Progress): void {
+  add({ step, steps, loss }: Pick<Progress, 'step' | 'steps' | 'loss'>): void {
     const done = step - this.#step
     this.#total += loss * done
     this.#step = step

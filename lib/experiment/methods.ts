@@ -1,6 +1,8 @@
 import { z } from 'zod'
+import { ContinualDiffusionError } from '../engine/errors.js'
 import { type MethodName, methodByName } from '../methods/by-name.js'
 import type { Method } from '../methods/objective.js'
+import type { Stream } from '../streams/stream.js'
 
 /** A method as a configuration names it: by its name alone, or as an object with its options and a label. */
 export const methodEntrySchema = z
@@ -12,8 +14,8 @@ export const methodEntrySchema = z
       label: z
         .string()
         .regex(
-          /^(?!real$)[\w.-]*\w$/,
-          "expected letters, digits, '.', '_' and '-', since it names a folder, and not 'real'",
+          /^(?!real$)[\w.+-]*\w$/,
+          "expected letters, digits, '.', '_', '+' and '-', since it names a folder, and not 'real'",
         )
         .optional(),
     }),
@@ -33,14 +35,56 @@ export function methodOf({ name, label: _, ...options }: MethodEntry): Method {
   return methodByName(name, Object.keys(options).length === 0 ? undefined : options)
 }
 
-/** What a method does, in a sentence for people who see it for the first time. */
+/**
+ * Checks what can be checked of a method before there is any data.
+ *
+ * @param timesteps T of the noise schedule
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export function checkMethod(entry: MethodEntry, timesteps: number): void {
+  const method = methodOf(entry)
+  const atMost = (what: string, value: number) => {
+    if (value <= timesteps) return
+    throw invalid(`${entry.label}: ${what} is ${value}; expected at most schedule.timesteps, which is ${timesteps}`)
+  }
+  for (const { source, timesteps: range } of method.objective(2).terms) {
+    if (source.kind === 'teacher') atMost('teacher.steps', source.steps)
+    if (range) atMost('timesteps[1]', range[1])
+  }
+}
+
+/**
+ * Checks a method against the data that it will learn from.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a memory that is larger than the first task's data
+ */
+export function checkMethodOn(entry: MethodEntry, { name, tasks }: Stream): void {
+  const size = methodOf(entry).keeps?.memory?.size ?? 0
+  const images = tasks[0]?.train.indices.length ?? 0
+  if (size > images) {
+    throw invalid(
+      `${entry.label}: size is ${size}; expected at most ${images}, the images of the first task of ${name}: a memory can't be ` +
+        'larger than the data that it keeps',
+    )
+  }
+}
+
+/** What a method does, in a sentence for people who see it for the first time; of composed ones one for each. */
 export function aboutMethod(name: string): string {
-  return Object.hasOwn(about, name) ? about[name as MethodName] : ''
+  return name
+    .split('+')
+    .map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
+    .join(' ')
+}
+
+function invalid(message: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }
 
 const about: Readonly<Record<MethodName, string>> = {
   finetune: 'Trains on the new task alone, as if there had been no other.',
   joint: 'Keeps the images of all tasks and trains on them together: what could be reached without the rule.',
+  'experience-replay': 'Also trains on some real images of the earlier tasks that it has kept.',
   'generative-replay': 'Also trains on images that its frozen former self draws.',
   'generative-distillation': 'Also learns to denoise, as its frozen former self does, the images which that one draws.',
   'partial-generation-distillation':
@@ -49,5 +93,9 @@ const about: Readonly<Record<MethodName, string>> = {
   'symmetric-gaussian-distillation':
     'Also learns its frozen former self’s answers to noise, mirrored at low noise levels.',
   'lwf-distillation': 'Also learns its frozen former self’s answers to the new task’s images.',
+  ewc: 'Holds each weight near its former value, the more the more the earlier tasks’ losses depend on it.',
+  'rank-1-ewc': 'Holds the weights back along the one direction that the earlier tasks’ losses depend on most.',
+  'synaptic-intelligence':
+    'Holds each weight near its former value, the more the more it helped with the earlier tasks.',
   'teacher-to-student': 'Learns from its frozen former self alone, without any data.',
 }

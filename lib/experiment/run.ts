@@ -1,25 +1,26 @@
-import { copyFile, mkdir, readFile } from 'node:fs/promises'
+import { copyFile, mkdir } from 'node:fs/promises'
 import path from 'node:path'
-import { Classifier } from '../classifier.js'
-import type { Subset, TrainTest } from '../data/dataset.js'
-import { fashionMnist, mnist } from '../data/load-known.js'
-import { resolveDevice } from '../engine/device.js'
+import type { Classifier } from '../classifier.js'
+import type { Subset } from '../data/dataset.js'
 import { ResidentImages } from '../engine/resident-images.js'
-import { classFrequencies } from '../evaluation/class-frequencies.js'
 import { evaluate } from '../evaluation/evaluate.js'
-import { frechetDistance } from '../evaluation/frechet-distance.js'
 import type { Metric } from '../evaluation/metric.js'
 import { Learner } from '../learner.js'
+import { firstTaskOf } from '../methods/objective.js'
 import { imageGrid } from '../report/grid.js'
-import { renderPage } from '../report/page.js'
-import type { LossCurve, MethodRun, Results, TaskResult } from '../report/results.js'
-import { classIncremental } from '../streams/class-incremental.js'
+import type { MethodRun, Results, TaskResult } from '../report/results.js'
+import { Solver } from '../solver.js'
 import type { Stream, Task } from '../streams/stream.js'
 import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
+import { teacherCalls } from './cost.js'
+import { cachedClassifier } from './evaluate-saved.js'
 import type { Part, RunEvent } from './events.js'
 import { RunFolder } from './folder.js'
 import { LossRecorder } from './loss-recorder.js'
 import { aboutMethod, type MethodEntry, methodOf } from './methods.js'
+import { infosOf, makeMetrics } from './metrics.js'
+import { type Plan, planExperiment } from './plan.js'
+import { writeReport } from './report.js'
 import { versions } from './versions.js'
 
 export interface RunOptions {
@@ -42,44 +43,33 @@ export interface RunOutcome {
  * Runs a whole experiment: every method with every seed learns the stream task by task, and after each task is
  * evaluated, draws a grid of samples and is saved. All of it is written into the run folder.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong configuration, `ERR_DEVICE_UNAVAILABLE`, and whatever loading
- *   the data throws, before anything is written; then whatever learners and evaluation throw, with the page of what was done by then
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong configuration, before anything is written, and
+ *   whatever data, learners and evaluation throw
  */
 export async function runExperiment(
   input: ExperimentInput,
   { signal, onEvent = () => {} }: RunOptions = {},
 ): Promise<RunOutcome> {
   const { out, ...config } = resolveExperiment(input)
-  signal?.throwIfAborted()
-  const name = 'preset' in input ? input.preset : config.data.name
-  // What can't be had is told before anything is written.
-  await resolveDevice(config.device, config.precision)
-  const data = await load(config, signal)
+  await using plan = await planExperiment(config, signal)
+  const name = 'preset' in input ? input.preset : config.data.map(({ name }) => name).join('-')
   const folder = await RunFolder.create(out, name, config)
   onEvent({ kind: 'folder', folder: folder.path })
-  await using classifier = await Classifier.cached(data, {
-    ...config.classifier,
-    device: config.device,
-    signal,
-    onProgress: (progress) => onEvent({ kind: 'classifier', fraction: progress.step / progress.steps }),
-  })
-  const run = new Run(config, folder, data, classifier, signal, onEvent)
+
+  await using classifier = await cachedClassifier(config, plan.data, signal, onEvent)
+  const run = new Run(config, plan, folder, classifier, signal, onEvent)
+  let results: Results
   try {
-    for (const seed of config.seeds) await run.seed(seed)
+    results = await run.all()
   } catch (error) {
-    // Why the run ended is what matters, and not that this can't be written.
-    await run.writePage().catch(() => undefined)
+    // What is known so far; why the run ended is what matters, and not that this can't be written.
+    await writeReport(folder.path).catch(() => undefined)
     throw error
   } finally {
     await run.dispose()
   }
-  const results = await run.finish()
-  return { folder: folder.path, results, page: folder.at('report.html') }
-}
-
-function load({ data }: Pick<ExperimentConfig, 'data'>, signal: AbortSignal | undefined): Promise<TrainTest> {
-  const { name, size, folder, subset } = data
-  return name === 'mnist' ? mnist({ size, folder, signal }) : fashionMnist({ size, folder, subset, signal })
+  const page = await writeReport(folder.path)
+  return { folder: folder.path, results, page }
 }
 
 type Config = Omit<ExperimentConfig, 'out'>
@@ -88,7 +78,16 @@ type Config = Omit<ExperimentConfig, 'out'>
 interface Shared {
   readonly method: string
   readonly result: TaskResult
-  readonly curve: LossCurve
+}
+
+/** A task that is to be learned, and by whom. */
+interface TaskInHand {
+  readonly learner: Learner
+  readonly solver: Solver | undefined
+  readonly entry: MethodEntry
+  readonly seed: number
+  readonly stream: Stream
+  readonly task: Task
 }
 
 class Run {
@@ -96,91 +95,75 @@ class Run {
   readonly #folder: RunFolder
   readonly #classifier: Classifier
   readonly #metrics: readonly Metric[]
-  readonly #data: TrainTest
+  readonly #plan: Plan
   readonly #signal: AbortSignal | undefined
   readonly #onEvent: (event: RunEvent) => void
   /** Real images as the engine sees them, for the grids. */
   readonly #real: ResidentImages
   readonly #versions = versions()
-  readonly #curves: LossCurve[] = []
   readonly #runs: (MethodRun & { readonly tasks: TaskResult[] })[] = []
   readonly #parts: number
   #part = 0
   #learner: { device: string; precision: string; parameters: number } | undefined
-  /** As written last. */
-  #results: Results | undefined
 
   constructor(
     config: Config,
+    plan: Plan,
     folder: RunFolder,
-    data: TrainTest,
     classifier: Classifier,
     signal: AbortSignal | undefined,
     onEvent: (event: RunEvent) => void,
   ) {
     this.#config = config
     this.#folder = folder
-    this.#data = data
+    this.#plan = plan
     this.#classifier = classifier
-    this.#metrics = [frechetDistance(classifier), classFrequencies(classifier)]
+    this.#metrics = makeMetrics(config.evaluation, classifier, plan.extractor)
     this.#signal = signal
     this.#onEvent = onEvent
-    this.#real = new ResidentImages('cpu', config.data.size)
-    const { methods, seeds, stream } = config
-    const firstTasks = config.shareFirstTask ? new Set(methods.map(firstTaskOf)).size : methods.length
-    this.#parts = seeds.length * (methods.length * (stream.tasks - 1) + firstTasks)
+    this.#real = new ResidentImages('cpu', config.unet.sample_size)
+    const firstTasks = config.shareFirstTask
+      ? new Set(config.methods.map((entry) => firstTaskOf(methodOf(entry)))).size
+      : config.methods.length
+    this.#parts = plan.streams
+      .map(({ stream }) => config.methods.length * (stream.tasks.length - 1) + firstTasks)
+      .reduce((a, b) => a + b)
   }
 
   async dispose(): Promise<void> {
     await this.#real.dispose()
   }
 
-  /** Runs every method with one seed. */
-  async seed(seed: number): Promise<void> {
-    const { tasks, order } = this.#config.stream
-    const stream = classIncremental(this.#data, order === undefined ? { tasks, seed } : { tasks, order })
-    for (const task of stream) await this.#drawReal(task, seed)
-    const shared = new Map<string, Shared>()
-    for (const method of this.#config.methods) await this.#method(method, seed, stream, shared)
-  }
-
-  /** Writes what is known when nothing more is to come. */
-  async finish(): Promise<Results> {
-    const results = await this.#write(true)
-    await this.writePage()
-    return results
-  }
-
-  /** Writes the page of what is known, where that is anything. */
-  async writePage(): Promise<void> {
-    if (this.#results === undefined) return
-    const grids = new Map<string, Uint8Array>()
-    for (const { tasks } of this.#results.runs) {
-      for (const { samples, realSamples } of tasks) {
-        for (const file of [samples, realSamples]) grids.set(file, await readFile(this.#folder.at(file)))
-      }
+  /** Runs every method with every seed. */
+  async all(): Promise<Results> {
+    for (const { seed, stream } of this.#plan.streams) {
+      for (const task of stream) await this.#drawReal(task, seed)
+      const shared = new Map<string, Shared>()
+      for (const method of this.#config.methods) await this.#method(method, seed, stream, shared)
     }
-    const page = renderPage({ results: this.#results, config: this.#config, curves: this.#curves, grids })
-    await this.#folder.write('report.html', page)
+    return this.#write(true)
   }
 
   async #method(entry: MethodEntry, seed: number, stream: Stream, shared: Map<string, Shared>): Promise<void> {
     const tasks: TaskResult[] = []
     this.#runs.push({ method: entry.label, seed, tasks })
-    const key = firstTaskOf(entry)
+    const key = firstTaskOf(methodOf(entry))
     const first = this.#config.shareFirstTask ? shared.get(key) : undefined
     await using learner = first === undefined ? await this.#create(seed) : await this.#take(first)
     if (this.#learner === undefined) {
       this.#learner = { device: learner.device, precision: learner.precision, parameters: learner.parameterCount }
-      this.#onEvent({ kind: 'ready', ...this.#learner, metrics: this.#titles() })
+      this.#onEvent({ kind: 'ready', ...this.#learner, metrics: infosOf(this.#metrics) })
     }
+    await using solver = this.#config.solver && (await Solver.create(stream, { seed, device: this.#config.device }))
     for (const task of stream) {
       if (task.number === 1 && first !== undefined) {
+        // A solver replays nothing while it learns the first task, so that the learner makes no difference to it.
+        await solver?.learn(task, null, { ...this.#config.solver, signal: this.#signal })
         tasks.push(await this.#adopt(first, entry.label, seed))
       } else {
-        const { result, curve } = await this.#task(learner, entry, seed, stream, task)
+        const result = await this.#task({ learner, solver, entry, seed, stream, task })
         tasks.push(result)
-        if (task.number === 1) shared.set(key, { method: entry.label, result, curve })
+        if (task.number === 1) shared.set(key, { method: entry.label, result })
       }
       await this.#write(false)
     }
@@ -197,16 +180,16 @@ class Run {
   }
 
   /** Takes over another method's first task: the learner is loaded already, this is what was written about it. */
-  async #adopt({ method, result, curve }: Shared, label: string, seed: number): Promise<TaskResult> {
+  async #adopt({ method, result }: Shared, label: string, seed: number): Promise<TaskResult> {
     const samples = samplesPath(label, seed, 1)
     await mkdir(path.dirname(this.#folder.at(samples)), { recursive: true })
     await copyFile(this.#folder.at(result.samples), this.#folder.at(samples))
-    this.#curves.push({ ...curve, method: label })
     return { ...result, samples, seconds: { learn: 0, evaluate: 0 }, sharedFrom: method }
   }
 
-  async #task(learner: Learner, entry: MethodEntry, seed: number, stream: Stream, task: Task) {
-    const { train, evaluation, samples: grid } = this.#config
+  async #task({ learner, solver, entry, seed, stream, task }: TaskInHand): Promise<TaskResult> {
+    const { train, samples: grid } = this.#config
+    const { count, batchSize, perTask, perTaskMinimum: minimum, denoisingBands: bands } = this.#config.evaluation
     const { label } = entry
     const signal = this.#signal
     const part: Part = {
@@ -218,20 +201,28 @@ class Run {
       parts: this.#parts,
     }
 
+    // Before the learner goes on: what it replays are the tasks before this one.
+    const known = await solver?.learn(task, learner, { ...this.#config.solver, signal })
     const begin = performance.now()
     const losses = new LossRecorder()
-    for await (const progress of learner.learn(task, methodOf(entry), { ...train, signal })) {
+    const method = methodOf(entry)
+    for await (const progress of learner.learn(task, method, { ...train, signal })) {
       losses.add(progress)
       this.#onEvent({ kind: 'learn', part, progress })
       await this.#folder.log({ kind: 'train', method: label, seed, ...progress })
     }
     const learned = performance.now()
-    const report = await evaluate(learner, stream.seen(task), this.#metrics, {
-      ...evaluation,
+    const seen = stream.seen(task)
+    const report = await evaluate(learner, seen, this.#metrics, {
+      count,
+      batchSize,
+      perTask: perTask ? { classifier: this.#classifier, minimum } : undefined,
       signal,
       seed,
       onProgress: (progress) => this.#onEvent({ kind: 'evaluate', part, ...progress }),
     })
+    const denoising =
+      bands === undefined ? undefined : await learner.denoisingLoss(seen.test, { bands, batchSize, seed, signal })
     const evaluated = performance.now()
 
     const images = await learner.sample({ count: grid.count, seed, signal })
@@ -247,17 +238,19 @@ class Run {
       steps: losses.steps,
       seconds: { learn: seconds(learned - begin), evaluate: seconds(evaluated - learned) },
       loss: losses.mean,
+      teacherCalls: teacherCalls(method.objective(task.number)),
       metrics: report.values,
+      alone: report.tasks,
+      denoising,
+      solver: known,
       samples,
       realSamples: samplesPath('real', seed, task.number),
       learner: saved,
     }
-    const curve: LossCurve = { method: label, seed, task: task.number, points: losses.points }
-    this.#curves.push(curve)
     const values = Object.fromEntries(Object.entries(report.values).map(([name, { value }]) => [name, value]))
     await this.#folder.log({ kind: 'evaluate', method: label, seed, task: task.number, ...values })
     this.#onEvent({ kind: 'task', part, result })
-    return { result, curve }
+    return result
   }
 
   async #drawReal(task: Task, seed: number): Promise<void> {
@@ -265,10 +258,6 @@ class Run {
     const some: Subset = { dataset: task.test.dataset, indices: spreadOver(task.test.indices, count) }
     const grid = await imageGrid(await this.#real.read(some), { columns })
     await this.#folder.write(samplesPath('real', seed, task.number), grid)
-  }
-
-  #titles(): Record<string, string> {
-    return Object.fromEntries(this.#metrics.map(({ name, title }) => [name, title]))
   }
 
   async #write(complete: boolean): Promise<Results> {
@@ -279,28 +268,19 @@ class Run {
       title: config.title,
       complete,
       versions: this.#versions,
-      classes: this.#data.train.classes,
+      classes: this.#plan.streams[0]!.stream.tasks[0]!.train.dataset.classes,
       parameters,
       device,
       precision,
-      classifier: { name: classifier.name, features: classifier.features, accuracy: classifier.accuracy },
+      classifier: { name: classifier.name, features: classifier.dimension, accuracy: classifier.accuracy },
       shareFirstTask: config.shareFirstTask,
-      metrics: this.#titles(),
+      metrics: infosOf(this.#metrics),
       methods: config.methods.map(({ name, label }) => ({ label, about: aboutMethod(name) })),
       runs: this.#runs,
     }
     await this.#folder.writeJson('results.json', results)
-    this.#results = results
     return results
   }
-}
-
-/**
- * What a method's first task is computed from, besides the seed: two methods with the same answer compute the same, and
- * all tasks so far are at that time one task, so that cumulative data makes no difference.
- */
-function firstTaskOf(entry: MethodEntry): string {
-  return JSON.stringify(methodOf(entry).objective(1))
 }
 
 function samplesPath(method: string, seed: number, task: number): string {

@@ -1,9 +1,14 @@
-const names = { 'fashion-mnist': 'Fashion-MNIST', mnist: 'MNIST' } as const
+import { type DataConfig, dataTitle } from './data.js'
+import { type StreamConfig, taskCount } from './stream.js'
+
 const numbers = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten']
 
 /** Heading of a report that was given none, e.g. `Split Fashion-MNIST in five tasks`. */
-export function titleOf(data: { name: keyof typeof names; subset: boolean }, tasks: number): string {
-  const part = data.subset ? ' (small subset)' : ''
-  if (tasks === 1) return `${names[data.name]}${part}`
-  return `Split ${names[data.name]}${part} in ${numbers[tasks - 1] ?? tasks} tasks`
+export function titleOf(data: readonly DataConfig[], stream: StreamConfig): string {
+  const name = data.map(dataTitle).join(', then ')
+  const tasks = taskCount(stream, data.length)
+  if (stream.kind === 'from-datasets' || tasks === 1) return name
+  const inTasks = `in ${numbers[tasks - 1] ?? tasks}`
+  if (stream.kind === 'class-incremental') return `Split ${name} ${inTasks} tasks`
+  return `${name} ${inTasks} ${stream.kind === 'domain-incremental' ? 'domains' : 'shares'}`
 }

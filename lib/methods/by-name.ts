@@ -1,5 +1,9 @@
+import { z } from 'zod'
 import { ContinualDiffusionError } from '../engine/errors.js'
-import { unknownName } from '../options.js'
+import { parseOptions, unknownName } from '../options.js'
+import { compose } from './compose.js'
+import { ewc } from './ewc.js'
+import { experienceReplay } from './experience-replay.js'
 import { finetune } from './finetune.js'
 import { gaussianDistillation, symmetricGaussianDistillation } from './gaussian-distillation.js'
 import { generativeDistillation } from './generative-distillation.js'
@@ -8,18 +12,24 @@ import { joint } from './joint.js'
 import { lwfDistillation } from './lwf-distillation.js'
 import type { Method } from './objective.js'
 import { partialGenerationDistillation } from './partial-generation-distillation.js'
+import { rankOneEwc } from './rank-one-ewc.js'
+import { synapticIntelligence } from './synaptic-intelligence.js'
 import { teacherToStudent } from './teacher-to-student.js'
 
 /** The methods by their standard names, which configuration files and the command line use. */
 export const methods = {
   finetune,
   joint,
+  'experience-replay': experienceReplay,
   'generative-replay': generativeReplay,
   'generative-distillation': generativeDistillation,
   'partial-generation-distillation': partialGenerationDistillation,
   'gaussian-distillation': gaussianDistillation,
   'symmetric-gaussian-distillation': symmetricGaussianDistillation,
   'lwf-distillation': lwfDistillation,
+  ewc,
+  'rank-1-ewc': rankOneEwc,
+  'synaptic-intelligence': synapticIntelligence,
   'teacher-to-student': teacherToStudent,
 } as const
 
@@ -27,11 +37,21 @@ export const methods = {
 export type MethodName = keyof typeof methods
 
 /**
- * Makes a method of its standard name and its options as they come from outside; the method checks them.
+ * Makes a method of its standard name and its options as they come from outside; the method checks them. Names joined by
+ * `+` are composed, see {@link compose}, and their options stand under each one's name:
+ * `methodByName('generative-distillation+ewc', { ewc: { strength: 100 } })`.
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, with the nearest known one
  */
 export function methodByName(name: string, options?: unknown): Method {
+  const names = name.split('+')
+  if (names.length === 1) return single(name, options)
+  const shape = Object.fromEntries(names.map((part) => [part, z.unknown().optional()]))
+  const byName = parseOptions(z.strictObject(shape).prefault({}), options, name)
+  return names.map((part) => single(part, byName[part])).reduce(compose)
+}
+
+function single(name: string, options: unknown): Method {
   if (Object.hasOwn(methods, name)) {
     const make: (options?: never) => Method = methods[name as MethodName]
     return make(options as never)

@@ -1,15 +1,15 @@
 import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Method } from './objective.js'
-import { balanced, lambdaSchema } from './terms.js'
+import { balanced, gate, keepsTeacher, lambdaSchema, type TeacherTermOptions, teacherTermShape } from './terms.js'
 
 /** Options of {@link gaussianDistillation} and {@link symmetricGaussianDistillation}. */
-export interface GaussianDistillationOptions {
+export interface GaussianDistillationOptions extends TeacherTermOptions {
   /** Weight λ of the distillation loss; ≥ 0. Default 8, the paper's code's for CIFAR-10. */
   lambda?: number
 }
 
-const schema = z.strictObject({ lambda: lambdaSchema.default(8) }).prefault({})
+const schema = z.strictObject({ lambda: lambdaSchema.default(8), ...teacherTermShape }).prefault({})
 
 /**
  * The student learns to answer pure noise z, passed for x_t at any t, as the teacher does:
@@ -19,10 +19,11 @@ const schema = z.strictObject({ lambda: lambdaSchema.default(8) }).prefault({})
  * A baseline of Masip et al. 2024 (arXiv 2311.14028).
  */
 export function gaussianDistillation(options?: GaussianDistillationOptions): Method {
-  const { lambda } = parseOptions(schema, options, 'gaussianDistillation')
+  const { lambda, teacherDecay, timesteps } = parseOptions(schema, options, 'gaussianDistillation')
   return {
     name: 'gaussian-distillation',
-    objective: (k) => balanced(k, lambda, { source: { kind: 'gaussian' }, target: 'teacher' }),
+    ...keepsTeacher(teacherDecay),
+    objective: (k) => balanced(k, lambda, { source: { kind: 'gaussian' }, target: 'teacher', ...gate(timesteps) }),
   }
 }
 
@@ -32,9 +33,11 @@ export function gaussianDistillation(options?: GaussianDistillationOptions): Met
  * A variant in the reference experiments of Masip et al. 2024 (arXiv 2311.14028).
  */
 export function symmetricGaussianDistillation(options?: GaussianDistillationOptions): Method {
-  const { lambda } = parseOptions(schema, options, 'symmetricGaussianDistillation')
+  const { lambda, teacherDecay, timesteps } = parseOptions(schema, options, 'symmetricGaussianDistillation')
   return {
     name: 'symmetric-gaussian-distillation',
-    objective: (k) => balanced(k, lambda, { source: { kind: 'gaussian', symmetric: true }, target: 'teacher' }),
+    ...keepsTeacher(teacherDecay),
+    objective: (k) =>
+      balanced(k, lambda, { source: { kind: 'gaussian', symmetric: true }, target: 'teacher', ...gate(timesteps) }),
   }
 }

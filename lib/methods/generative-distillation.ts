@@ -1,17 +1,28 @@
 import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Method } from './objective.js'
-import { balanced, lambdaSchema, type TeacherOptions, teacherSchema } from './terms.js'
+import {
+  balanced,
+  gate,
+  keepsTeacher,
+  lambdaSchema,
+  type TeacherOptions,
+  type TeacherTermOptions,
+  teacherSchema,
+  teacherTermShape,
+} from './terms.js'
 
 /** Options of {@link generativeDistillation}. */
-export interface GenerativeDistillationOptions {
+export interface GenerativeDistillationOptions extends TeacherTermOptions {
   /** Weight λ of the distillation loss; ≥ 0. Default 0.75. */
   lambda?: number
   /** How the teacher generates. */
   teacher?: TeacherOptions
 }
 
-const schema = z.strictObject({ lambda: lambdaSchema.default(0.75), teacher: teacherSchema }).prefault({})
+const schema = z
+  .strictObject({ lambda: lambdaSchema.default(0.75), teacher: teacherSchema, ...teacherTermShape })
+  .prefault({})
 
 /**
  * The teacher, frozen when the last task ended, generates images x̂ of the earlier tasks, and the student learns to answer
@@ -21,9 +32,11 @@ const schema = z.strictObject({ lambda: lambdaSchema.default(0.75), teacher: tea
  * Masip, Rodriguez, Tuytelaars and van de Ven 2024 (arXiv 2311.14028).
  */
 export function generativeDistillation(options?: GenerativeDistillationOptions): Method {
-  const { lambda, teacher } = parseOptions(schema, options, 'generativeDistillation')
+  const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeDistillation')
   return {
     name: 'generative-distillation',
-    objective: (k) => balanced(k, lambda, { source: { kind: 'teacher', ...teacher }, target: 'teacher' }),
+    ...keepsTeacher(teacherDecay),
+    objective: (k) =>
+      balanced(k, lambda, { source: { kind: 'teacher', ...teacher }, target: 'teacher', ...gate(timesteps) }),
   }
 }

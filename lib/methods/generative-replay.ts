@@ -1,17 +1,28 @@
 import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Method } from './objective.js'
-import { balanced, lambdaSchema, type TeacherOptions, teacherSchema } from './terms.js'
+import {
+  balanced,
+  gate,
+  keepsTeacher,
+  lambdaSchema,
+  type TeacherOptions,
+  type TeacherTermOptions,
+  teacherSchema,
+  teacherTermShape,
+} from './terms.js'
 
 /** Options of {@link generativeReplay}. */
-export interface GenerativeReplayOptions {
+export interface GenerativeReplayOptions extends TeacherTermOptions {
   /** Weight λ of the replay loss; ≥ 0. Default 1. */
   lambda?: number
   /** How the teacher generates. */
   teacher?: TeacherOptions
 }
 
-const schema = z.strictObject({ lambda: lambdaSchema.default(1), teacher: teacherSchema }).prefault({})
+const schema = z
+  .strictObject({ lambda: lambdaSchema.default(1), teacher: teacherSchema, ...teacherTermShape })
+  .prefault({})
 
 /**
  * The teacher, frozen when the last task ended, generates images x̂ of the earlier tasks, and the student learns them as if
@@ -20,9 +31,11 @@ const schema = z.strictObject({ lambda: lambdaSchema.default(1), teacher: teache
  * Shin et al. 2017 (arXiv 1705.08690); with diffusion models, the baseline of Masip et al. 2024 (arXiv 2311.14028).
  */
 export function generativeReplay(options?: GenerativeReplayOptions): Method {
-  const { lambda, teacher } = parseOptions(schema, options, 'generativeReplay')
+  const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeReplay')
   return {
     name: 'generative-replay',
-    objective: (k) => balanced(k, lambda, { source: { kind: 'teacher', ...teacher }, target: 'noise' }),
+    ...keepsTeacher(teacherDecay),
+    objective: (k) =>
+      balanced(k, lambda, { source: { kind: 'teacher', ...teacher }, target: 'noise', ...gate(timesteps) }),
   }
 }

@@ -1,4 +1,7 @@
 export { type MethodName, methodByName, methods } from './by-name.js'
+export { compose } from './compose.js'
+export { type EwcOptions, ewc } from './ewc.js'
+export { type ExperienceReplayOptions, experienceReplay } from './experience-replay.js'
 export { finetune } from './finetune.js'
 export {
   type GaussianDistillationOptions,
@@ -7,12 +10,26 @@ export {
 } from './gaussian-distillation.js'
 export { type GenerativeDistillationOptions, generativeDistillation } from './generative-distillation.js'
 export { type GenerativeReplayOptions, generativeReplay } from './generative-replay.js'
-export { joint } from './joint.js'
+export { type JointOptions, joint } from './joint.js'
 export { type LwfDistillationOptions, lwfDistillation } from './lwf-distillation.js'
-export type { Loss, Method, Objective, Source, Target, Term } from './objective.js'
+export type {
+  Consolidation,
+  Keeps,
+  Loss,
+  MemoryOptions,
+  Method,
+  Objective,
+  Penalty,
+  Source,
+  Target,
+  Term,
+} from './objective.js'
 export {
   type PartialGenerationDistillationOptions,
   partialGenerationDistillation,
 } from './partial-generation-distillation.js'
+export type { FisherOptions } from './penalized.js'
+export { type RankOneEwcOptions, rankOneEwc } from './rank-one-ewc.js'
+export { type SynapticIntelligenceOptions, synapticIntelligence } from './synaptic-intelligence.js'
 export { type TeacherToStudentOptions, teacherToStudent } from './teacher-to-student.js'
-export type { TeacherOptions } from './terms.js'
+export type { TeacherOptions, TeacherTermOptions } from './terms.js'

@@ -1,15 +1,15 @@
 import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Method } from './objective.js'
-import { balanced, lambdaSchema } from './terms.js'
+import { balanced, gate, keepsTeacher, lambdaSchema, type TeacherTermOptions, teacherTermShape } from './terms.js'
 
 /** Options of {@link lwfDistillation}. */
-export interface LwfDistillationOptions {
+export interface LwfDistillationOptions extends TeacherTermOptions {
   /** Weight λ of the distillation loss; ≥ 0. Default 1.25, the paper's code's for CIFAR-10. */
   lambda?: number
 }
 
-const schema = z.strictObject({ lambda: lambdaSchema.default(1.25) }).prefault({})
+const schema = z.strictObject({ lambda: lambdaSchema.default(1.25), ...teacherTermShape }).prefault({})
 
 /**
  * Learning without forgetting: the student learns the new task's images and, on the same noisy images, to answer as the
@@ -18,9 +18,10 @@ const schema = z.strictObject({ lambda: lambdaSchema.default(1.25) }).prefault({
  * Li and Hoiem 2016 (arXiv 1606.09282); with diffusion models, a baseline of Masip et al. 2024 (arXiv 2311.14028).
  */
 export function lwfDistillation(options?: LwfDistillationOptions): Method {
-  const { lambda } = parseOptions(schema, options, 'lwfDistillation')
+  const { lambda, teacherDecay, timesteps } = parseOptions(schema, options, 'lwfDistillation')
   return {
     name: 'lwf-distillation',
-    objective: (k) => balanced(k, lambda, { source: { kind: 'task' }, target: 'teacher' }),
+    ...keepsTeacher(teacherDecay),
+    objective: (k) => balanced(k, lambda, { source: { kind: 'task' }, target: 'teacher', ...gate(timesteps) }),
   }
 }

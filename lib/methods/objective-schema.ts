@@ -36,7 +36,12 @@ const termSchema = z.strictObject({
     .optional(),
 })
 
-const schema = z.strictObject({ terms: z.array(termSchema).min(1, 'expected at least one term') })
+const penaltySchema = z.strictObject({ name: z.string().min(1), strength: z.number().min(0) })
+
+const schema = z.strictObject({
+  terms: z.array(termSchema).min(1, 'expected at least one term'),
+  penalties: z.array(penaltySchema).readonly().optional(),
+})
 
 const methodSchema = z.looseObject({
   name: z.string().min(1),

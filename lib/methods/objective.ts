@@ -30,9 +30,81 @@ export interface Term {
   readonly timesteps?: readonly [from: number, to: number]
 }
 
+/**
+ * A cost in weight space that holds the weights near those of the tasks before: strength times the quadratics that were
+ * consolidated under its name, see {@link Consolidation}. Its gradient is added before the gradient's norm is clipped.
+ */
+export interface Penalty {
+  /** The name under which earlier tasks were consolidated. */
+  readonly name: string
+  /** Factor of the penalty in the loss; ≥ 0. */
+  readonly strength: number
+}
+
+/**
+ * How the end of a task adds to what is kept for a penalty. With δ = θ − θ*, θ* the weights at that end, g the gradient of
+ * the noise loss ‖ε − ε_θ(x_t, t)‖² of one image of the task with one t and ε, and means over `samples` of them:
+ *
+ * - `squared-gradients`: ½·Σᵢ Fᵢ·δᵢ², F = mean(g²), the diagonal of the empirical Fisher matrix;
+ * - `mean-gradient`: ½·f·(m·δ)², m = mean(g), a Fisher matrix of rank one; f is 1, or if `optimal` the factor for which
+ *   f·m·mᵀ is nearest to the whole matrix: mean((g·m)²) / ‖m‖⁴;
+ * - `path-integral`: ½·Σᵢ Ωᵢ·δᵢ², Ωᵢ = ωᵢ / (Δᵢ² + damping), where ωᵢ = Σ −gᵢ·Δθᵢ over the task's steps, g the gradient of
+ *   the objective's terms without penalties and before clipping, and Δᵢ the weight's whole way; where negative, 0.
+ *
+ * With `decay` there is one quadratic, at the last task's weights, and the earlier importance is multiplied by `decay`
+ * before the new one is added; without, one for each task.
+ */
+export type Consolidation =
+  | {
+      readonly kind: 'squared-gradients'
+      readonly penalty: string
+      /** ≥ 1; where there are fewer images, they come again with other t and ε. */
+      readonly samples: number
+      /** Timesteps are drawn from [from, to); default [0, T). */
+      readonly timesteps?: readonly [from: number, to: number]
+      /** 0 … 1. */
+      readonly decay?: number
+    }
+  | {
+      readonly kind: 'mean-gradient'
+      readonly penalty: string
+      readonly samples: number
+      readonly timesteps?: readonly [from: number, to: number]
+      readonly optimal: boolean
+    }
+  | {
+      readonly kind: 'path-integral'
+      readonly penalty: string
+      /** ξ > 0. */
+      readonly damping: number
+      readonly decay?: number
+    }
+
+/** How many and which real images of the tasks before are kept. */
+export interface MemoryOptions {
+  /** Images in all; at most as many as the first task has. */
+  readonly size: number
+  /**
+   * - `reservoir`: each image seen so far is kept with equal probability;
+   * - `class-balanced`, `task-balanced`: as many of each class or task, or, where one has fewer, all of it.
+   */
+  readonly policy: 'reservoir' | 'class-balanced' | 'task-balanced'
+}
+
+/** What a learner keeps of a task besides its weights: plain data. */
+export interface Keeps {
+  /** What is consolidated for penalties, each of another name. */
+  readonly consolidations?: readonly Consolidation[]
+  /** Real images, for terms with the source `memory`. */
+  readonly memory?: MemoryOptions
+  /** The new teacher is decay · the old one + (1 − decay) · the weights; 0 … 1. Default 0. */
+  readonly teacherDecay?: number
+}
+
 /** What one training step minimises: plain data. Terms with equal source and timesteps share one forward pass. */
 export interface Objective {
   readonly terms: readonly Term[]
+  readonly penalties?: readonly Penalty[]
 }
 
 /** A continual-learning method: a pure function from the task number to an objective. */
@@ -41,6 +113,18 @@ export interface Method {
   readonly name: string
   /** `task` (default): trains on the task's own data; `cumulative`: on the data of all tasks so far (joint training). */
   readonly data?: 'task' | 'cumulative'
+  /** Whose images an epoch counts: those trained on (default), or those of the task alone. */
+  readonly epochOf?: 'data' | 'task'
+  /** What the learner keeps when a task has ended. */
+  readonly keeps?: Keeps
   /** The objective of task number `k`, from 1. */
   objective(k: number): Objective
+}
+
+/**
+ * What a method's first task is computed from, besides seed and data: two methods with the same answer do the same until
+ * the second, since all tasks so far are then one.
+ */
+export function firstTaskOf(method: Method): string {
+  return JSON.stringify([method.objective(1), method.keeps ?? {}])
 }

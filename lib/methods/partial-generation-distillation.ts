@@ -1,17 +1,28 @@
 import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Method } from './objective.js'
-import { balanced, lambdaSchema, type TeacherOptions, teacherSchema } from './terms.js'
+import {
+  balanced,
+  gate,
+  keepsTeacher,
+  lambdaSchema,
+  type TeacherOptions,
+  type TeacherTermOptions,
+  teacherSchema,
+  teacherTermShape,
+} from './terms.js'
 
 /** Options of {@link partialGenerationDistillation}. */
-export interface PartialGenerationDistillationOptions {
+export interface PartialGenerationDistillationOptions extends TeacherTermOptions {
   /** Weight λ of the distillation loss; ≥ 0. Default 0.75. */
   lambda?: number
   /** How the teacher generates. */
   teacher?: TeacherOptions
 }
 
-const schema = z.strictObject({ lambda: lambdaSchema.default(0.75), teacher: teacherSchema }).prefault({})
+const schema = z
+  .strictObject({ lambda: lambdaSchema.default(0.75), teacher: teacherSchema, ...teacherTermShape })
+  .prefault({})
 
 /**
  * As generative distillation, but the teacher stops generating each image at its drawn timestep t, and that x̂_t is what both
@@ -21,10 +32,15 @@ const schema = z.strictObject({ lambda: lambdaSchema.default(0.75), teacher: tea
  * A variant in the reference experiments of Masip et al. 2024 (arXiv 2311.14028).
  */
 export function partialGenerationDistillation(options?: PartialGenerationDistillationOptions): Method {
-  const { lambda, teacher } = parseOptions(schema, options, 'partialGenerationDistillation')
+  const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'partialGenerationDistillation')
   return {
     name: 'partial-generation-distillation',
+    ...keepsTeacher(teacherDecay),
     objective: (k) =>
-      balanced(k, lambda, { source: { kind: 'teacher', ...teacher, stopAtTimestep: true }, target: 'teacher' }),
+      balanced(k, lambda, {
+        source: { kind: 'teacher', ...teacher, stopAtTimestep: true },
+        target: 'teacher',
+        ...gate(timesteps),
+      }),
   }
 }

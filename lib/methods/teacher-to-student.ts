@@ -2,10 +2,19 @@ import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Loss, Method, Source } from './objective.js'
 import { lossSchema } from './objective-schema.js'
-import { type TeacherOptions, taskNumber, taskTerm, teacherSchema } from './terms.js'
+import {
+  gate,
+  keepsTeacher,
+  type TeacherOptions,
+  type TeacherTermOptions,
+  taskNumber,
+  taskTerm,
+  teacherSchema,
+  teacherTermShape,
+} from './terms.js'
 
 /** Options of {@link teacherToStudent}. */
-export interface TeacherToStudentOptions {
+export interface TeacherToStudentOptions extends TeacherTermOptions {
   /** How the teacher generates; unused by the Gaussian inputs. */
   teacher?: TeacherOptions
   /** What both are shown: see the methods of the same names. Default `generation`. */
@@ -19,6 +28,7 @@ const schema = z
     teacher: teacherSchema,
     input: z.enum(['generation', 'partial-generation', 'gaussian', 'symmetric-gaussian']).default('generation'),
     loss: lossSchema.default('mse'),
+    ...teacherTermShape,
   })
   .prefault({})
 
@@ -29,7 +39,7 @@ const schema = z
  * The data-free transfer experiment of Masip et al. 2024 (arXiv 2311.14028).
  */
 export function teacherToStudent(options?: TeacherToStudentOptions): Method {
-  const { teacher, input, loss } = parseOptions(schema, options, 'teacherToStudent')
+  const { teacher, input, loss, teacherDecay, timesteps } = parseOptions(schema, options, 'teacherToStudent')
   const sources: Record<typeof input, Source> = {
     generation: { kind: 'teacher', ...teacher },
     'partial-generation': { kind: 'teacher', ...teacher, stopAtTimestep: true },
@@ -38,8 +48,12 @@ export function teacherToStudent(options?: TeacherToStudentOptions): Method {
   }
   return {
     name: 'teacher-to-student',
+    ...keepsTeacher(teacherDecay),
     objective: (k) => ({
-      terms: taskNumber(k) === 1 ? [taskTerm] : [{ source: sources[input], target: 'teacher', weight: 1, loss }],
+      terms:
+        taskNumber(k) === 1
+          ? [taskTerm]
+          : [{ source: sources[input], target: 'teacher', weight: 1, loss, ...gate(timesteps) }],
     }),
   }
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../engine/errors.js'
-import type { Objective, Term } from './objective.js'
+import type { Method, Objective, Term } from './objective.js'
 
 /** How the teacher generates the images that stand for the earlier tasks. */
 export interface TeacherOptions {
@@ -10,12 +10,47 @@ export interface TeacherOptions {
   eta?: number
 }
 
+/** Options of the methods that have a teacher. */
+export interface TeacherTermOptions {
+  /**
+   * Makes the teacher a moving average over tasks: when a task ends, it becomes decay · itself + (1 − decay) · the weights;
+   * at least 0 and less than 1. Default 0: a copy of the weights. For an average over the steps of training, see
+   * `LearnerOptions.ema`, which the teacher is taken from where it is on.
+   */
+  teacherDecay?: number
+  /**
+   * The term for the earlier tasks draws its timesteps from [from, to) alone, 0 ≤ from < to ≤ T; its weight stays. Default: all.
+   */
+  timesteps?: readonly [from: number, to: number]
+}
+
 /** Weight of what the earlier tasks add to the loss: any finite number ≥ 0. */
 export const lambdaSchema = z.number().min(0)
 
 export const teacherSchema = z
   .strictObject({ steps: z.int().min(1).default(2), eta: z.number().min(0).default(0) })
   .prefault({})
+
+export const timestepsSchema = z
+  .tuple([z.int().min(0), z.int().min(1)])
+  .readonly()
+  .refine(([from, to]) => from < to, { error: 'expected [from, to) with from below to' })
+
+/** Fields of a schema for {@link TeacherTermOptions}. */
+export const teacherTermShape = {
+  teacherDecay: z.number().min(0).lt(1).default(0),
+  timesteps: timestepsSchema.optional(),
+}
+
+/** What a term's options say of its timesteps. */
+export function gate(timesteps: readonly [number, number] | undefined): Pick<Term, 'timesteps'> {
+  return timesteps === undefined ? {} : { timesteps }
+}
+
+/** What a method keeps whose teacher is an average. */
+export function keepsTeacher(teacherDecay: number): Pick<Method, 'keeps'> {
+  return teacherDecay === 0 ? {} : { keeps: { teacherDecay } }
+}
 
 /** Learning the task itself: ‖ε − ε_θ(x_t, t)‖² on its real images. */
 export const taskTerm: Term = { source: { kind: 'task' }, target: 'noise', weight: 1 }

@@ -1,5 +1,6 @@
 import type { Results, TaskResult } from './results.js'
-import { cell, formatNumber, methodsOf, readable, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
+import { cell, formatNumber, inSentence, methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
+import { enumerate } from './table.js'
 
 /**
  * What the results say, in plain sentences made of their numbers: how far each method's images are from the real ones
@@ -14,8 +15,8 @@ export function answer(results: Results): string[] {
   const over = seedsOf(results).length > 1 ? `, on average over ${seedsOf(results).length} seeds,` : ''
   const paragraphs: string[] = []
 
-  const [metric] = Object.keys(results.metrics)
-  if (metric !== undefined) {
+  const metric = 'frechetDistance'
+  if (metric in results.metrics) {
     const ranked = methodsOf(results)
       .flatMap((method) => {
         const found = cell(results, metric, method, last)
@@ -24,10 +25,10 @@ export function answer(results: Results): string[] {
       .sort((a, b) => a.value - b.value)
     const best = ranked[0]
     if (best !== undefined && ranked.length > 1) {
-      const parts = ranked.map(({ method, value }) => `${formatNumber(value)} for ${inSentence(method)}`)
+      const parts = ends(ranked).map(({ method, value }) => `${formatNumber(value)} for ${inSentence(method)}`)
       paragraphs.push(
         `${after}${over} ${inSentence(best.method)} comes closest to the real images of all classes learned: ` +
-          `its distance to them is the smallest, ${enumerate(parts)}.`,
+          `its distance to them is the smallest, ${enumerate(parts)}${ofHowMany(ranked)}.`,
       )
     } else if (best !== undefined) {
       paragraphs.push(
@@ -46,14 +47,30 @@ export function answer(results: Results): string[] {
     return [{ method, generated, real: spread(found.map((f) => f.real)).mean }]
   })
   const first = shares[0]
-  if (first !== undefined && last > 1) {
-    const parts = shares.map(({ method, generated }) => `${percent(generated)} of ${inSentence(method)}'s`)
+  // Where every task brings all classes, none of them is an earlier task's own.
+  if (first !== undefined && last > 1 && first.real < 0.999) {
+    const ranked = [...shares].sort((a, b) => b.generated - a.generated)
+    const parts = (shares.length > shown ? ends(ranked) : shares).map(
+      ({ method, generated }) => `${percent(generated)} of ${inSentence(method)}'s`,
+    )
     paragraphs.push(
       `Of the real images ${percent(first.real)} show a class from an earlier task. Of the generated ones, ` +
-        `as the classifier sees them: ${enumerate(parts)}.`,
+        `as the classifier sees them: ${enumerate(parts)}${ofHowMany(ranked)}.`,
     )
   }
   return paragraphs
+}
+
+/** How many methods a sentence can name. */
+const shown = 4
+
+/** The first ones and the last one, where there are too many to name them all. */
+function ends<T>(ranked: readonly T[]): T[] {
+  return ranked.length <= shown ? [...ranked] : [...ranked.slice(0, shown - 1), ranked.at(-1)!]
+}
+
+function ofHowMany(ranked: readonly unknown[]): string {
+  return ranked.length <= shown ? '' : `, the first three and the last of ${ranked.length} methods`
 }
 
 /** Share of the images, real and generated, that show one of the given classes; undefined without class frequencies. */
@@ -64,17 +81,7 @@ function earlierShare(task: TaskResult, classes: readonly number[]) {
   return { real: share(detail.real), generated: share(detail.generated) }
 }
 
-function inSentence(method: string): string {
-  const name = readable(method)
-  // Names like LwF or EWC keep their capitals.
-  return /^[A-Z][a-z ]/.test(name) ? name.charAt(0).toLowerCase() + name.slice(1) : name
-}
-
 function percent(share: number): string {
   const value = share * 100
   return `${value > 0 && value < 1 ? 'under 1' : value.toFixed(0)}\u00a0%`
-}
-
-function enumerate(parts: readonly string[]): string {
-  return parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}`
 }

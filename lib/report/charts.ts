@@ -2,7 +2,7 @@ import { BarChart, CustomChart, type CustomSeriesOption, LineChart } from 'echar
 import { GridComponent, LegendComponent, MarkLineComponent } from 'echarts/components'
 import * as echarts from 'echarts/core'
 import { SVGRenderer } from 'echarts/renderers'
-import { type ColorName, palette, seriesColor } from './colors.js'
+import { type ColorName, palette, seriesColor, seriesColors } from './colors.js'
 import { escapeXml } from './escape.js'
 import type { LossCurve, Results } from './results.js'
 import { cell, methodsOf, readable, spread, tasksAt, tasksOf } from './summary.js'
@@ -11,7 +11,7 @@ echarts.use([BarChart, CustomChart, GridComponent, LegendComponent, LineChart, M
 
 /**
  * A metric against the task, one line per method. Over several seeds a point is their mean and its bar the standard
- * deviation on either side.
+ * error on either side.
  *
  * @param metric key of `results.metrics`
  * @returns an SVG document whose colours are CSS variables (see colors.ts) with the light colours as fallback
@@ -21,14 +21,13 @@ export function metricChart(results: Results, metric: string): string {
   const methods = methodsOf(results)
   const cells = methods.map((method) => tasks.map((task) => cell(results, metric, method, task)))
   return svg({
-    label: `${results.metrics[metric]} after each task, by method`,
-    width: 640,
-    height: 340,
+    label: `${results.metrics[metric]?.title} after each task, by method`,
+    ...lineChartSize(methods),
     option: {
-      legend: legend(methods),
-      grid: { left: 64, right: 24, top: 48, bottom: 48 },
+      legend: legend(methods.map(readable), 640),
+      grid: { left: 64, right: 24, top: legendHeight(methods), bottom: 48 },
       xAxis: { ...axis(), type: 'category', data: tasks.map((task) => `Task ${task}`) },
-      yAxis: { ...axis(), type: 'value', min: 0 },
+      yAxis: { ...axis(), type: 'value', min: ({ min }: { min: number }) => Math.min(0, min) },
       series: methods.flatMap((method, m) => {
         const color = paint(seriesColor(m))
         const line = {
@@ -37,12 +36,12 @@ export function metricChart(results: Results, metric: string): string {
           silent: true,
           symbol: 'circle',
           symbolSize: 8,
-          lineStyle: { color, width: 2.5 },
+          lineStyle: { color, width: 2.5, type: dash(m) },
           itemStyle: { color },
           data: cells[m]!.map((c) => c?.mean ?? null),
         }
         const bars = cells[m]!.flatMap((c, i) =>
-          c?.deviation === undefined ? [] : [[i, c.mean - c.deviation, c.mean + c.deviation]],
+          c?.error === undefined ? [] : [[i, c.mean - c.error, c.mean + c.error]],
         )
         return bars.length === 0 ? [line] : [line, errorBars(color, bars)]
       }),
@@ -70,11 +69,10 @@ export function lossChart(results: Results, curves: readonly LossCurve[], seed: 
   const borders = ends.slice(0, -1).map((xAxis) => ({ xAxis }))
   return svg({
     label: `Training loss, seed ${seed}, by method`,
-    width: 640,
-    height: 340,
+    ...lineChartSize(methods),
     option: {
-      legend: legend(methods),
-      grid: { left: 64, right: 24, top: 48, bottom: 56 },
+      legend: legend(methods.map(readable), 640),
+      grid: { left: 64, right: 24, top: legendHeight(methods), bottom: 56 },
       xAxis: { ...axis(), type: 'value', max: 'dataMax', splitLine: { show: false }, ...named('Training steps') },
       yAxis: { ...axis(), type: 'log' },
       series: methods.map((method, m) => ({
@@ -82,7 +80,7 @@ export function lossChart(results: Results, curves: readonly LossCurve[], seed: 
         type: 'line',
         silent: true,
         symbol: 'none',
-        lineStyle: { color: paint(seriesColor(m)), width: 1.5 },
+        lineStyle: { color: paint(seriesColor(m)), width: 1.5, type: dash(m) },
         itemStyle: { color: paint(seriesColor(m)) },
         data: lines[m],
         markLine:
@@ -95,6 +93,42 @@ export function lossChart(results: Results, curves: readonly LossCurve[], seed: 
                 data: borders,
               }
             : undefined,
+      })),
+    },
+  })
+}
+
+/** The denoising loss on held-out images after the last task, by band of timesteps; one line per method, the mean over the seeds. */
+export function denoisingChart(results: Results): string {
+  const last = tasksOf(results).at(-1) ?? 0
+  const methods = methodsOf(results)
+  const found = methods.map((method) => tasksAt(results, method, last).flatMap(({ task }) => task.denoising ?? []))
+  const bands = [...new Map(found.flat().map(({ from, to }) => [from, to]))].sort(([a], [b]) => a - b)
+  return svg({
+    label: `Denoising loss on held-out images after task ${last}, by timestep and method`,
+    ...lineChartSize(methods),
+    option: {
+      legend: legend(methods.map(readable), 640),
+      grid: { left: 64, right: 24, top: legendHeight(methods), bottom: 56 },
+      xAxis: {
+        ...axis(),
+        type: 'category',
+        data: bands.map(([from, to]) => `${from}–${to - 1}`),
+        ...named('Timesteps'),
+      },
+      yAxis: { ...axis(), type: 'log' },
+      series: methods.map((method, m) => ({
+        name: readable(method),
+        type: 'line',
+        silent: true,
+        symbol: 'circle',
+        symbolSize: 6,
+        lineStyle: { color: paint(seriesColor(m)), width: 2, type: dash(m) },
+        itemStyle: { color: paint(seriesColor(m)) },
+        data: bands.map(([from]) => {
+          const losses = found[m]!.filter((band) => band.from === from).map(({ loss }) => loss)
+          return losses.length === 0 ? null : spread(losses).mean
+        }),
       })),
     },
   })
@@ -130,10 +164,10 @@ export function frequencyChart(results: Results, metric: string): string {
   return svg({
     label: `Share of each class among the images generated after task ${last}, by method, beside the real share`,
     width: 1000,
-    height: 340,
+    height: 292 + legendHeight(['real images', ...methods], 1000),
     option: {
-      legend: legend(methods, 'Real images'),
-      grid: { left: 56, right: 16, top: 48, bottom: 40 },
+      legend: legend(['Real images', ...methods.map(readable)], 1000),
+      grid: { left: 56, right: 16, top: legendHeight(['real images', ...methods], 1000), bottom: 40 },
       xAxis: {
         ...axis(),
         type: 'category',
@@ -171,17 +205,48 @@ function errorBars(color: string, data: readonly (readonly number[])[]): CustomS
   }
 }
 
-function legend(methods: readonly string[], ...before: string[]) {
+function legend(names: readonly string[], width: number) {
   return {
     top: 4,
     left: 'center',
+    width: legendWidth(width),
     icon: 'roundRect',
     itemWidth: 14,
     itemHeight: 8,
-    itemGap: 22,
+    itemGap: legendGap,
     textStyle: text(),
-    data: [...before, ...methods.map(readable)],
+    // The reader's font may run wider than the estimate that entries are placed by.
+    formatter: (name: string) => name + '\u00a0'.repeat(Math.ceil(name.length / 9)),
+    data: [...names],
   }
+}
+
+/** Methods beyond the number of colours are told apart by their lines. */
+function dash(n: number): 'solid' | 'dashed' | 'dotted' {
+  return (['solid', 'dashed', 'dotted'] as const)[Math.floor(n / seriesColors) % 3]!
+}
+
+function lineChartSize(methods: readonly string[]) {
+  return { width: 640, height: 292 + legendHeight(methods) }
+}
+
+/** Space for the legend above a chart: its entries, set line by line. */
+function legendHeight(methods: readonly string[], width = 640): number {
+  let [lines, x] = [1, 0]
+  for (const method of methods) {
+    const entry = readable(method).length * letterWidth + 19 + legendGap
+    if (x > 0 && x + entry > legendWidth(width)) [lines, x] = [lines + 1, 0]
+    x += entry
+  }
+  return 18 + lines * (14 + legendGap)
+}
+
+/** In pixels, of the charts' text in a wide font. */
+const letterWidth = 7.8
+const legendGap = 16
+
+function legendWidth(width: number): number {
+  return 0.85 * width
 }
 
 function axis() {

@@ -9,6 +9,7 @@ export const palette = {
   muted: { light: '#676b73', dark: '#9a9da5' },
   rule: { light: '#e3e0da', dark: '#33373e' },
   real: { light: '#b4b0a8', dark: '#6d7178' },
+  heat: { light: '#b8472a', dark: '#d4694a' },
   'series-1': { light: '#c2571a', dark: '#e8894f' },
   'series-2': { light: '#3d6fb4', dark: '#7aa8e6' },
   'series-3': { light: '#1f8a70', dark: '#52bf9f' },
@@ -21,9 +22,11 @@ export const palette = {
 
 export type ColorName = keyof typeof palette
 
-/** The colour of the n-th series, from 0; after eight they begin anew. */
+export const seriesColors = 8
+
+/** The colour of the n-th series, from 0; after {@link seriesColors} they begin anew. */
 export function seriesColor(n: number): ColorName {
-  return `series-${(n % 8) + 1}` as ColorName
+  return `series-${(n % seriesColors) + 1}` as ColorName
 }
 
 /** The palette as CSS declarations, e.g. `--text: #1d1f23;`. */

@@ -1,4 +1,6 @@
 import type { MetricValue } from '../evaluation/metric.js'
+import type { TaskEvaluation } from '../evaluation/per-task.js'
+import type { DenoisingLoss } from '../learner.js'
 
 /** What a run found: the content of its `results.json`, and all that tables, charts and pages are made from. */
 export interface Results {
@@ -20,12 +22,19 @@ export interface Results {
    * for that task are the same, which they are by definition of the methods; such tasks carry `sharedFrom`.
    */
   readonly shareFirstTask: boolean
-  /** Titles of the metrics by their names, in the order they are shown in; the features are named in them. */
-  readonly metrics: Readonly<Record<string, string>>
+  /** The metrics by their names, in the order they are shown in. */
+  readonly metrics: Readonly<Record<string, MetricInfo>>
   /** The methods in the order they are shown in, by label; `about` says in a sentence what each does. */
   readonly methods: readonly { readonly label: string; readonly about: string }[]
   /** One entry per method and seed, seeds outermost, in the order they ran. */
   readonly runs: readonly MethodRun[]
+}
+
+/** What a metric is called, and which way it is read. */
+export interface MetricInfo {
+  /** With the features named that it is computed in. */
+  readonly title: string
+  readonly better: 'lower' | 'higher'
 }
 
 /** What computed the results. */
@@ -61,7 +70,15 @@ export interface TaskResult {
   readonly seconds: { readonly learn: number; readonly evaluate: number }
   /** Mean training loss over these steps. */
   readonly loss: number
+  /** How often the teacher's network ran over a batch in each training step. */
+  readonly teacherCalls: number
   readonly metrics: Readonly<Record<string, MetricValue>>
+  /** The same metrics on each task learned so far by itself, in order; see `Evaluation.tasks`. */
+  readonly alone?: readonly TaskEvaluation[]
+  /** Denoising loss on the test images of all tasks learned so far, by band of timesteps. */
+  readonly denoising?: readonly DenoisingLoss[]
+  /** Fraction of the test images of each task learned so far that the solver classifies rightly, in order. */
+  readonly solver?: readonly number[]
   /** Path of the grid of samples, relative to the run folder. */
   readonly samples: string
   /** Path of a grid of real test images of this task's classes, relative to the run folder. */

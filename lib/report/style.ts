@@ -27,10 +27,16 @@ section { margin-top: 72px; }
 section h2:not(:first-child) { margin-top: 64px; }
 .scroll { overflow-x: auto; }
 .chip { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
+.wide {
+  /* As wide as its columns want, beyond the text if need be, and never beyond the window. */
+  width: max(100%, min(100vw - 64px, 104px + var(--columns) * 200px));
+  margin-left: 50%; transform: translateX(-50%);
+}
 .samples {
   display: grid; grid-template-columns: 104px repeat(var(--columns), minmax(150px, 1fr)); gap: 20px 20px;
   min-width: calc(104px + var(--columns) * 170px);
 }
+.samples .row-head { position: sticky; left: 0; background: var(--background); z-index: 1; }
 .samples img { display: block; width: 100%; border-radius: 6px; image-rendering: pixelated; }
 .column-head { align-self: end; }
 .column-head p, .row-head p { color: var(--muted); font-size: 0.85rem; line-height: 1.4; margin: 2px 0 0; }
@@ -38,19 +44,36 @@ section h2:not(:first-child) { margin-top: 64px; }
 figure { margin: 0; }
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { color: var(--muted); font-size: 0.9rem; text-align: center; }
-.metric { margin-top: 40px; }
-.metric figure { max-width: 760px; margin: 28px auto 0; }
-.losses { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 32px; }
-.losses figure { max-width: 760px; width: 100%; margin: 0 auto; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 56px 40px; margin-top: 32px; }
+.metric { min-width: 0; }
+.metric h3 { margin-bottom: 12px; }
+h3 span, thead th span { color: var(--muted); font-weight: 400; font-size: 0.85rem; }
+thead th span { display: block; white-space: normal; line-height: 1.35; max-width: 13rem; margin-left: auto; }
+.metric details { margin-top: 12px; }
+.loss { max-width: 860px; }
+.matrix-title { margin: 8px 0 16px; }
+.heats { display: flex; flex-wrap: wrap; gap: 28px 36px; margin-bottom: 36px; }
+.heat { width: max-content; }
+.heat figcaption { text-align: left; color: var(--text); font-weight: 600; margin-bottom: 8px; }
+.heat table { width: auto; border-collapse: separate; border-spacing: 3px; font-size: 0.85rem; }
+.heat tr th, .heat tr td { border: 0; padding: 0 4px; min-width: 46px; height: 34px; text-align: center; vertical-align: middle; border-radius: 5px; }
+.heat tr th { color: var(--muted); font-weight: 400; font-size: 0.8rem; min-width: 0; }
+.heat .cell {
+  background: color-mix(in oklab, var(--heat) calc(6% + 0.94 * var(--shade)), var(--surface));
+  print-color-adjust: exact; -webkit-print-color-adjust: exact;
+}
+.heat .dark { color: #fff; }
+.heat tr .unknown { color: var(--muted); border: 1px dashed var(--rule); }
+.bars { min-width: 120px; }
+.bar { display: block; height: 10px; border-radius: 3px; min-width: 2px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: 10px; }
 th, td { padding: 9px 14px; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-thead th { font-size: 0.85rem; font-weight: 600; vertical-align: bottom; }
+thead th { font-size: 0.85rem; font-weight: 600; vertical-align: bottom; white-space: normal; line-height: 1.4; }
 tbody th { font-weight: 500; }
-tbody th span, .counts { color: var(--muted); font-weight: 400; font-size: 0.9rem; }
-tbody th span { margin-left: 8px; }
+tfoot th, tfoot td { color: var(--muted); font-weight: 400; font-size: 0.85rem; border-bottom: 0; }
 dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: 8px 28px; margin: 20px 0; }
 dt { color: var(--muted); }
 dd { margin: 0; }

@@ -3,8 +3,8 @@ import type { MethodRun, Results, TaskResult } from './results.js'
 /** A metric of one method after one task, over the seeds that got that far. */
 export interface Cell {
   readonly mean: number
-  /** Sample standard deviation over the seeds (n − 1); undefined for fewer than two. */
-  readonly deviation: number | undefined
+  /** Standard error of the mean over the seeds; undefined for fewer than two. */
+  readonly error: number | undefined
   readonly values: readonly number[]
   readonly real: number
   readonly generated: number
@@ -42,12 +42,13 @@ export function cell(results: Results, metric: string, method: string, task: num
   return { ...spread(values), values, real: first.real, generated: first.generated }
 }
 
-/** Arithmetic mean and sample standard deviation. */
-export function spread(values: readonly number[]): { mean: number; deviation: number | undefined } {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length
-  if (values.length < 2) return { mean, deviation: undefined }
+/** Arithmetic mean, and its standard error √(Σ(xᵢ − mean)² / (n − 1)) / √n. */
+export function spread(values: readonly number[]): { mean: number; error: number | undefined } {
+  const n = values.length
+  const mean = values.reduce((sum, value) => sum + value, 0) / n
+  if (n < 2) return { mean, error: undefined }
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0)
-  return { mean, deviation: Math.sqrt(squares / (values.length - 1)) }
+  return { mean, error: Math.sqrt(squares / (n - 1) / n) }
 }
 
 /**
@@ -56,23 +57,36 @@ export function spread(values: readonly number[]): { mean: number; deviation: nu
 export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return String(value)
   const size = Math.abs(value)
+  if (size === 0) return '0'
   if (size >= 100) return value.toFixed(0)
   if (size >= 10) return value.toFixed(1)
   if (size >= 1) return value.toFixed(2)
-  if (size >= 0.001 || size === 0) return value.toFixed(size >= 0.1 ? 3 : 4)
+  if (size >= 0.001) return value.toFixed(size >= 0.1 ? 3 : 4)
   return value.toExponential(1)
 }
 
-/** `37.2`, or `37.2 ± 1.3` over several seeds: the deviation to as many decimals as the mean. */
-export function formatCell(cell: Cell): string {
-  const mean = formatNumber(cell.mean)
-  if (cell.deviation === undefined) return mean
-  if (mean.includes('e')) return `${mean} ± ${formatNumber(cell.deviation)}`
-  return `${mean} ± ${cell.deviation.toFixed(mean.split('.')[1]?.length ?? 0)}`
+/** `37.2`, or `37.2 ± 1.3` over several seeds: the error to as many decimals as the mean, or to its first digit. */
+export function formatCell({ mean, error }: Pick<Cell, 'mean' | 'error'>): string {
+  const text = formatNumber(mean)
+  if (error === undefined) return text
+  if (text.includes('e') || error === 0) return `${text} ± ${formatNumber(error)}`
+  const decimals = text.split('.')[1]?.length ?? 0
+  return `${text} ± ${error < 10 ** -decimals ? error.toPrecision(1) : error.toFixed(decimals)}`
 }
 
-/** `generative-distillation` → `Generative distillation`. */
+/** Words of method names that are not written as any other word. */
+const spellings: Readonly<Record<string, string>> = { ewc: 'EWC', gaussian: 'Gaussian', lwf: 'LwF' }
+
+/** `generative-distillation` → `generative distillation`, `ewc+joint` → `EWC + joint`. */
+export function inSentence(name: string): string {
+  return name
+    .replaceAll('+', ' + ')
+    .replaceAll(/(?<=[a-z])-(?=[a-z])|(?<=\d)-/g, ' ')
+    .replaceAll(/[a-z]+/g, (word) => (Object.hasOwn(spellings, word) ? spellings[word]! : word))
+}
+
+/** As {@link inSentence}, with a capital at its beginning. */
 export function readable(name: string): string {
-  const words = name.replaceAll('-', ' ')
+  const words = inSentence(name)
   return words.charAt(0).toUpperCase() + words.slice(1)
 }

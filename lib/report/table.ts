@@ -1,18 +1,18 @@
-import type { Results } from './results.js'
-import { type Cell, cell, formatCell, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
+import type { MetricInfo, Results } from './results.js'
+import { type Cell, cell, formatCell, formatNumber, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
 
-/** One metric by task (rows) and method (columns), ready to be laid out. */
-export interface MetricTable {
-  /** The metric's title, with the features it is computed in. */
-  readonly title: string
-  readonly methods: readonly string[]
-  readonly rows: readonly {
+/** One metric by method (rows) and task (columns), ready to be laid out. */
+export interface MetricTable extends MetricInfo {
+  readonly tasks: readonly {
     readonly task: number
     /** Name of the task where it is the same for every seed, else empty. */
     readonly name: string
     /** Real and generated images that each value was computed from. */
     readonly counts: { readonly real: number; readonly generated: number }
-    /** One per method; undefined where the run has not got there. */
+  }[]
+  readonly rows: readonly {
+    readonly method: string
+    /** One per task; undefined where the run has not got there. */
     readonly cells: readonly (Cell | undefined)[]
   }[]
 }
@@ -20,64 +20,122 @@ export interface MetricTable {
 /** One table per metric, in the results' order. */
 export function metricTables(results: Results): MetricTable[] {
   const methods = methodsOf(results)
-  return Object.entries(results.metrics).map(([metric, title]) => ({
-    title,
-    methods,
-    rows: tasksOf(results).map((task) => {
-      const cells = methods.map((method) => cell(results, metric, method, task))
-      const known = cells.find((c) => c !== undefined)
-      const names = new Set(methods.flatMap((method) => tasksAt(results, method, task).map((t) => t.task.name)))
-      return {
-        task,
-        name: names.size === 1 ? [...names][0]! : '',
-        counts: { real: known?.real ?? 0, generated: known?.generated ?? 0 },
-        cells,
-      }
-    }),
+  return Object.entries(results.metrics).map(([metric, info]) => {
+    const tasks = tasksOf(results)
+    const rows = methods.map((method) => ({
+      method,
+      cells: tasks.map((task) => cell(results, metric, method, task)),
+    }))
+    return {
+      ...info,
+      rows,
+      tasks: tasks.map((task, i) => {
+        const known = rows.find(({ cells }) => cells[i] !== undefined)?.cells[i]
+        const names = new Set(methods.flatMap((method) => tasksAt(results, method, task).map((t) => t.task.name)))
+        return {
+          task,
+          name: names.size === 1 ? [...names][0]! : '',
+          counts: { real: known?.real ?? 0, generated: known?.generated ?? 0 },
+        }
+      }),
+    }
+  })
+}
+
+/** A heading, a row of column heads and rows, whose first column is text and the others numbers. */
+export interface PlainTable {
+  readonly title: string
+  readonly head: readonly string[]
+  readonly rows: readonly (readonly string[])[]
+}
+
+/** How a table is laid out: in columns for a terminal, or in Markdown. */
+export type Layout = 'text' | 'markdown'
+
+/** Every metric after every task, one table each. */
+export function tablesByTask(results: Results, layout: Layout = 'text'): string {
+  const tables = metricTables(results).map(({ title, better, tasks, rows }) => ({
+    title: `${title}; ${better} is better; ${overSeeds(results)}`,
+    head: ['After task', ...tasks.map(({ task, name }) => (name === '' ? `${task}` : `${task} ${name}`))],
+    rows: [
+      ...rows.map(({ method, cells }) => [method, ...cells.map((c) => (c === undefined ? '–' : formatCell(c)))]),
+      ['real / generated images', ...tasks.map(({ counts: { real, generated } }) => `${real} / ${generated}`)],
+    ],
   }))
+  return tables.map((table) => layouts[layout](table)).join('\n\n')
 }
 
-/** The tables as plain text in columns, for a terminal. */
-export function textTable(results: Results): string {
-  return render(results, (title, head, rows) => {
-    const all = [head, ...rows]
-    const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)))
-    const line = (row: readonly string[]) =>
-      row
-        .map((text, i) => (i === 0 ? text.padEnd(widths[i]!) : text.padStart(widths[i]!)))
-        .join('   ')
-        .trimEnd()
-    const rule = widths.map((width) => '─'.repeat(width)).join('───')
-    return [title, '', line(head), rule, ...rows.map(line)].join('\n')
+/** Every metric after the last task and what it took to get there, in one table; empty when no task has been learned. */
+export function finalTable(results: Results, layout: Layout = 'text'): string {
+  const last = tasksOf(results).at(-1)
+  if (last === undefined) return ''
+  const metrics = Object.entries(results.metrics)
+  const counts = new Set<string>()
+  const rows = methodsOf(results).map((method) => {
+    const values = metrics.map(([metric]) => {
+      const found = cell(results, metric, method, last)
+      if (found !== undefined) counts.add(`${found.real} real and ${found.generated} generated images`)
+      return found === undefined ? '–' : formatCell(found)
+    })
+    const { seconds, teacherCalls } = costOf(results, method)
+    return [method, ...values, formatNumber(seconds), formatNumber(teacherCalls)]
+  })
+  // The features stand in brackets; they are the same for most metrics, and too long for a head.
+  const parts = metrics.map(([, { title, better }]) => {
+    const [, name = title, features = ''] = /^(.*?)(?: \((.*)\))?$/.exec(title) ?? []
+    return { head: `${name} ${better === 'lower' ? '↓' : '↑'}`, name, features }
+  })
+  const features = [...new Set(parts.map((part) => part.features))].filter((text) => text !== '')
+  const by = features.map(
+    (text) => `${enumerate(parts.filter((p) => p.features === text).map((p) => p.name))} by the ${text}`,
+  )
+  return layouts[layout]({
+    title: [`After task ${last}`, ...counts, ...by, overSeeds(results)].join('; '),
+    head: ['Method', ...parts.map(({ head }) => head), 'seconds a task', 'teacher calls a step'],
+    rows,
   })
 }
 
-/** The tables in Markdown. */
-export function markdownTable(results: Results): string {
-  return render(results, (title, head, rows) => {
-    const line = (row: readonly string[]) => `| ${row.map((text) => text.replaceAll('|', '\\|')).join(' | ')} |`
-    const rule = line(head.map((_, i) => (i === 0 ? ':---' : '---:')))
-    return [`**${title}**`, '', line(head), rule, ...rows.map(line)].join('\n')
-  })
+/** What learning a task cost on average: wall time, steps, and calls of the teacher's network in each step. */
+export function costOf(results: Results, method: string): { seconds: number; steps: number; teacherCalls: number } {
+  const tasks = results.runs.filter((run) => run.method === method).flatMap((run) => run.tasks)
+  // What was taken over from another method cost nothing, which says nothing of this one.
+  const own = tasks.filter(({ sharedFrom }) => sharedFrom === undefined)
+  const steps = own.reduce((sum, task) => sum + task.steps, 0)
+  return {
+    seconds: own.reduce((sum, { seconds }) => sum + seconds.learn, 0) / own.length,
+    steps: steps / own.length,
+    teacherCalls: own.reduce((sum, task) => sum + task.teacherCalls * task.steps, 0) / steps,
+  }
 }
 
-function render(
-  results: Results,
-  layout: (title: string, head: readonly string[], rows: readonly (readonly string[])[]) => string,
-): string {
+/** `a`, `a and b`, `a, b and c`. */
+export function enumerate(parts: readonly string[]): string {
+  return parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}`
+}
+
+export function overSeeds(results: Results): string {
   const seeds = seedsOf(results)
-  const over = seeds.length === 1 ? `seed ${seeds[0]}` : `mean ± standard deviation over seeds ${seeds.join(', ')}`
-  return metricTables(results)
-    .map((table) =>
-      layout(
-        `${table.title}; lower is better; ${over}`,
-        ['After task', ...table.methods, 'real / generated images'],
-        table.rows.map((row) => [
-          row.name === '' ? `${row.task}` : `${row.task}  ${row.name}`,
-          ...row.cells.map((c) => (c === undefined ? '–' : formatCell(c))),
-          `${row.counts.real} / ${row.counts.generated}`,
-        ]),
-      ),
-    )
-    .join('\n\n')
+  return seeds.length === 1 ? `seed ${seeds[0]}` : `mean ± standard error over seeds ${seeds.join(', ')}`
+}
+
+const layouts: Readonly<Record<Layout, (table: PlainTable) => string>> = { text: plainText, markdown }
+
+/** A table in columns for a terminal. */
+export function plainText({ title, head, rows }: PlainTable): string {
+  const all = [head, ...rows]
+  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)))
+  const line = (row: readonly string[]) =>
+    row
+      .map((text, i) => (i === 0 ? text.padEnd(widths[i]!) : text.padStart(widths[i]!)))
+      .join('   ')
+      .trimEnd()
+  const rule = widths.map((width) => '─'.repeat(width)).join('───')
+  return [title, '', line(head), rule, ...rows.map(line)].join('\n')
+}
+
+function markdown({ title, head, rows }: PlainTable): string {
+  const line = (row: readonly string[]) => `| ${row.map((text) => text.replaceAll('|', '\\|')).join(' | ')} |`
+  const rule = line(head.map((_, i) => (i === 0 ? ':---' : '---:')))
+  return [`**${title}**`, '', line(head), rule, ...rows.map(line)].join('\n')
 }

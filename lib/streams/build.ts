@@ -35,6 +35,7 @@ function seen(name: string, tasks: readonly Task[], task: Task): Seen {
   }
   const shown = [...task.earlier, task]
   return {
+    tasks: shown,
     classes: [...new Set(shown.flatMap(({ classes }) => classes))],
     train: shown.map(({ train }) => train),
     test: shown.map(({ test }) => test),

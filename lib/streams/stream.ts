@@ -16,8 +16,12 @@ export interface Task {
 
 /** All that the learner has been shown up to and including a task. */
 export interface Seen {
+  /** The tasks shown, in order. */
+  readonly tasks: readonly Task[]
   readonly classes: readonly number[]
+  /** One per task, in order. */
   readonly train: readonly Subset[]
+  /** One per task, in order. */
   readonly test: readonly Subset[]
 }
 

@@ -14,6 +14,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   defineClassifier(env, exports);
   defineDiffusion(env, exports);
   defineEvaluation(env, exports);
+  defineTorchScript(env, exports);
   defineSystem(env, exports);
   return exports;
 }

@@ -11,7 +11,7 @@ struct AddonState {
   explicit AddonState(Napi::Env env) : engine(env) {}
 
   Engine engine;
-  Napi::FunctionReference images, learner, classifier;  // constructors
+  Napi::FunctionReference images, learner, classifier, torchScript;  // constructors
 };
 
 inline AddonState& state(Napi::Env env) { return *env.GetInstanceData<AddonState>(); }
@@ -22,6 +22,7 @@ void defineLearner(Napi::Env env, Napi::Object exports);
 void defineClassifier(Napi::Env env, Napi::Object exports);
 void defineDiffusion(Napi::Env env, Napi::Object exports);
 void defineEvaluation(Napi::Env env, Napi::Object exports);
+void defineTorchScript(Napi::Env env, Napi::Object exports);
 void defineSystem(Napi::Env env, Napi::Object exports);
 
 }  // namespace continual

@@ -7,6 +7,40 @@ namespace continual {
 
 namespace {
 
+/// { data, count, height, width, channels } → a copy of N×H×W×C, for a classifier that takes such images.
+at::Tensor imagesFrom(const Napi::Object& images, const ClassifierTrainer& classifier) {
+  const at::Tensor bytes = overBytes(field(images, "data"), "data");
+  const int64_t count = integer(images, "count"), height = integer(images, "height"), width = integer(images, "width"),
+                channels = integer(images, "channels");
+  const int64_t expected = classifier.layout().parameters().front().shape[1];
+  if (count < 1 || channels != expected || height < 8 || width < 8 ||
+      static_cast<double>(count) * height * width * channels != static_cast<double>(bytes.numel())) {
+    throw Error("ERR_INVALID_ARGUMENT", "images: expected count × height × width × " + std::to_string(expected) +
+                                            " bytes, at least 8 pixels a side; found " + std::to_string(bytes.numel()) +
+                                            " bytes");
+  }
+  return bytes.clone().view({count, height, width, channels});
+}
+
+/// As many images for each of `steps` steps, with their logits.
+SoftLabelled softLabelled(const Napi::Object& options, const ClassifierTrainer& classifier, int64_t steps) {
+  const at::Tensor pixels = imagesFrom(object(options, "images"), classifier);
+  const at::Tensor logits = overFloats(field(options, "logits"), "logits").clone();
+  const int64_t count = pixels.size(0), classes = classifier.classes();
+  if (steps < 1 || count % steps != 0 || logits.numel() != count * classes) {
+    throw Error("ERR_INVALID_ARGUMENT", "softLabelled: expected images for each of " + std::to_string(steps) +
+                                            " steps and " + std::to_string(classes) + " logits for each image; found " +
+                                            std::to_string(count) + " images and " + std::to_string(logits.numel()) +
+                                            " logits");
+  }
+  return {pixels,
+          logits.view({count, classes}),
+          number(options, "temperature"),
+          boolean(options, "swapped"),
+          number(options, "labelledWeight"),
+          number(options, "weight")};
+}
+
 class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
  public:
   static constexpr const char* name = "NativeClassifier";
@@ -18,6 +52,7 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
         env, name,
         {InstanceAccessor<&ClassifierHandle::parameters>("parameters"),
          InstanceAccessor<&ClassifierHandle::features>("features"), InstanceMethod<&ClassifierHandle::train>("train"),
+         InstanceMethod<&ClassifierHandle::beginTask>("beginTask"),
          InstanceMethod<&ClassifierHandle::classify>("classify"), InstanceMethod<&ClassifierHandle::read>("read"),
          InstanceMethod<&ClassifierHandle::write>("write"), InstanceMethod("dispose", &ClassifierHandle::dispose)});
   }
@@ -34,9 +69,16 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     return guarded(env, [&] {
       const auto options = info[0].As<Napi::Object>();
       std::vector<Pool::Part> parts = poolParts(field(options, "pool"));
-      const int64_t batchSize = integer(options, "batchSize"), steps = integer(options, "steps");
-      const double lr = number(options, "lr");
-      const bool flip = boolean(options, "horizontalFlip");
+      ClassifierBatches batches{integer(options, "batchSize"),
+                                integer(options, "steps"),
+                                number(options, "lr"),
+                                boolean(options, "horizontalFlip"),
+                                integer(options, "shift"),
+                                number(options, "dropout"),
+                                {}};
+      if (has(options, "softLabelled")) {
+        batches.softLabelled = softLabelled(object(options, "softLabelled"), *value(), batches.steps);
+      }
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
       return state(env).engine.run(
           env, {info[1]},
@@ -51,7 +93,7 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
               }
             }
             if (pool.size() == 0) throw Error("ERR_INVALID_ARGUMENT", "there are no images to train on");
-            return classifier->train(pool, batchSize, steps, lr, flip, cancel);
+            return classifier->train(pool, batches, cancel);
           },
           [](Napi::Env env, const ClassifierTrainer::Report& report) -> Napi::Value {
             auto result = Napi::Object::New(env);
@@ -63,21 +105,21 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     });
   }
 
+  Napi::Value beginTask(const Napi::CallbackInfo& info) {
+    return state(info.Env())
+        .engine.run(
+            info.Env(), {},
+            [classifier = value()] {
+              classifier->beginTask();
+              return true;
+            },
+            [](Napi::Env env, bool) { return env.Undefined(); });
+  }
+
   Napi::Value classify(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
-      const auto options = info[0].As<Napi::Object>();
-      const at::Tensor bytes = overBytes(field(options, "data"), "data");
-      const int64_t count = integer(options, "count"), height = integer(options, "height"),
-                    width = integer(options, "width"), channels = integer(options, "channels");
-      const int64_t expected = value()->layout().parameters().front().shape[1];
-      if (count < 1 || channels != expected || height < 8 || width < 8 ||
-          static_cast<double>(count) * height * width * channels != static_cast<double>(bytes.numel())) {
-        throw Error("ERR_INVALID_ARGUMENT", "images: expected count × height × width × " + std::to_string(expected) +
-                                                " bytes, at least 8 pixels a side; found " +
-                                                std::to_string(bytes.numel()) + " bytes");
-      }
-      const at::Tensor pixels = bytes.clone().view({count, height, width, channels});
+      const at::Tensor pixels = imagesFrom(info[0].As<Napi::Object>(), *value());
       const Cancellation closing(nullptr, state(env).engine.closing());
       return state(env).engine.run(
           env, {}, [=, classifier = value()] { return classifier->classify(pixels, closing); },

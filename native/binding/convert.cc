@@ -152,6 +152,14 @@ at::Tensor overTensor(const Napi::Value& value, const char* what) {
   return flat.view(shape);
 }
 
+std::vector<at::Tensor> floatArrays(const Napi::Value& value, const char* what) {
+  if (!value.IsArray()) wrongType(value.Env(), what, "an array");
+  const auto array = value.As<Napi::Array>();
+  std::vector<at::Tensor> result;
+  for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(overFloats(array[i], what).clone());
+  return result;
+}
+
 Napi::Value toFloat32Array(Napi::Env env, const at::Tensor& tensor) {
   return external<Napi::Float32Array>(env, tensor, at::kFloat);
 }
@@ -319,6 +327,68 @@ Objective objective(const Napi::Object& value, int64_t timesteps) {
   if (result.terms.empty()) {
     throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "terms: an objective needs at least one term");
   }
+  if (has(value, "penalties")) {
+    for (const Napi::Object& penalty : elements(field(value, "penalties"), "penalties")) {
+      result.penalties.push_back({string(penalty, "name"), number(penalty, "strength")});
+    }
+  }
+  return result;
+}
+
+Shape shape(const Napi::Object& value) {
+  return choose<Shape>(value, "shape", {{"diagonal", Shape::diagonal}, {"rank-1", Shape::rankOne}});
+}
+
+std::vector<Consolidation> consolidations(const Napi::Value& value, int64_t timesteps) {
+  std::vector<Consolidation> result;
+  for (const Napi::Object& entry : elements(value, "consolidations")) {
+    Consolidation c;
+    c.name = string(entry, "penalty");
+    c.estimate = choose<Estimate>(entry, "kind",
+                                  {{"squared-gradients", Estimate::squaredGradients},
+                                   {"mean-gradient", Estimate::meanGradient},
+                                   {"path-integral", Estimate::pathIntegral}});
+    if (has(entry, "decay")) c.decay = number(entry, "decay");
+    if (c.estimate == Estimate::pathIntegral) {
+      c.damping = number(entry, "damping");
+      if (!(c.damping > 0)) throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "damping: expected a number above 0");
+    } else {
+      c.samples = integer(entry, "samples");
+      c.to = timesteps;
+      if (has(entry, "timesteps")) {
+        const auto range = object(entry, "timesteps");
+        c.from = integer(range, "0");
+        c.to = integer(range, "1");
+      }
+      if (c.samples < 1 || c.from < 0 || c.from >= c.to || c.to > timesteps) {
+        throw makeError(
+            value.Env(), "ERR_INVALID_ARGUMENT",
+            "consolidations: samples must be at least 1, and timesteps lie in 0 … " + std::to_string(timesteps));
+      }
+    }
+    if (c.estimate == Estimate::meanGradient) {
+      c.optimal = boolean(entry, "optimal");
+      if (c.decay) {
+        throw makeError(
+            value.Env(), "ERR_INVALID_ARGUMENT",
+            "consolidations: a sum of matrices of rank one is not of rank one; decay has no meaning for it");
+      }
+    }
+    result.push_back(std::move(c));
+  }
+  return result;
+}
+
+Napi::Value toPenalties(Napi::Env env, const Penalties& penalties) {
+  auto result = Napi::Array::New(env);
+  uint32_t index = 0;
+  for (const auto& [name, kept] : penalties.kept()) {
+    auto entry = Napi::Object::New(env);
+    entry.Set("name", Napi::String::New(env, name));
+    entry.Set("shape", Napi::String::New(env, kept.shape == Shape::diagonal ? "diagonal" : "rank-1"));
+    entry.Set("parts", Napi::Number::New(env, static_cast<double>(kept.parts.size())));
+    result.Set(index++, entry);
+  }
   return result;
 }
 
@@ -329,6 +399,7 @@ Slot slot(const Napi::Value& value) {
   if (name == "teacher") return Slot::teacher;
   if (name == "exp_avg") return Slot::expAvg;
   if (name == "exp_avg_sq") return Slot::expAvgSq;
+  if (name == "gradient") return Slot::gradient;
   throw Napi::TypeError::New(value.Env(), "slot: unknown value '" + name + "'");
 }
 

@@ -33,6 +33,8 @@ at::Tensor overDoubles(const Napi::Value& array, const char* what);
 at::Tensor integers(const Napi::Value& array, const char* what);
 /// { data: Float32Array, shape } over its memory; the length is checked against the shape.
 at::Tensor overTensor(const Napi::Value& value, const char* what);
+/// Copies of an array of Float32Arrays.
+std::vector<at::Tensor> floatArrays(const Napi::Value& value, const char* what);
 
 /// Typed arrays over a tensor's memory, which they keep alive (a copy where it is not contiguous on the CPU).
 Napi::Value toFloat32Array(Napi::Env env, const at::Tensor& tensor);
@@ -51,5 +53,8 @@ OptimizerConfig optimizerConfig(const Napi::Object& value);
 /// `timesteps`: T, the default range of timesteps.
 Objective objective(const Napi::Object& value, int64_t timesteps);
 Slot slot(const Napi::Value& value);
+Shape shape(const Napi::Object& value);
+std::vector<Consolidation> consolidations(const Napi::Value& value, int64_t timesteps);
+Napi::Value toPenalties(Napi::Env env, const Penalties& penalties);
 
 }  // namespace continual

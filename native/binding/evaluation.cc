@@ -1,6 +1,7 @@
 #include "binding/addon.h"
 #include "binding/convert.h"
 #include "evaluation/moments.h"
+#include "evaluation/neighbours.h"
 
 namespace continual {
 
@@ -53,10 +54,69 @@ Napi::Value frechet(const Napi::CallbackInfo& info) {
   });
 }
 
+/// Rows that came in batches, joined: N × D each. They are kept by `keep` until they are read.
+struct RowBatches {
+  std::vector<at::Tensor> parts;
+
+  RowBatches(const Napi::Value& value, int64_t dimension, int64_t atLeast, const char* what,
+             std::vector<Napi::Value>& keep) {
+    if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), std::string(what) + ": expected an array");
+    const auto array = value.As<Napi::Array>();
+    int64_t rows = 0;
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+      keep.push_back(array[i]);
+      const at::Tensor flat = overFloats(keep.back(), what);
+      if (dimension < 1 || flat.numel() % dimension != 0) {
+        throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected rows of " + std::to_string(dimension) +
+                                                " values, found " + std::to_string(flat.numel()) + " values");
+      }
+      parts.push_back(flat.view({-1, dimension}));
+      rows += parts.back().size(0);
+    }
+    if (rows < atLeast) {
+      throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected at least " + std::to_string(atLeast) +
+                                              " rows, found " + std::to_string(rows));
+    }
+  }
+
+  at::Tensor joined() const { return at::cat(parts); }
+};
+
+Napi::Value kernel(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const int64_t dimension = info[2].ToNumber().Int64Value();
+    std::vector<Napi::Value> keep{info[3]};
+    const RowBatches real(info[0], dimension, 2, "real", keep);
+    const RowBatches generated(info[1], dimension, 2, "generated", keep);
+    const Cancellation cancel = cancellation(info[3], state(env).engine.closing());
+    return state(env).engine.run(
+        env, keep, [=] { return kernelDistance(real.joined(), generated.joined(), cancel); },
+        [](Napi::Env env, double distance) { return Napi::Number::New(env, distance); });
+  });
+}
+
+Napi::Value covered(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const int64_t dimension = info[2].ToNumber().Int64Value(), k = info[3].ToNumber().Int64Value();
+    if (k < 1) throw Error("ERR_INVALID_ARGUMENT", "k: expected at least 1, found " + std::to_string(k));
+    std::vector<Napi::Value> keep{info[4]};
+    const RowBatches manifold(info[0], dimension, k + 1, "manifold", keep);
+    const RowBatches points(info[1], dimension, 1, "points", keep);
+    const Cancellation cancel = cancellation(info[4], state(env).engine.closing());
+    return state(env).engine.run(
+        env, keep, [=] { return coverage(manifold.joined(), points.joined(), k, cancel); },
+        [](Napi::Env env, double fraction) { return Napi::Number::New(env, fraction); });
+  });
+}
+
 }  // namespace
 
 void defineEvaluation(Napi::Env env, Napi::Object exports) {
   exports.Set("accumulateMoments", Napi::Function::New<accumulate>(env, "accumulateMoments"));
+  exports.Set("kernelDistance", Napi::Function::New<kernel>(env, "kernelDistance"));
+  exports.Set("coverage", Napi::Function::New<covered>(env, "coverage"));
   exports.Set("frechetDistance", Napi::Function::New<frechet>(env, "frechetDistance"));
 }
 

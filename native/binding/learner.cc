@@ -1,6 +1,10 @@
+#include <algorithm>
+#include <functional>
+
 #include "binding/convert.h"
 #include "binding/handle.h"
 #include "binding/images.h"
+#include "evaluation/denoising_loss.h"
 #include "training/trainer.h"
 
 namespace continual {
@@ -18,7 +22,8 @@ struct LearnerValue {
 
 // JavaScript's thread must not wait for a device, so jobs bring their results to the host.
 Losses onHost(const Losses& losses) {
-  return {losses.total.to(at::kCPU), losses.terms.to(at::kCPU), losses.gradNorm.to(at::kCPU)};
+  return {losses.total.to(at::kCPU), losses.terms.to(at::kCPU), losses.penalties.to(at::kCPU),
+          losses.gradNorm.to(at::kCPU)};
 }
 
 std::vector<Draws> moved(std::vector<Draws> draws, at::Device device) {
@@ -46,23 +51,27 @@ Napi::Value toLosses(Napi::Env env, const Losses& losses) {
   const double* values = terms.const_data_ptr<double>();
   result.Set("loss", Napi::Number::New(env, losses.total.item<double>()));
   result.Set("terms", toFloat64Array(env, {values, values + terms.numel()}));
+  const at::Tensor penalties = losses.penalties.to(at::kCPU, at::kDouble).contiguous();
+  const double* costs = penalties.const_data_ptr<double>();
+  result.Set("penalties", toFloat64Array(env, {costs, costs + penalties.numel()}));
   result.Set("gradNorm", Napi::Number::New(env, losses.gradNorm.item<double>()));
   return result;
 }
 
+Napi::Value toDrawsOfOne(Napi::Env env, const Draws& d) {
+  auto entry = Napi::Object::New(env);
+  if (d.x0.defined()) entry.Set("x0", toTensorObject(env, d.x0));
+  if (d.noise.defined()) entry.Set("noise", toTensorObject(env, d.noise));
+  if (d.z.defined()) entry.Set("z", toTensorObject(env, d.z));
+  if (d.etaNoise.defined()) entry.Set("etaNoise", toTensorObject(env, d.etaNoise));
+  const at::Tensor t = d.timesteps.contiguous();
+  entry.Set("timesteps", toInt32Array(env, {t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + t.numel()}));
+  return entry;
+}
+
 Napi::Value toDraws(Napi::Env env, const std::vector<Draws>& draws) {
   auto result = Napi::Array::New(env, draws.size());
-  for (size_t i = 0; i < draws.size(); ++i) {
-    auto entry = Napi::Object::New(env);
-    const Draws& d = draws[i];
-    if (d.x0.defined()) entry.Set("x0", toTensorObject(env, d.x0));
-    if (d.noise.defined()) entry.Set("noise", toTensorObject(env, d.noise));
-    if (d.z.defined()) entry.Set("z", toTensorObject(env, d.z));
-    if (d.etaNoise.defined()) entry.Set("etaNoise", toTensorObject(env, d.etaNoise));
-    const at::Tensor t = d.timesteps.contiguous();
-    entry.Set("timesteps", toInt32Array(env, {t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + t.numel()}));
-    result.Set(static_cast<uint32_t>(i), entry);
-  }
+  for (size_t i = 0; i < draws.size(); ++i) result.Set(static_cast<uint32_t>(i), toDrawsOfOne(env, draws[i]));
   return result;
 }
 
@@ -111,18 +120,30 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
   using Handle::Handle;
 
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(
-        env, name,
-        {InstanceAccessor<&LearnerHandle::parameters>("parameters"),
-         InstanceAccessor<&LearnerHandle::getState>("state"), InstanceMethod<&LearnerHandle::setState>("setState"),
-         InstanceMethod<&LearnerHandle::train>("train"), InstanceMethod<&LearnerHandle::draw>("draw"),
-         InstanceMethod<&LearnerHandle::compute>("compute"),
-         InstanceMethod<&LearnerHandle::computeGiven>("computeGiven"), InstanceMethod<&LearnerHandle::update>("update"),
-         InstanceMethod<&LearnerHandle::resetOptimizer>("resetOptimizer"),
-         InstanceMethod<&LearnerHandle::freezeTeacher>("freezeTeacher"),
-         InstanceMethod<&LearnerHandle::predict>("predict"), InstanceMethod<&LearnerHandle::sample>("sample"),
-         InstanceMethod<&LearnerHandle::hasSlot>("hasSlot"), InstanceMethod<&LearnerHandle::readSlot>("readSlot"),
-         InstanceMethod<&LearnerHandle::writeSlot>("writeSlot"), InstanceMethod("dispose", &LearnerHandle::dispose)});
+    return DefineClass(env, name,
+                       {InstanceAccessor<&LearnerHandle::parameters>("parameters"),
+                        InstanceAccessor<&LearnerHandle::getState>("state"),
+                        InstanceMethod<&LearnerHandle::setState>("setState"),
+                        InstanceMethod<&LearnerHandle::train>("train"),
+                        InstanceMethod<&LearnerHandle::draw>("draw"),
+                        InstanceMethod<&LearnerHandle::compute>("compute"),
+                        InstanceMethod<&LearnerHandle::computeGiven>("computeGiven"),
+                        InstanceMethod<&LearnerHandle::update>("update"),
+                        InstanceMethod<&LearnerHandle::resetOptimizer>("resetOptimizer"),
+                        InstanceMethod<&LearnerHandle::freezeTeacher>("freezeTeacher"),
+                        InstanceMethod<&LearnerHandle::followPath>("followPath"),
+                        InstanceMethod<&LearnerHandle::drawSamples>("drawSamples"),
+                        InstanceMethod<&LearnerHandle::consolidate>("consolidate"),
+                        InstanceMethod<&LearnerHandle::penalties>("penalties"),
+                        InstanceMethod<&LearnerHandle::readPenalties>("readPenalties"),
+                        InstanceMethod<&LearnerHandle::writePenalty>("writePenalty"),
+                        InstanceMethod<&LearnerHandle::predict>("predict"),
+                        InstanceMethod<&LearnerHandle::sample>("sample"),
+                        InstanceMethod<&LearnerHandle::denoising>("denoisingLoss"),
+                        InstanceMethod<&LearnerHandle::hasSlot>("hasSlot"),
+                        InstanceMethod<&LearnerHandle::readSlot>("readSlot"),
+                        InstanceMethod<&LearnerHandle::writeSlot>("writeSlot"),
+                        InstanceMethod("dispose", &LearnerHandle::dispose)});
   }
 
  private:
@@ -222,6 +243,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
             result.Set("steps", Napi::Number::New(env, static_cast<double>(report.steps)));
             result.Set("loss", Napi::Number::New(env, report.loss));
             result.Set("terms", toFloat64Array(env, report.terms));
+            result.Set("penalties", toFloat64Array(env, report.penalties));
             result.Set("gradNorm", Napi::Number::New(env, report.gradNorm));
             return result;
           });
@@ -291,7 +313,109 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
   }
 
   Napi::Value freezeTeacher(const Napi::CallbackInfo& info) {
-    return runAndAccount(info, [](LearnerValue& learner) { learner.trainer.freezeTeacher(); });
+    const double decay = info[0].IsUndefined() ? 0 : info[0].ToNumber().DoubleValue();
+    return runAndAccount(info, [=](LearnerValue& learner) { learner.trainer.freezeTeacher(decay); });
+  }
+
+  Napi::Value followPath(const Napi::CallbackInfo& info) {
+    const bool follow = info[0].ToBoolean().Value();
+    return run(info.Env(), {}, [=](LearnerValue& learner) { learner.trainer.followPath(follow); });
+  }
+
+  Napi::Value drawSamples(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      auto list = Napi::Array::New(env, 1);
+      list.Set(uint32_t{0}, info[0]);
+      const std::vector<Consolidation> wanted = consolidations(list, value()->timesteps);
+      const std::vector<Pool::Part> task = poolParts(info[1]);
+      return run(
+          env, {},
+          [=](LearnerValue& learner) {
+            const Pool pool(task);
+            requireSamples(wanted, pool);
+            return moved({learner.trainer.drawSamples(wanted[0], pool)}, at::kCPU).front();
+          },
+          toDrawsOfOne);
+    });
+  }
+
+  Napi::Value consolidate(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const std::vector<Consolidation> wanted = consolidations(info[0], value()->timesteps);
+      const std::vector<Pool::Part> task = poolParts(info[1]);
+      const Cancellation cancel = cancellation(info[2], state(env).engine.closing());
+      return run(env, {info[2]}, [=](LearnerValue& learner) {
+        const Pool pool(task);
+        requireSamples(wanted, pool);
+        learner.trainer.consolidate(wanted, pool, cancel);
+      });
+    });
+  }
+
+  static void requireSamples(const std::vector<Consolidation>& wanted, const Pool& pool) {
+    for (const Consolidation& c : wanted) {
+      if (c.samples > 0 && pool.size() == 0) {
+        throw Error("ERR_INVALID_ARGUMENT", "the task has no images to consolidate '" + c.name + "' from");
+      }
+    }
+  }
+
+  Napi::Value penalties(const Napi::CallbackInfo& info) {
+    return run(info.Env(), {}, [](LearnerValue& learner) { return learner.trainer.penalties(); }, toPenalties);
+  }
+
+  Napi::Value readPenalties(const Napi::CallbackInfo& info) {
+    using Tensors = std::vector<at::Tensor>;
+    struct Read {
+      std::string name;
+      Shape shape;
+      std::vector<std::pair<Tensors, Tensors>> parts;  // anchor and importance
+    };
+    return run(
+        info.Env(), {},
+        [](LearnerValue& learner) {
+          const ParameterLayout& layout = learner.trainer.unet().layout();
+          std::vector<Read> result;
+          for (const auto& [name, kept] : learner.trainer.penalties().kept()) {
+            result.push_back({name, kept.shape, {}});
+            for (const Quadratic& part : kept.parts) {
+              result.back().parts.emplace_back(layout.read(part.anchor), layout.read(part.importance));
+            }
+          }
+          return result;
+        },
+        [](Napi::Env env, const std::vector<Read>& all) -> Napi::Value {
+          auto result = Napi::Array::New(env);
+          for (const Read& read : all) {
+            auto quadratics = Napi::Array::New(env);
+            for (const auto& [anchor, importance] : read.parts) {
+              auto quadratic = Napi::Object::New(env);
+              quadratic.Set("anchor", toFloat32Arrays(env, anchor));
+              quadratic.Set("importance", toFloat32Arrays(env, importance));
+              quadratics.Set(quadratics.Length(), quadratic);
+            }
+            auto entry = Napi::Object::New(env);
+            entry.Set("name", Napi::String::New(env, read.name));
+            entry.Set("shape", Napi::String::New(env, read.shape == Shape::diagonal ? "diagonal" : "rank-1"));
+            entry.Set("quadratics", quadratics);
+            result.Set(result.Length(), entry);
+          }
+          return result;
+        });
+  }
+
+  Napi::Value writePenalty(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const auto options = info[0].As<Napi::Object>();
+      const std::string name = string(options, "name");
+      const Shape form = shape(options);
+      const std::vector<at::Tensor> anchor = floatArrays(field(options, "anchor"), "anchor");
+      const std::vector<at::Tensor> importance = floatArrays(field(options, "importance"), "importance");
+      return runAndAccount(info, [=](LearnerValue& l) { l.trainer.writePenalty(name, form, anchor, importance); });
+    });
   }
 
   Napi::Value predict(const Napi::CallbackInfo& info) {
@@ -339,6 +463,41 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
     });
   }
 
+  Napi::Value denoising(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const auto options = info[0].As<Napi::Object>();
+      const Slot weights = slot(field(options, "slot"));
+      std::vector<Pool::Part> parts = poolParts(field(options, "pool"));
+      const at::Tensor bands = integers(field(options, "edges"), "edges").contiguous();
+      const std::vector<int64_t> edges(bands.const_data_ptr<int64_t>(),
+                                       bands.const_data_ptr<int64_t>() + bands.numel());
+      const int64_t samples = integer(options, "samples"), batchSize = integer(options, "batchSize");
+      const auto seed = static_cast<uint64_t>(number(options, "seed"));
+      const bool rising = std::adjacent_find(edges.begin(), edges.end(), std::greater_equal<>()) == edges.end();
+      if (edges.size() < 2 || !rising || edges.front() < 0 || edges.back() > value()->timesteps || samples < 1 ||
+          batchSize < 1) {
+        throw Error("ERR_INVALID_ARGUMENT", "denoisingLoss: edges must rise within 0 … " +
+                                                std::to_string(value()->timesteps) +
+                                                ", and samples and batchSize be at least 1");
+      }
+      const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
+      return run(
+          env, {info[1]},
+          [=](LearnerValue& learner) {
+            const Pool pool(parts);
+            if (pool.size() == 0) throw Error("ERR_INVALID_ARGUMENT", "there are no images to measure the loss on");
+            Trainer& trainer = learner.trainer;
+            const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) {
+              return trainer.predict(weights, x, t);
+            };
+            return denoisingLoss(trainer.schedule(), denoise, pool, edges, samples, batchSize, seed, learner.device,
+                                 cancel);
+          },
+          toFloat64Array);
+    });
+  }
+
   Napi::Value hasSlot(const Napi::CallbackInfo& info) {
     return Napi::Boolean::New(info.Env(), value()->trainer.has(slot(info[0])));
   }
@@ -352,12 +511,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
       const Slot which = slot(info[0]);
-      if (!info[1].IsArray()) throw Napi::TypeError::New(env, "tensors: expected an array");
-      const auto array = info[1].As<Napi::Array>();
-      std::vector<at::Tensor> tensors;
-      for (uint32_t i = 0; i < array.Length(); ++i) {
-        tensors.push_back(overFloats(array[i], "tensors").clone());
-      }
+      const std::vector<at::Tensor> tensors = floatArrays(info[1], "tensors");
       return runAndAccount(info, [=](LearnerValue& learner) { learner.trainer.write(which, tensors); });
     });
   }

@@ -9,7 +9,16 @@
 namespace continual {
 
 /// What a stream of random numbers is for, so that no two uses within a learner share numbers.
-enum class Purpose : uint64_t { initialisation = 1, permutation, training, sampling, samplingNoise, classifier };
+enum class Purpose : uint64_t {
+  initialisation = 1,
+  permutation,
+  training,
+  sampling,
+  samplingNoise,
+  classifier,
+  consolidation,
+  evaluation
+};
 
 /// Counter-based random numbers, Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11):
 /// a pure function of (seed, purpose, index) and the position read so far. So a learner's whole random state is its

@@ -8,8 +8,6 @@ namespace continual {
 
 namespace {
 
-constexpr double dropout = 0.25;
-
 at::Tensor freshWeights(const ParameterLayout& layout, const Compute& how, uint64_t seed) {
   Random random(seed, Purpose::initialisation, 1);
   return layout.initialise(random).to(how.device);
@@ -27,6 +25,12 @@ at::Tensor shifted(const at::Tensor& x, const at::Tensor& dy, const at::Tensor& 
 
 }  // namespace
 
+at::Tensor softCrossEntropy(const at::Tensor& student, const at::Tensor& teacher, double temperature, bool swapped) {
+  const at::Tensor weights = ((swapped ? student : teacher) / temperature).softmax(1);
+  const at::Tensor logs = ((swapped ? teacher : student) / temperature).log_softmax(1);
+  return (weights * logs).sum(1).mean() * (-temperature * temperature);
+}
+
 ClassifierTrainer::ClassifierTrainer(int64_t channels, int64_t classes, const Compute& compute, uint64_t seed)
     : how_(compute),
       net_(channels, classes, compute.memoryFormat()),
@@ -36,26 +40,43 @@ ClassifierTrainer::ClassifierTrainer(int64_t channels, int64_t classes, const Co
       gradientViews_(net_.layout().views(gradient_)),
       seed_(seed) {}
 
-ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, int64_t batchSize, int64_t steps, double lr,
-                                                   bool horizontalFlip, const Cancellation& cancellation) {
+void ClassifierTrainer::beginTask() {
+  const at::NoGradGuard noGrad;
+  adam_.reset();
+  taskStart_ = step_;
+}
+
+ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const ClassifierBatches& batches,
+                                                   const Cancellation& cancellation) {
   PrecisionScope precision(how_);
-  const OptimizerConfig optimizer{lr, 0.9, 0.999, 1e-8, 0, 1};
+  const OptimizerConfig optimizer{batches.lr, 0.9, 0.999, 1e-8, 0, 1};
+  const int64_t batchSize = batches.batchSize;
+  const auto& soft = batches.softLabelled;
+  const int64_t softSize = soft ? soft->pixels.size(0) / batches.steps : 0;
   Report report;
   at::Tensor sums = at::zeros({2}, at::TensorOptions(how_.device).dtype(at::kDouble));
-  for (; report.steps < steps && !cancellation.requested(); ++report.steps, ++step_) {
-    const std::vector<int64_t> positions = epochs_.batch(seed_, 0, pool.size(), batchSize, step_);
+  for (; report.steps < batches.steps && !cancellation.requested(); ++report.steps, ++step_) {
+    const std::vector<int64_t> positions = epochs_.batch(seed_, taskStart_, pool.size(), batchSize, step_ - taskStart_);
     Random random(seed_, Purpose::classifier, static_cast<uint64_t>(step_));
     at::Tensor x = pool.images(positions);
-    const int64_t reach = x.size(3) / 16;
-    const auto shift = [&] { return random.integers(batchSize, -reach, reach + 1).to(how_.device); };
+    const auto shift = [&] { return random.integers(batchSize, -batches.shift, batches.shift + 1).to(how_.device); };
     const at::Tensor dy = shift();
     x = shifted(x, dy, shift());
-    if (horizontalFlip) x = flipHorizontally(x, random.integers(batchSize, 0, 2).to(at::kBool));
-    const at::Tensor keep = random.uniform({batchSize, ClassifierNet::features}, 0, 1).ge(dropout).to(at::kFloat);
+    if (batches.horizontalFlip) x = flipHorizontally(x, random.integers(batchSize, 0, 2).to(at::kBool));
+    const int64_t first = report.steps * softSize, last = first + softSize;
+    if (soft) x = at::cat({x, toModelRange(soft->pixels.slice(0, first, last).to(how_.device))});
+    const at::Tensor keep =
+        random.uniform({x.size(0), ClassifierNet::features}, 0, 1).ge(batches.dropout).to(at::kFloat);
     const at::Tensor labels = pool.labels(positions);
 
-    const at::Tensor logits = net_(weights_.views, x, (keep / (1 - dropout)).to(how_.device)).logits;
-    const at::Tensor total = at::cross_entropy_loss(logits, labels);
+    const at::Tensor answers = net_(weights_.views, x, (keep / (1 - batches.dropout)).to(how_.device)).logits;
+    const at::Tensor logits = answers.slice(0, 0, batchSize);
+    at::Tensor total = at::cross_entropy_loss(logits, labels);
+    if (soft) {
+      const at::Tensor theirs = soft->logits.slice(0, first, last).to(how_.device);
+      total = total * soft->labelledWeight +
+              softCrossEntropy(answers.slice(0, batchSize), theirs, soft->temperature, soft->swapped) * soft->weight;
+    }
     const auto gradients = torch::autograd::grad({total}, weights_.views);
 
     const at::NoGradGuard noGrad;

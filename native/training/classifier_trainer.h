@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "data/epochs.h"
 #include "data/images.h"
 #include "nn/classifier.h"
@@ -10,8 +12,34 @@
 
 namespace continual {
 
-/// A classifier and its training: cross-entropy, Adam, dropout on the features, random shifts by up to a pixel in
-/// sixteen. float32 throughout.
+/// Images without labels, with another classifier's answers to them: those of step i of a call are
+/// [i, i + 1) · count / steps.
+struct SoftLabelled {
+  at::Tensor pixels;  // uint8, count × height × width × channels
+  at::Tensor logits;  // float32, count × classes
+  double temperature;
+  /// Whose softmax multiplies whose log-softmax: false: the other classifier's that of the one in training; true: the
+  /// other way round.
+  bool swapped;
+  /// The loss is labelledWeight · cross-entropy + weight · soft cross-entropy.
+  double labelledWeight, weight;
+};
+
+/// How a call of `train` goes through its images.
+struct ClassifierBatches {
+  int64_t batchSize, steps;
+  double lr;
+  bool horizontalFlip;
+  int64_t shift;   // largest random shift of a labelled image, in pixels
+  double dropout;  // probability that a feature is left out
+  std::optional<SoftLabelled> softLabelled;
+};
+
+/// temperature² times the mean over the rows of −Σ_c softmax(a / temperature)_c · log softmax(b / temperature)_c, where
+/// a is the teacher and b the student, or, swapped, the other way round.
+at::Tensor softCrossEntropy(const at::Tensor& student, const at::Tensor& teacher, double temperature, bool swapped);
+
+/// A classifier and its training: cross-entropy, Adam, dropout on the features, random shifts. float32 throughout.
 class ClassifierTrainer {
  public:
   ClassifierTrainer(int64_t channels, int64_t classes, const Compute& compute, uint64_t seed);
@@ -20,8 +48,9 @@ class ClassifierTrainer {
     int64_t steps = 0;
     double loss = 0, accuracy = 0;  // means over the steps
   };
-  Report train(const Pool& pool, int64_t batchSize, int64_t steps, double lr, bool horizontalFlip,
-               const Cancellation& cancellation);
+  Report train(const Pool& pool, const ClassifierBatches& batches, const Cancellation& cancellation);
+  /// Zeroes the optimiser's state; epochs begin here.
+  void beginTask();
   /// uint8 N×H×W×C on any device → float32 on the CPU.
   ClassifierNet::Output classify(const at::Tensor& pixels, const Cancellation& cancellation) const;
 
@@ -40,7 +69,7 @@ class ClassifierTrainer {
   Weights gradientViews_;
   Epochs epochs_;
   uint64_t seed_;
-  int64_t step_ = 0;
+  int64_t step_ = 0, taskStart_ = 0;
 };
 
 }  // namespace continual

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "diffusion/losses.h"
+#include "training/penalties.h"
 
 namespace continual {
 
@@ -30,11 +31,12 @@ struct Term {
   Loss loss;
 };
 
-/// What a step minimises: Σ weight · loss(student(x_t, t), target). Terms that name one source share its draws and its
-/// forward pass.
+/// What a step minimises: Σ weight · loss(student(x_t, t), target) + Σ strength · penalty. Terms that name one source
+/// share its draws and its forward pass.
 struct Objective {
   std::vector<Source> sources;
   std::vector<Term> terms;
+  std::vector<Penalty> penalties;
 
   bool needsTeacher() const;
 };

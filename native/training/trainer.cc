@@ -177,28 +177,37 @@ Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& dr
   if (objective.needsTeacher() && !teacher_) {
     throw Error("ERR_INVALID_ARGUMENT", "the objective has a teacher, but none was frozen: learn a task first");
   }
-  return backward(draws.front().timesteps.size(0), [&](int64_t first, int64_t length) {
-    std::vector<Draws> part;
-    for (const Draws& whole : draws) {
-      const auto cut = [&](const at::Tensor& t, int64_t dim) { return t.defined() ? t.narrow(dim, first, length) : t; };
-      part.push_back(
-          {cut(whole.x0, 0), cut(whole.noise, 0), cut(whole.timesteps, 0), cut(whole.z, 0), cut(whole.etaNoise, 1)});
-    }
-    return evaluate(objective, part, cancellation);
-  });
+  return backward(
+      draws.front().timesteps.size(0),
+      [&](int64_t first, int64_t length) {
+        std::vector<Draws> part;
+        for (const Draws& whole : draws) {
+          const auto cut = [&](const at::Tensor& t, int64_t dim) {
+            return t.defined() ? t.narrow(dim, first, length) : t;
+          };
+          part.push_back({cut(whole.x0, 0), cut(whole.noise, 0), cut(whole.timesteps, 0), cut(whole.z, 0),
+                          cut(whole.etaNoise, 1)});
+        }
+        return evaluate(objective, part, cancellation);
+      },
+      objective.penalties);
 }
 
 Losses Trainer::compute(const at::Tensor& xt, const at::Tensor& timesteps, const at::Tensor& target,
                         const at::Tensor& weight) {
-  return backward(xt.size(0), [&](int64_t first, int64_t length) -> Sums {
-    const auto cut = [&](const at::Tensor& t) { return t.narrow(0, first, length); };
-    const at::Tensor error = (forward(student_, cut(xt), cut(timesteps)) - cut(target)).square().flatten(1).mean(1);
-    const at::Tensor total = (error * cut(weight)).mean();
-    return {total, total.unsqueeze(0)};
-  });
+  return backward(xt.size(0),
+                  [&](int64_t first, int64_t length) -> Sums {
+                    const auto cut = [&](const at::Tensor& t) { return t.narrow(0, first, length); };
+                    const at::Tensor error =
+                        (forward(student_, cut(xt), cut(timesteps)) - cut(target)).square().flatten(1).mean(1);
+                    const at::Tensor total = (error * cut(weight)).mean();
+                    return {total, total.unsqueeze(0)};
+                  },
+                  {});
 }
 
-Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part) {
+Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part,
+                         const std::vector<Penalty>& penalties) {
   if (count < 1) throw Error("ERR_INVALID_ARGUMENT", "a batch needs at least one image");
   const PrecisionScope precision(how_);
   const int64_t parts = std::min(team_.size(), count);
@@ -219,6 +228,13 @@ Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, 
     sums[0].total += sums[static_cast<size_t>(member)].total;
     sums[0].terms += sums[static_cast<size_t>(member)].terms;
   }
+  const std::vector<Penalties::Cost> costs =
+      penalties_.costs(penalties, student_.master, [this](const auto& work) { overWeights(work); });
+  std::vector<at::Tensor> values;
+  for (const Penalties::Cost& cost : costs) {
+    values.push_back(cost.value.to(at::kFloat));
+    sums[0].total += values.back() * cost.strength;
+  }
   std::mutex mutex;
   std::vector<std::pair<int64_t, at::Tensor>> squares;  // by range, so that they are added in one order
   overWeights([&](int64_t begin, int64_t end) {
@@ -227,6 +243,8 @@ Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, 
     };
     at::Tensor sum = range(0);
     for (int64_t member = 1; member < parts; ++member) sum.add_(range(member));
+    if (path_) path_.gradient.slice(0, begin, end).copy_(sum);
+    Penalties::addGradient(costs, student_.master, gradients_[0].flat, begin, end);
     // In float64: over tens of millions of squares, float32 would lose five digits.
     const at::Tensor norm = at::linalg_vector_norm(sum, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
     const std::lock_guard lock(mutex);
@@ -236,7 +254,8 @@ Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, 
   gradNorm_ = squares[0].second;
   for (size_t i = 1; i < squares.size(); ++i) gradNorm_ = gradNorm_ + squares[i].second;
   gradNorm_ = gradNorm_.sqrt();
-  return {sums[0].total, sums[0].terms, gradNorm_};
+  const at::Tensor none = at::empty({0}, sums[0].terms.options());
+  return {sums[0].total, sums[0].terms, values.empty() ? none : at::stack(values), gradNorm_};
 }
 
 void Trainer::overWeights(const std::function<void(int64_t begin, int64_t end)>& work) {
@@ -253,10 +272,15 @@ void Trainer::update(const OptimizerConfig& optimizer) {
   }
   adam_.begin();
   overWeights([&](int64_t begin, int64_t end) {
+    const auto part = [&](const at::Tensor& t) { return t.slice(0, begin, end); };
+    if (path_) part(path_.before).copy_(part(student_.master));
     adam_.update(student_.master, gradients_[0].flat, gradNorm_, optimizer, begin, end);
     student_.refresh(begin, end);
+    if (path_) {
+      part(path_.integral).addcmul_(part(path_.gradient), part(student_.master) - part(path_.before), -1);
+    }
     if (ema_) {
-      ema_->master.slice(0, begin, end).lerp_(student_.master.slice(0, begin, end), 1 - emaDecay_);
+      part(ema_->master).lerp_(part(student_.master), 1 - emaDecay_);
       ema_->refresh(begin, end);
     }
   });
@@ -270,19 +294,26 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
   // Operators between the team's rounds must not wake threads that would then spin beside the team's.
   const ThreadScope threads(team_.threadsEach());
   TrainReport report;
-  const int64_t terms = static_cast<int64_t>(objective.terms.size());
-  at::Tensor sums = at::zeros({terms + 2}, at::TensorOptions(how_.device).dtype(at::kDouble));
+  const auto terms = static_cast<int64_t>(objective.terms.size());
+  const auto penalties = static_cast<int64_t>(objective.penalties.size());
+  const int64_t total = terms + penalties, norm = total + 1;  // where they stand among the values
+  at::Tensor sums = at::zeros({norm + 1}, at::TensorOptions(how_.device).dtype(at::kDouble));
   const auto diverged = [&](const at::Tensor& values) {
     for (int64_t i = 0; i < terms; ++i) {
       if (!std::isfinite(values.const_data_ptr<double>()[i])) {
-        gradNorm_.reset();
         throw Error("ERR_DIVERGED", "the loss is not finite at step " + std::to_string(step_ + 1) +
                                         " of the learner, term '" + describe(objective, static_cast<size_t>(i)) +
                                         "'. Lower the learning rate or the term's weight.");
       }
     }
-    if (!std::isfinite(values.const_data_ptr<double>()[terms + 1])) {
-      gradNorm_.reset();
+    for (int64_t i = 0; i < penalties; ++i) {
+      if (!std::isfinite(values.const_data_ptr<double>()[terms + i])) {
+        throw Error("ERR_DIVERGED", "the penalty '" + objective.penalties[static_cast<size_t>(i)].name +
+                                        "' is not finite at step " + std::to_string(step_ + 1) +
+                                        " of the learner. Lower the learning rate or the penalty's strength.");
+      }
+    }
+    if (!std::isfinite(values.const_data_ptr<double>()[norm])) {
       throw Error("ERR_DIVERGED", "the gradient is not finite at step " + std::to_string(step_ + 1) +
                                       " of the learner. Lower the learning rate.");
     }
@@ -291,7 +322,8 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
     while (report.steps < steps && !cancellation.requested()) {
       const Losses losses = compute(objective, draw(objective, batches), cancellation);
       const at::Tensor values =
-          at::cat({losses.terms, losses.total.unsqueeze(0), losses.gradNorm.unsqueeze(0)}).to(at::kDouble);
+          at::cat({losses.terms, losses.penalties, losses.total.unsqueeze(0), losses.gradNorm.unsqueeze(0)})
+              .to(at::kDouble);
       // Looking at a value is free on the CPU; on CUDA it would stop the pipeline at every step.
       if (how_.device.is_cpu()) diverged(values);
       update(optimizer);
@@ -300,14 +332,18 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
     }
   } catch (const Cancelled&) {
     gradNorm_.reset();
+  } catch (...) {
+    gradNorm_.reset();  // what diverged must not be applied by a later `update`
+    throw;
   }
   const at::Tensor host = sums.to(at::kCPU);
   if (!how_.device.is_cpu()) diverged(host);
   const double* values = host.const_data_ptr<double>();
   const double count = static_cast<double>(std::max<int64_t>(report.steps, 1));
   for (int64_t i = 0; i < terms; ++i) report.terms.push_back(values[i] / count);
-  report.loss = values[terms] / count;
-  report.gradNorm = values[terms + 1] / count;
+  for (int64_t i = 0; i < penalties; ++i) report.penalties.push_back(values[terms + i] / count);
+  report.loss = values[total] / count;
+  report.gradNorm = values[norm] / count;
   return report;
 }
 
@@ -316,7 +352,106 @@ void Trainer::resetOptimizer() {
   optimizerStep_ = 0;
 }
 
-void Trainer::freezeTeacher() { makeTeacher(); }
+void Trainer::freezeTeacher(double decay) {
+  if (!teacher_ || decay == 0) return makeTeacher();
+  const at::NoGradGuard noGrad;
+  teacher_->master.lerp_(master(ema_ ? Slot::ema : Slot::student), 1 - decay);
+  teacher_->refresh(0, unet_.layout().total());
+}
+
+void Trainer::followPath(bool follow) {
+  path_ = {};
+  if (follow) path_.begin(student_.master);
+}
+
+Draws Trainer::drawSamples(const Consolidation& c, const Pool& pool) const {
+  Random random(seed_, Purpose::consolidation, static_cast<uint64_t>(step_));
+  const std::vector<int64_t> order = random.permutation(pool.size());
+  std::vector<int64_t> positions;
+  for (int64_t i = 0; i < c.samples; ++i) positions.push_back(order[static_cast<size_t>(i % pool.size())]);
+  Draws draws;
+  draws.x0 = pool.images(positions).to(how_.device);
+  draws.timesteps = random.integers(c.samples, c.from, c.to).to(how_.device);
+  draws.noise = random.normal(imageShape(c.samples)).to(how_.device);
+  return draws;
+}
+
+at::Tensor Trainer::meanOverSamples(const Draws& draws, at::IntArrayRef shape, at::ScalarType dtype,
+                                    const std::function<void(const at::Tensor&, const at::Tensor&)>& add,
+                                    const Cancellation& cancellation) {
+  const PrecisionScope precision(how_);
+  const int64_t count = draws.x0.size(0), parts = std::min(team_.size(), count);
+  std::vector<at::Tensor> sums(static_cast<size_t>(parts));
+  gradNorm_.reset();  // the kept gradient is overwritten
+  team_.run(parts, [&](int64_t member) {
+    const Gradient& gradient = gradients_[static_cast<size_t>(member)];
+    at::Tensor& sum = sums[static_cast<size_t>(member)];
+    sum = at::zeros(shape, gradient.flat.options().dtype(dtype));
+    for (int64_t i = count * member / parts; i < count * (member + 1) / parts; ++i) {
+      cancellation.check();
+      const auto one = [i](const at::Tensor& t) { return t.narrow(0, i, 1); };
+      const at::Tensor x0 = one(draws.x0), noise = one(draws.noise), t = one(draws.timesteps);
+      const at::Tensor answer = forward(student_, schedule_.addNoise(x0, noise, t), t);
+      const at::Tensor error = loss(Loss{}, answer, schedule_.target(x0, noise, t), t, schedule_);
+      const auto gradients = torch::autograd::grad({error}, student_.views);
+      const at::NoGradGuard noGrad;
+      for (size_t p = 0; p < gradients.size(); ++p) gradient.views[p].copy_(gradients[p]);
+      add(gradient.flat, sum);
+    }
+  });
+  const at::NoGradGuard noGrad;
+  for (int64_t member = 1; member < parts; ++member) sums[0].add_(sums[static_cast<size_t>(member)]);
+  return sums[0].div_(static_cast<double>(count));
+}
+
+at::Tensor Trainer::importance(const Consolidation& c, const Pool& pool, const Cancellation& cancellation) {
+  if (c.estimate == Estimate::pathIntegral) {
+    if (!path_) {
+      throw Error("ERR_INVALID_ARGUMENT", "the penalty '" + c.name +
+                                              "' needs the path that the weights took through the task, and none was "
+                                              "followed");
+    }
+    const at::NoGradGuard noGrad;
+    return path_.integral / ((student_.master - path_.start).square() + c.damping);
+  }
+  const Draws draws = drawSamples(c, pool);
+  const int64_t total = unet_.layout().total();
+  if (c.estimate == Estimate::squaredGradients) {
+    const auto square = [](const at::Tensor& gradient, const at::Tensor& sum) { sum.addcmul_(gradient, gradient); };
+    return meanOverSamples(draws, {total}, at::kFloat, square, cancellation);
+  }
+  const auto self = [](const at::Tensor& gradient, const at::Tensor& sum) { sum.add_(gradient); };
+  const at::Tensor mean = meanOverSamples(draws, {total}, at::kFloat, self, cancellation);
+  const at::Tensor norm = at::linalg_vector_norm(mean, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
+  if (!c.optimal || norm.item<double>() == 0) return mean;
+  // min over f of ‖F − f·mean·meanᵀ‖, F the mean of g·gᵀ: f = meanᵀ·F·mean / ‖mean‖⁴.
+  const auto projected = [&](const at::Tensor& gradient, const at::Tensor& sum) {
+    sum.add_((gradient * mean).sum(at::kDouble).square());
+  };
+  const at::Tensor along = meanOverSamples(draws, {}, at::kDouble, projected, cancellation);
+  return mean.mul_((along.sqrt() / norm.square()).to(at::kFloat));
+}
+
+void Trainer::consolidate(const std::vector<Consolidation>& consolidations, const Pool& pool,
+                          const Cancellation& cancellation) {
+  const at::Tensor anchor = student_.master.clone();
+  std::vector<Consolidated> results;
+  for (const Consolidation& c : consolidations) {
+    const at::Tensor measured = importance(c, pool, cancellation);
+    const at::NoGradGuard noGrad;
+    results.push_back(penalties_.after(c, anchor, measured));
+  }
+  for (size_t i = 0; i < results.size(); ++i) penalties_.keep(consolidations[i].name, std::move(results[i]));
+}
+
+void Trainer::writePenalty(const std::string& name, Shape shape, const std::vector<at::Tensor>& anchor,
+                           const std::vector<at::Tensor>& importance) {
+  const at::NoGradGuard noGrad;
+  const Quadratic part{at::empty_like(student_.master), at::empty_like(student_.master)};
+  unet_.layout().write(part.anchor, anchor);
+  unet_.layout().write(part.importance, importance);
+  penalties_.add(name, shape, part);
+}
 
 at::Tensor Trainer::predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps) {
   const at::NoGradGuard noGrad;
@@ -362,7 +497,7 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
 }
 
 bool Trainer::has(Slot slot) const {
-  return slot == Slot::ema ? hasEma_.load() : slot == Slot::teacher ? hasTeacher_.load() : true;
+  return slot == Slot::ema ? hasEma_.load() : slot == Slot::teacher ? hasTeacher_.load() : slot != Slot::gradient;
 }
 
 const WeightSet& Trainer::weights(Slot slot) const {
@@ -376,6 +511,7 @@ const WeightSet& Trainer::weights(Slot slot) const {
 const at::Tensor& Trainer::master(Slot slot) const {
   if (slot == Slot::expAvg) return adam_.expAvg;
   if (slot == Slot::expAvgSq) return adam_.expAvgSq;
+  if (slot == Slot::gradient) return gradients_[0].flat;
   return weights(slot).master;
 }
 
@@ -403,6 +539,7 @@ int64_t Trainer::bytes() const {
   }
   count(adam_.expAvg);
   count(adam_.expAvgSq);
+  total += penalties_.bytes() + path_.bytes();
   for (const Gradient& gradient : gradients_) count(gradient.flat);
   return total;
 }

@@ -15,6 +15,7 @@
 #include "runtime/team.h"
 #include "training/objective.h"
 #include "training/optimizer.h"
+#include "training/penalties.h"
 
 namespace continual {
 
@@ -35,21 +36,22 @@ struct Batches {
   bool horizontalFlip;
 };
 
-/// Scalars of one step, still on the device; `terms` in the objective's order, unweighted.
+/// Scalars of one step, still on the device; `terms` and `penalties` in the objective's order, unweighted.
 struct Losses {
   at::Tensor total;
   at::Tensor terms;
+  at::Tensor penalties;
   at::Tensor gradNorm;
 };
 
 struct TrainReport {
   int64_t steps = 0;
   double loss = 0, gradNorm = 0;  // means over the steps
-  std::vector<double> terms;
+  std::vector<double> terms, penalties;
 };
 
 /// The tensors that make up a learner, all laid out like its weights.
-enum class Slot { student, ema, teacher, expAvg, expAvgSq };
+enum class Slot { student, ema, teacher, expAvg, expAvgSq, gradient };
 
 /// One diffusion model in training: its weights, its frozen teacher, its optimiser, its random state.
 class Trainer {
@@ -58,6 +60,7 @@ class Trainer {
           double emaDecay);
 
   const UNet& unet() const { return unet_; }
+  const NoiseSchedule& schedule() const { return schedule_; }
 
   /// draw → compute → update, `steps` times or until cancelled: always whole steps. Throws ERR_DIVERGED before a
   /// non-finite loss reaches the weights (on CUDA: at the end of the call).
@@ -74,8 +77,23 @@ class Trainer {
   void update(const OptimizerConfig& optimizer);
 
   void resetOptimizer();
-  /// Freezes the weights that sampling uses: the EMA where there is one.
-  void freezeTeacher();
+  /// Freezes the weights that sampling uses, the EMA where there is one: teacher ← decay · teacher + (1 − decay) ·
+  /// weights, where there is a teacher already.
+  void freezeTeacher(double decay);
+
+  /// Follows the path of the weights from here on, or stops doing so.
+  void followPath(bool follow);
+  /// The draws of the samples that `consolidate` estimates from: a pure function of (seed, step, data). Where there are
+  /// more samples than images, images come again.
+  Draws drawSamples(const Consolidation& consolidation, const Pool& pool) const;
+  /// Adds the task that ends here to what is kept for penalties. All of it or, where it throws or is cancelled (throws
+  /// Cancelled), nothing.
+  void consolidate(const std::vector<Consolidation>& consolidations, const Pool& pool,
+                   const Cancellation& cancellation);
+  const Penalties& penalties() const { return penalties_; }
+  /// Adds one quadratic to what is kept under `name`; tensors in the order of the parameters.
+  void writePenalty(const std::string& name, Shape shape, const std::vector<at::Tensor>& anchor,
+                    const std::vector<at::Tensor>& importance);
 
   at::Tensor predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps);
   /// Images in [−1, 1], a pure function of (weights, seed); the batch size changes them by rounding at most.
@@ -107,7 +125,14 @@ class Trainer {
   Sums evaluate(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation) const;
   /// Splits a batch of `count` between the members of the team: `part(first, length)` gives a part's mean losses, which
   /// count by their length. The gradient of the whole is kept.
-  Losses backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part);
+  Losses backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part,
+                  const std::vector<Penalty>& penalties);
+  /// Importances from the gradients of single samples, as the consolidation says.
+  at::Tensor importance(const Consolidation& consolidation, const Pool& pool, const Cancellation& cancellation);
+  /// Means over the samples of what `add(gradient, sum)` adds to a member's sum.
+  at::Tensor meanOverSamples(const Draws& draws, at::IntArrayRef shape, at::ScalarType dtype,
+                             const std::function<void(const at::Tensor& gradient, const at::Tensor& sum)>& add,
+                             const Cancellation& cancellation);
   /// Calls `work(begin, end)` for ranges of the flat tensors, one for each member of the team.
   void overWeights(const std::function<void(int64_t begin, int64_t end)>& work);
   const WeightSet& weights(Slot slot) const;
@@ -122,6 +147,8 @@ class Trainer {
   double emaDecay_;
   WeightSet student_;
   std::optional<WeightSet> ema_, teacher_;
+  Penalties penalties_;
+  Path path_;
   Adam adam_;
   Team team_;
   struct Gradient {

@@ -23,8 +23,8 @@ export function madeUpResults(seeds: readonly number[] = [42]): Results {
     classifier: { name: 'small CNN', features: 64, accuracy: 0.875 },
     shareFirstTask: true,
     metrics: {
-      frechetDistance: 'Fréchet distance (small CNN, 64 features)',
-      classFrequencies: 'KLD of class frequencies',
+      frechetDistance: { title: 'Fréchet distance (small CNN, 64 features)', better: 'lower' },
+      classFrequencies: { title: 'KLD of class frequencies', better: 'lower' },
     },
     methods: methods.map((label) => ({ label, about: `What ${label} does.` })),
     runs: seeds.flatMap((seed, s) =>
@@ -48,6 +48,25 @@ function madeUpTask(task: number, seed: number, method: string, m: number, s: nu
     steps: 100,
     seconds: { learn: 10, evaluate: 2 },
     loss: 0.05,
+    teacherCalls: first || m === 0 ? 0 : 3,
+    // Finetuning draws nothing of task 1 any more that could be measured.
+    alone: Array.from({ length: task }, (_, j) => ({
+      task: j + 1,
+      real: 200,
+      generated: 500,
+      values: {
+        frechetDistance: {
+          real: 200,
+          generated: 500,
+          value: m === 0 && j + 1 < task ? null : 20 + 10 * (task - j - 1) + s,
+        },
+      },
+    })),
+    denoising: [
+      { from: 0, to: 500, loss: 0.1, images: 200, draws: 200 },
+      { from: 500, to: 1000, loss: 0.01 * (m + 1), images: 200, draws: 200 },
+    ],
+    solver: first ? [0.9] : [m === 0 ? 0.1 : 0.8, 0.9],
     metrics: {
       frechetDistance: { value: first ? 33 + s : m === 0 ? 146.4 + s : 37.25 + 2 * s, ...counts, note: 'A note.' },
       classFrequencies: {

@@ -1,0 +1,27 @@
+import path from 'node:path'
+import type { Command } from 'commander'
+import { compareRuns } from '../experiment/report.js'
+import { finalTable, type Layout, tablesByTask } from '../report/table.js'
+
+interface Options {
+  out?: string
+  byTask?: boolean
+  markdown?: boolean
+}
+
+/** Adds the command `compare`: several runs in one table and on one page. */
+export function registerCompare(program: Command): void {
+  program
+    .command('compare')
+    .description('put finished runs side by side: methods and seeds of all of them in one table, and on one page')
+    .argument('<runs...>', 'run folders, with the same data, stream and evaluation')
+    .option('-o, --out <file>', 'write the page of them all to this HTML file')
+    .option('--by-task', 'the metrics after every task, and not only after the last one')
+    .option('--markdown', 'the table in Markdown')
+    .action(async (runs: string[], { out, byTask, markdown }: Options) => {
+      const { results } = await compareRuns(runs, out)
+      const layout: Layout = markdown ? 'markdown' : 'text'
+      console.log(byTask ? tablesByTask(results, layout) : finalTable(results, layout))
+      if (out !== undefined) console.error(path.resolve(out))
+    })
+}

@@ -1,0 +1,52 @@
+import type { Command } from 'commander'
+import type { Device } from '../engine/device.js'
+import { evaluateSaved } from '../experiment/evaluate-saved.js'
+import { evaluationTable } from '../report/evaluation-table.js'
+import { wholeNumber } from './arguments.js'
+import { experimentOf } from './experiment.js'
+import { runDisplay } from './run-display.js'
+
+interface Options {
+  experiment?: string
+  task?: number
+  count?: number
+  steps?: number
+  seed?: number
+  device: string
+  json?: boolean
+}
+
+/** Adds the command `evaluate`: a saved learner against the test images of what it has learned. */
+export function registerEvaluate(program: Command, signal: AbortSignal): void {
+  program
+    .command('evaluate')
+    .description('compare what a saved learner, or a diffusers model folder, generates with test images')
+    .argument('<learner>', 'its folder')
+    .option(
+      '-e, --experiment <experiment>',
+      'preset or JSON file that says with which data and metrics (default: that of the run which the learner is in)',
+    )
+    .option('--task <number>', 'compare with the tasks up to this one (default: those learned)', wholeNumber(1))
+    .option('-n, --count <count>', "images to generate (default: the experiment's)", wholeNumber(2))
+    .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
+    .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
+    .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
+    .option('--json', 'the values as JSON')
+    .action(async (folder: string, { experiment: named, json, device, ...options }: Options) => {
+      const experiment = await experimentOf(folder, named)
+      const display = runDisplay(process.stderr)
+      try {
+        const found = await evaluateSaved(folder, {
+          ...options,
+          experiment,
+          device: device as Device,
+          signal,
+          onEvent: display.show,
+        })
+        display.end()
+        console.log(json ? JSON.stringify(found, null, 2) : evaluationTable(found))
+      } finally {
+        display.end()
+      }
+    })
+}

@@ -1,0 +1,49 @@
+import { readFile } from 'node:fs/promises'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
+import { runOf } from '../experiment/evaluate-saved.js'
+import { presetNames } from '../experiment/presets.js'
+import { unknownName } from '../options.js'
+
+/**
+ * An experiment as the command line names it: a preset, or a JSON file.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export async function readExperiment(experiment: string): Promise<ExperimentInput> {
+  if ((presetNames as readonly string[]).includes(experiment)) {
+    return { preset: experiment as (typeof presetNames)[number] }
+  }
+  let text: string
+  try {
+    text = await readFile(experiment, 'utf8')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !/[./\\]/.test(experiment)) {
+      throw invalid(`${unknownName('preset', experiment, presetNames)}; or name a JSON file`)
+    }
+    throw invalid(`${experiment} can't be read: ${(cause as Error).message}`, cause)
+  }
+  try {
+    return JSON.parse(text) as ExperimentInput
+  } catch (cause) {
+    throw invalid(`${experiment} is not JSON: ${(cause as Error).message}`, cause)
+  }
+}
+
+/** The experiment that a saved learner is judged by: the one named, or that of the run which its folder is in. */
+export async function experimentOf(learner: string, named: string | undefined): Promise<ExperimentInput> {
+  const file = named ?? (await runOf(learner))
+  if (file === undefined) {
+    throw invalid(
+      `${learner} is not in a run folder; say by --experiment which data, classifier and metrics are to be used: a preset ` +
+        `(${presetNames.join(', ')}) or a JSON file`,
+    )
+  }
+  const input = await readExperiment(file)
+  resolveExperiment(input, file)
+  return input
+}
+
+function invalid(message: string, cause?: unknown): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message, { cause })
+}

@@ -1,0 +1,85 @@
+import { z } from 'zod'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { signalSchema } from '../fields.js'
+import { parseOptions } from '../options.js'
+import { type ArraysOptions, fromArrays } from './arrays.js'
+import type { Dataset } from './dataset.js'
+
+/** One image as a source gives it. */
+export interface LabelledImage {
+  /** uint8, height × width × channels, interleaved; copied, so that the source may use its array again. */
+  readonly image: Uint8Array | Uint8ClampedArray
+  /** A class index, 0 … classes.length − 1, or a class name. */
+  readonly label: number | string
+}
+
+/** What the images of a source are, and how many of them are taken. */
+export interface AsyncIterableOptions extends Omit<ArraysOptions, 'images' | 'labels'> {
+  /** Images to take at most; then the source is closed. Default: all, until the source ends. */
+  limit?: number
+  /** Between two images an abort rejects with `signal.reason` and closes the source. */
+  signal?: AbortSignal
+}
+
+const pixels = z.int().min(1).max(65536)
+
+const schema = z.strictObject({
+  name: z.string().min(1),
+  classes: z.array(z.string()).min(1),
+  height: pixels,
+  width: pixels,
+  channels: z.int().min(1).max(4),
+  size: pixels.optional(),
+  limit: z.int().min(1).optional(),
+  signal: signalSchema.optional(),
+})
+
+/**
+ * Makes a data set of whatever gives images one after another: an async generator, a Node stream in object mode, a database cursor. It is
+ * read to its end, or to `limit`, and kept in memory, as every data set is.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option; `ERR_BAD_DATA` for an image of another length, an unknown label, or a
+ *   source without images, naming the image's position
+ * @throws whatever the source throws
+ */
+export async function fromAsyncIterable(
+  source: AsyncIterable<LabelledImage> | Iterable<LabelledImage>,
+  options: AsyncIterableOptions,
+): Promise<Dataset> {
+  const { limit, signal, ...shape } = parseOptions(schema, options, 'fromAsyncIterable')
+  const { name, classes, height, width, channels } = shape
+  const bad = (i: number, what: string) =>
+    new ContinualDiffusionError('ERR_BAD_DATA', `${name}: image ${i} of the source: ${what}`)
+  const byName = new Map(classes.map((c, i) => [c, i]))
+  const size = height * width * channels
+  const labels: number[] = []
+  let images = new Uint8Array(16 * size)
+  signal?.throwIfAborted()
+  for await (const item of source) {
+    signal?.throwIfAborted()
+    const i = labels.length
+    const { image, label } = item
+    if (!(image instanceof Uint8Array || image instanceof Uint8ClampedArray) || image.length !== size) {
+      const found =
+        image instanceof Object && 'length' in image ? `${image.constructor.name} of ${image.length}` : image
+      throw bad(i, `the image is ${found}; expected a Uint8Array of ${size}: ${height} × ${width} × ${channels}`)
+    }
+    const index = typeof label === 'string' ? byName.get(label) : label
+    if (index === undefined || !Number.isInteger(index) || index < 0 || index >= classes.length) {
+      throw bad(
+        i,
+        `the label is ${label}; expected a class index, 0 … ${classes.length - 1}, or one of ${classes.join(', ')}`,
+      )
+    }
+    if ((i + 1) * size > images.length) {
+      // Doubled, so that each image is copied twice on average, however many come.
+      const larger = new Uint8Array(2 * images.length)
+      larger.set(images)
+      images = larger
+    }
+    images.set(image, i * size)
+    labels.push(index)
+    if (labels.length === limit) break
+  }
+  return fromArrays({ ...shape, images: images.slice(0, labels.length * size), labels })
+}

@@ -1,0 +1,205 @@
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { signalSchema } from '../fields.js'
+import { parseOptions } from '../options.js'
+import { fromArrays, trainTest } from './arrays.js'
+import type { Dataset, TrainTest } from './dataset.js'
+
+/** A folder with CIFAR-10 or CIFAR-100 in the binary version. */
+export interface CifarOptions {
+  /** With the files under their published names, unpacked. */
+  folder: string
+  /** What messages and reports call it. Default `cifar-10` or `cifar-100`. */
+  name?: string
+  /** Class names. Default: those in the folder's own text file. */
+  classes?: readonly string[]
+  /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored, 32. */
+  size?: number
+  signal?: AbortSignal
+}
+
+/** One of the two published binary formats. */
+interface Format {
+  readonly name: string
+  readonly train: readonly string[]
+  readonly test: readonly string[]
+  /** Text file with a class name on each line. */
+  readonly names: string
+  /** Bytes before the pixels of each image, and which of them is the label. */
+  readonly labelBytes: number
+  readonly labelByte: number
+}
+
+const cifar10Format: Format = {
+  name: 'cifar-10',
+  train: [1, 2, 3, 4, 5].map((n) => `data_batch_${n}.bin`),
+  test: ['test_batch.bin'],
+  names: 'batches.meta.txt',
+  labelBytes: 1,
+  labelByte: 0,
+}
+
+const cifar100Formats: Readonly<Record<'coarse' | 'fine', Format>> = {
+  coarse: {
+    name: 'cifar-100',
+    train: ['train.bin'],
+    test: ['test.bin'],
+    names: 'coarse_label_names.txt',
+    labelBytes: 2,
+    labelByte: 0,
+  },
+  fine: {
+    name: 'cifar-100',
+    train: ['train.bin'],
+    test: ['test.bin'],
+    names: 'fine_label_names.txt',
+    labelBytes: 2,
+    labelByte: 1,
+  },
+}
+
+const side = 32
+const plane = side * side
+const channels = 3
+
+/** Far more than a list of names has. */
+const largestNames = 65_536
+
+const schema = z.strictObject({
+  folder: z.string().min(1),
+  name: z.string().min(1).optional(),
+  classes: z.array(z.string()).min(1).readonly().optional(),
+  size: z.int().min(1).optional(),
+  signal: signalSchema.optional(),
+})
+
+/**
+ * Loads CIFAR-10, 50,000 + 10,000 colour images of 32 × 32 in ten classes (Krizhevsky 2009), from the files of its binary version:
+ * `data_batch_1.bin` … `data_batch_5.bin`, `test_batch.bin` and `batches.meta.txt`.
+ *
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` for a missing file, `ERR_BAD_DATA` for one that is cut off or has labels out of
+ *   range; each names the file
+ */
+export async function loadCifar10(options: CifarOptions): Promise<TrainTest> {
+  return load(parseOptions(schema, options, 'loadCifar10'), cifar10Format)
+}
+
+/**
+ * Loads CIFAR-100, 50,000 + 10,000 colour images of 32 × 32 (Krizhevsky 2009), from the files of its binary version: `train.bin`, `test.bin`,
+ * and `fine_label_names.txt` or `coarse_label_names.txt`.
+ *
+ * @param options.labels `fine` (default): the 100 classes; `coarse`: the 20 superclasses
+ * @throws ContinualDiffusionError as {@link loadCifar10}
+ */
+export async function loadCifar100(options: CifarOptions & { labels?: 'coarse' | 'fine' }): Promise<TrainTest> {
+  const extended = schema.extend({ labels: z.enum(['coarse', 'fine']).default('fine') })
+  const { labels, ...rest } = parseOptions(extended, options, 'loadCifar100')
+  return load(rest, cifar100Formats[labels])
+}
+
+async function load(options: z.output<typeof schema>, format: Format): Promise<TrainTest> {
+  const { folder, name = format.name, size, signal } = options
+  const classes = options.classes ?? (await readNames(join(folder, format.names), signal))
+  const part = async (which: 'train' | 'test'): Promise<Dataset> => {
+    const files = format[which].map((file) => join(folder, file))
+    const { images, labels } = await readRecords(files, format, classes.length, signal)
+    return fromArrays({ name: `${name}/${which}`, images, labels, classes, height: side, width: side, channels, size })
+  }
+  return trainTest(await part('train'), await part('test'))
+}
+
+async function readNames(file: string, signal: AbortSignal | undefined): Promise<string[]> {
+  const bytes = await readWhole(file, signal, (length) => {
+    if (length > largestNames) throw bad(file, `the length is ${length} bytes; expected at most ${largestNames}`)
+  })
+  const names = Buffer.from(bytes)
+    .toString('utf8')
+    .split(/\r?\n/)
+    .filter((line) => line !== '')
+  if (names.length === 0) throw bad(file, 'there are no class names; expected one on each line')
+  return names
+}
+
+async function readRecords(
+  files: readonly string[],
+  { labelBytes, labelByte }: Format,
+  classes: number,
+  signal: AbortSignal | undefined,
+) {
+  const recordBytes = labelBytes + channels * plane
+  const parts: { images: Uint8Array; labels: Uint8Array }[] = []
+  for (const file of files) {
+    const records = await readWhole(file, signal, (length) => {
+      if (length === 0 || length % recordBytes !== 0) {
+        throw bad(
+          file,
+          `the length is ${length} bytes; expected a multiple of ${recordBytes}: ${labelBytes} for the label and ` +
+            `${channels} × ${side} × ${side} for the image. Get the file again`,
+        )
+      }
+    })
+    const count = records.length / recordBytes
+    const images = new Uint8Array(count * channels * plane)
+    const labels = new Uint8Array(count)
+    for (let i = 0; i < count; i++) {
+      const start = i * recordBytes
+      const label = records[start + labelByte] as number
+      if (label >= classes) throw bad(file, `label ${i} is ${label}; expected a class index, 0 … ${classes - 1}`)
+      labels[i] = label
+      interleave(records.subarray(start + labelBytes, start + recordBytes), images, i * channels * plane)
+    }
+    parts.push({ images, labels })
+  }
+  return {
+    images: new Uint8Array(Buffer.concat(parts.map(({ images }) => images))),
+    labels: new Uint8Array(Buffer.concat(parts.map(({ labels }) => labels))),
+  }
+}
+
+/** A red, a green and a blue plane → pixels, written from `to` on. */
+function interleave(planes: Uint8Array, images: Uint8Array, to: number): void {
+  for (let p = 0; p < plane; p++) {
+    for (let c = 0; c < channels; c++) images[to + p * channels + c] = planes[c * plane + p] as number
+  }
+}
+
+/** Reads a file whose length `check` has let pass: nothing is allocated for one of a wrong length. */
+async function readWhole(
+  file: string,
+  signal: AbortSignal | undefined,
+  check: (length: number) => void,
+): Promise<Uint8Array> {
+  signal?.throwIfAborted()
+  try {
+    const handle = await open(file)
+    try {
+      const stat = await handle.stat()
+      if (!stat.isFile()) throw bad(file, 'it is no file; expected one')
+      check(stat.size)
+      const bytes = new Uint8Array(stat.size)
+      for (let at = 0; at < bytes.length; ) {
+        signal?.throwIfAborted()
+        const { bytesRead } = await handle.read(bytes, at, Math.min(bytes.length - at, 2 ** 24), at)
+        if (bytesRead === 0) throw bad(file, `it ended after ${at} of ${stat.size} bytes, while it was read`)
+        at += bytesRead
+      }
+      return bytes
+    } finally {
+      await handle.close()
+    }
+  } catch (cause) {
+    signal?.throwIfAborted()
+    if (cause instanceof ContinualDiffusionError) throw cause
+    throw new ContinualDiffusionError(
+      'ERR_DATA_NOT_FOUND',
+      `${file}: can't be read (${(cause as Error).message}); give the folder of the unpacked binary version`,
+      { cause },
+    )
+  }
+}
+
+function bad(file: string, what: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_BAD_DATA', `${file}: ${what}`)
+}

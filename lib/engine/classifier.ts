@@ -1,0 +1,118 @@
+import type { ImageBatch, Subset } from '../data/dataset.js'
+import type { NativeClassifier, NativeClassifierOptions } from './addon.js'
+import { call, withCancel } from './call.js'
+import { ContinualDiffusionError } from './errors.js'
+import type { ResidentImages } from './resident-images.js'
+
+/** A classifier's answer for some images. */
+export interface Classified {
+  /** N × `features`: activations of the layer before the last. */
+  readonly features: Float32Array
+  /** N × classes. */
+  readonly logits: Float32Array
+  /** The class with the largest logit, one per image. */
+  readonly labels: Int32Array
+}
+
+/** What a classifier takes and answers. */
+export interface ClassifierShape {
+  /** For messages. */
+  readonly name: string
+  readonly classes: readonly string[]
+  /** Side of its square images in pixels. */
+  readonly size: number
+  readonly channels: number
+}
+
+/** How long one native call should train, in milliseconds: progress and aborts come about that often. */
+const chunkMilliseconds = 200
+
+/**
+ * Trains for `steps` steps, in calls of about a fifth of a second.
+ *
+ * @param options.batches what a call for `wanted` steps from `step` on is to do
+ * @param options.oneByOne each step is a call of its own
+ * @param options.what is trained, for messages
+ * @throws ContinualDiffusionError `ERR_DIVERGED`
+ */
+export async function trainClassifier(
+  native: NativeClassifier,
+  options: {
+    steps: number
+    batches: (step: number) => Promise<Omit<NativeClassifierOptions, 'steps'>>
+    oneByOne: boolean
+    what: string
+    signal: AbortSignal | undefined
+    onProgress: ((progress: { step: number; steps: number; loss: number }) => void) | undefined
+  },
+): Promise<void> {
+  const { steps, batches, oneByOne, what, signal, onProgress } = options
+  let chunk = 1
+  for (let step = 0; step < steps; ) {
+    const before = performance.now()
+    const wanted = Math.min(chunk, steps - step)
+    const next = { ...(await batches(step)), steps: wanted }
+    const report = await withCancel(signal, (flag) => call(() => native.train(next, flag)))
+    step += report.steps
+    if (!Number.isFinite(report.loss)) {
+      throw new ContinualDiffusionError(
+        'ERR_DIVERGED',
+        `training of ${what} diverged by step ${step}: loss ${report.loss}; try a smaller lr than ${next.lr}`,
+      )
+    }
+    if (!oneByOne) {
+      const fitting = Math.round((wanted * chunkMilliseconds) / (performance.now() - before))
+      chunk = Math.max(1, Math.min(chunk * 4, fitting))
+    }
+    onProgress?.({ step, steps, loss: report.loss })
+  }
+}
+
+/** @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape */
+export async function classifyImages(
+  native: NativeClassifier,
+  shape: ClassifierShape,
+  images: ImageBatch,
+): Promise<Classified> {
+  const { data, count, height, width, channels } = images
+  if (height !== shape.size || width !== shape.size || channels !== shape.channels) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      `classify: the images are ${height} × ${width} × ${channels}; expected ${shape.size} × ${shape.size} × ${shape.channels}, ` +
+        `for which the ${shape.name} was trained`,
+    )
+  }
+  if (data.length !== count * height * width * channels) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      `classify: the images hold ${data.length} bytes; expected ${count * height * width * channels}`,
+    )
+  }
+  const { features, logits } = await call(() => native.classify(images))
+  const classes = shape.classes.length
+  const labels = Int32Array.from({ length: count }, (_, i) => largest(logits.subarray(i * classes, (i + 1) * classes)))
+  return { features, logits, labels }
+}
+
+/** Fraction of a subset's images that a classifier gives their label, with `batchSize` of them in memory at once. */
+export async function accuracyOn(
+  native: NativeClassifier,
+  shape: ClassifierShape,
+  resident: ResidentImages,
+  { dataset, indices }: Subset,
+  batchSize: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  let right = 0
+  for (let at = 0; at < indices.length; at += batchSize) {
+    signal?.throwIfAborted()
+    const part = indices.subarray(at, at + batchSize)
+    const { labels } = await classifyImages(native, shape, await resident.read({ dataset, indices: part }))
+    right += labels.filter((label, i) => label === dataset.labels[part[i] as number]).length
+  }
+  return right / indices.length
+}
+
+function largest(values: Float32Array): number {
+  return values.reduce((best, value, i) => (value > (values[best] as number) ? i : best), 0)
+}

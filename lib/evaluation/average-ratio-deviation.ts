@@ -1,0 +1,16 @@
+import type { Classifier } from '../classifier.js'
+import { classCounting } from './class-frequencies.js'
+import type { Metric } from './metric.js'
+
+/**
+ * The average ratio deviation of the class frequencies: Σ|p − q| / 2, p those of the real images by their labels, q those of the
+ * generated images by the classifier. 0 … 1: the fraction of generated images that would have to be of another class. `detail`
+ * has `real` and `generated`, the frequencies, one per class.
+ *
+ * @param options.name key in reports. Default `ard`
+ */
+export function averageRatioDeviation(classifier: Classifier, options: { name?: string } = {}): Metric {
+  const { name = 'ard' } = options
+  const title = `ARD of class frequencies (${classifier.name})`
+  return { name, title, start: () => classCounting(classifier, title, ({ ard }) => ({ value: ard })) }
+}

@@ -1,0 +1,55 @@
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { describeFeatures, type FeatureExtractor, featuresOf } from './features.js'
+import type { Metric } from './metric.js'
+
+/** Features of all images that a comparison has seen, in batches of rows. */
+export interface KeptFeatures {
+  readonly real: readonly Float32Array[]
+  readonly generated: readonly Float32Array[]
+}
+
+/**
+ * A metric that needs every pair of images, and so keeps their features, not the images: (real + generated) × D × 4 bytes. Metrics
+ * that share an extractor share the memory.
+ *
+ * @param what the metric's heading, to which the features are added
+ */
+export function keptFeaturesMetric(
+  extractor: FeatureExtractor,
+  { name, what, minimum, higherIsBetter }: Pick<Metric, 'name' | 'minimum' | 'higherIsBetter'> & { what: string },
+  compare: (features: KeptFeatures, signal: AbortSignal | undefined) => Promise<number>,
+): Metric {
+  const title = `${what} (${describeFeatures(extractor)})`
+  return {
+    name,
+    title,
+    minimum,
+    higherIsBetter,
+    start() {
+      const kept = { real: [] as Float32Array[], generated: [] as Float32Array[] }
+      const counts = { real: 0, generated: 0 }
+      return {
+        async add(images, kind) {
+          kept[kind].push(await featuresOf(extractor, images))
+          counts[kind] += images.count
+        },
+        async finish(signal) {
+          checkCounts(title, counts, minimum ?? 1)
+          return { ...counts, value: await compare(kept, signal) }
+        },
+      }
+    },
+  }
+}
+
+/** Throws `ERR_INVALID_ARGUMENT` where there are fewer than `minimum` real or generated images. */
+export function checkCounts(title: string, counts: { real: number; generated: number }, minimum: number): void {
+  for (const kind of ['real', 'generated'] as const) {
+    if (counts[kind] < minimum) {
+      throw new ContinualDiffusionError(
+        'ERR_INVALID_ARGUMENT',
+        `${title}: ${counts[kind]} ${kind} images; expected at least ${minimum}`,
+      )
+    }
+  }
+}

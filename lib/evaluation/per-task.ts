@@ -1,0 +1,133 @@
+import type { Classifier } from '../classifier.js'
+import type { ImageBatch } from '../data/dataset.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import type { Task } from '../streams/stream.js'
+import type { Counts, Metric, MetricValue } from './metric.js'
+
+/** How generated images are told apart by task. */
+export interface PerTaskOptions {
+  /** Its classes say which task a generated image belongs to; its classes are those of the data set. */
+  classifier: Classifier
+  /**
+   * Fewest real and fewest generated images of a task for which its metrics are computed; a metric that needs more has its own
+   * minimum besides. Default 50: a convention, as distances between fewer images say nothing.
+   */
+  minimum?: number
+}
+
+/** A metric on one task alone. */
+export interface TaskValue extends Omit<MetricValue, 'value'> {
+  /** Null where there is nothing to measure; `note` then says why. */
+  readonly value: number | null
+}
+
+/** What was found on one task alone. */
+export interface TaskEvaluation extends Counts {
+  /** The task's number, from 1. */
+  readonly task: number
+  /** By the metrics' names. */
+  readonly values: Readonly<Record<string, TaskValue>>
+}
+
+/** Comparisons of one task's test images with the generated images that are assigned to it. */
+export class PerTask {
+  readonly #tasks: readonly Task[]
+  readonly #metrics: readonly Metric[]
+  readonly #classifier: Classifier
+  readonly #minimum: number
+  readonly #runs
+  readonly #counts
+  /** For each class the position of the one task that brought it. */
+  readonly #taskOf = new Map<number, number>()
+  /** Positions of tasks that share a class with another one: images can't be told apart by class. */
+  readonly #shared = new Map<number, number>()
+
+  constructor(tasks: readonly Task[], metrics: readonly Metric[], { classifier, minimum }: Required<PerTaskOptions>) {
+    this.#tasks = tasks
+    this.#metrics = metrics
+    this.#classifier = classifier
+    this.#minimum = minimum
+    this.#runs = tasks.map(() => metrics.map((metric) => metric.start()))
+    this.#counts = tasks.map(() => ({ real: 0, generated: 0 }))
+    for (const [i, { classes, test }] of tasks.entries()) {
+      if (test.dataset.classes.length !== classifier.classes.length) {
+        throw new ContinualDiffusionError(
+          'ERR_INVALID_ARGUMENT',
+          `evaluate: perTask: the ${classifier.name} has ${classifier.classes.length} classes; expected the ` +
+            `${test.dataset.classes.length} of ${test.dataset.name}`,
+        )
+      }
+      for (const label of classes) {
+        const other = this.#taskOf.get(label)
+        if (other === undefined) this.#taskOf.set(label, i)
+        else {
+          this.#shared.set(i, other)
+          this.#shared.set(other, i)
+        }
+      }
+    }
+  }
+
+  /** @param task position of the task whose test images these are */
+  async addReal(task: number, images: ImageBatch, labels: Int32Array): Promise<void> {
+    await this.#add(task, 'real', images, labels)
+  }
+
+  async addGenerated(images: ImageBatch): Promise<void> {
+    const { labels } = await this.#classifier.classifyOnce(images)
+    const rows = this.#tasks.map((): number[] => [])
+    for (const [row, label] of labels.entries()) {
+      const task = this.#taskOf.get(label)
+      if (task !== undefined && !this.#shared.has(task)) rows[task]?.push(row)
+    }
+    await Promise.all(
+      rows.map(async (of, task) => {
+        if (of.length > 0) await this.#add(task, 'generated', partOf(images, of))
+      }),
+    )
+  }
+
+  async #add(task: number, kind: 'real' | 'generated', images: ImageBatch, labels?: Int32Array): Promise<void> {
+    const counts = this.#counts[task]
+    if (counts === undefined) return
+    counts[kind] += images.count
+    if (this.#shared.has(task)) return
+    await Promise.all((this.#runs[task] ?? []).map((run) => run.add(images, kind, labels)))
+  }
+
+  async finish(signal: AbortSignal | undefined): Promise<TaskEvaluation[]> {
+    const evaluations: TaskEvaluation[] = []
+    for (const [i, { number }] of this.#tasks.entries()) {
+      const counts = this.#counts[i] as Counts
+      const values: Record<string, TaskValue> = {}
+      for (const [m, { name, minimum = 1 }] of this.#metrics.entries()) {
+        const note = this.#nothing(i, Math.max(minimum, this.#minimum))
+        const run = this.#runs[i]?.[m]
+        if (run !== undefined) {
+          values[name] = note === undefined ? await run.finish(signal) : { ...counts, value: null, note }
+        }
+      }
+      evaluations.push({ task: number, ...counts, values })
+    }
+    return evaluations
+  }
+
+  /** Why a task has no value, where it has none. */
+  #nothing(task: number, minimum: number): string | undefined {
+    const other = this.#shared.get(task)
+    if (other !== undefined) {
+      return `its classes are also in task ${this.#tasks[other]?.number}: generated images can't be assigned to a task by class`
+    }
+    const { real, generated } = this.#counts[task] as Counts
+    if (real >= minimum && generated >= minimum) return undefined
+    return `too few images of this task: ${real} real and ${generated} generated, by the ${this.#classifier.name}; expected at least ${minimum} of each`
+  }
+}
+
+/** Some images of a batch. */
+function partOf({ data, height, width, channels }: ImageBatch, rows: readonly number[]): ImageBatch {
+  const size = height * width * channels
+  const part = new Uint8Array(rows.length * size)
+  for (const [i, row] of rows.entries()) part.set(data.subarray(row * size, (row + 1) * size), i * size)
+  return { data: part, count: rows.length, height, width, channels }
+}

@@ -1,0 +1,131 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { z } from 'zod'
+import { trainTest } from '../data/arrays.js'
+import type { TrainTest } from '../data/dataset.js'
+import { loadCifar10, loadCifar100 } from '../data/load-cifar.js'
+import { loadIdx } from '../data/load-idx.js'
+import { loadImageFolder } from '../data/load-image-folder.js'
+import { fashionMnist, mnist } from '../data/load-known.js'
+import type { UNetConfig } from '../unet.js'
+
+/** Side in pixels of the square that images are resized to. Default: the U-Net's `sample_size`. */
+const size = z.int().min(1).optional()
+const folder = z.string().min(1)
+
+const idxFiles = z.strictObject({ images: z.string().min(1), labels: z.string().min(1) })
+
+const names = ['fashion-mnist', 'mnist', 'cifar-10', 'cifar-100', 'idx', 'image-folder'] as const
+
+/** Where the images of an experiment come from: a data set that the package knows, or a folder in a known format. */
+export const dataSchema = z.discriminatedUnion(
+  'name',
+  [
+    z.strictObject({
+      name: z.literal('fashion-mnist'),
+      size,
+      /** Uses the small part of the data that is shipped with the package. Default false. */
+      subset: z.boolean().default(false),
+      /** Folder with the data set's files. Default: looked for in the known places, and downloaded. */
+      folder: folder.optional(),
+    }),
+    z.strictObject({ name: z.literal('mnist'), size, folder: folder.optional() }),
+    z.strictObject({
+      name: z.literal('idx'),
+      size,
+      /** Folder with IDX files, gzipped or not. */
+      folder,
+      /** Files inside the folder; default: named as MNIST's are. */
+      train: idxFiles.default({ images: 'train-images-idx3-ubyte', labels: 'train-labels-idx1-ubyte' }),
+      test: idxFiles.default({ images: 't10k-images-idx3-ubyte', labels: 't10k-labels-idx1-ubyte' }),
+      /** Class names; default: the labels. */
+      classes: z.array(z.string()).min(1).optional(),
+    }),
+    // Folders with the files of the binary version.
+    z.strictObject({ name: z.literal('cifar-10'), size, folder }),
+    z.strictObject({
+      name: z.literal('cifar-100'),
+      size,
+      folder,
+      /** The hundred classes (`fine`, the default) or the twenty kinds of them. */
+      labels: z.enum(['coarse', 'fine']).default('fine'),
+    }),
+    z.strictObject({
+      name: z.literal('image-folder'),
+      size,
+      /** Folder that holds `train/<class>/<image>` and `test/<class>/<image>`, in any format that sharp reads. */
+      folder,
+      /** Names of the two folders inside it. */
+      train: z.string().min(1).default('train'),
+      test: z.string().min(1).default('test'),
+      /** How an image that isn't square becomes so. Default `crop`. */
+      fit: z.enum(['crop', 'stretch', 'pad']).default('crop'),
+      /** 1: grey; 3: colour. Default: the U-Net's `in_channels`. */
+      channels: z.union([z.literal(1), z.literal(3)]).optional(),
+      /** Follows symbolic links, wherever they lead. Default false: a link is an error. */
+      followLinks: z.boolean().default(false),
+    }),
+  ],
+  `expected an object whose name is one of ${names.join(', ')}`,
+)
+
+export type DataConfig = z.output<typeof dataSchema>
+
+/**
+ * @param unet what an image folder's images are made for
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND`, `ERR_BAD_DATA`, `ERR_DOWNLOAD_FAILED`
+ */
+export async function loadData(config: DataConfig, unet: UNetConfig, signal?: AbortSignal): Promise<TrainTest> {
+  switch (config.name) {
+    case 'fashion-mnist': {
+      const { size, folder, subset } = config
+      return fashionMnist({ size, folder, subset, signal })
+    }
+    case 'mnist':
+      return mnist({ size: config.size, folder: config.folder, signal })
+    case 'cifar-10':
+      return loadCifar10({ folder: config.folder, size: config.size, signal })
+    case 'cifar-100':
+      return loadCifar100({ folder: config.folder, size: config.size, labels: config.labels, signal })
+    case 'image-folder': {
+      const { folder, fit, channels = unet.in_channels as 1 | 3, size = unet.sample_size, followLinks } = config
+      const part = (which: 'train' | 'test') =>
+        loadImageFolder(path.join(folder, config[which]), {
+          name: `${path.basename(folder)}/${which}`,
+          size,
+          fit,
+          channels,
+          followLinks,
+          signal,
+        })
+      return trainTest(await part('train'), await part('test'))
+    }
+    case 'idx': {
+      const { folder, train, test, classes, size } = config
+      const within = ({ images, labels }: typeof train) => ({
+        images: idx(folder, images),
+        labels: idx(folder, labels),
+      })
+      return loadIdx({ name: path.basename(folder), train: within(train), test: within(test), classes, size, signal })
+    }
+  }
+}
+
+/** The packed file is taken where the plain one isn't there. */
+function idx(folder: string, name: string): string {
+  const plain = path.join(folder, name)
+  return !existsSync(plain) && existsSync(`${plain}.gz`) ? `${plain}.gz` : plain
+}
+
+const titles = {
+  'fashion-mnist': 'Fashion-MNIST',
+  mnist: 'MNIST',
+  'cifar-10': 'CIFAR-10',
+  'cifar-100': 'CIFAR-100',
+} as const
+
+/** What a report calls the data. */
+export function dataTitle(config: DataConfig): string {
+  if (config.name === 'idx' || config.name === 'image-folder') return path.basename(config.folder)
+  return `${titles[config.name]}${'subset' in config && config.subset ? ' (small subset)' : ''}`
+}

@@ -1,0 +1,101 @@
+import { access } from 'node:fs/promises'
+import path from 'node:path'
+import { Classifier } from '../classifier.js'
+import type { Device } from '../engine/device.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { type Evaluation, evaluate } from '../evaluation/evaluate.js'
+import { Learner } from '../learner.js'
+import type { MetricInfo } from '../report/results.js'
+import type { Seen } from '../streams/stream.js'
+import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
+import type { RunEvent } from './events.js'
+import { infosOf, makeMetrics } from './metrics.js'
+import { planExperiment } from './plan.js'
+
+/** How a saved learner is evaluated. */
+export interface EvaluateSavedOptions {
+  /** The experiment whose data, stream, classifier and metrics are used. */
+  readonly experiment: ExperimentInput
+  /** Compares with the test images of the tasks up to this one, from 1. Default: those that it has learned; if none, all. */
+  readonly task?: number
+  /** Images to generate. Default: the experiment's. */
+  readonly count?: number
+  /** Sampler steps. Default: the learner's. */
+  readonly steps?: number
+  /** Of the generated images. Default: the learner's. */
+  readonly seed?: number
+  readonly device?: Device
+  readonly signal?: AbortSignal
+  readonly onEvent?: (event: Extract<RunEvent, { kind: 'classifier' }>) => void
+}
+
+/** A saved learner's evaluation and what it was compared with. */
+export interface SavedEvaluation {
+  readonly evaluation: Evaluation
+  readonly metrics: Readonly<Record<string, MetricInfo>>
+  /** Names of the classes that the real images are of. */
+  readonly classes: readonly string[]
+}
+
+/**
+ * Evaluates a saved learner, or a diffusers model folder, as an experiment evaluates its own after a task.
+ *
+ * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`, `ERR_INVALID_ARGUMENT` and what loading the data throws
+ */
+export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
+  const { experiment, task, steps, seed, device = 'auto', signal, onEvent } = options
+  await using learner = await Learner.load(folder, { device })
+  const config = { ...resolveExperiment(experiment), device, seeds: [learner.seed], methods: [] }
+  await using plan = await planExperiment(config, signal)
+  const { stream } = plan.streams[0]!
+  const number = task ?? (learner.tasksLearned || stream.tasks.length)
+  const last = stream.tasks[number - 1]
+  if (last === undefined) {
+    throw new ContinualDiffusionError(
+      'ERR_INVALID_ARGUMENT',
+      `evaluate: task is ${number}; expected at most ${stream.tasks.length}, the tasks of ${stream.name}`,
+    )
+  }
+  const seen: Seen = stream.seen(last)
+  await using classifier = await cachedClassifier(config, plan.data, signal, onEvent)
+  const metrics = makeMetrics(config.evaluation, classifier, plan.extractor)
+  const { batchSize, perTask, perTaskMinimum: minimum } = config.evaluation
+  const evaluation = await evaluate(learner, seen, metrics, {
+    count: options.count ?? config.evaluation.count,
+    batchSize,
+    perTask: perTask ? { classifier, minimum } : undefined,
+    sampler: steps === undefined ? undefined : { steps },
+    seed,
+    signal,
+  })
+  const { classes } = last.train.dataset
+  return { evaluation, metrics: infosOf(metrics), classes: seen.classes.map((label) => classes[label]!) }
+}
+
+/** The classifier that an experiment's metrics are computed with. */
+export function cachedClassifier(
+  config: Pick<ExperimentConfig, 'classifier' | 'device'>,
+  data: Parameters<typeof Classifier.cached>[0],
+  signal: AbortSignal | undefined,
+  onEvent: EvaluateSavedOptions['onEvent'] = () => {},
+): Promise<Classifier> {
+  return Classifier.cached(data, {
+    ...config.classifier,
+    device: config.device,
+    signal,
+    onProgress: ({ step, steps }) => onEvent({ kind: 'classifier', fraction: step / steps }),
+  })
+}
+
+/**
+ * The configuration of the run that a learner's folder is in; undefined when it is in none.
+ *
+ * @returns the path of its `config.json`
+ */
+export async function runOf(learner: string): Promise<string | undefined> {
+  // learners/<method>/seed-<seed>/task-<k>
+  const run = path.resolve(learner, '../../../..')
+  const file = path.join(run, 'config.json')
+  const both = [access(file), access(path.join(run, 'results.json'))]
+  return (await Promise.allSettled(both)).every(({ status }) => status === 'fulfilled') ? file : undefined
+}

@@ -1,0 +1,108 @@
+import path from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import type { LossCurve, Results } from '../report/results.js'
+import type { RunRecord } from './read-run.js'
+
+/** Several runs as one, and where each came from. */
+export interface JoinedRuns {
+  readonly records: readonly RunRecord[]
+  /** Paths in it are absolute. Device, versions and the like are the first run's. */
+  readonly results: Results
+  readonly curves: readonly LossCurve[]
+}
+
+/**
+ * Puts finished runs side by side. A method that several runs have with the same settings and other seeds is one method with
+ * all these seeds; one that they have with other settings, or with the same seed twice, is told apart by its run folder's name.
+ *
+ * @param records at least one
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when their numbers can't be compared, because data, stream or evaluation
+ *   differ
+ */
+export function joinRuns(records: readonly RunRecord[]): JoinedRuns {
+  const first = records[0]
+  if (first === undefined) throw invalid('compare: there are no runs; name at least one run folder')
+  for (const record of records) checkComparable(first, record)
+  const names = namesOf(records)
+  const labels = records.map((record, i) => {
+    const clash = (label: string) => records.some((other) => other !== record && !isSameMethod(record, other, label))
+    return new Map(
+      record.results.methods.map(({ label }) => [label, clash(label) ? `${label} (${names[i]})` : label] as const),
+    )
+  })
+  const label = (i: number, method: string) => labels[i]?.get(method) ?? method
+  const methods = new Map(
+    records.flatMap(({ results }, i) =>
+      results.methods.map((method) => [label(i, method.label), { ...method, label: label(i, method.label) }] as const),
+    ),
+  )
+  const results: Results = {
+    ...first.results,
+    complete: records.every(({ results }) => results.complete),
+    methods: [...methods.values()],
+    runs: records.flatMap(({ folder, results }, i) =>
+      results.runs.map((run) => ({
+        ...run,
+        method: label(i, run.method),
+        tasks: run.tasks.map((task) => ({
+          ...task,
+          samples: path.join(folder, task.samples),
+          realSamples: path.join(folder, task.realSamples),
+          learner: path.join(folder, task.learner),
+        })),
+      })),
+    ),
+  }
+  const curves = records.flatMap(({ curves }, i) => curves.map((c) => ({ ...c, method: label(i, c.method) })))
+  return { records, results, curves }
+}
+
+/** Numbers are computed from the same images in the same way. */
+function checkComparable(first: RunRecord, other: RunRecord): void {
+  const settings = ({ config, results }: RunRecord) => ({
+    data: config.data,
+    stream: config.stream,
+    evaluation: config.evaluation,
+    classifier: config.classifier,
+    metrics: results.metrics,
+  })
+  const [a, b] = [settings(first), settings(other)]
+  for (const key of Object.keys(a) as (keyof typeof a)[]) {
+    if (isDeepStrictEqual(a[key], b[key])) continue
+    throw invalid(
+      `compare: ${key} of ${other.folder} is ${JSON.stringify(b[key])}; expected ${JSON.stringify(a[key])}, as in ` +
+        `${first.folder}: only runs with the same data, stream and evaluation can be compared`,
+    )
+  }
+}
+
+/** Whether two runs' methods of a label are one method with different seeds; true where one of them doesn't have it. */
+function isSameMethod(a: RunRecord, b: RunRecord, label: string): boolean {
+  const entry = ({ config }: RunRecord) => config.methods.find((method) => method.label === label)
+  const [mine, others] = [entry(a), entry(b)]
+  if (mine === undefined || others === undefined) return true
+  const settings = ({ config }: RunRecord) => {
+    const { title: _, methods: __, seeds: ___, device: ____, shareFirstTask: _____, ...rest } = config
+    return rest
+  }
+  const seeds = new Set(a.config.seeds)
+  return (
+    isDeepStrictEqual(mine, others) &&
+    isDeepStrictEqual(settings(a), settings(b)) &&
+    !b.config.seeds.some((seed) => seeds.has(seed))
+  )
+}
+
+/** What the runs' folders are called, with their parents' names where that alone tells them apart. */
+function namesOf(records: readonly RunRecord[]): string[] {
+  for (let parts = 1; parts < 10; parts++) {
+    const names = records.map(({ folder }) => folder.split(path.sep).slice(-parts).join('/'))
+    if (new Set(names).size === names.length) return names
+  }
+  throw invalid('compare: a run folder is named twice; name each once')
+}
+
+function invalid(message: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
+}

@@ -1,0 +1,78 @@
+import { z } from 'zod'
+import type { Classifier } from '../classifier.js'
+import { averageRatioDeviation } from '../evaluation/average-ratio-deviation.js'
+import { classFrequencies } from '../evaluation/class-frequencies.js'
+import type { FeatureExtractor } from '../evaluation/features.js'
+import { frechetDistance } from '../evaluation/frechet-distance.js'
+import { kernelDistance } from '../evaluation/kernel-distance.js'
+import type { Metric } from '../evaluation/metric.js'
+import { precision } from '../evaluation/precision.js'
+import { recall } from '../evaluation/recall.js'
+import { batchSizeSchema } from '../fields.js'
+import { unknownName } from '../options.js'
+import type { MetricInfo } from '../report/results.js'
+
+/** What metrics are made with: the classifier, what gives the features, and k of precision and recall. */
+interface Parts {
+  readonly classifier: Classifier
+  readonly extractor: FeatureExtractor
+  readonly k: number
+}
+
+/** The metrics by the names that configurations and results have for them. */
+const metrics = {
+  frechetDistance: ({ extractor }: Parts) => frechetDistance(extractor, { name: 'frechetDistance' }),
+  kernelDistance: ({ extractor }: Parts) => kernelDistance(extractor, { name: 'kernelDistance' }),
+  precision: ({ extractor, k }: Parts) => precision(extractor, { k }),
+  recall: ({ extractor, k }: Parts) => recall(extractor, { k }),
+  classFrequencies: ({ classifier }: Parts) => classFrequencies(classifier),
+  ard: ({ classifier }: Parts) => averageRatioDeviation(classifier),
+} satisfies Record<string, (parts: Parts) => Metric>
+
+type MetricName = keyof typeof metrics
+const metricNames = Object.keys(metrics) as [MetricName, ...MetricName[]]
+
+/** How learners are evaluated after each task. */
+export const evaluationSchema = z
+  .strictObject({
+    /** Images generated after each task. Default 10000. */
+    count: z.int().min(2).default(10_000),
+    batchSize: batchSizeSchema.default(128),
+    /** Names of metrics. Default `frechetDistance` and `classFrequencies`. */
+    metrics: z
+      .array(z.enum(metricNames, { error: ({ input }) => unknownName('metric', String(input), metricNames) }))
+      .min(1)
+      .refine((names) => new Set(names).size === names.length, { message: 'expected each metric once' })
+      .default(['frechetDistance', 'classFrequencies']),
+    /** Neighbours for precision and recall. Default 3. */
+    k: z.int().min(1).default(3),
+    /** Evaluates each task seen by itself, too: its forgetting. Default true. */
+    perTask: z.boolean().default(true),
+    /** Fewest images, real and generated, for which a task's own metrics are computed. Default 50. */
+    perTaskMinimum: z.int().min(1).default(50),
+    /** Bands of timesteps in which the denoising loss on the test images is measured. Default: it isn't. */
+    denoisingBands: z.int().min(1).optional(),
+    /**
+     * A TorchScript file whose features replace the classifier's, and how it is used: see `TorchScriptOptions`. Opening it runs its
+     * code: only use files that you trust.
+     */
+    features: z.looseObject({ file: z.string().min(1) }).optional(),
+  })
+  .refine(({ count, k }) => k < count, { path: ['k'], message: 'expected less than evaluation.count' })
+
+export type EvaluationConfig = z.output<typeof evaluationSchema>
+
+export function makeMetrics(
+  { metrics: names, k }: Pick<EvaluationConfig, 'metrics' | 'k'>,
+  classifier: Classifier,
+  extractor: FeatureExtractor = classifier,
+): Metric[] {
+  return names.map((name) => metrics[name]({ classifier, extractor, k }))
+}
+
+/** How results describe metrics. */
+export function infosOf(metrics: readonly Metric[]): Record<string, MetricInfo> {
+  return Object.fromEntries(
+    metrics.map(({ name, title, higherIsBetter }) => [name, { title, better: higherIsBetter ? 'higher' : 'lower' }]),
+  )
+}

@@ -1,0 +1,95 @@
+import type { Dataset, Subset, TrainTest } from '../data/dataset.js'
+import { resolveDevice } from '../engine/device.js'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import { ResidentImages } from '../engine/resident-images.js'
+import { TorchScriptFeatures, type TorchScriptOptions } from '../evaluation/torch-script-features.js'
+import type { Stream } from '../streams/stream.js'
+import type { ExperimentConfig } from './config.js'
+import { loadData } from './data.js'
+import { checkMethodOn } from './methods.js'
+import { isSeeded, makeStream } from './stream.js'
+
+/** What an experiment learns from: everything that could be wrong with it was checked. */
+export interface Plan extends AsyncDisposable {
+  /** One per seed, in the order of the seeds. */
+  readonly streams: readonly { readonly seed: number; readonly stream: Stream }[]
+  /** All images of the stream, for the classifier of the metrics. */
+  readonly data: TrainTest
+  /** Gives the features of the metrics, where it isn't the classifier that does. */
+  readonly extractor: TorchScriptFeatures | undefined
+}
+
+/**
+ * Loads the data and makes every seed's stream, so that whatever doesn't fit shows before any training.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`, `ERR_BAD_DATA` and what loading throws
+ */
+export async function planExperiment(config: Omit<ExperimentConfig, 'out'>, signal?: AbortSignal): Promise<Plan> {
+  await resolveDevice(config.device, config.precision)
+  const data: TrainTest[] = []
+  for (const one of config.data) data.push(await loadData(one, config.unet, signal))
+  for (const { train } of data) {
+    if (train.channels !== config.unet.in_channels) {
+      throw new ContinualDiffusionError(
+        'ERR_INVALID_ARGUMENT',
+        `data: the images of ${train.name} have ${train.channels} channels; expected unet.in_channels, which is ` +
+          `${config.unet.in_channels}: change unet.in_channels and unet.out_channels`,
+      )
+    }
+  }
+  // A domain holds a changed copy of all images: streams that are the same for every seed are made once.
+  const common = isSeeded(config.stream) ? undefined : makeStream(config.stream, data, 0)
+  const streams = config.seeds.map((seed) => ({ seed, stream: common ?? makeStream(config.stream, data, seed) }))
+  for (const { stream } of streams) for (const method of config.methods) checkMethodOn(method, stream)
+  signal?.throwIfAborted()
+  const whole = await wholeOf(data, streams[0]!.stream, config.unet.sample_size)
+  const { file, ...features } = config.evaluation.features ?? { file: undefined }
+  // What the options are is checked there.
+  const options = { ...features, device: config.device } as unknown as TorchScriptOptions
+  const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
+  return { streams, data: whole, extractor, [Symbol.asyncDispose]: async () => extractor?.dispose() }
+}
+
+/**
+ * All images that a stream brings: its data set itself where all tasks share one, else the tasks' images in a new one. Which
+ * images these are doesn't depend on the seed.
+ */
+async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size: number): Promise<TrainTest> {
+  const sets = new Set(tasks.map(({ train }) => train.dataset))
+  if (sets.size === 1) return data[0] as TrainTest
+  const images = new ResidentImages('cpu', size)
+  try {
+    const part = async (which: 'train' | 'test') =>
+      merge(
+        `${name}/${which}`,
+        tasks.map((task) => task[which]),
+        images,
+        size,
+      )
+    return { train: await part('train'), test: await part('test') }
+  } finally {
+    await images.dispose()
+  }
+}
+
+async function merge(
+  name: string,
+  subsets: readonly Subset[],
+  resident: ResidentImages,
+  size: number,
+): Promise<Dataset> {
+  const { channels, classes } = subsets[0]!.dataset
+  const count = subsets.reduce((sum, { indices }) => sum + indices.length, 0)
+  const images = new Uint8Array(count * size * size * channels)
+  const labels = new Int32Array(count)
+  let at = 0
+  for (const subset of subsets) {
+    images.set((await resident.read(subset)).data, at * size * size * channels)
+    labels.set(
+      subset.indices.map((index) => subset.dataset.labels[index]!),
+      at,
+    )
+    at += subset.indices.length
+  }
+  return { name, images, labels, classes, height: size, width: size, channels, size }
+}

@@ -1,0 +1,39 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { replaceFile } from '../checkpoint/atomic.js'
+import { renderPage } from '../report/page.js'
+import { type JoinedRuns, joinRuns } from './join.js'
+import { readRun } from './read-run.js'
+
+/**
+ * Makes the page for people anew from what a run folder holds: `report.html` in it. A run that was stopped gets a page too.
+ *
+ * @returns the page's absolute path
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND`, `ERR_BAD_DATA`, `ERR_WRITE_FAILED`
+ */
+export async function writeReport(folder: string): Promise<string> {
+  const page = path.join(path.resolve(folder), 'report.html')
+  await writePage(joinRuns([await readRun(folder)]), page)
+  return page
+}
+
+/**
+ * Joins runs into one and writes one page of them all.
+ *
+ * @param folders run folders, at least one
+ * @param page file to write, where one is wanted
+ */
+export async function compareRuns(folders: readonly string[], page?: string): Promise<JoinedRuns> {
+  const joined = joinRuns(await Promise.all(folders.map(readRun)))
+  if (page !== undefined) await writePage(joined, page)
+  return joined
+}
+
+async function writePage({ records, results, curves }: JoinedRuns, page: string): Promise<void> {
+  const files = new Set(results.runs.flatMap(({ tasks }) => tasks.flatMap((t) => [t.samples, t.realSamples])))
+  const grids = new Map<string, Uint8Array>()
+  for (const file of files) grids.set(file, await readFile(file))
+  const sources = records.map(({ folder, config, results }) => ({ name: path.basename(folder), config, results }))
+  const html = renderPage({ results, sources, curves, grids })
+  await replaceFile(page, (temporary) => writeFile(temporary, html, { flush: true }))
+}

@@ -1,0 +1,54 @@
+import { isDeepStrictEqual } from 'node:util'
+import { ContinualDiffusionError } from '../engine/errors.js'
+import type { Keeps, Method, Objective, Term } from './objective.js'
+
+/**
+ * One method of two: the terms and penalties of both, and what both keep, e.g.
+ * `compose(generativeDistillation(), ewc())`. A term that both have, but for its weight, stands once, with the weight that
+ * the first method gives it: learning the task itself is such a term. Trains on all tasks' data if one of the two does.
+ *
+ * @returns a method named `<first>+<second>`
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where both have a penalty of the same name, or each a memory or an
+ *   averaged teacher of another kind
+ */
+export function compose(first: Method, second: Method): Method {
+  const name = `${first.name}+${second.name}`
+  const keeps = join(first.keeps, second.keeps, name)
+  const data = first.data === 'cumulative' || second.data === 'cumulative' ? 'cumulative' : undefined
+  const epochOf = [first, second].every((method) => method.data !== 'cumulative' || method.epochOf === 'task')
+  return {
+    name,
+    ...(data ? { data } : {}),
+    ...(data && epochOf ? { epochOf: 'task' } : {}),
+    ...(keeps ? { keeps } : {}),
+    objective(k): Objective {
+      const [a, b] = [first.objective(k), second.objective(k)]
+      const own = b.terms.filter((term) => !a.terms.some((other) => sameButWeight(term, other)))
+      const penalties = [...(a.penalties ?? []), ...(b.penalties ?? [])]
+      return { terms: [...a.terms, ...own], ...(penalties.length > 0 ? { penalties } : {}) }
+    },
+  }
+}
+
+function sameButWeight(a: Term, b: Term): boolean {
+  return isDeepStrictEqual({ ...a, weight: 0 }, { ...b, weight: 0 })
+}
+
+function join(a: Keeps | undefined, b: Keeps | undefined, name: string): Keeps | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  for (const key of ['memory', 'teacherDecay'] as const) {
+    if (a[key] !== undefined && b[key] !== undefined && !isDeepStrictEqual(a[key], b[key])) {
+      const [one, other] = [a[key], b[key]].map((value) => JSON.stringify(value))
+      throw invalid(`${name}: the two methods want keeps.${key} to be ${one} and ${other}; a learner has only one`)
+    }
+  }
+  const consolidations = [...(a.consolidations ?? []), ...(b.consolidations ?? [])]
+  const names = consolidations.map(({ penalty }) => penalty)
+  const twice = names.find((penalty, i) => names.indexOf(penalty) !== i)
+  if (twice !== undefined) throw invalid(`${name}: both methods have the penalty '${twice}'; a learner keeps it once`)
+  return { ...a, ...b, ...(consolidations.length > 0 ? { consolidations } : {}) }
+}
+
+function invalid(message: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
+}

@@ -1,0 +1,40 @@
+import { z } from 'zod'
+import { parseOptions } from '../options.js'
+import type { MemoryOptions, Method } from './objective.js'
+import { gate, lambdaSchema, taskNumber, taskTerm, timestepsSchema } from './terms.js'
+
+/** Options of {@link experienceReplay}. */
+export interface ExperienceReplayOptions extends Partial<MemoryOptions> {
+  /** Weight λ of the loss on the memory; ≥ 0. Default 1. */
+  lambda?: number
+  /** The term on the memory draws its timesteps from [from, to) alone, 0 ≤ from < to ≤ T; its weight stays. Default: all. */
+  timesteps?: readonly [from: number, to: number]
+}
+
+const schema = z
+  .strictObject({
+    size: z.int().min(1).default(200),
+    policy: z.enum(['reservoir', 'class-balanced', 'task-balanced']).default('reservoir'),
+    lambda: lambdaSchema.default(1),
+    timesteps: timestepsSchema.optional(),
+  })
+  .prefault({})
+
+/**
+ * Keeps some real images of the earlier tasks, by default 200 by a reservoir, and trains on them beside the new task's, in
+ * batches as large: L = ‖ε − ε_θ(x_t, t)‖² + λ·‖ε − ε_θ(m_t, t)‖², m from the memory, drawn with replacement.
+ *
+ * Chaudhry et al. 2019, "On tiny episodic memories in continual learning" (arXiv 1902.10486); unweighted as in the reference
+ * experiments of Masip et al. 2024 (arXiv 2311.14028).
+ */
+export function experienceReplay(options?: ExperienceReplayOptions): Method {
+  const { size, policy, lambda, timesteps } = parseOptions(schema, options, 'experienceReplay')
+  return {
+    name: 'experience-replay',
+    keeps: { memory: { size, policy } },
+    objective: (k) => {
+      if (taskNumber(k) === 1) return { terms: [taskTerm] }
+      return { terms: [taskTerm, { source: { kind: 'memory' }, target: 'noise', weight: lambda, ...gate(timesteps) }] }
+    },
+  }
+}

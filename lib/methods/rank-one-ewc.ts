@@ -1,0 +1,40 @@
+import { z } from 'zod'
+import { parseOptions } from '../options.js'
+import type { Method } from './objective.js'
+import { type FisherOptions, fisherShape, penalized, strengthSchema } from './penalized.js'
+import { gate } from './terms.js'
+
+/** Options of {@link rankOneEwc}. */
+export interface RankOneEwcOptions extends FisherOptions {
+  /** Factor of the penalty; ≥ 0. Sweep it by factors of ten. Default 100. */
+  strength?: number
+  /** f: `optimal` (default) is the least-squares factor, `one` leaves it out. */
+  factor?: 'optimal' | 'one'
+}
+
+const schema = z
+  .strictObject({
+    ...fisherShape,
+    strength: strengthSchema.default(100),
+    factor: z.enum(['optimal', 'one']).default('optimal'),
+  })
+  .prefault({})
+
+/**
+ * Elastic weight consolidation with a Fisher matrix of rank one, since the gradients of single images are nearly collinear at
+ * low signal-to-noise ratio: L = ‖ε − ε_θ(x_t, t)‖² + ½·strength·Σ_j f_j·(m_j·(θ − θ*_j))², with m_j the mean of the gradients
+ * of single images of task j, and f = mean((g·m)²) / ‖m‖⁴, for which f·m·mᵀ is nearest to the mean of g·gᵀ.
+ *
+ * Wang, Gupta, Dong and MacLellan 2025 (arXiv 2509.23593), where it is combined with generative distillation:
+ * `compose(generativeDistillation(), rankOneEwc())`.
+ */
+export function rankOneEwc(options?: RankOneEwcOptions): Method {
+  const { strength, samples, timesteps, factor } = parseOptions(schema, options, 'rankOneEwc')
+  return penalized('rank-1-ewc', strength, {
+    kind: 'mean-gradient',
+    penalty: 'rank-1-ewc',
+    samples,
+    ...gate(timesteps),
+    optimal: factor === 'optimal',
+  })
+}

@@ -1,0 +1,42 @@
+import type { Evaluation } from '../evaluation/evaluate.js'
+import type { MetricInfo } from './results.js'
+import { formatNumber } from './summary.js'
+import { plainText } from './table.js'
+
+/** One evaluation as text: every metric on all test images and, where it has them, on each task by itself. */
+export function evaluationTable(found: {
+  readonly evaluation: Evaluation
+  readonly metrics: Readonly<Record<string, MetricInfo>>
+  readonly classes: readonly string[]
+}): string {
+  const { evaluation, metrics, classes } = found
+  const { real, generated, values, tasks = [] } = evaluation
+  const number = (value: number | null | undefined) => (value == null ? '–' : formatNumber(value))
+  const notes = Object.values(values).flatMap(({ note }) => note ?? [])
+  const table = plainText({
+    title: `Against ${real} test images of ${classes.join(', ')}; ${generated} generated images`,
+    head: ['Metric', 'better', 'all', ...tasks.map(({ task }) => `task ${task}`)],
+    rows: Object.entries(metrics).map(([name, { title, better }]) => [
+      title,
+      better,
+      number(values[name]?.value),
+      ...tasks.map((task) => number(task.values[name]?.value)),
+    ]),
+  })
+  return [table, ...new Set(notes)].join('\n')
+}
+
+/** How many of the generated images each class has, with a bar for each. */
+export function classHistogram(labels: ArrayLike<number>, classes: readonly string[]): string {
+  const counts = classes.map(() => 0)
+  for (const label of Array.from(labels)) counts[label] = (counts[label] ?? 0) + 1
+  const most = Math.max(1, ...counts)
+  const width = Math.max(...classes.map((name) => name.length))
+  const digits = String(most).length
+  return classes
+    .map((name, c) => {
+      const count = counts[c]!
+      return `${name.padEnd(width)}  ${String(count).padStart(digits)}  ${'█'.repeat(Math.round((40 * count) / most))}`.trimEnd()
+    })
+    .join('\n')
+}

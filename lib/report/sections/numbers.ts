@@ -1,0 +1,99 @@
+import { metricChart } from '../charts.js'
+import { escapeXml as e } from '../escape.js'
+import { metricMatrix, transferOf } from '../forgetting.js'
+import { details, inline, methodName, table } from '../html.js'
+import type { Results } from '../results.js'
+import { cell, formatCell, methodsOf, seedsOf, tasksOf } from '../summary.js'
+import { type MetricTable, metricTables, overSeeds } from '../table.js'
+
+/** Every metric after the last task in one table, then each against the task. */
+export function numbersSection(results: Results): string {
+  const last = tasksOf(results).at(-1)
+  if (last === undefined) return ''
+  const metrics = Object.keys(results.metrics)
+  const tables = metricTables(results)
+  const charts = metrics.map(
+    (metric, i) => `<div class="metric">
+<h3>${e(tables[i]!.title)} <span>${tables[i]!.better} is better</span></h3>
+<figure>${inline(metricChart(results, metric))}</figure>
+${details('Values', tableByTask(tables[i]!))}
+</div>`,
+  )
+  const notes = new Set(
+    results.runs.flatMap((run) => run.tasks.flatMap((t) => Object.values(t.metrics).flatMap((m) => m.note ?? []))),
+  )
+  return `<section id="numbers">
+<h2>The numbers after task ${last}</h2>
+<p class="note">Generated images against the test images of all classes seen so far${overNote(results)}. The best value of each
+column is set in bold. Numbers are comparable with each other, and with no table elsewhere that was computed in other features or from
+other counts of images.</p>
+${finalTableHtml(results, last)}
+${notes.size === 0 ? '' : `<ul class="note">${[...notes].map((note) => `<li>${e(note)}</li>`).join('')}</ul>`}
+</section>
+<section id="by-task">
+<h2>From task to task</h2>
+<div class="charts">${charts.join('\n')}</div>
+</section>`
+}
+
+function overNote(results: Results): string {
+  return seedsOf(results).length > 1 ? `; ${overSeeds(results)}; the bars in the charts show the same error` : ''
+}
+
+function finalTableHtml(results: Results, last: number): string {
+  const methods = methodsOf(results)
+  const columns = Object.entries(results.metrics).map(([metric, { title, better }]) => {
+    const cells = methods.map((method) => cell(results, metric, method, last))
+    const known = cells.find((c) => c !== undefined)
+    const counts = known === undefined ? '–' : `${known.real} / ${known.generated}`
+    return { head: head(title, better), counts, cells: bold(cells, better) }
+  })
+  const forgotten = Object.entries(results.metrics).flatMap(([metric, { title, better }]) => {
+    const means = methods.map((method) => transferOf(results, method, metricMatrix(metric), better).forgetting)
+    if (means.every((mean) => mean === undefined)) return []
+    return [
+      { head: head(`Forgetting: ${title.replace(/ \(.*$/, '')}`, 'lower'), counts: '', cells: bold(means, 'lower') },
+    ]
+  })
+  const all = [...columns, ...forgotten.slice(0, 1)]
+  const html = table({
+    head: ['Method', ...all.map((column) => column.head)],
+    rows: methods.map((label, m) => [methodName(label, m), ...all.map(({ cells }) => cells[m]!)]),
+    foot: ['Images, real / generated', ...all.map(({ counts }) => counts)],
+  })
+  return `<div class="wide" style="--columns: ${all.length + 1}">${html}</div>`
+}
+
+function tableByTask({ better, tasks, rows }: MetricTable): string {
+  const columns = tasks.map((_, t) =>
+    bold(
+      rows.map(({ cells }) => cells[t]),
+      better,
+    ),
+  )
+  return table({
+    head: ['After task', ...tasks.map(({ task, name }) => `${task}${name === '' ? '' : ` <span>${e(name)}</span>`}`)],
+    rows: rows.map(({ method }, m) => [methodName(method, m), ...columns.map((column) => column[m]!)]),
+    foot: ['Images, real / generated', ...tasks.map(({ counts }) => `${counts.real} / ${counts.generated}`)],
+  })
+}
+
+/** The features stand in brackets, on a line of their own. */
+function head(title: string, better: 'lower' | 'higher'): string {
+  const [, name = title, features = ''] = /^(.*?)(?: \((.*)\))?$/.exec(title) ?? []
+  return `${e(name)}\u00a0${better === 'lower' ? '↓' : '↑'}${features === '' ? '' : `<span>${e(features)}</span>`}`
+}
+
+/** Values as HTML, the best one bold, unless several are. */
+function bold(
+  cells: readonly ({ readonly mean: number; readonly error: number | undefined } | undefined)[],
+  better: 'lower' | 'higher',
+): string[] {
+  const means = cells.flatMap((c) => (c === undefined ? [] : [c.mean]))
+  const best = better === 'lower' ? Math.min(...means) : Math.max(...means)
+  const alone = means.length > 1 && means.filter((mean) => mean === best).length === 1
+  return cells.map((c) => {
+    if (c === undefined) return '–'
+    return alone && c.mean === best ? `<strong>${formatCell(c)}</strong>` : formatCell(c)
+  })
+}

@@ -1,0 +1,62 @@
+import { escapeXml as e } from '../escape.js'
+import { details, methodName } from '../html.js'
+import type { MethodRun, Results } from '../results.js'
+import { methodsOf, readable, seedsOf, tasksOf } from '../summary.js'
+
+/** PNG files by the paths that the results name. */
+export type Grids = ReadonlyMap<string, Uint8Array>
+
+/** What every method draws after every task, beside real images of the task. */
+export function samplesSection(results: Results, grids: Grids): string {
+  const seeds = seedsOf(results)
+  const [first, ...others] = seeds.map((seed) => ({ seed, html: sampleGrid(results, seed, grids) }))
+  if (first === undefined) return ''
+  return `<section id="samples">
+<h2>What each model draws</h2>
+<p class="note">Every picture is a random batch drawn right after a task was learned, with the same random numbers for
+every method, none chosen by hand. A model that forgets nothing goes on drawing the classes of all rows above.${
+    seeds.length > 1 ? ` Seed ${first.seed}; the other seeds are below.` : ''
+  }</p>
+${first.html}
+${others.map(({ seed, html }) => details(`Samples of seed ${seed}`, html)).join('\n')}
+</section>`
+}
+
+function sampleGrid(results: Results, seed: number, grids: Grids): string {
+  const runs = results.runs.filter((run) => run.seed === seed)
+  const labels = methodsOf(results).filter((label) => runs.some((run) => run.method === label))
+  const all = methodsOf(results)
+  const about = new Map(results.methods.map((method) => [method.label, method.about]))
+  const head = labels.map(
+    (label) =>
+      `<div class="column-head"><h3>${methodName(label, all.indexOf(label))}</h3><p>${e(about.get(label) ?? '')}</p></div>`,
+  )
+  const rows = tasksOf(results).map((number) => {
+    const known = runs.flatMap((run) => run.tasks.find((task) => task.task === number) ?? [])[0]
+    if (known === undefined) return ''
+    const real = picture(known.realSamples, `Real test images: ${known.name}`, grids)
+    const cells = labels.map((label) => {
+      const task = taskOf(runs, label, number)
+      if (task === undefined) return '<div class="missing">–</div>'
+      return picture(task.samples, `${readable(label)} after task ${number}, seed ${seed}`, grids)
+    })
+    return `<div class="row-head"><h3>Task ${number}</h3><p>${e(known.name)}</p></div>
+<div>${real}</div>
+${cells.map((html) => `<div>${html}</div>`).join('\n')}`
+  })
+  return `<div class="scroll wide" style="--columns: ${labels.length + 1}"><div class="samples">
+<div class="row-head"></div><div class="column-head"><h3>New images</h3><p>Real test images of what the task brings.</p></div>
+${head.join('\n')}
+${rows.join('\n')}
+</div></div>`
+}
+
+function taskOf(runs: readonly MethodRun[], label: string, number: number) {
+  return runs.find((run) => run.method === label)?.tasks.find((task) => task.task === number)
+}
+
+function picture(path: string, alt: string, grids: Grids): string {
+  const png = grids.get(path)
+  if (png === undefined) return '<div class="missing">–</div>'
+  return `<img loading="lazy" decoding="async" alt="${e(alt)}" src="data:image/png;base64,${Buffer.from(png).toString('base64')}">`
+}

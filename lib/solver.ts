@@ -1,0 +1,320 @@
+import { z } from 'zod'
+import type { Dataset, ImageBatch, Subset } from './data/dataset.js'
+import type { SamplerConfig } from './diffusion.js'
+import type { NativeClassifier, NativeClassifierOptions } from './engine/addon.js'
+import { call, disposedError } from './engine/call.js'
+import { accuracyOn, type Classified, classifyImages, trainClassifier } from './engine/classifier.js'
+import { type Device, resolveDevice } from './engine/device.js'
+import { ContinualDiffusionError } from './engine/errors.js'
+import { ResidentImages } from './engine/resident-images.js'
+import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from './fields.js'
+import type { Learner } from './learner.js'
+import { parseOptions } from './options.js'
+import type { Stream, Task } from './streams/stream.js'
+
+/** What a solver is made with. */
+export interface SolverOptions {
+  /** Of the first weights, of every draw and of the generated images, 0 … 2³² − 1. Default 0. */
+  seed?: number
+  /** Default `auto`. It computes in float32. */
+  device?: Device
+}
+
+/** How a solver learns a task. */
+export interface SolverLearnOptions {
+  /** Passes over the task's images: ⌈epochs × images / batchSize⌉ steps. Need not be whole. Default 20. */
+  epochs?: number
+  /** Real images of a step, and as many generated ones. Default 128. */
+  batchSize?: number
+  /** Learning rate of Adam. Default 1e-3. */
+  lr?: number
+  /** Softens the old classifier's answers; > 0. Default 2. */
+  temperature?: number
+  /**
+   * The loss on generated images, for logits z of the solver and z* of the old classifier, at temperature T, averaged over images:
+   *
+   * - `standard` (default): −T² · Σ_c softmax(z*⁄T)_c · log softmax(z⁄T)_c (Hinton, Vinyals and Dean, arXiv 1503.02531);
+   * - `paper`: −T² · Σ_c softmax(z⁄T)_c · log softmax(z*⁄T)_c, the two swapped, as the paper's code computes it.
+   */
+  distillation?: 'standard' | 'paper'
+  /** Probability that a feature is left out in a step, at least 0 and less than 1. Default 0.25. */
+  dropout?: number
+  /** Whether every drawn real image is mirrored with probability ½. Default false. */
+  horizontalFlip?: boolean
+  /** How the generator generates: what differs from its own sampler. */
+  sampler?: Partial<SamplerConfig>
+  /** An abort rejects with `signal.reason`; the solver is then as after its last whole step. */
+  signal?: AbortSignal
+  /** Called about five times a second while it trains, with replay after every step, with the mean loss since the last call. */
+  onProgress?: (progress: { step: number; steps: number; loss: number }) => void
+}
+
+const createSchema = z.strictObject({ seed: seedSchema.default(0), device: deviceSchema.default('auto') })
+
+export const learnSchema = z.strictObject({
+  epochs: z.number().positive().default(20),
+  batchSize: batchSizeSchema.default(128),
+  lr: z.number().positive().default(1e-3),
+  temperature: z.number().positive().default(2),
+  distillation: z.enum(['standard', 'paper']).default('standard'),
+  dropout: z.number().min(0).lt(1).default(0.25),
+  horizontalFlip: z.boolean().default(false),
+  sampler: z.custom<Partial<SamplerConfig>>((value) => typeof value === 'object' && value !== null).optional(),
+  signal: signalSchema.optional(),
+  onProgress: z.custom<NonNullable<SolverLearnOptions['onProgress']>>((f) => typeof f === 'function').optional(),
+})
+
+type LearnSettings = z.output<typeof learnSchema>
+
+/**
+ * A classifier that learns a stream's classes task by task, and remembers the earlier tasks through what a generator replays: a
+ * scholar is a generator with its solver (Shin et al., arXiv 1705.08690). For task k > 1 each step minimises
+ *
+ * (1/k) · cross-entropy on real images + (1 − 1/k) · distillation on as many generated ones,
+ *
+ * where the generator has learned the tasks before k, and the old classifier, the solver as it was when the last task ended,
+ * gives the generated images soft labels (van de Ven, Siegelmann and Tolias 2020; used by Masip et al., arXiv 2311.14028). So teach the
+ * solver before the generator on each task:
+ *
+ * ```ts
+ * await using solver = await Solver.create(stream, { seed: 42 })
+ * for (const task of stream) {
+ *   console.log(await solver.learn(task, learner))
+ *   for await (const progress of learner.learn(task, method, { epochs: 100 })) bar.update(progress)
+ * }
+ * ```
+ *
+ * The network is this package's small one (that of `Classifier`: five 3×3 convolutions with group norm, global average, one linear layer
+ * over all classes), not the paper's; optimiser, batch, epochs, temperature and weights are the paper's by default. The norm
+ * of the gradient is clipped to 1.
+ */
+export class Solver implements AsyncDisposable {
+  /** Class names; an answer is an index into them. */
+  readonly classes: readonly string[]
+  /** Side of the square images that it takes, in pixels. */
+  readonly size: number
+  /** Channels of the images that it takes. */
+  readonly channels: number
+  /** Of the first weights, of every draw and of the generated images. */
+  readonly seed: number
+  /** For messages. */
+  readonly name: string
+  readonly #native: NativeClassifier
+  /** The solver as it was when the last task ended; there is none before the first has. */
+  #old: NativeClassifier | undefined
+  readonly #device: string
+  readonly #images: ResidentImages
+  readonly #accuracies: (readonly number[])[] = []
+  #stepsReplayed = 0
+  #tasksLearned = 0
+  #learning = false
+  #disposed = false
+
+  private constructor(native: NativeClassifier, stream: Stream, dataset: Dataset, device: string, seed: number) {
+    this.#native = native
+    this.name = `solver of ${stream.name}`
+    this.classes = dataset.classes
+    this.size = sizeOf(dataset)
+    this.channels = dataset.channels
+    this.seed = seed
+    this.#device = device
+    this.#images = new ResidentImages(device, this.size)
+  }
+
+  /**
+   * Makes a solver with fresh weights, with an answer for each class of the stream's data.
+   *
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong options and for images of less than 8 pixels a side,
+   *   `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
+   */
+  static async create(stream: Stream, options: SolverOptions = {}): Promise<Solver> {
+    const { seed, device: wanted } = parseOptions(createSchema, options, 'Solver.create')
+    const first = stream.tasks[0]
+    if (first === undefined) throw invalid(`Solver.create: ${stream.name} has no tasks; expected at least one`)
+    const { dataset } = first.train
+    if (sizeOf(dataset) < 8) {
+      throw invalid(
+        `Solver.create: the images of ${dataset.name} are of ${sizeOf(dataset)} pixels a side; expected at least 8`,
+      )
+    }
+    const { device } = await resolveDevice(wanted, 'fp32')
+    const { channels, classes } = dataset
+    const native = await call((addon) => addon.createClassifier({ channels, classes: classes.length, device, seed }))
+    return new Solver(native, stream, dataset, device, seed)
+  }
+
+  /** Number of the last task that was learned to its end; 0: none yet. */
+  get tasksLearned(): number {
+    return this.#tasksLearned
+  }
+
+  /** The accuracy matrix: a row for each task learned, in that order, each with the accuracy on every task seen by then, 0 … 1. */
+  get accuracies(): readonly (readonly number[])[] {
+    return this.#accuracies
+  }
+
+  /**
+   * Learns a task: starts with a fresh optimiser, trains, and measures. The generator is only asked for images.
+   *
+   * @param task its images are resized to the solver's `size`
+   * @param generator has learned the tasks before this one, and not this one yet; for the first task it isn't asked. `null`: without
+   *   replay, for comparison: then the loss is the cross-entropy on real images
+   * @returns the accuracy on the test images of each task seen, the earlier ones first: the new row of `accuracies`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images don't fit, or generator
+   *   or solver have not learned just the tasks before this one; `ERR_DIVERGED`
+   * @throws signal.reason after an abort
+   */
+  async learn(task: Task, generator: Learner | null, options: SolverLearnOptions = {}): Promise<readonly number[]> {
+    const native = this.#live()
+    const where = `Solver.learn, task ${task.number}`
+    const settings = parseOptions(learnSchema, options, where)
+    const { epochs, batchSize, lr, dropout, horizontalFlip, signal, onProgress } = settings
+    this.#checkImages(task.train.dataset, where)
+    const replaying = task.number > 1 ? generator : null
+    if (replaying) this.#checkReplay(replaying, task, where)
+    if (this.#learning) throw invalid(`${where}: this solver is learning a task already; wait for that to end`)
+
+    this.#learning = true
+    try {
+      signal?.throwIfAborted()
+      const pool = await this.#images.pool([task.train])
+      await call(() => native.beginTask())
+      const fixed = { pool, batchSize, lr, dropout, horizontalFlip, shift: 0 }
+      await trainClassifier(native, {
+        steps: Math.ceil((epochs * task.train.indices.length) / batchSize),
+        batches: async () =>
+          replaying ? { ...fixed, softLabelled: await this.#replay(replaying, task, settings) } : fixed,
+        // Which images are generated must not depend on how fast the steps are.
+        oneByOne: replaying !== null,
+        what: `the ${this.name} on task ${task.number}`,
+        signal,
+        onProgress,
+      })
+      const row: number[] = []
+      for (const { test } of [...task.earlier, task]) row.push(await this.#measure(test, signal))
+      await this.#freeze()
+      this.#tasksLearned = task.number
+      this.#accuracies.push(row)
+      return row
+    } finally {
+      this.#learning = false
+    }
+  }
+
+  /**
+   * Fraction of the test images of a task, or of some images, that it classifies rightly, among all classes.
+   *
+   * @returns 0 … 1
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there are no images, or they don't fit
+   */
+  async accuracy(of: Task | Subset): Promise<number> {
+    return this.#measure('test' in of ? of.test : of, undefined)
+  }
+
+  /**
+   * @param images of the solver's `size` and `channels`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
+   */
+  async classify(images: ImageBatch): Promise<Classified> {
+    return classifyImages(this.#live(), this, images)
+  }
+
+  /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
+    await this.#images.dispose()
+    call(() => this.#native.dispose())
+    call(() => this.#old?.dispose())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose()
+  }
+
+  async #measure(subset: Subset, signal: AbortSignal | undefined): Promise<number> {
+    const native = this.#live()
+    this.#checkImages(subset.dataset, 'Solver.accuracy')
+    if (subset.indices.length === 0) {
+      throw invalid(`Solver.accuracy: no images of ${subset.dataset.name}; expected at least one`)
+    }
+    return accuracyOn(native, this, this.#images, subset, 256, signal)
+  }
+
+  /** Takes the present weights for the old classifier's. */
+  async #freeze(): Promise<void> {
+    const { classes, channels } = this
+    const options = { channels, classes: classes.length, device: this.#device, seed: this.seed }
+    this.#old ??= await call((addon) => addon.createClassifier(options))
+    const old = this.#old
+    const weights = await call(() => this.#native.read())
+    await call(() => old.write(weights))
+  }
+
+  /** The generated images of one step, as the old classifier sees them. */
+  async #replay(
+    generator: Learner,
+    task: Task,
+    { batchSize, sampler, temperature, distillation, signal }: LearnSettings,
+  ): Promise<NonNullable<NativeClassifierOptions['softLabelled']>> {
+    // Every step of every seed has a sampling seed of its own.
+    const seed = this.seed * 2 ** 20 + this.#stepsReplayed++
+    const images = await generator.sample({ count: batchSize, batchSize, sampler, seed, signal })
+    // There is one: the solver has learned the task before this one.
+    const old = this.#old as NativeClassifier
+    const { logits } = await call(() => old.classify(images))
+    const labelledWeight = 1 / task.number
+    const swapped = distillation === 'paper'
+    return { images, logits, temperature, swapped, labelledWeight, weight: 1 - labelledWeight }
+  }
+
+  #checkImages(dataset: Dataset, where: string): void {
+    const { name, classes, channels } = dataset
+    if (classes.length !== this.classes.length || classes.some((c, i) => c !== this.classes[i])) {
+      throw invalid(
+        `${where}: the classes of ${name} are ${classes.join(', ')}; expected ${this.classes.join(', ')}, as in the ` +
+          'stream that the solver was made for',
+      )
+    }
+    if (channels !== this.channels || sizeOf(dataset) !== this.size) {
+      throw invalid(
+        `${where}: the images of ${name} are ${sizeOf(dataset)} pixels a side with ${channels} channels; expected ` +
+          `${this.size} pixels and ${this.channels} channels`,
+      )
+    }
+  }
+
+  #checkReplay(generator: Learner, { number }: Task, where: string): void {
+    if (this.#tasksLearned !== number - 1) {
+      throw invalid(
+        `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${number - 1}: its old answers are the soft labels`,
+      )
+    }
+    if (generator.tasksLearned !== number - 1) {
+      throw invalid(
+        `${where}: the generator has learned ${generator.tasksLearned} tasks; expected ${number - 1}: it stands for the ` +
+          'earlier tasks; on each task, teach the solver before the generator',
+      )
+    }
+    const { sample_size: size, in_channels: channels } = generator.unet
+    if (size !== this.size || channels !== this.channels) {
+      throw invalid(
+        `${where}: the generator's images are ${size} × ${size} × ${channels}; expected ${this.size} × ${this.size} × ` +
+          `${this.channels}, as the stream's`,
+      )
+    }
+  }
+
+  #live(): NativeClassifier {
+    if (this.#disposed) throw disposedError('the solver')
+    return this.#native
+  }
+}
+
+function sizeOf({ size, height }: Dataset): number {
+  return size ?? height
+}
+
+function invalid(message: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
+}

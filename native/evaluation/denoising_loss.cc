@@ -1,0 +1,35 @@
+#include "evaluation/denoising_loss.h"
+
+#include <algorithm>
+
+#include "runtime/random.h"
+
+namespace continual {
+
+std::vector<double> denoisingLoss(const NoiseSchedule& schedule, const Denoiser& denoiser, const Pool& pool,
+                                  const std::vector<int64_t>& edges, int64_t samples, int64_t batchSize, uint64_t seed,
+                                  at::Device device, const Cancellation& cancellation) {
+  const at::NoGradGuard noGrad;
+  const int64_t draws = pool.size() * samples;
+  std::vector<double> losses;
+  for (size_t band = 0; band + 1 < edges.size(); ++band) {
+    // Two streams, so that each is read on from batch to batch whatever the other takes.
+    Random ofTimesteps(seed, Purpose::evaluation, 2 * band), ofNoise(seed, Purpose::evaluation, 2 * band + 1);
+    const at::Tensor timesteps = ofTimesteps.integers(draws, edges[band], edges[band + 1]).to(device);
+    at::Tensor sum = at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
+    for (int64_t first = 0; first < draws; first += batchSize) {
+      cancellation.check();
+      const int64_t length = std::min(batchSize, draws - first);
+      std::vector<int64_t> positions(static_cast<size_t>(length));
+      for (int64_t i = 0; i < length; ++i) positions[static_cast<size_t>(i)] = (first + i) / samples;
+      const at::Tensor x0 = pool.images(positions).to(device), t = timesteps.narrow(0, first, length);
+      const at::Tensor noise = ofNoise.normal(x0.sizes()).to(device);
+      const at::Tensor error = denoiser(schedule.addNoise(x0, noise, t), t) - schedule.target(x0, noise, t);
+      sum += error.square().flatten(1).mean(1).sum(std::nullopt, false, at::kDouble);
+    }
+    losses.push_back(sum.item<double>() / static_cast<double>(draws));
+  }
+  return losses;
+}
+
+}  // namespace continual

@@ -1,0 +1,148 @@
+#include "evaluation/torch_script.h"
+
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include "data/images.h"
+#include "runtime/error.h"
+
+namespace continual {
+
+namespace {
+
+constexpr int64_t batchSize = 64;  // bounds the memory of the activations
+
+/// What an exception of the user's network or of torch::jit says, without where in C++ it was thrown.
+std::string reason(const std::exception& error) {
+  const auto* own = dynamic_cast<const c10::Error*>(&error);
+  return own != nullptr ? own->what_without_backtrace() : error.what();
+}
+
+bool outOfMemory(const std::exception& error) {
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+         std::string(error.what()).find("can't allocate memory") != std::string::npos;
+}
+
+torch::jit::Module open(const std::string& file, at::Device device) {
+  try {
+    torch::jit::Module module = torch::jit::load(file, device);
+    module.eval();
+    return module;
+  } catch (const std::exception& error) {
+    if (outOfMemory(error)) throw;
+    throw Error(
+        "ERR_BAD_CHECKPOINT",
+        file + ": cannot be opened as TorchScript; expected a file that torch.jit.save wrote. " + reason(error));
+  }
+}
+
+}  // namespace
+
+struct TorchScript::Module {
+  torch::jit::Module value;
+};
+
+TorchScript::TorchScript(const Options& options, const Compute& compute)
+    : options_(options), how_(compute), module_(std::make_unique<Module>(Module{open(options.file, compute.device)})) {
+  const int64_t side = options.size;
+  dimension_ = run(at::zeros({1, side, side, options.channels}, at::kByte)).size(1);
+}
+
+TorchScript::~TorchScript() = default;
+
+int64_t TorchScript::bytes() const {
+  int64_t total = 0;
+  for (const at::Tensor& t : module_->value.parameters()) total += static_cast<int64_t>(t.nbytes());
+  for (const at::Tensor& t : module_->value.buffers()) total += static_cast<int64_t>(t.nbytes());
+  return total;
+}
+
+at::Tensor TorchScript::features(const at::Tensor& pixels) {
+  std::vector<at::Tensor> features;
+  for (const at::Tensor& batch : pixels.split(batchSize)) {
+    features.push_back(run(batch));
+    if (features.back().size(1) != dimension_) {
+      throw Error("ERR_INVALID_ARGUMENT", options_.file + ": " + std::to_string(features.back().size(1)) +
+                                              " features, where there were " + std::to_string(dimension_) + " before");
+    }
+  }
+  return at::cat(features);
+}
+
+at::Tensor TorchScript::run(const at::Tensor& pixels) {
+  const auto& [file, size, range, channels, arguments, output] = options_;
+  const auto fail = [&file = file](const std::string& what) -> Error {
+    return {"ERR_INVALID_ARGUMENT", file + ": " + what};
+  };
+  const int64_t count = pixels.size(0), found = pixels.size(3);
+  if (found != channels && found != 1) {
+    throw fail("the images have " + std::to_string(found) + " channels; expected 1, or the network's " +
+               std::to_string(channels));
+  }
+  const at::NoGradGuard noGrad;
+  const PrecisionScope precision(how_);
+  at::Tensor x = pixels.to(how_.device).permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
+  if (x.size(2) != size || x.size(3) != size) {
+    x = at::_upsample_bilinear2d_aa(x, {size, size}, /*align_corners=*/false);
+  }
+  x = x.mul_((range.second - range.first) / 255).add_(range.first);
+  if (found != channels) x = x.expand({-1, channels, -1, -1}).contiguous();
+
+  c10::IValue answer;
+  try {
+    torch::jit::Kwargs named;
+    const c10::FunctionSchema& schema = module_->value.get_method("forward").function().getSchema();
+    for (const auto& [name, value] : arguments) {
+      const auto index = schema.argumentIndexWithName(name);
+      const auto* given = std::get_if<double>(&value);
+      // JavaScript has one kind of number, TorchScript two.
+      if (given == nullptr) {
+        named[name] = std::get<bool>(value);
+      } else if (index && *schema.arguments()[static_cast<size_t>(*index)].type() == *c10::IntType::get()) {
+        named[name] = static_cast<int64_t>(*given);
+      } else {
+        named[name] = *given;
+      }
+    }
+    answer = module_->value.forward({x}, named);
+  } catch (const std::exception& error) {
+    if (outOfMemory(error)) throw;
+    throw fail("the network failed on images of " + std::to_string(count) + " × " + std::to_string(channels) + " × " +
+               std::to_string(size) + " × " + std::to_string(size) + ". " + reason(error));
+  }
+
+  if (const auto* index = std::get_if<int64_t>(&output)) {
+    if (!answer.isTuple() && !answer.isList() && !answer.isTensorList()) {
+      throw fail("the answer is a " + answer.tagKind() + "; expected a tuple or a list, as output is a position");
+    }
+    const std::vector<c10::IValue> parts =
+        answer.isTuple() ? std::vector<c10::IValue>(answer.toTupleRef().elements()) : answer.toListRef().vec();
+    if (*index >= static_cast<int64_t>(parts.size())) {
+      throw fail("the answer has " + std::to_string(parts.size()) + " parts; expected more than output, which is " +
+                 std::to_string(*index));
+    }
+    answer = parts[static_cast<size_t>(*index)];
+  } else if (const auto* key = std::get_if<std::string>(&output)) {
+    if (!answer.isGenericDict() || !answer.toGenericDict().contains(*key)) {
+      throw fail("the answer is a " + answer.tagKind() + "; expected a dictionary with the key '" + *key +
+                 "', which is the option output");
+    }
+    answer = answer.toGenericDict().at(*key);
+  }
+  if (!answer.isTensor()) {
+    throw fail("the answer is a " + answer.tagKind() +
+               "; expected a tensor: say which part of the answer the features are by the option output");
+  }
+  at::Tensor features = answer.toTensor();
+  // N × D × 1 × 1, as pooling leaves it.
+  while (features.dim() > 2 && features.size(-1) == 1) features = features.squeeze(-1);
+  if (features.dim() != 2 || features.size(0) != count || features.size(1) < 1) {
+    throw fail("the answer to " + std::to_string(count) + " images has the shape " + c10::str(features.sizes()) +
+               "; expected " + std::to_string(count) + " rows of features");
+  }
+  features = features.to(at::kCPU, at::kFloat).contiguous();
+  if (!features.isfinite().all().item<bool>()) throw fail("some of the features are not finite");
+  return features;
+}
+
+}  // namespace continual

@@ -1,0 +1,180 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import sharp from 'sharp'
+import ts from 'typescript'
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { readSafetensors, toFloat32 } from '../lib/checkpoint/safetensors.js'
+import { Learner } from '../lib/index.js'
+import { temporaryFolder } from './support/folders.js'
+import { expectClose, goldenPath } from './support/golden.js'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const execute = promisify(execFile)
+
+// The examples run as programs, with the package as it is published, so it must be that of these sources.
+beforeAll(async () => {
+  await execute(process.execPath, [path.join(root, 'scripts', 'compile.mjs'), '--if-stale'])
+}, 120_000)
+
+/** An example as JavaScript, in a project that has the package and sharp. */
+async function project(name: string): Promise<{ folder: string; file: string }> {
+  const folder = await temporaryFolder()
+  const modules = path.join(folder, 'node_modules')
+  await mkdir(modules)
+  await symlink(root, path.join(modules, 'continual-diffusion'))
+  await symlink(path.join(root, 'node_modules', 'sharp'), path.join(modules, 'sharp'))
+  const source = await readFile(path.join(root, 'examples', `${name}.ts`), 'utf8')
+  const { outputText } = ts.transpileModule(source, {
+    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
+  })
+  const file = path.join(folder, `${name}.mjs`)
+  await writeFile(file, outputText)
+  return { folder, file }
+}
+
+async function run(name: string, args: readonly string[]): Promise<{ folder: string; lines: string[] }> {
+  const { folder, file } = await project(name)
+  const { stdout, stderr } = await execute(process.execPath, [file, ...args], { cwd: folder })
+  expect(stderr).toBe('')
+  return { folder, lines: stdout.split('\n').filter((line) => line !== '') }
+}
+
+describe('sample-pipeline', () => {
+  it('writes one PNG for each sample', async () => {
+    const from = goldenPath('unet/tiny-gray')
+    // More than one batch.
+    const { folder } = await run('sample-pipeline', [from, 'out', '103'])
+    const files = await readdir(path.join(folder, 'out'))
+    expect(files.sort()).toEqual(Array.from({ length: 103 }, (_, i) => `${i}.png`).sort())
+    await using learner = await Learner.load(from)
+    const { data } = await learner.sample({ count: 3, seed: 100 })
+    const written = await sharp(path.join(folder, 'out', '102.png'))
+      .toColourspace('b-w')
+      .raw()
+      .toBuffer()
+    expect([...written]).toEqual([...data.subarray(2 * 256)])
+  })
+})
+
+describe('worker-and-server', () => {
+  it('answers while the worker trains, with samples that change, and stops on SIGINT', async () => {
+    const { folder, file } = await project('worker-and-server')
+    const server = spawn(process.execPath, [file, '0', '1000000'], {
+      cwd: folder,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    onTestFinished(() => void server.kill('SIGKILL'))
+    const [address] = (await once(createInterface(server.stdout), 'line')) as [string]
+    const progress = async () =>
+      (await (await fetch(`${address}/progress`)).json()) as { step: number; task: number } | null
+    const later = async (step: number) => {
+      for (;;) {
+        const now = await progress()
+        if (now !== null && now.step > step) return now
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+    }
+    const samples = async () => {
+      const response = await fetch(`${address}/`)
+      expect(response.headers.get('content-type')).toBe('image/png')
+      const png = Buffer.from(await response.arrayBuffer())
+      expect(await sharp(png).metadata()).toMatchObject({ format: 'png', width: 16, height: 8 * 16 })
+      return sharp(png).raw().toBuffer()
+    }
+    const { step, task } = await later(0)
+    expect(task).toBe(1)
+    const [early, twin] = await Promise.all([samples(), samples(), progress()])
+    expect(early.length).toBe(twin.length)
+    // It is training on, and its samples are those of the weights by now.
+    await later(step)
+    expect((await samples()).equals(early)).toBe(false)
+    server.kill('SIGINT')
+    expect(await once(server, 'exit')).toEqual([0, null])
+  })
+})
+
+describe('custom-method', () => {
+  it('learns five tasks with its three terms', async () => {
+    const { lines } = await run('custom-method', ['2'])
+    const last = lines
+      .filter((line) => line.includes(' 2 '))
+      .map((line) =>
+        line
+          .replaceAll(/[[\],]/g, ' ')
+          .trim()
+          .split(/\s+/),
+      )
+    expect(last.map(([task]) => Number(task))).toEqual([1, 2, 3, 4, 5])
+    // task, step, loss, and one loss for each term
+    expect(last.map((words) => words.length)).toEqual([4, 6, 6, 6, 6])
+    for (const [task, , loss, ...terms] of last.map((words) => words.map(Number)) as [
+      number,
+      number,
+      number,
+      ...number[],
+    ][]) {
+      const weights = task === 1 ? [1] : [1 / task, 1 - 1 / task, 0.5 - 0.5 / task]
+      expect(loss).toBeCloseTo(
+        terms.reduce((sum, term, i) => sum + term * (weights[i] as number), 0),
+        4,
+      )
+    }
+  })
+
+  it('is a method of ten lines', async () => {
+    const source = await readFile(path.join(root, 'examples', 'custom-method.ts'), 'utf8')
+    const method = source.slice(source.indexOf('const coarseToFine'), source.indexOf('const [steps'))
+    expect(method.trim().split('\n').length).toBe(10)
+  })
+})
+
+describe('async-source', () => {
+  it('learns what its generator draws', async () => {
+    const { lines } = await run('async-source', ['2'])
+    expect(lines.filter((line) => / 2 \d/.test(line)).map((line) => line.split(' ')[0])).toEqual(['circle', 'square'])
+  })
+})
+
+const python = await execute('python3', ['-c', 'import diffusers, torch; print(diffusers.__version__)']).catch(
+  () => null,
+)
+
+describe('diffusers-folder', () => {
+  const from = goldenPath('unet/tiny-gray')
+
+  it('writes a folder with the same tensors, trained', async () => {
+    const { folder } = await run('diffusers-folder', [from, 'trained', '2'])
+    const weights = async (at: string) =>
+      (await readSafetensors(path.join(at, 'diffusion_pytorch_model.safetensors'))).tensors
+    const [before, after] = [await weights(from), await weights(path.join(folder, 'trained'))]
+    expect([...after.keys()].sort()).toEqual([...before.keys()].sort())
+    const moved = [...before].filter(([name, tensor]) => {
+      const now = toFloat32(after.get(name) as typeof tensor) as Float32Array
+      return (toFloat32(tensor) as Float32Array).some((value, i) => value !== now[i])
+    })
+    expect(moved.length).toBeGreaterThan(before.size / 2)
+  })
+
+  it('writes what UNet2DModel.from_pretrained opens, and computes the same', async ({ skip }) => {
+    skip(python === null, 'python3 has no diffusers: what the saved folder computes there was not compared')
+    const { folder } = await run('diffusers-folder', [from, 'trained', '2'])
+    const xt = Float32Array.from({ length: 2 * 256 }, (_, i) => Math.sin(i * 0.37))
+    const script = `
+import json, sys, torch
+from diffusers import UNet2DModel
+model = UNet2DModel.from_pretrained('trained')
+xt = torch.tensor(json.load(sys.stdin)).view(2, 1, 16, 16)
+with torch.no_grad():
+    print(json.dumps(model(xt, torch.tensor([3, 800])).sample.flatten().tolist()))`
+    const child = execute('python3', ['-c', script], { cwd: folder, maxBuffer: 2 ** 24 })
+    child.child.stdin?.end(JSON.stringify([...xt]))
+    const theirs = JSON.parse((await child).stdout)
+    await using learner = await Learner.load(path.join(folder, 'trained'), { device: 'cpu', precision: 'fp32' })
+    expectClose(await learner.predict(xt, Int32Array.of(3, 800)), theirs, 1e-4)
+  }, 120_000)
+})

@@ -1,0 +1,473 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { readSafetensors } from '../lib/checkpoint/safetensors.js'
+import type { NativeDraws, NativeLearner, NativePool, NativeQuadratic, NativeTensor } from '../lib/engine/addon.js'
+import { loadAddon } from '../lib/engine/load.js'
+import {
+  type Consolidation,
+  compose,
+  ewc,
+  finetune,
+  generativeDistillation,
+  joint,
+  Learner,
+  type LearnOptions,
+  type Method,
+  type Objective,
+  type Progress,
+  paperSchedule,
+  rankOneEwc,
+  synapticIntelligence,
+} from '../lib/index.js'
+import { temporaryFolder } from './support/folders.js'
+import { expectClose, row } from './support/golden.js'
+import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
+
+/** One quadratic of what is kept under a name. */
+async function readPenalty(native: NativeLearner, name: string, part: number): Promise<NativeQuadratic> {
+  const kept = (await native.readPenalties()).find((penalty) => penalty.name === name)
+  return kept?.quadratics[part] as NativeQuadratic
+}
+
+const finetuning: Objective = { terms: [{ source: { kind: 'task' }, target: 'noise', weight: 1 }] }
+const optimizer = { lr: 1e-3, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, clipGradNorm: 1 }
+
+async function setUp() {
+  const addon = loadAddon()
+  const options = { unet: tinyUNet, schedule: paperSchedule, device: 'cpu', precision: 'fp32', seed: 3, emaDecay: 0 }
+  const native = await addon.createLearner(options)
+  const { images, labels, height, width, channels } = bands('bands', 6)
+  const resident = await addon.createImages({
+    images,
+    labels,
+    count: labels.length,
+    height,
+    width,
+    channels,
+    size: 0,
+    device: 'cpu',
+  })
+  const pool: NativePool = [{ images: resident, indices: Int32Array.from(labels, (_, i) => i) }]
+  const batches = { task: pool, memory: [], batchSize: 4, horizontalFlip: false }
+  const train = (objective: Objective, steps: number) =>
+    native.train({ ...batches, objective, steps, optimizer }, new Int32Array(1))
+  const consolidate = (...consolidations: Consolidation[]) =>
+    native.consolidate(consolidations, pool, new Int32Array(1))
+  return { native, pool, batches, train, consolidate }
+}
+
+/** All of a learner's tensors of one kind as one array in float64. */
+function flat(tensors: readonly Float32Array[]): Float64Array {
+  return Float64Array.from(tensors.flatMap((tensor) => [...tensor]))
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  return a.reduce((sum, value, i) => sum + value * (b[i] as number), 0)
+}
+
+/** The gradient of the noise loss of each of the samples alone. */
+async function sampleGradients(native: NativeLearner, draws: NativeDraws): Promise<Float64Array[]> {
+  const gradients: Float64Array[] = []
+  const one = (tensor: NativeTensor | undefined, i: number) => {
+    const { data, shape } = row(tensor as NativeTensor, i)
+    return { data, shape: [1, ...shape] }
+  }
+  for (const [i, t] of draws.timesteps.entries()) {
+    const draw = { x0: one(draws.x0, i), noise: one(draws.noise, i), timesteps: Int32Array.of(t) }
+    await native.compute(finetuning, [draw])
+    gradients.push(flat(await native.readSlot('gradient')))
+  }
+  return gradients
+}
+
+function mean(vectors: readonly Float64Array[]): Float64Array {
+  return (vectors[0] as Float64Array).map(
+    (_, i) => vectors.reduce((sum, v) => sum + (v[i] as number), 0) / vectors.length,
+  )
+}
+
+describe('the Fisher matrix', () => {
+  const squared: Consolidation = { kind: 'squared-gradients', penalty: 'a', samples: 30 }
+  const averaged: Consolidation = { kind: 'mean-gradient', penalty: 'b', samples: 30, optimal: false }
+
+  it('has the mean squared gradient of single samples on its diagonal', async () => {
+    const { native, pool, train, consolidate } = await setUp()
+    await train(finetuning, 3)
+    const draws = await native.drawSamples(squared, pool)
+    // More samples than the 24 images: these come again, with other noise.
+    expect(draws.x0?.shape).toEqual([30, 1, 8, 8])
+    const gradients = await sampleGradients(native, draws)
+    await consolidate(squared)
+    const { anchor, importance } = await readPenalty(native, 'a', 0)
+    const expected = mean(gradients.map((g) => g.map((value) => value * value)))
+    expectClose(flat(importance), expected, 1e-4, 'Fisher')
+    expect(anchor).toEqual(await native.readSlot('student'))
+    native.dispose()
+  })
+
+  it('of rank one is the mean gradient’s, scaled to be the nearest to the whole matrix', async () => {
+    const { native, pool, train, consolidate } = await setUp()
+    await train(finetuning, 3)
+    const gradients = await sampleGradients(native, await native.drawSamples(averaged, pool))
+    const g = mean(gradients)
+    await consolidate(averaged, { ...averaged, penalty: 'c', optimal: true })
+    const [plain, optimal] = [await readPenalty(native, 'b', 0), await readPenalty(native, 'c', 0)]
+    expectClose(flat(plain.importance), g, 1e-4, 'mean gradient')
+    const v = flat(optimal.importance)
+    // ‖F − u·uᵀ‖² = ‖F‖² − 2·uᵀFu + ‖u‖⁴ is smallest, over all u along v, at v: a little less or more of it is farther away.
+    const distance = (scale: number) => {
+      const u = v.map((value) => scale * value)
+      const uFu = gradients.reduce((sum, gradient) => sum + dot(gradient, u) ** 2, 0) / gradients.length
+      return -2 * uFu + dot(u, u) ** 2
+    }
+    expect(distance(1)).toBeLessThan(distance(0.99))
+    expect(distance(1)).toBeLessThan(distance(1.01))
+    expect(dot(v, g) / Math.sqrt(dot(v, v) * dot(g, g))).toBeCloseTo(1, 5)
+    native.dispose()
+  })
+
+  it('draws its timesteps from the range given, and the same for the same step', async () => {
+    const { native, pool, train } = await setUp()
+    const gated: Consolidation = { ...squared, timesteps: [990, 1000] }
+    const { timesteps, noise } = await native.drawSamples(gated, pool)
+    expect(timesteps.every((t) => t >= 990 && t < 1000)).toBe(true)
+    expect((await native.drawSamples(gated, pool)).noise).toEqual(noise)
+    await train(finetuning, 1)
+    expect((await native.drawSamples(gated, pool)).noise).not.toEqual(noise)
+    native.dispose()
+  })
+})
+
+describe('penalties', () => {
+  /** Weights with quadratics around other ones, of every shape and in several parts. */
+  async function penalized() {
+    const set = await setUp()
+    const weights = await set.native.readSlot('student')
+    const near = (k: number) => weights.map((w) => w.map((value, i) => value + 0.01 * Math.sin(k + i)))
+    const positive = (k: number) => weights.map((w) => w.map((_, i) => 1 + Math.cos(k * i)))
+    const signed = (k: number) => weights.map((w) => w.map((_, i) => Math.cos(k * i)))
+    for (const k of [1, 2]) {
+      await set.native.writePenalty({ name: 'flat', shape: 'diagonal', anchor: near(k), importance: positive(k) })
+      await set.native.writePenalty({ name: 'thin', shape: 'rank-1', anchor: near(k + 2), importance: signed(k) })
+    }
+    const penalties = [
+      { name: 'thin', strength: 0.7 },
+      { name: 'flat', strength: 3 },
+    ]
+    return { ...set, weights, objective: { ...finetuning, penalties } }
+  }
+
+  it('add strength · ½·Σ importance·δ² or ½·(importance·δ)² to the loss', async () => {
+    const { native, batches, objective, weights } = await penalized()
+    const draws = await native.draw({ ...batches, objective })
+    const { loss, terms, penalties } = await native.compute(objective, draws)
+    const theta = flat(weights)
+    const expected = { flat: 0, thin: 0 }
+    for (const part of [0, 1]) {
+      for (const name of ['flat', 'thin'] as const) {
+        const { anchor, importance } = await readPenalty(native, name, part)
+        const star = flat(anchor)
+        const delta = theta.map((value, i) => value - (star[i] as number))
+        const F = flat(importance)
+        expected[name] +=
+          name === 'flat'
+            ? dot(
+                F,
+                delta.map((d) => d * d),
+              ) / 2
+            : dot(F, delta) ** 2 / 2
+      }
+    }
+    expectClose(penalties, [expected.thin, expected.flat], 1e-5)
+    expectClose([loss], [(terms[0] as number) + 0.7 * expected.thin + 3 * expected.flat], 1e-5)
+    native.dispose()
+  })
+
+  it('add their own gradient, by finite differences, and the norm is that of the sum', async () => {
+    const { native, batches, objective, weights } = await penalized()
+    const draws = await native.draw({ ...batches, objective })
+    await native.compute(finetuning, draws)
+    const without = flat(await native.readSlot('gradient'))
+    const { gradNorm } = await native.compute(objective, draws)
+    const gradient = flat(await native.readSlot('gradient'))
+    expectClose([gradNorm], [Math.sqrt(dot(gradient, gradient))], 1e-5)
+    for (const k of [3, 4, 5]) {
+      const direction = weights.map((w) => w.map((_, i) => Math.sin(k * i + 0.3)))
+      const cost = async (h: number) => {
+        const moved = weights.map((w, p) => w.map((value, i) => value + h * (direction[p]?.[i] as number)))
+        await native.writeSlot('student', moved)
+        const { penalties } = await native.compute(objective, draws)
+        return 0.7 * (penalties[0] as number) + 3 * (penalties[1] as number)
+      }
+      // The costs are quadratic, so that central differences are exact at any distance.
+      const slope = ((await cost(0.02)) - (await cost(-0.02))) / 0.04
+      const along = dot(
+        gradient.map((value, i) => value - (without[i] as number)),
+        flat(direction),
+      )
+      expectClose([along], [slope], 1e-4)
+    }
+    native.dispose()
+  })
+
+  it('of strength 0, or at their anchor, change nothing', async () => {
+    const { native, train, consolidate } = await setUp()
+    const other = await setUp()
+    await consolidate({ kind: 'squared-gradients', penalty: 'a', samples: 3 })
+    await train({ ...finetuning, penalties: [{ name: 'a', strength: 0 }] }, 3)
+    await other.train(finetuning, 3)
+    expect(await native.readSlot('student')).toEqual(await other.native.readSlot('student'))
+    await consolidate({ kind: 'squared-gradients', penalty: 'b', samples: 3 })
+    const { penalties } = await train({ ...finetuning, penalties: [{ name: 'b', strength: 1e6 }] }, 1)
+    expect(penalties).toEqual(Float64Array.of(0))
+    native.dispose()
+    other.native.dispose()
+  })
+
+  it('hold the weights the nearer to the anchor the stronger they are', async () => {
+    const distances: number[] = []
+    for (const strength of [0, 1e3, 1e6]) {
+      const { native, train } = await setUp()
+      const anchor = await native.readSlot('student')
+      const importance = anchor.map((w) => w.map(() => 1))
+      await native.writePenalty({ name: 'a', shape: 'diagonal', anchor, importance })
+      await train({ ...finetuning, penalties: [{ name: 'a', strength }] }, 30)
+      const start = flat(anchor)
+      const delta = flat(await native.readSlot('student')).map((value, i) => value - (start[i] as number))
+      distances.push(dot(delta, delta))
+      native.dispose()
+    }
+    expect(distances).toEqual(distances.toSorted((a, b) => b - a))
+    expect(distances[2]).toBeLessThan((distances[0] as number) / 10)
+  })
+
+  it('keep a quadratic for each task, or one for all', async () => {
+    const { native, train, consolidate } = await setUp()
+    const each: Consolidation = { kind: 'squared-gradients', penalty: 'each', samples: 5 }
+    const online: Consolidation = { ...each, penalty: 'online', decay: 0.25 }
+    await consolidate(each, online)
+    await train(finetuning, 2)
+    await consolidate(each, online)
+    expect(await native.penalties()).toEqual([
+      { name: 'each', shape: 'diagonal', parts: 2 },
+      { name: 'online', shape: 'diagonal', parts: 1 },
+    ])
+    const [one, two, both] = [
+      await readPenalty(native, 'each', 0),
+      await readPenalty(native, 'each', 1),
+      await readPenalty(native, 'online', 0),
+    ]
+    expect(both.anchor).toEqual(two.anchor)
+    expect(both.anchor).not.toEqual(one.anchor)
+    const [f1, f2] = [flat(one.importance), flat(two.importance)]
+    expectClose(
+      flat(both.importance),
+      f1.map((value, i) => 0.25 * value + (f2[i] as number)),
+      1e-6,
+    )
+    native.dispose()
+  })
+
+  it('name themselves when they diverge, and when there is nothing to take them from', async () => {
+    const { native, train } = await setUp()
+    const anchor = await native.readSlot('student')
+    const importance = anchor.map((w) => w.map(() => Number.POSITIVE_INFINITY))
+    await native.writePenalty({ name: 'wild', shape: 'diagonal', anchor, importance })
+    const objective = { ...finetuning, penalties: [{ name: 'wild', strength: 1 }] }
+    await expect(train(objective, 3)).rejects.toThrow(/the penalty 'wild' is not finite at step 1/)
+    const missing = { ...finetuning, penalties: [{ name: 'none', strength: 1 }] }
+    await expect(train(missing, 1)).rejects.toThrow(/penalty 'none', but nothing was consolidated/)
+    expect(await native.readSlot('student')).toEqual(anchor)
+    native.dispose()
+  })
+})
+
+describe('the path integral', () => {
+  it('is Σ −g·Δθ of the terms alone over (Δ² + ξ), and never negative', async () => {
+    const { native, batches, train, consolidate } = await setUp()
+    await consolidate({ kind: 'squared-gradients', penalty: 'a', samples: 4 })
+    await train(finetuning, 5)
+    const objective = { ...finetuning, penalties: [{ name: 'a', strength: 1e4 }] }
+    const start = flat(await native.readSlot('student'))
+    const integral = new Float64Array(start.length)
+    await native.followPath(true)
+    let before = start
+    for (let step = 0; step < 6; step++) {
+      await native.compute(finetuning, await native.draw({ ...batches, objective }))
+      const gradient = flat(await native.readSlot('gradient'))
+      await train(objective, 1)
+      const after = flat(await native.readSlot('student'))
+      for (const [i, g] of gradient.entries()) integral[i]! -= g * ((after[i] as number) - (before[i] as number))
+      before = after
+    }
+    const damping = 1e-4
+    await consolidate({ kind: 'path-integral', penalty: 'path', damping, decay: 1 })
+    const { anchor, importance } = await readPenalty(native, 'path', 0)
+    const quotient = integral.map((omega, i) => omega / (((before[i] as number) - (start[i] as number)) ** 2 + damping))
+    expect(quotient.some((value) => value < 0)).toBe(true)
+    expectClose(
+      flat(importance),
+      quotient.map((value) => Math.max(0, value)),
+      1e-4,
+    )
+    expect(flat(anchor)).toEqual(before)
+    // The next path begins here: without a step it adds nothing.
+    await native.followPath(true)
+    await consolidate({ kind: 'path-integral', penalty: 'path', damping, decay: 1 })
+    expect((await readPenalty(native, 'path', 0)).importance).toEqual(importance)
+    native.dispose()
+  })
+
+  it('does not change what is learned, and is refused where no path was followed', async () => {
+    const [one, other] = [await setUp(), await setUp()]
+    await one.native.followPath(true)
+    await one.train(finetuning, 4)
+    await other.train(finetuning, 4)
+    expect(await one.native.readSlot('student')).toEqual(await other.native.readSlot('student'))
+    const path: Consolidation = { kind: 'path-integral', penalty: 'path', damping: 1 }
+    await expect(other.consolidate(path)).rejects.toThrow(/needs the path that the weights took/)
+    one.native.dispose()
+    other.native.dispose()
+  })
+})
+
+const stream = bandsStream()
+const [first, second] = stream.tasks as [(typeof stream.tasks)[0], (typeof stream.tasks)[0]]
+const quick: LearnOptions = { steps: 6, batchSize: 8, lr: 1e-3 }
+
+describe('learning with a penalty', () => {
+  it.each<[string, Method]>([
+    ['ewc', ewc({ samples: 8, strength: 100 })],
+    ['ewc', ewc({ samples: 8, strength: 100, mode: 'online', decay: 0.5 })],
+    ['rank-1-ewc', rankOneEwc({ samples: 8, strength: 100 })],
+    ['synaptic-intelligence', synapticIntelligence({ strength: 100 })],
+  ])('%s learns the first task as finetune does, and then reports its cost', async (name, method) => {
+    const [learner, finetuned] = [await tinyLearner(), await tinyLearner()]
+    const one = await collect(learner.learn(first, method, quick))
+    await collect(finetuned.learn(first, finetune(), quick))
+    const count = tinyUNet.sample_size ** 2
+    const xt = Float32Array.from({ length: count }, (_, i) => Math.sin(i))
+    const answer = (of: Learner) => of.predict(xt, Int32Array.of(500))
+    expect(await answer(learner)).toEqual(await answer(finetuned))
+    for (const { penalties } of one) expect(penalties).toEqual({})
+    const progress = await collect(learner.learn(second, method, quick))
+    for (const { loss, terms, penalties } of progress) {
+      expect(Object.keys(penalties)).toEqual([name])
+      expectClose([loss], [(terms[0] as number) + 100 * (penalties[name] as number)], 1e-5)
+    }
+    expect(progress.at(-1)?.penalties[name]).toBeGreaterThan(0)
+    await collect(finetuned.learn(second, finetune(), quick))
+    expect(await answer(learner)).not.toEqual(await answer(finetuned))
+  })
+
+  it('composed with a method that replays has the costs of both', async () => {
+    const learner = await tinyLearner()
+    const method = compose(generativeDistillation(), ewc({ samples: 4, strength: 10 }))
+    await collect(learner.learn(first, method, quick))
+    const [progress] = await collect(learner.learn(second, method, { ...quick, steps: 1 }))
+    const { loss, terms, penalties } = progress as Progress
+    const [real, distilled] = terms as [number, number]
+    expectClose([loss], [real / 2 + 0.375 * distilled + 10 * (penalties.ewc as number)], 1e-5)
+  })
+
+  it.each([ewc(), rankOneEwc(), synapticIntelligence()])(
+    'without an earlier task’s data, $name is refused before it trains',
+    async (method) => {
+      const learner = await tinyLearner()
+      await collect(learner.learn(first, finetune(), quick))
+      const error = await failure(collect(learner.learn(second, method, quick)))
+      expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+      expect(error.message).toMatch(/^learn, task 2 by .*: the penalty '.*' needs what was consolidated .*earlier task/)
+      expect(learner.stepsDone).toBe(6)
+    },
+  )
+
+  it.each<[string, Method, RegExp]>([
+    ['timesteps beyond the schedule', ewc({ timesteps: [0, 1001] }), /the penalty 'ewc' has the timesteps \[0, 1001\)/],
+    [
+      'a negative strength',
+      { ...finetune(), objective: (k) => ({ ...finetune().objective(k), penalties: [{ name: 'a', strength: -1 }] }) },
+      /objective: penalties\[0\]\.strength is -1; expected number to be >=0/,
+    ],
+  ])('refuses %s before it trains', async (_, method, message) => {
+    const learner = await tinyLearner()
+    expect((await failure(collect(learner.learn(first, method, quick)))).message).toMatch(message)
+    expect(learner.stepsDone).toBe(0)
+  })
+
+  it('aborted while it consolidates, keeps nothing of the task', async () => {
+    const learner = await tinyLearner()
+    const controller = new AbortController()
+    const method = compose(ewc({ samples: 2 }), rankOneEwc({ samples: 100_000 }))
+    const learning = collect(learner.learn(first, method, { ...quick, steps: 1, signal: controller.signal }))
+    setTimeout(() => controller.abort('enough'), 500)
+    await expect(learning).rejects.toBe('enough')
+    expect(learner).toMatchObject({ stepsDone: 1, tasksLearned: 0 })
+    const error = await failure(collect(learner.learn(second, ewc(), quick)))
+    expect(error.message).toMatch(/the penalty 'ewc' needs what was consolidated/)
+  })
+})
+
+describe('saved and loaded', () => {
+  it.each([
+    ['separate', ewc({ samples: 4, strength: 10 })],
+    ['online', ewc({ samples: 4, strength: 10, mode: 'online' })],
+    ['composed', compose(rankOneEwc({ samples: 4 }), synapticIntelligence())],
+  ])('a learner with penalties goes on to the bit: %s', async (_, method) => {
+    const folder = await temporaryFolder()
+    const bytes = async (of: Learner, name: string) => {
+      await of.save(path.join(folder, name))
+      const files = ['diffusion_pytorch_model', 'training', 'penalties'].map((file) => `${name}/${file}.safetensors`)
+      return Buffer.concat(await Promise.all(files.map((file) => readFile(path.join(folder, file)))))
+    }
+    const learner = await tinyLearner()
+    await collect(learner.learn(first, method, quick))
+    const before = await bytes(learner, 'first')
+    await using loaded = await Learner.load(path.join(folder, 'first'), { device: 'cpu', precision: 'fp32' })
+    expect((await bytes(loaded, 'again')).equals(before)).toBe(true)
+    for (const one of [learner, loaded]) await collect(one.learn(second, method, quick))
+    expect((await bytes(loaded, 'b')).equals(await bytes(learner, 'a'))).toBe(true)
+  })
+})
+
+describe('the averaged teacher', () => {
+  it('is decay · itself + (1 − decay) · the weights when a task ends', async () => {
+    const learner = await tinyLearner()
+    const method = generativeDistillation({ teacherDecay: 0.75 })
+    const folder = await temporaryFolder()
+    const read = async () => {
+      await learner.save(folder)
+      const [model, training] = await Promise.all(
+        ['diffusion_pytorch_model', 'training'].map((file) =>
+          readSafetensors(path.join(folder, `${file}.safetensors`)),
+        ),
+      )
+      const name = 'conv_in.weight'
+      return [model?.tensors.get(name)?.data, training?.tensors.get(`teacher.${name}`)?.data] as Float32Array[]
+    }
+    await collect(learner.learn(first, method, quick))
+    const [weights1, teacher1] = (await read()) as [Float32Array, Float32Array]
+    expect(teacher1).toEqual(weights1)
+    await collect(learner.learn(second, method, { ...quick, lr: 1e-2 }))
+    const [weights2, teacher2] = (await read()) as [Float32Array, Float32Array]
+    expectClose(
+      teacher2,
+      weights1.map((value, i) => 0.75 * value + 0.25 * (weights2[i] as number)),
+      1e-6,
+    )
+    expect(teacher2).not.toEqual(weights1)
+  })
+})
+
+describe('joint training', () => {
+  it('at equal compute takes as many steps as the others, on the data of all tasks', async () => {
+    const learner = await tinyLearner()
+    const images = second.train.indices.length
+    const steps = async (method: Method) =>
+      (await collect(learner.learn(second, method, { epochs: 1, batchSize: 8 }))).at(-1)?.steps
+    expect(await steps(joint({ compute: 'equal' }))).toBe(images / 8)
+    expect(await steps(joint({ compute: 'paper' }))).toBe((2 * images) / 8)
+    expect(joint({ compute: 'equal' }).data).toBe('cumulative')
+  })
+})

@@ -1,0 +1,236 @@
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import type { NativeClassifier } from '../lib/engine/addon.js'
+import { call } from '../lib/engine/call.js'
+import { finetune, type ImageBatch, type Learner, Solver, type SolverOptions } from '../lib/index.js'
+import type { Stream, Task } from '../lib/streams/stream.js'
+import { expectClose } from './support/golden.js'
+import { bands, bandsStream, collect, failure, tinyLearner } from './support/tiny.js'
+
+const classes = 4
+const stream = bandsStream()
+const [first, second] = stream.tasks as [Task, Task]
+
+async function solverOf(from: Stream = stream, options: SolverOptions = {}): Promise<Solver> {
+  const solver = await Solver.create(from, { device: 'cpu', seed: 1, ...options })
+  onTestFinished(() => solver.dispose())
+  return solver
+}
+
+/** Images of a task's train set, as a batch with its labels. */
+function batchOf({ train: { dataset, indices } }: Task): { images: ImageBatch; labels: number[] } {
+  const data = new Uint8Array(indices.length * 64)
+  indices.forEach((from, to) => {
+    data.set(dataset.images.subarray(from * 64, (from + 1) * 64), to * 64)
+  })
+  const images = { data, count: indices.length, height: 8, width: 8, channels: 1 }
+  return { images, labels: [...indices].map((i) => dataset.labels[i] as number) }
+}
+
+function logSoftmax(logits: readonly number[]): number[] {
+  const most = Math.max(...logits)
+  const sum = Math.log(logits.reduce((total, z) => total + Math.exp(z - most), 0))
+  return logits.map((z) => z - most - sum)
+}
+
+function rows(logits: Float32Array): number[][] {
+  return Array.from({ length: logits.length / classes }, (_, i) => [...logits.subarray(i * classes, (i + 1) * classes)])
+}
+
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
+
+function crossEntropy(logits: Float32Array, labels: readonly number[]): number {
+  return mean(rows(logits).map((z, i) => -(logSoftmax(z)[labels[i] as number] as number)))
+}
+
+/** T² · mean of −Σ softmax(a/T) · log softmax(b/T). */
+function soft(a: Float32Array, b: Float32Array, temperature: number): number {
+  const scaled = (logits: Float32Array) => rows(logits).map((z) => logSoftmax(z.map((value) => value / temperature)))
+  const [logA, logB] = [scaled(a), scaled(b)]
+  const each = logA.map((row, i) => -row.reduce((sum, log, c) => sum + Math.exp(log) * (logB[i]?.[c] as number), 0))
+  return temperature ** 2 * mean(each)
+}
+
+describe('the loss', () => {
+  const real = batchOf(first)
+  const generated = batchOf(second).images
+  // Far from what a fresh classifier answers, and unequal from image to image.
+  const theirs = Float32Array.from({ length: generated.count * classes }, (_, i) => Math.sin(i * 1.7) * 4)
+
+  async function firstLoss(change: { temperature: number; swapped: boolean; labelledWeight: number; weight: number }) {
+    const native: NativeClassifier = await call((addon) =>
+      addon.createClassifier({ channels: 1, classes, device: 'cpu', seed: 3 }),
+    )
+    onTestFinished(() => native.dispose())
+    const { images, labels, height, width, channels } = first.train.dataset
+    const shape = { count: labels.length, height, width, channels, size: 0, device: 'cpu' }
+    const resident = await call((addon) => addon.createImages({ images, labels, ...shape }))
+    onTestFinished(() => resident.dispose())
+    const mine = {
+      real: (await native.classify(real.images)).logits,
+      generated: (await native.classify(generated)).logits,
+    }
+    const report = await native.train(
+      {
+        // A batch as large as the task: every image once.
+        pool: [{ images: resident, indices: first.train.indices }],
+        batchSize: real.images.count,
+        steps: 1,
+        lr: 1e-3,
+        horizontalFlip: false,
+        shift: 0,
+        dropout: 0,
+        softLabelled: { images: generated, logits: theirs, ...change },
+      },
+      new Int32Array(1),
+    )
+    return { ...mine, loss: report.loss }
+  }
+
+  it.each([
+    ['standard', false, 2, 2],
+    ['standard', false, 1, 5],
+    ['paper', true, 2, 2],
+    ['paper', true, 3.5, 4],
+  ])('%s (swapped: %s), temperature %s, k = %s', async (_, swapped, temperature, k) => {
+    const weights = { labelledWeight: 1 / k, weight: 1 - 1 / k }
+    const { real: z, generated: mine, loss } = await firstLoss({ temperature, swapped, ...weights })
+    const distillation = swapped ? soft(mine, theirs, temperature) : soft(theirs, mine, temperature)
+    expectClose([loss], [crossEntropy(z, real.labels) / k + (1 - 1 / k) * distillation], 1e-5)
+    const other = swapped ? soft(theirs, mine, temperature) : soft(mine, theirs, temperature)
+    expect(Math.abs(distillation - other)).toBeGreaterThan(0.1)
+  })
+
+  it('needs as many images for every step, and logits for each', async () => {
+    const native = await call((addon) => addon.createClassifier({ channels: 1, classes, device: 'cpu', seed: 3 }))
+    onTestFinished(() => native.dispose())
+    const train = (steps: number, logits: Float32Array) =>
+      call(() =>
+        native.train(
+          {
+            ...{ pool: [], batchSize: 4, lr: 1e-3, horizontalFlip: false, shift: 0, dropout: 0, steps },
+            softLabelled: {
+              ...{ temperature: 2, swapped: false, labelledWeight: 1, weight: 1 },
+              images: { ...generated, count: 3, data: generated.data.subarray(0, 3 * 64) },
+              logits,
+            },
+          },
+          new Int32Array(1),
+        ),
+      )
+    expect(() => train(2, new Float32Array(3 * classes))).toThrow(/each of 2 steps.*found 3 images/)
+    expect(() => train(3, new Float32Array(3))).toThrow(/4 logits for each image; found 3 images and 3 logits/)
+  })
+})
+
+describe('Solver', () => {
+  let generator: Learner
+
+  beforeAll(async () => {
+    generator = await taught()
+    return () => generator.dispose()
+  })
+
+  /** A learner that has learned the first task well enough that its images are of the first two classes. */
+  async function taught(): Promise<Learner> {
+    const { Learner } = await import('../lib/index.js')
+    const { tinyUNet } = await import('./support/tiny.js')
+    const learner = await Learner.create({ unet: tinyUNet, device: 'cpu', precision: 'fp32', seed: 1, ema: 0.95 })
+    await collect(learner.learn(first, finetune(), { steps: 300, batchSize: 32, lr: 3e-3 }))
+    return learner
+  }
+
+  it('weighs real images by 1/k and generated ones by 1 − 1/k, with soft labels of its old self', async () => {
+    const solver = await solverOf()
+    await solver.learn(first, null, { epochs: 2, batchSize: 16 })
+    const { images, labels } = batchOf(second)
+    const count = images.count
+    const replayed = await generator.sample({ count, batchSize: count, seed: 1 * 2 ** 20 })
+    const before = {
+      real: (await solver.classify(images)).logits,
+      replayed: (await solver.classify(replayed)).logits,
+    }
+    const losses: number[] = []
+    const onProgress = ({ loss }: { loss: number }) => losses.push(loss)
+    await solver.learn(second, generator, { epochs: 1, batchSize: count, dropout: 0, onProgress })
+    // In the first step the solver is still its old self: the distillation is the entropy of its softened answers.
+    const entropy = soft(before.replayed, before.replayed, 2)
+    expect(losses).toHaveLength(1)
+    expectClose(losses, [crossEntropy(before.real, labels) / 2 + entropy / 2], 1e-5)
+  })
+
+  it.each(['standard', 'paper'] as const)('remembers the first task through replay (%s)', async (distillation) => {
+    const [replaying, forgetting] = [await solverOf(), await solverOf()]
+    const options = { epochs: 25, batchSize: 16, lr: 3e-3, distillation }
+    for (const solver of [replaying, forgetting]) {
+      expect(await solver.learn(first, solver === replaying ? generator : null, options)).toEqual([1])
+    }
+    const row = await replaying.learn(second, generator, options)
+    const [withReplay, second2] = row as [number, number]
+    const [without, alone] = (await forgetting.learn(second, null, options)) as [number, number]
+    // By chance one of four; a solver that has only seen the second task's classes last answers with those.
+    expect(without).toBeLessThan(0.25)
+    expect(withReplay).toBeGreaterThan(0.7)
+    expect(second2).toBeGreaterThan(0.7)
+    expect(alone).toBe(1)
+    expect(replaying.accuracies).toEqual([[1], row])
+    expect(replaying.tasksLearned).toBe(2)
+    expect(await replaying.accuracy(first)).toBe(withReplay)
+    expect(await replaying.accuracy(second.test)).toBe(second2)
+  })
+
+  it('same seed, same answers; another seed, others', async () => {
+    const answers = async (seed: number) => {
+      const solver = await solverOf(stream, { seed })
+      for (const task of stream) await solver.learn(task, generator, { epochs: 1, batchSize: 16 })
+      return (await solver.classify(batchOf(first).images)).logits
+    }
+    const [a, b, c] = [await answers(1), await answers(1), await answers(2)]
+    expect(b).toEqual(a)
+    expect(c).not.toEqual(a)
+  })
+
+  it('aborted, rejects with the reason, and learns the task when asked again', async () => {
+    const solver = await solverOf()
+    await solver.learn(first, null, { epochs: 1 })
+    const controller = new AbortController()
+    const learning = solver.learn(second, generator, {
+      epochs: 1e6,
+      batchSize: 8,
+      signal: controller.signal,
+      onProgress: ({ step }) => step === 2 && controller.abort('enough'),
+    })
+    expect((await failure(solver.learn(second, null))).message).toMatch(/is learning a task already/)
+    await expect(learning).rejects.toBe('enough')
+    expect(solver.tasksLearned).toBe(1)
+    expect(await solver.learn(second, generator, { epochs: 1, batchSize: 16 })).toHaveLength(2)
+  })
+
+  it('refuses what cannot be learned before it trains', async () => {
+    const solver = await solverOf()
+    const refusal = async (...args: Parameters<Solver['learn']>) => {
+      const error = await failure(solver.learn(...args))
+      expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+      return error.message
+    }
+    expect(await refusal(second, generator)).toMatch(/the solver has learned 0 tasks; expected 1/)
+    await solver.learn(first, null, { epochs: 1 })
+    const fresh = await tinyLearner()
+    expect(await refusal(second, fresh)).toMatch(/the generator has learned 0 tasks; expected 1.*before the generator/)
+    expect(await refusal(second, null, { epoch: 1 } as never)).toMatch(
+      /unknown option 'epoch' \(did you mean 'epochs'\?\)/,
+    )
+    expect(await refusal(second, null, { temperature: 0 })).toMatch(/temperature is 0/)
+    expect(await refusal(second, null, { distillation: 'papers' as never })).toMatch(/distillation is 'papers'/)
+    const wide = { ...second, train: { ...second.train, dataset: bands('wide/train', 24, 16) } }
+    expect(await refusal(wide, null)).toMatch(/of wide\/train are 16 pixels a side.*expected 8 pixels/)
+    const renamed = { ...second.train.dataset, classes: ['a', 'b', 'c', 'd'] }
+    expect(await refusal({ ...second, train: { ...second.train, dataset: renamed } }, null)).toMatch(/classes of/)
+    expect(solver.accuracies).toHaveLength(1)
+    const none = { dataset: second.test.dataset, indices: new Int32Array() }
+    expect((await failure(solver.accuracy(none))).message).toMatch(/no images of bands\/test/)
+    await solver.dispose()
+    await solver.dispose()
+    expect((await failure(solver.accuracy(first))).code).toBe('ERR_DISPOSED')
+    expect((await failure(solver.learn(second, null))).code).toBe('ERR_DISPOSED')
+  })
+})
