@@ -1,5 +1,7 @@
 #include "evaluation/denoising_loss.h"
 
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
 
 #include "runtime/random.h"
@@ -9,7 +11,7 @@ namespace continual {
 std::vector<double> denoisingLoss(const NoiseSchedule& schedule, const Denoiser& denoiser, const Pool& pool,
                                   const std::vector<int64_t>& edges, int64_t samples, int64_t batchSize, uint64_t seed,
                                   at::Device device, const Cancellation& cancellation) {
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   const int64_t draws = pool.size() * samples;
   std::vector<double> losses;
   for (size_t band = 0; band + 1 < edges.size(); ++band) {

@@ -1,5 +1,6 @@
 #include "evaluation/torch_script.h"
 
+#include <c10/core/GradMode.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
@@ -79,7 +80,7 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
     throw fail("the images have " + std::to_string(found) + " channels; expected 1, or the network's " +
                std::to_string(channels));
   }
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   const PrecisionScope precision(how_);
   at::Tensor x = pixels.to(how_.device).permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
   if (x.size(2) != size || x.size(3) != size) {

@@ -1,5 +1,6 @@
 #include "training/classifier_trainer.h"
 
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "runtime/error.h"
@@ -41,7 +42,7 @@ ClassifierTrainer::ClassifierTrainer(int64_t channels, int64_t classes, const Co
       seed_(seed) {}
 
 void ClassifierTrainer::beginTask() {
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   adam_.reset();
   taskStart_ = step_;
 }
@@ -79,7 +80,7 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
     }
     const auto gradients = torch::autograd::grad({total}, weights_.views);
 
-    const at::NoGradGuard noGrad;
+    const c10::NoGradGuard noGrad;
     for (size_t i = 0; i < gradients.size(); ++i) gradientViews_[i].copy_(gradients[i]);
     adam_.begin();
     adam_.update(weights_.master, gradient_, at::linalg_vector_norm(gradient_), optimizer, 0, layout().total());
@@ -94,7 +95,7 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
 }
 
 ClassifierNet::Output ClassifierTrainer::classify(const at::Tensor& pixels, const Cancellation& cancellation) const {
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   PrecisionScope precision(how_);
   std::vector<at::Tensor> features, logits;
   for (const at::Tensor& batch : pixels.split(256)) {  // bounds the memory of the activations
@@ -107,7 +108,7 @@ ClassifierNet::Output ClassifierTrainer::classify(const at::Tensor& pixels, cons
 }
 
 void ClassifierTrainer::write(const std::vector<at::Tensor>& tensors) {
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   layout().write(weights_.master, tensors);
   weights_.refresh(0, layout().total());
 }

@@ -1,6 +1,7 @@
 #include "training/trainer.h"
 
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -136,7 +137,7 @@ Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Dr
   std::vector<Noisy> inputs;
   std::vector<at::Tensor> xts, timesteps, teacherAnswers(objective.sources.size());
   {
-    const at::NoGradGuard noGrad;
+    const c10::NoGradGuard noGrad;
     for (size_t i = 0; i < objective.sources.size(); ++i) {
       inputs.push_back(noisy(objective.sources[i], draws[i], cancellation));
       xts.push_back(inputs[i].xt);
@@ -217,13 +218,13 @@ Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, 
     const double share = static_cast<double>(length) / static_cast<double>(count);
     const Sums own = part(first, length);
     const auto gradients = torch::autograd::grad({own.total * share}, student_.views);
-    const at::NoGradGuard noGrad;
+    const c10::NoGradGuard noGrad;
     const Weights& views = gradients_[static_cast<size_t>(member)].views;
     for (size_t i = 0; i < gradients.size(); ++i) views[i].copy_(gradients[i]);
     sums[static_cast<size_t>(member)] = {own.total.detach() * share, own.terms.detach() * share};
   });
 
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   for (int64_t member = 1; member < parts; ++member) {
     sums[0].total += sums[static_cast<size_t>(member)].total;
     sums[0].terms += sums[static_cast<size_t>(member)].terms;
@@ -261,7 +262,7 @@ Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, 
 void Trainer::overWeights(const std::function<void(int64_t begin, int64_t end)>& work) {
   const int64_t total = unet_.layout().total(), parts = team_.size();
   team_.run(parts, [&](int64_t member) {
-    const at::NoGradGuard noGrad;
+    const c10::NoGradGuard noGrad;
     work(total * member / parts, total * (member + 1) / parts);
   });
 }
@@ -354,7 +355,7 @@ void Trainer::resetOptimizer() {
 
 void Trainer::freezeTeacher(double decay) {
   if (!teacher_ || decay == 0) return makeTeacher();
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   teacher_->master.lerp_(master(ema_ ? Slot::ema : Slot::student), 1 - decay);
   teacher_->refresh(0, unet_.layout().total());
 }
@@ -394,12 +395,12 @@ at::Tensor Trainer::meanOverSamples(const Draws& draws, at::IntArrayRef shape, a
       const at::Tensor answer = forward(student_, schedule_.addNoise(x0, noise, t), t);
       const at::Tensor error = loss(Loss{}, answer, schedule_.target(x0, noise, t), t, schedule_);
       const auto gradients = torch::autograd::grad({error}, student_.views);
-      const at::NoGradGuard noGrad;
+      const c10::NoGradGuard noGrad;
       for (size_t p = 0; p < gradients.size(); ++p) gradient.views[p].copy_(gradients[p]);
       add(gradient.flat, sum);
     }
   });
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   for (int64_t member = 1; member < parts; ++member) sums[0].add_(sums[static_cast<size_t>(member)]);
   return sums[0].div_(static_cast<double>(count));
 }
@@ -411,7 +412,7 @@ at::Tensor Trainer::importance(const Consolidation& c, const Pool& pool, const C
                                               "' needs the path that the weights took through the task, and none was "
                                               "followed");
     }
-    const at::NoGradGuard noGrad;
+    const c10::NoGradGuard noGrad;
     return path_.integral / ((student_.master - path_.start).square() + c.damping);
   }
   const Draws draws = drawSamples(c, pool);
@@ -438,7 +439,7 @@ void Trainer::consolidate(const std::vector<Consolidation>& consolidations, cons
   std::vector<Consolidated> results;
   for (const Consolidation& c : consolidations) {
     const at::Tensor measured = importance(c, pool, cancellation);
-    const at::NoGradGuard noGrad;
+    const c10::NoGradGuard noGrad;
     results.push_back(penalties_.after(c, anchor, measured));
   }
   for (size_t i = 0; i < results.size(); ++i) penalties_.keep(consolidations[i].name, std::move(results[i]));
@@ -446,7 +447,7 @@ void Trainer::consolidate(const std::vector<Consolidation>& consolidations, cons
 
 void Trainer::writePenalty(const std::string& name, Shape shape, const std::vector<at::Tensor>& anchor,
                            const std::vector<at::Tensor>& importance) {
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   const Quadratic part{at::empty_like(student_.master), at::empty_like(student_.master)};
   unet_.layout().write(part.anchor, anchor);
   unet_.layout().write(part.importance, importance);
@@ -454,14 +455,14 @@ void Trainer::writePenalty(const std::string& name, Shape shape, const std::vect
 }
 
 at::Tensor Trainer::predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps) {
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   PrecisionScope precision(how_);
   return forward(weights(slot), xt.to(how_.device), timesteps.to(how_.device));
 }
 
 at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const SamplerConfig& sampler, uint64_t seed,
                            const at::Tensor& stop, const Cancellation& cancellation) {
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   PrecisionScope precision(how_);
   const WeightSet& used = weights(slot);
   // Each stream is read on from batch to batch, so the numbers an image gets do not depend on the batch size.
@@ -484,7 +485,7 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
     for (Random& random : stepNoise) noises.push_back(drawn(random, length));
     std::vector<at::Tensor> images(static_cast<size_t>(parts));
     team_.run(parts, [&](int64_t member) {
-      const at::NoGradGuard noGradHere;
+      const c10::NoGradGuard noGradHere;
       const int64_t begin = length * member / parts, end = length * (member + 1) / parts;
       const auto noise = [&](int64_t i) { return noises[static_cast<size_t>(i)].slice(0, begin, end); };
       images[static_cast<size_t>(member)] =
@@ -518,7 +519,7 @@ const at::Tensor& Trainer::master(Slot slot) const {
 std::vector<at::Tensor> Trainer::read(Slot slot) const { return unet_.layout().read(master(slot)); }
 
 void Trainer::write(Slot slot, const std::vector<at::Tensor>& tensors) {
-  const at::NoGradGuard noGrad;
+  const c10::NoGradGuard noGrad;
   if (slot == Slot::teacher && !teacher_) makeTeacher();
   if (slot == Slot::ema && !ema_) {
     throw Error("ERR_INVALID_ARGUMENT", "this learner keeps no EMA: create it with a decay above 0");
