@@ -140,10 +140,7 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
   Napi::Value write(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
-      if (!info[0].IsArray()) throw Napi::TypeError::New(env, "tensors: expected an array");
-      const auto array = info[0].As<Napi::Array>();
-      std::vector<at::Tensor> tensors;
-      for (uint32_t i = 0; i < array.Length(); ++i) tensors.push_back(overFloats(array[i], "tensors").clone());
+      std::vector<at::Tensor> tensors = floatArrays(info[0], "tensors");
       return state(env).engine.run(
           env, {},
           [tensors = std::move(tensors), classifier = value()] {

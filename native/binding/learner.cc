@@ -51,7 +51,7 @@ Napi::Value toLosses(Napi::Env env, const Losses& losses) {
   const double* values = terms.const_data_ptr<double>();
   result.Set("loss", Napi::Number::New(env, losses.total.item<double>()));
   result.Set("terms", toFloat64Array(env, {values, values + terms.numel()}));
-  const at::Tensor penalties = losses.penalties.to(at::kCPU, at::kDouble).contiguous();
+  const at::Tensor penalties = losses.penalties.to(at::kDouble).contiguous();
   const double* costs = penalties.const_data_ptr<double>();
   result.Set("penalties", toFloat64Array(env, {costs, costs + penalties.numel()}));
   result.Set("gradNorm", Napi::Number::New(env, losses.gradNorm.item<double>()));
