@@ -8,14 +8,14 @@ namespace continual {
 
 Conv2d::Conv2d(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, int64_t kernel,
                int64_t stride_)
-    : stride(stride_), padding(kernel / 2) {
+    : stride(stride_) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(in * kernel * kernel));
   weight = layout.add(name + ".weight", {out, in, kernel, kernel}, bound);
   bias = layout.add(name + ".bias", {out}, bound);
 }
 
-at::Tensor Conv2d::operator()(const Weights& w, const at::Tensor& x) const {
-  return at::conv2d(x, w[weight], w[bias], {stride, stride}, {padding, padding});
+at::Tensor Conv2d::operator()(const Weights& w, const at::Tensor& x, const Summands& plus) const {
+  return convolution(x, w[weight], w[bias], stride, plus);
 }
 
 Linear::Linear(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out) {
@@ -33,9 +33,11 @@ GroupNorm::GroupNorm(ParameterLayout& layout, const std::string& name, int64_t c
 }
 
 at::Tensor GroupNorm::operator()(const Weights& w, const at::Tensor& x) const {
-  return at::group_norm(x, groups, w[weight], w[bias], eps);
+  return groupNorm(x, groups, w[weight], w[bias], eps, /*silu=*/false);
 }
 
-at::Tensor GroupNorm::silu(const Weights& w, const at::Tensor& x) const { return at::silu((*this)(w, x)); }
+at::Tensor GroupNorm::silu(const Weights& w, const at::Tensor& x) const {
+  return groupNorm(x, groups, w[weight], w[bias], eps, /*silu=*/true);
+}
 
 }  // namespace continual

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "nn/functions.h"
 #include "nn/parameters.h"
 
 namespace continual {
@@ -12,10 +13,10 @@ namespace continual {
 
 struct Conv2d {
   int weight, bias;
-  int64_t stride, padding;
+  int64_t stride;
 
   Conv2d(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1);
-  at::Tensor operator()(const Weights& w, const at::Tensor& x) const;
+  at::Tensor operator()(const Weights& w, const at::Tensor& x, const Summands& plus = {}) const;
 };
 
 struct Linear {

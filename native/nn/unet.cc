@@ -15,10 +15,8 @@ ResnetBlock::ResnetBlock(ParameterLayout& layout, const std::string& name, int64
 }
 
 at::Tensor ResnetBlock::operator()(const Weights& w, const at::Tensor& x, const at::Tensor& time) const {
-  at::Tensor h = conv1(w, norm1.silu(w, x));
-  h = h + timeProjection(w, time).unsqueeze(-1).unsqueeze(-1);
-  h = conv2(w, norm2.silu(w, h));
-  return (shortcut ? (*shortcut)(w, x) : x) + h;
+  const at::Tensor h = conv1(w, norm1.silu(w, x), {.perImage = timeProjection(w, time)});
+  return conv2(w, norm2.silu(w, h), {.image = shortcut ? (*shortcut)(w, x) : x});
 }
 
 AttentionBlock::AttentionBlock(ParameterLayout& layout, const std::string& name, int64_t channels, const UNetConfig& c)

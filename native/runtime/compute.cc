@@ -8,9 +8,7 @@ namespace continual {
 
 int64_t cudaDeviceCount() { return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
 
-at::MemoryFormat Compute::memoryFormat() const {
-  return device.is_cuda() ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-}
+at::MemoryFormat Compute::memoryFormat() const { return at::MemoryFormat::ChannelsLast; }
 
 Compute parseCompute(const std::string& device, const std::string& precision) {
   at::Device parsed(at::kCPU);

@@ -1,0 +1,17 @@
+// Compiled for AVX2 with FMA, whatever the build is for: see CMakeLists.txt.
+// 16 registers of eight floats: tiles of 4 × 1 times two, two for weights, one for the pixel.
+#define CONTINUAL_TILE_PIXELS 4
+#define CONTINUAL_TILE_VECTORS 1
+
+#include "kernels/convolution.h"
+#include "kernels/group_norm.h"
+
+namespace continual {
+
+extern const Kernels avx2Kernels;
+const Kernels avx2Kernels{
+    convolution,         convolutionInput,         convolutionWeight,           groupNorm<float>,
+    groupNorm<BFloat16>, groupNormGradient<float>, groupNormGradient<BFloat16>,
+};
+
+}  // namespace continual

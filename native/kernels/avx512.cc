@@ -1,0 +1,17 @@
+// Compiled for AVX-512 (F, BW, DQ, VL), whatever the build is for: see CMakeLists.txt.
+// 32 registers of sixteen floats: tiles of 8 × 3, three for weights, one for the pixel.
+#define CONTINUAL_TILE_PIXELS 8
+#define CONTINUAL_TILE_VECTORS 3
+
+#include "kernels/convolution.h"
+#include "kernels/group_norm.h"
+
+namespace continual {
+
+extern const Kernels avx512Kernels;
+const Kernels avx512Kernels{
+    convolution,         convolutionInput,         convolutionWeight,           groupNorm<float>,
+    groupNorm<BFloat16>, groupNormGradient<float>, groupNormGradient<BFloat16>,
+};
+
+}  // namespace continual

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+
+namespace continual {
+
+/// A bfloat16 number as it lies in memory.
+struct BFloat16 {
+  uint16_t bits;
+};
+
+/// A convolution with a square kernel, padding kernel / 2 and as many groups as one. Images are N×H×W×C throughout.
+struct ConvolutionShape {
+  int64_t height, width, in, out;
+  int64_t kernel;  // 1 or 3
+  int64_t stride;  // 1, or 2 of even height and width
+
+  int64_t outHeight() const { return height / stride; }
+  int64_t outWidth() const { return width / stride; }
+  int64_t taps() const { return kernel * kernel; }
+};
+
+/// What is added to a convolution's answer; null for nothing.
+struct ConvolutionSummands {
+  const float* bias;      // out
+  const float* perImage;  // images × out
+  const float* image;     // images × outHeight × outWidth × out
+};
+
+struct GroupNormShape {
+  int64_t pixels, channels, groups;
+  float eps;
+  bool silu;  // followed by SiLU
+};
+
+/// Own CPU kernels for one instruction set. Each runs on the calling thread; weights lie as O × H × W × I. Channels
+/// that a kernel has in its vectors are multiples of sixteen: `out` in forward, `in` in both gradients.
+struct Kernels {
+  void (*convolution)(const ConvolutionShape&, int64_t images, const float* x, const float* weight,
+                      const ConvolutionSummands&, float* y);
+  /// dx of dy.
+  void (*convolutionInput)(const ConvolutionShape&, int64_t images, const float* dy, const float* weight, float* dx);
+  /// dw of x and dy; `out` is a multiple of eight.
+  void (*convolutionWeight)(const ConvolutionShape&, int64_t images, const float* x, const float* dy, float* dw);
+
+  /// Group norm, then SiLU where asked for. `statistics`: images × groups × (mean, 1 / standard deviation), written.
+  void (*groupNorm)(const GroupNormShape&, int64_t images, const float* x, const float* weight, const float* bias,
+                    float* statistics, float* y);
+  void (*groupNormBf16)(const GroupNormShape&, int64_t images, const BFloat16* x, const BFloat16* weight,
+                        const BFloat16* bias, float* statistics, BFloat16* y);
+  /// dx, and what these images add to dweight and dbias (float32 sums, channels each).
+  void (*groupNormGradient)(const GroupNormShape&, int64_t images, const float* x, const float* weight,
+                            const float* bias, const float* statistics, const float* dy, float* dx, float* dweight,
+                            float* dbias);
+  void (*groupNormGradientBf16)(const GroupNormShape&, int64_t images, const BFloat16* x, const BFloat16* weight,
+                                const BFloat16* bias, const float* statistics, const BFloat16* dy, BFloat16* dx,
+                                float* dweight, float* dbias);
+};
+
+/// Those for the best instruction set that this processor has; null where it has none that they are written for.
+const Kernels* kernels();
+
+}  // namespace continual

@@ -1,0 +1,64 @@
+#pragma once
+
+// Sixteen floats at a time, in the compiler's own vector types. Every file that includes this is compiled for one
+// instruction set: all of it has internal linkage, and no header with shared inline functions comes with it, so that
+// the linker can't take code of one set for another.
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+namespace continual {
+namespace {
+
+constexpr int64_t lanes = 16;
+using Floats = float __attribute__((vector_size(64)));
+using Ints = int32_t __attribute__((vector_size(64)));
+using Words = uint32_t __attribute__((vector_size(64)));
+using Halves = uint16_t __attribute__((vector_size(32)));
+
+// All are named: Floats{} + x would be a sum, which must turn −0 into 0.
+inline Floats splat(float x) { return Floats{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+
+inline Floats load(const float* from) {
+  Floats result;
+  std::memcpy(&result, from, sizeof result);
+  return result;
+}
+
+inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
+
+inline Floats load(const BFloat16* from) {
+  Halves bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return reinterpret_cast<Floats>(__builtin_convertvector(bits, Words) << 16);
+}
+
+// Rounds to the nearest, ties to even; a NaN may become an infinity, which the check for finite losses sees as well.
+inline void store(BFloat16* to, Floats x) {
+  const Words bits = reinterpret_cast<Words>(x);
+  const Halves rounded = __builtin_convertvector((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, Halves);
+  std::memcpy(to, &rounded, sizeof rounded);
+}
+
+inline Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
+inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+
+// eˣ within 2 units in the last place for −87 ≤ x ≤ 88, clamped outside: 2ⁿ·eʳ with |r| ≤ ln 2 / 2, and the Taylor
+// polynomial of degree 7 for eʳ.
+inline Floats exponential(Floats x) {
+  x = minimum(maximum(x, splat(-87.0F)), splat(88.0F));
+  constexpr float shift = 12582912.0F;  // 1.5 · 2²³: adding it rounds to a whole number
+  const Floats shifted = x * 1.44269504088896341F + shift;
+  const Floats n = shifted - shift;
+  const Floats r = (x - n * 0.693359375F) - n * -2.12194440e-4F;
+  Floats p = splat(1.0F / 5040);
+  for (const float c : {1.0F / 720, 1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F}) p = p * r + c;
+  return p * reinterpret_cast<Floats>((__builtin_convertvector(n, Ints) + 127) << 23);
+}
+
+inline Floats sigmoid(Floats x) { return 1.0F / (1.0F + exponential(-x)); }
+
+}  // namespace
+}  // namespace continual

@@ -1,0 +1,189 @@
+#include "nn/functions.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "kernels/kernels.h"
+
+namespace continual {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+constexpr auto nhwc = at::MemoryFormat::ChannelsLast;
+constexpr int64_t lanes = 16;
+
+at::Tensor asNhwc(const at::Tensor& x) { return x.contiguous(nhwc); }
+
+at::Tensor emptyLike(const at::Tensor& x, int64_t channels, int64_t height, int64_t width) {
+  return at::empty({x.size(0), channels, height, width}, x.options(), nhwc);
+}
+
+const float* dataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
+
+// --- convolution ---
+
+// Measured against oneDNN (docs/performance.md): with more channels its blocked layouts win.
+constexpr int64_t mostChannels = 128;
+
+bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
+  const int64_t out = weight.size(0), in = weight.size(1), kernel = weight.size(2);
+  return kernels() != nullptr && x.device().is_cpu() && x.scalar_type() == at::kFloat && out % lanes == 0 &&
+         (in % lanes == 0 || !x.requires_grad()) && in <= 2 * mostChannels && out <= mostChannels &&
+         (kernel == 1 || kernel == 3) && (stride == 1 || (stride == 2 && x.size(2) % 2 == 0 && x.size(3) % 2 == 0));
+}
+
+ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
+  return {x.size(2), x.size(3), weight.size(1), weight.size(0), weight.size(2), stride};
+}
+
+// The images of a batch between the calling thread's share of libtorch's threads.
+void overImages(int64_t images, const std::function<void(int64_t first, int64_t count)>& work) {
+  at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
+}
+
+class Convolution : public Function<Convolution> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& weight,
+                            const at::Tensor& bias, const std::optional<at::Tensor>& perImage,
+                            const std::optional<at::Tensor>& image, int64_t stride) {
+    const at::Tensor x = asNhwc(input), w = asNhwc(weight);
+    const at::Tensor same = perImage ? perImage->contiguous() : at::Tensor();
+    const at::Tensor plus = image ? asNhwc(*image) : at::Tensor();
+    const ConvolutionShape shape = shapeOf(x, w, stride);
+    const at::Tensor y = emptyLike(x, shape.out, shape.outHeight(), shape.outWidth());
+    const int64_t from = x.stride(0), to = y.stride(0);
+    overImages(x.size(0), [&](int64_t first, int64_t count) {
+      const auto at = [first](const float* p, int64_t step) { return p == nullptr ? p : p + first * step; };
+      kernels()->convolution(shape, count, x.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
+                             {dataOrNull(bias), at(dataOrNull(same), shape.out), at(dataOrNull(plus), to)},
+                             y.mutable_data_ptr<float>() + first * to);
+    });
+    context->save_for_backward({x, w});
+    context->saved_data["stride"] = stride;
+    context->saved_data["perImage"] = perImage.has_value();
+    context->saved_data["image"] = image.has_value();
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &w = saved[1];
+    const at::Tensor dy = asNhwc(gradients[0]);
+    const ConvolutionShape shape = shapeOf(x, w, context->saved_data["stride"].toInt());
+    at::Tensor dx, dw;
+    if (context->needs_input_grad(0)) {
+      dx = at::empty_like(x, x.options(), nhwc);
+      const int64_t from = dy.stride(0), to = dx.stride(0);
+      overImages(x.size(0), [&](int64_t first, int64_t count) {
+        kernels()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
+                                    dx.mutable_data_ptr<float>() + first * to);
+      });
+    }
+    if (shape.in % lanes == 0) {
+      dw = at::empty_like(w, w.options(), nhwc);
+      kernels()->convolutionWeight(shape, x.size(0), x.const_data_ptr<float>(), dy.const_data_ptr<float>(),
+                                   dw.mutable_data_ptr<float>());
+    } else {
+      const int64_t padding = shape.kernel / 2;
+      dw = std::get<1>(at::convolution_backward(dy, x, w, at::OptionalIntArrayRef{}, {shape.stride, shape.stride},
+                                                {padding, padding}, {1, 1}, false, {0, 0}, 1, {false, true, false}));
+    }
+    const at::Tensor perImage = dy.sum({2, 3});
+    return {dx,
+            dw,
+            perImage.sum(0),
+            context->saved_data["perImage"].toBool() ? perImage : at::Tensor(),
+            context->saved_data["image"].toBool() ? dy : at::Tensor(),
+            at::Tensor()};
+  }
+};
+
+// --- group norm ---
+
+bool ownGroupNorm(const at::Tensor& x) {
+  return kernels() != nullptr && x.device().is_cpu() && x.size(1) % lanes == 0 && x.size(1) <= 4096 &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+const BFloat16* bf16(const at::Tensor& x) {
+  return reinterpret_cast<const BFloat16*>(x.const_data_ptr<at::BFloat16>());
+}
+BFloat16* mutableBf16(const at::Tensor& x) { return reinterpret_cast<BFloat16*>(x.mutable_data_ptr<at::BFloat16>()); }
+
+class GroupNormFunction : public Function<GroupNormFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& weight,
+                            const at::Tensor& bias, int64_t groups, double eps, bool silu) {
+    const at::Tensor x = asNhwc(input);
+    const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), groups, static_cast<float>(eps), silu};
+    const at::Tensor y = at::empty_like(x, x.options(), nhwc);
+    const at::Tensor statistics = at::empty({x.size(0), groups, 2}, x.options().dtype(at::kFloat));
+    const int64_t step = x.stride(0);
+    overImages(x.size(0), [&](int64_t first, int64_t count) {
+      float* const kept = statistics.mutable_data_ptr<float>() + first * groups * 2;
+      if (x.scalar_type() == at::kFloat) {
+        kernels()->groupNorm(shape, count, x.const_data_ptr<float>() + first * step, weight.const_data_ptr<float>(),
+                             bias.const_data_ptr<float>(), kept, y.mutable_data_ptr<float>() + first * step);
+      } else {
+        kernels()->groupNormBf16(shape, count, bf16(x) + first * step, bf16(weight), bf16(bias), kept,
+                                 mutableBf16(y) + first * step);
+      }
+    });
+    context->save_for_backward({x, weight, bias, statistics});
+    context->saved_data["eps"] = eps;
+    context->saved_data["silu"] = silu;
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &statistics = saved[3];
+    const at::Tensor dy = asNhwc(gradients[0]);
+    const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), statistics.size(1),
+                               static_cast<float>(context->saved_data["eps"].toDouble()),
+                               context->saved_data["silu"].toBool()};
+    const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
+    const at::Tensor sums = at::empty({2, shape.channels}, statistics.options());
+    float* const dweight = sums.mutable_data_ptr<float>();
+    if (x.scalar_type() == at::kFloat) {
+      kernels()->groupNormGradient(shape, x.size(0), x.const_data_ptr<float>(), weight.const_data_ptr<float>(),
+                                   bias.const_data_ptr<float>(), statistics.const_data_ptr<float>(),
+                                   dy.const_data_ptr<float>(), dx.mutable_data_ptr<float>(), dweight,
+                                   dweight + shape.channels);
+    } else {
+      kernels()->groupNormGradientBf16(shape, x.size(0), bf16(x), bf16(weight), bf16(bias),
+                                       statistics.const_data_ptr<float>(), bf16(dy), mutableBf16(dx), dweight,
+                                       dweight + shape.channels);
+    }
+    const at::Tensor typed = sums.to(x.scalar_type());
+    return {dx, typed.select(0, 0), typed.select(0, 1), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
+                       const Summands& plus) {
+  if (ownConvolution(x, weight, stride)) {
+    const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
+    return Convolution::apply(x, weight, bias, given(plus.perImage), given(plus.image), stride);
+  }
+  const int64_t padding = weight.size(2) / 2;
+  at::Tensor y = at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});
+  if (plus.perImage.defined()) y = y + plus.perImage.unsqueeze(-1).unsqueeze(-1);
+  return plus.image.defined() ? plus.image + y : y;
+}
+
+at::Tensor groupNorm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps,
+                     bool silu) {
+  if (ownGroupNorm(x)) return GroupNormFunction::apply(x, weight, bias, groups, eps, silu);
+  const at::Tensor normed = at::group_norm(x, groups, weight, bias, eps);
+  return silu ? at::silu(normed) : normed;
+}
+
+}  // namespace continual
