@@ -334,7 +334,8 @@ describe('evaluate', () => {
           for (const batch of generated) await run.add(batch, 'generated')
           const { value, ...rest } = await run.finish()
           const alone = found.tasks?.[i]?.values[metric.name]
-          expectClose([alone?.value as number], [value], 1e-4)
+          // Convolutions round differently for one image than for several, and the distance is small.
+          expectClose([alone?.value as number], [value], 1e-3)
           expect(alone).toMatchObject(rest)
         }
       }
