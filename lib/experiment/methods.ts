@@ -97,5 +97,5 @@ const about: Readonly<Record<MethodName, string>> = {
   'rank-1-ewc': 'Holds the weights back along the one direction that the earlier tasks’ losses depend on most.',
   'synaptic-intelligence':
     'Holds each weight near its former value, the more the more it helped with the earlier tasks.',
-  'teacher-to-student': 'Learns from its frozen former self alone, without any data.',
+  'teacher-to-student': 'Each task makes a new student, which learns from the frozen last one alone, without any data.',
 }

@@ -21,7 +21,7 @@ export interface MetricTable extends MetricInfo {
 export function metricTables(results: Results): MetricTable[] {
   const methods = methodsOf(results)
   return Object.entries(results.metrics).map(([metric, info]) => {
-    const tasks = tasksOf(results)
+    const tasks = tasksOf(results).filter((task) => methods.some((method) => cell(results, metric, method, task)))
     const rows = methods.map((method) => ({
       method,
       cells: tasks.map((task) => cell(results, metric, method, task)),
