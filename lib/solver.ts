@@ -85,9 +85,11 @@ type LearnSettings = z.output<typeof learnSchema>
  * }
  * ```
  *
- * The network is this package's small one (that of `Classifier`: five 3×3 convolutions with group norm, global average, one linear layer
- * over all classes), not the paper's; optimiser, batch, epochs, temperature and weights are the paper's by default. The norm
- * of the gradient is clipped to 1.
+ * The network is this package's small one, that of `Classifier`: five 3×3 convolutions of 32, 32, 64, 64 and 64 channels with group norm
+ * and SiLU, two max poolings, the mean over the image, dropout and one linear layer over all classes. The paper's code has one like
+ * it without norms: four 3×3 convolutions of 32, 32, 64 and 128 channels and a 1×1 of 128, with ReLU, two max poolings, the maximum over
+ * the image, and dropout after each of the three. Optimiser, batch, epochs, temperature, weights and the rate of dropout are the paper's by
+ * default. The norm of the gradient is clipped to 1.
  */
 export class Solver implements AsyncDisposable {
   /** Class names; an answer is an index into them. */

@@ -85,6 +85,11 @@ test.each([
     /1001.*1000/,
   ],
   ['more sampler steps than timesteps', { sampler: { steps: 1001 } }, /sampler\.steps is 1001.*1000/],
+  [
+    'a Fisher matrix at more timesteps than there are',
+    { methods: [{ name: 'ewc', timesteps: [0, 2000] }] },
+    /run\.json: ewc: timesteps\[1\] is 2000; expected at most schedule\.timesteps/,
+  ],
   ['a metric of no known name', { evaluation: { metrics: ['frechetDistanc'] } }, /did you mean 'frechetDistance'/],
   ['a metric twice', { evaluation: { metrics: ['ard', 'ard'] } }, /each metric once/],
   ['more neighbours than images', { evaluation: { count: 3 } }, /evaluation\.k is missing|evaluation\.k/],

@@ -51,6 +51,9 @@ export function checkMethod(entry: MethodEntry, timesteps: number): void {
     if (source.kind === 'teacher') atMost('teacher.steps', source.steps)
     if (range) atMost('timesteps[1]', range[1])
   }
+  for (const consolidation of method.keeps?.consolidations ?? []) {
+    if ('timesteps' in consolidation && consolidation.timesteps) atMost('timesteps[1]', consolidation.timesteps[1])
+  }
 }
 
 /**
