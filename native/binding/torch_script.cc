@@ -41,8 +41,7 @@ class TorchScriptHandle : public Handle<TorchScriptHandle, TorchScript> {
       }
       const at::Tensor pixels = bytes.view({count, height, width, channels});
       return run(
-          env, {field(images, "data")}, [=](TorchScript& network) { return network.features(pixels); },
-          toFloat32Array);
+          env, {field(images, "data")}, [=](TorchScript& network) { return network.features(pixels); }, toFloat32Array);
     });
   }
 };
