@@ -8,10 +8,11 @@ import { readSafetensors, type StoredTensor, writeSafetensors } from './checkpoi
 import type { Dataset, ImageBatch, TrainTest } from './data/dataset.js'
 import { trainTestSchema } from './data/schemas.js'
 import type { NativeClassifier } from './engine/addon.js'
-import { call, disposedError } from './engine/call.js'
+import { call } from './engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from './engine/classifier.js'
 import { type Device, resolveDevice } from './engine/device.js'
 import { ContinualDiffusionError } from './engine/errors.js'
+import { Owned } from './engine/owned.js'
 import { ResidentImages } from './engine/resident-images.js'
 import { AnswersByBatch, type FeatureExtractor } from './evaluation/features.js'
 import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from './fields.js'
@@ -78,12 +79,11 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   readonly size: number
   /** Channels of the images that it takes. */
   readonly channels: number
-  readonly #native: NativeClassifier
+  readonly #native: Owned<NativeClassifier>
   readonly #answers = new AnswersByBatch((images) => this.classify(images))
-  #disposed = false
 
   private constructor(native: NativeClassifier, { name, classes, accuracy, size, channels }: Description) {
-    this.#native = native
+    this.#native = new Owned(native, 'the classifier')
     this.name = name
     this.dimension = native.features
     this.classes = classes
@@ -196,7 +196,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   }
 
   async #write(file: string): Promise<void> {
-    const native = this.#live()
+    const native = this.#native.live
     const weights = await call(() => native.read())
     const tensors = new Map<string, StoredTensor>(
       native.parameters.map(({ name, shape }, i) => [name, { dtype: 'F32', shape, data: weights[i] as Float32Array }]),
@@ -209,7 +209,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
    */
   async classify(images: ImageBatch): Promise<Classified> {
-    return classifyImages(this.#live(), this, images)
+    return classifyImages(this.#native.live, this, images)
   }
 
   /**
@@ -234,18 +234,11 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
 
   /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
-    if (this.#disposed) return
-    this.#disposed = true
-    call(() => this.#native.dispose())
+    this.#native.dispose()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
-  }
-
-  #live(): NativeClassifier {
-    if (this.#disposed) throw disposedError('the classifier')
-    return this.#native
   }
 }
 

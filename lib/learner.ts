@@ -346,10 +346,10 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * Learns a task by a method: starts with a fresh optimiser, trains, and at the end keeps what the method keeps of the task (see
-   * {@link Keeps}) and freezes the teacher. Yields its progress about five times a second; it trains only while it is iterated.
-   * When it is left early, by a `break` or an abort, the learner is as after its last whole step, and neither is anything kept or
-   * the teacher frozen nor the task counted as learned.
+   * Learns a task by a method: starts with a fresh optimiser, and with fresh weights where the method says so, trains, and at the
+   * end keeps what the method keeps of the task (see {@link Keeps}) and freezes the teacher. Yields its progress about five times a
+   * second; it trains only while it is iterated. When it is left early, by a `break` or an abort, the learner is as after its last
+   * whole step, and neither is anything kept or the teacher frozen nor the task counted as learned.
    *
    * @param task its images are resized to the U-Net's `sample_size`
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images don't fit the
@@ -397,6 +397,7 @@ export class Learner implements AsyncDisposable {
       const fixed = await this.#alone('learn', where, async () => {
         const pools = { task: await this.#images.pool(subsets), memory: await this.#images.pool(memory) }
         await call(() => native.resetOptimizer())
+        if (method.weights === 'fresh' && task.number > 1) await this.#renewWeights(task.number)
         if (followsPath) await call(() => native.followPath(true))
         return { objective, ...batch, ...pools, optimizer: { lr, betas, eps, weightDecay, clipGradNorm } }
       })
@@ -599,6 +600,20 @@ export class Learner implements AsyncDisposable {
       return await work()
     } finally {
       this.#busy = undefined
+    }
+  }
+
+  /** Draws the student's weights anew: for each task others, all of them a function of the learner's seed. */
+  async #renewWeights(task: number): Promise<void> {
+    const { unet, schedule, device, precision, ema } = this
+    const seed = (this.seed ^ Math.imul(task, 0x9e3779b9)) >>> 0
+    const fresh = await call((addon) => addon.createLearner({ unet, schedule, device, precision, seed, emaDecay: 0 }))
+    try {
+      const weights = await call(() => fresh.readSlot('student'))
+      await call(() => this.#native.writeSlot('student', weights))
+      if (ema > 0) await call(() => this.#native.writeSlot('ema', weights))
+    } finally {
+      call(() => fresh.dispose())
     }
   }
 

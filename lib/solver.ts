@@ -2,10 +2,11 @@ import { z } from 'zod'
 import type { Dataset, ImageBatch, Subset } from './data/dataset.js'
 import type { SamplerConfig } from './diffusion.js'
 import type { NativeClassifier, NativeClassifierOptions } from './engine/addon.js'
-import { call, disposedError } from './engine/call.js'
+import { call } from './engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from './engine/classifier.js'
 import { type Device, resolveDevice } from './engine/device.js'
 import { ContinualDiffusionError } from './engine/errors.js'
+import { Owned } from './engine/owned.js'
 import { ResidentImages } from './engine/resident-images.js'
 import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from './fields.js'
 import type { Learner } from './learner.js'
@@ -84,9 +85,11 @@ type LearnSettings = z.output<typeof learnSchema>
  * }
  * ```
  *
- * The network is this package's small one (that of `Classifier`: five 3×3 convolutions with group norm, global average, one linear layer
- * over all classes), not the paper's; optimiser, batch, epochs, temperature and weights are the paper's by default. The norm
- * of the gradient is clipped to 1.
+ * The network is this package's small one, that of `Classifier`: five 3×3 convolutions of 32, 32, 64, 64 and 64 channels with group norm
+ * and SiLU, two max poolings, the mean over the image, dropout and one linear layer over all classes. The paper's code has one like
+ * it without norms: four 3×3 convolutions of 32, 32, 64 and 128 channels and a 1×1 of 128, with ReLU, two max poolings, the maximum over
+ * the image, and dropout after each of the three. Optimiser, batch, epochs, temperature, weights and the rate of dropout are the paper's by
+ * default. The norm of the gradient is clipped to 1.
  */
 export class Solver implements AsyncDisposable {
   /** Class names; an answer is an index into them. */
@@ -99,19 +102,18 @@ export class Solver implements AsyncDisposable {
   readonly seed: number
   /** For messages. */
   readonly name: string
-  readonly #native: NativeClassifier
+  readonly #native: Owned<NativeClassifier>
   /** The solver as it was when the last task ended; there is none before the first has. */
-  #old: NativeClassifier | undefined
+  #old: Owned<NativeClassifier> | undefined
   readonly #device: string
   readonly #images: ResidentImages
   readonly #accuracies: (readonly number[])[] = []
   #stepsReplayed = 0
   #tasksLearned = 0
   #learning = false
-  #disposed = false
 
   private constructor(native: NativeClassifier, stream: Stream, dataset: Dataset, device: string, seed: number) {
-    this.#native = native
+    this.#native = new Owned(native, 'the solver')
     this.name = `solver of ${stream.name}`
     this.classes = dataset.classes
     this.size = sizeOf(dataset)
@@ -165,7 +167,7 @@ export class Solver implements AsyncDisposable {
    * @throws signal.reason after an abort
    */
   async learn(task: Task, generator: Learner | null, options: SolverLearnOptions = {}): Promise<readonly number[]> {
-    const native = this.#live()
+    const native = this.#native.live
     const where = `Solver.learn, task ${task.number}`
     const settings = parseOptions(learnSchema, options, where)
     const { epochs, batchSize, lr, dropout, horizontalFlip, signal, onProgress } = settings
@@ -216,16 +218,14 @@ export class Solver implements AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
    */
   async classify(images: ImageBatch): Promise<Classified> {
-    return classifyImages(this.#live(), this, images)
+    return classifyImages(this.#native.live, this, images)
   }
 
   /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
-    if (this.#disposed) return
-    this.#disposed = true
+    this.#native.dispose()
+    this.#old?.dispose()
     await this.#images.dispose()
-    call(() => this.#native.dispose())
-    call(() => this.#old?.dispose())
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -233,7 +233,7 @@ export class Solver implements AsyncDisposable {
   }
 
   async #measure(subset: Subset, signal: AbortSignal | undefined): Promise<number> {
-    const native = this.#live()
+    const native = this.#native.live
     this.#checkImages(subset.dataset, 'Solver.accuracy')
     if (subset.indices.length === 0) {
       throw invalid(`Solver.accuracy: no images of ${subset.dataset.name}; expected at least one`)
@@ -245,9 +245,10 @@ export class Solver implements AsyncDisposable {
   async #freeze(): Promise<void> {
     const { classes, channels } = this
     const options = { channels, classes: classes.length, device: this.#device, seed: this.seed }
-    this.#old ??= await call((addon) => addon.createClassifier(options))
-    const old = this.#old
-    const weights = await call(() => this.#native.read())
+    const native = this.#native.live
+    this.#old ??= new Owned(await call((addon) => addon.createClassifier(options)), 'the solver')
+    const old = this.#old.live
+    const weights = await call(() => native.read())
     await call(() => old.write(weights))
   }
 
@@ -261,7 +262,7 @@ export class Solver implements AsyncDisposable {
     const seed = this.seed * 2 ** 20 + this.#stepsReplayed++
     const images = await generator.sample({ count: batchSize, batchSize, sampler, seed, signal })
     // There is one: the solver has learned the task before this one.
-    const old = this.#old as NativeClassifier
+    const old = (this.#old as Owned<NativeClassifier>).live
     const { logits } = await call(() => old.classify(images))
     const labelledWeight = 1 / task.number
     const swapped = distillation === 'paper'
@@ -303,11 +304,6 @@ export class Solver implements AsyncDisposable {
           `${this.channels}, as the stream's`,
       )
     }
-  }
-
-  #live(): NativeClassifier {
-    if (this.#disposed) throw disposedError('the solver')
-    return this.#native
   }
 }
 

@@ -140,7 +140,9 @@ describe('async-source', () => {
   })
 })
 
-const python = await execute('python3', ['-c', 'import diffusers, torch; print(diffusers.__version__)']).catch(
+/** A Python that has diffusers, if there is one: name it by PYTHON where it isn't python3. */
+const python = process.env.PYTHON ?? 'python3'
+const diffusers = await execute(python, ['-c', 'import diffusers, torch; print(diffusers.__version__)']).catch(
   () => null,
 )
 
@@ -161,7 +163,7 @@ describe('diffusers-folder', () => {
   })
 
   it('writes what UNet2DModel.from_pretrained opens, and computes the same', async ({ skip }) => {
-    skip(python === null, 'python3 has no diffusers: what the saved folder computes there was not compared')
+    skip(diffusers === null, `${python} has no diffusers: what the saved folder computes there was not compared`)
     const { folder } = await run('diffusers-folder', [from, 'trained', '2'])
     const xt = Float32Array.from({ length: 2 * 256 }, (_, i) => Math.sin(i * 0.37))
     const script = `
@@ -171,7 +173,7 @@ model = UNet2DModel.from_pretrained('trained')
 xt = torch.tensor(json.load(sys.stdin)).view(2, 1, 16, 16)
 with torch.no_grad():
     print(json.dumps(model(xt, torch.tensor([3, 800])).sample.flatten().tolist()))`
-    const child = execute('python3', ['-c', script], { cwd: folder, maxBuffer: 2 ** 24 })
+    const child = execute(python, ['-c', script], { cwd: folder, maxBuffer: 2 ** 24 })
     child.child.stdin?.end(JSON.stringify([...xt]))
     const theirs = JSON.parse((await child).stdout)
     await using learner = await Learner.load(path.join(folder, 'trained'), { device: 'cpu', precision: 'fp32' })

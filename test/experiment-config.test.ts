@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { ContinualDiffusionError } from '../lib/engine/errors.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import { presetNames } from '../lib/experiment/presets.js'
+import { methods } from '../lib/methods/index.js'
 
 /** The message of the refusal. */
 function refusal(input: unknown): string {
@@ -84,9 +85,24 @@ test.each([
     /1001.*1000/,
   ],
   ['more sampler steps than timesteps', { sampler: { steps: 1001 } }, /sampler\.steps is 1001.*1000/],
+  [
+    'a Fisher matrix at more timesteps than there are',
+    { methods: [{ name: 'ewc', timesteps: [0, 2000] }] },
+    /run\.json: ewc: timesteps\[1\] is 2000; expected at most schedule\.timesteps/,
+  ],
   ['a metric of no known name', { evaluation: { metrics: ['frechetDistanc'] } }, /did you mean 'frechetDistance'/],
   ['a metric twice', { evaluation: { metrics: ['ard', 'ard'] } }, /each metric once/],
   ['more neighbours than images', { evaluation: { count: 3 } }, /evaluation\.k is missing|evaluation\.k/],
+  [
+    'an area over falling numbers of steps',
+    { evaluation: { areaSteps: [5, 2] } },
+    /evaluation\.areaSteps is .*; expected rising numbers/,
+  ],
+  [
+    'an area over more steps than timesteps',
+    { evaluation: { areaSteps: [2, 1001] } },
+    /evaluation\.areaSteps is .*; expected at most schedule\.timesteps/,
+  ],
   ['a solver at no temperature', { solver: { temperature: 0 } }, /solver\.temperature is 0/],
   ['a decay of 1', { ema: 1 }, /ema is 1/],
   ['tasks that do not divide the classes', { stream: { tasks: 3 } }, /stream\.tasks is 3; expected a divisor of 10/],
@@ -148,6 +164,12 @@ test("the paper's presets have the paper's values", () => {
     train: { epochs: 100, batchSize: 128, lr: 2e-4, horizontalFlip: false },
     unet: { block_out_channels: [64, 128, 256, 512], layers_per_block: 1 },
   })
+})
+
+test('two presets have every method: those that learn a stream, and the one that learns without data', () => {
+  const named = (preset: (typeof presetNames)[number]) =>
+    resolveExperiment({ preset } as ExperimentInput).methods.flatMap(({ name }) => name.split('+'))
+  expect(new Set([...named('every-method'), ...named('teacher-to-student')])).toEqual(new Set(Object.keys(methods)))
 })
 
 test('titles say what is learned', () => {

@@ -9,6 +9,7 @@ import {
   type LearnOptions,
   type Method,
   type Progress,
+  teacherToStudent,
 } from '../lib/index.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
@@ -28,6 +29,13 @@ async function tensorsOf(learner: Learner): Promise<Map<string, unknown>> {
       all.set(`${file}/${name}`, data)
   }
   return all
+}
+
+/** That two tensors are no small change of each other: their difference is as large as they are. */
+function expectNotClose(a: unknown, b: unknown): void {
+  const [left, right] = [a, b] as [Float32Array, Float32Array]
+  const norm = (values: Float32Array) => Math.hypot(...values)
+  expect(norm(left.map((value, i) => value - (right[i] as number)))).toBeGreaterThan(norm(left))
 }
 
 describe('learn', () => {
@@ -79,6 +87,29 @@ describe('learn', () => {
     const [one, again, other] = [await run(5), await run(5), await run(6)]
     expect(again).toEqual(one)
     expect(other).not.toEqual(one)
+  })
+
+  it('begins with fresh weights where the method says so, and comes near to its teacher without data', async () => {
+    const run = async (seed: number, steps: number, lr: number) => {
+      const learner = await tinyLearner({ seed, ema: 0.5 })
+      await collect(learner.learn(first, teacherToStudent(), { ...quick, lr: 3e-3 }))
+      const before = await tensorsOf(learner)
+      const progress = await collect(learner.learn(second, teacherToStudent(), { ...quick, steps, lr }))
+      return { before, after: await tensorsOf(learner), progress }
+    }
+    // As good as not trained at all: these are the weights that the second task began with.
+    const [one, again, other] = [await run(5, 1, 1e-12), await run(5, 1, 1e-12), await run(6, 1, 1e-12)]
+    expect(again.after).toEqual(one.after)
+    // Student and average are as new; a copy of the teacher would have no loss.
+    for (const name of ['diffusion_pytorch_model.safetensors/', 'training.safetensors/student.']) {
+      const key = `${name}conv_in.weight`
+      expect(one.after.get(key)).toBeDefined()
+      expectNotClose(one.after.get(key), one.before.get(key))
+      expectNotClose(one.after.get(key), other.after.get(key))
+    }
+    expect(one.progress[0]?.loss).toBeGreaterThan(0.05)
+    const { progress } = await run(5, 300, 3e-3)
+    expect(progress.at(-1)?.loss).toBeLessThan((progress[0]?.loss as number) / 2)
   })
 
   it('starts every task with a fresh optimiser', async () => {

@@ -45,6 +45,7 @@ describe('every method', () => {
       expect(structuredClone(method.keeps)).toEqual(method.keeps)
       expect(method.objective(3)).toEqual(methodByName(name, {}).objective(3))
       expect(method.data).toBe(name === 'joint' ? 'cumulative' : undefined)
+      expect(method.weights).toBe(name === 'teacher-to-student' ? 'fresh' : undefined)
       expect(structuredClone(method.objective(3))).toEqual(method.objective(3))
     },
   )
@@ -212,7 +213,7 @@ describe('compose', () => {
 })
 
 describe('options of every method with a teacher', () => {
-  it.each([...Object.keys(table), 'teacher-to-student'])('%s takes a range of timesteps and an average', (name) => {
+  it.each(Object.keys(table))('%s takes a range of timesteps and an average', (name) => {
     const method = methodByName(name, { timesteps: [0, 300], teacherDecay: 0.5 })
     expect(method.objective(1)).toEqual({ terms: [task] })
     const plain = methodByName(name).objective(3).terms
@@ -236,6 +237,23 @@ describe('teacherToStudent', () => {
     expect(teacherToStudent({ input }).objective(2)).toEqual({
       terms: [{ source, target: 'teacher', weight: 1, loss: 'mse' }],
     })
+  })
+
+  it('learns the noise on generated images where it is not to distil', () => {
+    expect(teacherToStudent({ target: 'noise' }).objective(2)).toEqual({
+      terms: [{ source: teacher, target: 'noise', weight: 1, loss: 'mse' }],
+    })
+    expect(() => teacherToStudent({ target: 'noise', input: 'gaussian' })).toThrow(
+      error(/input is 'gaussian'; expected 'generation'/),
+    )
+  })
+
+  it('takes a range of timesteps, and passes its fresh weights on when it is composed', () => {
+    const method = teacherToStudent({ timesteps: [0, 300] })
+    expect(method.objective(1)).toEqual({ terms: [task] })
+    expect(method.objective(2).terms[0]?.timesteps).toEqual([0, 300])
+    expect(compose(finetune(), method).weights).toBe('fresh')
+    expect(compose(finetune(), joint()).weights).toBeUndefined()
   })
 
   it('takes another loss', () => {

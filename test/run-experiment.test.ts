@@ -3,11 +3,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { resolveExperiment } from '../lib/experiment/config.js'
+import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { RunEvent } from '../lib/experiment/events.js'
 import { RunFolder } from '../lib/experiment/folder.js'
 import { runExperiment } from '../lib/experiment/run.js'
 import type { Results } from '../lib/report/results.js'
+import { finalTable, tablesByTask } from '../lib/report/table.js'
 import { filesBelow, temporaryFolder } from './support/folders.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
 
@@ -129,6 +130,48 @@ test('with everything on: per-task values, denoising losses, a solver, and the f
   const separate = (await run(false)).results
   const known = ({ runs }: Results) => runs.map(({ tasks }) => tasks.map(({ alone, solver }) => ({ alone, solver })))
   expect(known(results)).toEqual(known(separate))
+})
+
+test('every method runs, is judged after the last task alone, and has a row in the table', async () => {
+  const { preset: _, methods: __, evaluation: ___, ...tiny } = tinyExperiment
+  const preset: ExperimentInput = { ...tiny, preset: 'every-method', seeds: [42] }
+  const { results, page } = await runExperiment({
+    ...preset,
+    stream: { tasks: 2 },
+    evaluation: { count: 30 },
+    out: path.join(await temporaryFolder(), 'run'),
+  })
+  const { methods } = resolveExperiment(preset)
+  expect(results.runs.map(({ method }) => method)).toEqual(methods.map(({ label }) => label))
+  for (const { tasks } of results.runs) {
+    expect(tasks[0]!.metrics).toEqual({})
+    expect(Object.keys(tasks[1]!.metrics)).toEqual(Object.keys(results.metrics))
+  }
+  const rows = finalTable(results, 'markdown').split('\n').slice(4)
+  expect(rows.map((row) => row.split(' | ')[0])).toEqual(methods.map(({ label }) => `| ${label}`))
+  for (const row of rows) expect(row).not.toContain('–')
+  // A table by task has no column for a task without values.
+  expect(tablesByTask(results).split('\n')[2]).toMatch(/^After task +2/)
+  for (const id of ['samples', 'numbers', 'by-task', 'losses', 'cost']) {
+    expect(await readFile(page, 'utf8')).toContain(`<section id="${id}">`)
+  }
+}, 180_000)
+
+test('a student without data is judged by the area over its sampler steps', async () => {
+  const { preset: _, methods: __, evaluation: ___, ...tiny } = tinyExperiment
+  const { results } = await runExperiment({
+    ...tiny,
+    preset: 'teacher-to-student',
+    seeds: [42],
+    evaluation: { count: 30, areaSteps: [1, 2, 3] },
+    out: path.join(await temporaryFolder(), 'run'),
+  })
+  expect(results.metrics.frechetArea?.title).toMatch(/^Area of Fréchet distance over 1, 2, 3 steps \(/)
+  for (const { tasks } of results.runs.slice(1)) expect(tasks[0]!.sharedFrom).toBe('generation')
+  for (const { value, detail } of results.runs.flatMap(({ tasks }) => tasks.map((task) => task.metrics.frechetArea!))) {
+    const [one, two, three] = detail!.distances as [number, number, number]
+    expect(value).toBeCloseTo((one + 2 * two + three) / 2, 10)
+  }
 })
 
 test('an abort in mid-run rejects with its reason and leaves whole files', async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { answer } from '../lib/report/answer.js'
+import type { MethodRun } from '../lib/report/results.js'
 import { formatNumber, spread } from '../lib/report/summary.js'
 import { costOf, finalTable, tablesByTask } from '../lib/report/table.js'
 import { madeUpResults } from './support/results.js'
@@ -32,9 +33,16 @@ test('a method that has not got to a task has a dash there', () => {
   expect(row.trim().split(/ {2,}/)).toEqual(['generative-distillation', '33.0', '–'])
 })
 
-test('the cost of a method leaves out what it took over from another', () => {
-  // Its first task is finetune's, and without teacher calls: the second alone counts.
-  expect(costOf(madeUpResults(), 'generative-distillation')).toEqual({ seconds: 10, steps: 100, teacherCalls: 3 })
+test('the cost of a method is that of the tasks after the first, and of the first where there is no other', () => {
+  const results = madeUpResults()
+  const expected = { seconds: 10, steps: 100, teacherCalls: 3 }
+  expect(costOf(results, 'generative-distillation')).toEqual(expected)
+  // Whether its first task, without teacher calls, is finetune's or was trained makes no difference.
+  const change = (from: (run: MethodRun) => MethodRun) => ({ ...results, runs: results.runs.map(from) })
+  const trained = change((run) => ({ ...run, tasks: run.tasks.map((task) => ({ ...task, sharedFrom: undefined })) }))
+  expect(costOf(trained, 'generative-distillation')).toEqual(expected)
+  const single = change((run) => ({ ...run, tasks: run.tasks.slice(0, 1) }))
+  expect(costOf(single, 'finetune')).toEqual({ seconds: 10, steps: 100, teacherCalls: 0 })
 })
 
 test('numbers keep three significant digits', () => {

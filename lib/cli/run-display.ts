@@ -128,7 +128,7 @@ function finalLines(): (event: Extract<RunEvent, { kind: 'folder' | 'ready' | 't
       const title = metrics[name]?.title.replace(/ \(.*$/, '') ?? name
       return `${title} ${formatNumber(value)}`
     })
-    return `${partName(part)}: ${values.join(', ')} (${Math.round(result.seconds.learn + result.seconds.evaluate)} s)`
+    return `${partName(part)}: ${values.length === 0 ? 'learned' : values.join(', ')} (${Math.round(result.seconds.learn + result.seconds.evaluate)} s)`
   }
 }
 

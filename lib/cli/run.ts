@@ -46,7 +46,8 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
-    .action(async (experiment: string, options: RunCommandOptions) => {
+    .option('--markdown', 'print nothing but the final table, in Markdown')
+    .action(async (experiment: string, { markdown, ...options }: RunCommandOptions & { markdown?: boolean }) => {
       const named = await readExperiment(experiment)
       // Checked before the options are put in, so that messages name the file.
       if (options.data === undefined && options.dataFolder === undefined) resolveExperiment(named, experiment)
@@ -63,6 +64,10 @@ export function registerRun(program: Command, signal: AbortSignal): void {
         })
         display.end()
         const { results } = outcome
+        if (markdown) {
+          console.log(finalTable(results, 'markdown'))
+          return
+        }
         const grids = methodsOf(results).map((method) => path.join(outcome.folder, 'samples', method))
         console.log(
           [

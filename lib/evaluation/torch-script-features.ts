@@ -5,9 +5,10 @@ import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 import type { ImageBatch } from '../data/dataset.js'
 import type { NativeTorchScript } from '../engine/addon.js'
-import { call, disposedError } from '../engine/call.js'
+import { call } from '../engine/call.js'
 import { type Device, resolveDevice } from '../engine/device.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
+import { Owned } from '../engine/owned.js'
 import { deviceSchema } from '../fields.js'
 import { parseOptions } from '../options.js'
 import { AnswersByBatch, type FeatureExtractor } from './features.js'
@@ -72,12 +73,11 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
   readonly inceptionV3: boolean
   /** SHA-256 of the file, in hexadecimal. */
   readonly sha256: string
-  readonly #native: NativeTorchScript
+  readonly #native: Owned<NativeTorchScript>
   readonly #answers = new AnswersByBatch((images) => this.#compute(images))
-  #disposed = false
 
   private constructor(native: NativeTorchScript, name: string, sha256: string, inceptionV3: boolean) {
-    this.#native = native
+    this.#native = new Owned(native, `the network ${name}`)
     this.name = name
     this.dimension = native.dimension
     this.sha256 = sha256
@@ -125,15 +125,13 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
   }
 
   async #compute(images: ImageBatch): Promise<Float32Array> {
-    if (this.#disposed) throw disposedError(`the network ${this.name}`)
-    return call(() => this.#native.features(images))
+    const network = this.#native.live
+    return call(() => network.features(images))
   }
 
   /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
-    if (this.#disposed) return
-    this.#disposed = true
-    call(() => this.#native.dispose())
+    this.#native.dispose()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -83,7 +83,7 @@ export const experimentSchema = z
     /** Folder that the run writes, new or empty. Default: `runs/<name>`, numbered where that exists. */
     out: z.string().min(1).optional(),
   })
-  .superRefine(({ data, stream, unet, schedule, sampler }, context) => {
+  .superRefine(({ data, stream, unet, schedule, sampler, evaluation }, context) => {
     const refuse = (path: PropertyKey[], message: string) => context.addIssue({ code: 'custom', path, message })
     for (const [i, { size }] of [data].flat().entries()) {
       const at = Array.isArray(data) ? ['data', i] : ['data']
@@ -117,6 +117,9 @@ export const experimentSchema = z
     }
     if (sampler.steps > schedule.timesteps) {
       refuse(['sampler', 'steps'], `expected at most schedule.timesteps, which is ${schedule.timesteps}`)
+    }
+    if (evaluation.areaSteps?.some((steps) => steps > schedule.timesteps)) {
+      refuse(['evaluation', 'areaSteps'], `expected at most schedule.timesteps, which is ${schedule.timesteps}`)
     }
   })
   .transform(({ data: given, ...config }) => {

@@ -3,13 +3,13 @@ import path from 'node:path'
 import { Classifier } from '../classifier.js'
 import type { Device } from '../engine/device.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
-import { type Evaluation, evaluate } from '../evaluation/evaluate.js'
+import type { Evaluation } from '../evaluation/evaluate.js'
 import { Learner } from '../learner.js'
 import type { MetricInfo } from '../report/results.js'
 import type { Seen } from '../streams/stream.js'
 import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
 import type { RunEvent } from './events.js'
-import { infosOf, makeMetrics } from './metrics.js'
+import { makeJudge } from './judge.js'
 import { planExperiment } from './plan.js'
 
 /** How a saved learner is evaluated. */
@@ -58,18 +58,15 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
   }
   const seen: Seen = stream.seen(last)
   await using classifier = await cachedClassifier(config, plan.data, signal, onEvent)
-  const metrics = makeMetrics(config.evaluation, classifier, plan.extractor)
-  const { batchSize, perTask, perTaskMinimum: minimum } = config.evaluation
-  const evaluation = await evaluate(learner, seen, metrics, {
-    count: options.count ?? config.evaluation.count,
-    batchSize,
-    perTask: perTask ? { classifier, minimum } : undefined,
-    sampler: steps === undefined ? undefined : { steps },
+  const judge = makeJudge(config.evaluation, classifier, plan.extractor)
+  const evaluation = await judge.evaluate(learner, seen, {
+    ...(options.count === undefined ? {} : { count: options.count }),
+    ...(steps === undefined ? {} : { sampler: { steps } }),
     seed,
     signal,
   })
   const { classes } = last.train.dataset
-  return { evaluation, metrics: infosOf(metrics), classes: seen.classes.map((label) => classes[label]!) }
+  return { evaluation, metrics: judge.infos, classes: seen.classes.map((label) => classes[label]!) }
 }
 
 /** The classifier that an experiment's metrics are computed with. */

@@ -51,6 +51,9 @@ export function checkMethod(entry: MethodEntry, timesteps: number): void {
     if (source.kind === 'teacher') atMost('teacher.steps', source.steps)
     if (range) atMost('timesteps[1]', range[1])
   }
+  for (const consolidation of method.keeps?.consolidations ?? []) {
+    if ('timesteps' in consolidation && consolidation.timesteps) atMost('timesteps[1]', consolidation.timesteps[1])
+  }
 }
 
 /**
@@ -97,5 +100,5 @@ const about: Readonly<Record<MethodName, string>> = {
   'rank-1-ewc': 'Holds the weights back along the one direction that the earlier tasks’ losses depend on most.',
   'synaptic-intelligence':
     'Holds each weight near its former value, the more the more it helped with the earlier tasks.',
-  'teacher-to-student': 'Learns from its frozen former self alone, without any data.',
+  'teacher-to-student': 'Each task makes a new student, which learns from the frozen last one alone, without any data.',
 }

@@ -3,6 +3,7 @@ import type { Classifier } from '../classifier.js'
 import { averageRatioDeviation } from '../evaluation/average-ratio-deviation.js'
 import { classFrequencies } from '../evaluation/class-frequencies.js'
 import type { FeatureExtractor } from '../evaluation/features.js'
+import { areaStepsSchema } from '../evaluation/frechet-area.js'
 import { frechetDistance } from '../evaluation/frechet-distance.js'
 import { kernelDistance } from '../evaluation/kernel-distance.js'
 import type { Metric } from '../evaluation/metric.js'
@@ -10,7 +11,6 @@ import { precision } from '../evaluation/precision.js'
 import { recall } from '../evaluation/recall.js'
 import { batchSizeSchema } from '../fields.js'
 import { unknownName } from '../options.js'
-import type { MetricInfo } from '../report/results.js'
 
 /** What metrics are made with: the classifier, what gives the features, and k of precision and recall. */
 interface Parts {
@@ -46,6 +46,13 @@ export const evaluationSchema = z
       .default(['frechetDistance', 'classFrequencies']),
     /** Neighbours for precision and recall. Default 3. */
     k: z.int().min(1).default(3),
+    /**
+     * Numbers of sampler steps, rising, over which the area under the Fréchet distance is a metric, too; the paper's experiment
+     * without data takes [2, 5, 10, 20]. Default: it isn't.
+     */
+    areaSteps: areaStepsSchema.optional(),
+    /** After which tasks there is an evaluation: `every` (default), or only the `last`, for tables of final values. */
+    after: z.enum(['every', 'last']).default('every'),
     /** Evaluates each task seen by itself, too: its forgetting. Default true. */
     perTask: z.boolean().default(true),
     /** Fewest images, real and generated, for which a task's own metrics are computed. Default 50. */
@@ -62,17 +69,11 @@ export const evaluationSchema = z
 
 export type EvaluationConfig = z.output<typeof evaluationSchema>
 
+/** @param extractor gives the features */
 export function makeMetrics(
   { metrics: names, k }: Pick<EvaluationConfig, 'metrics' | 'k'>,
   classifier: Classifier,
-  extractor: FeatureExtractor = classifier,
+  extractor: FeatureExtractor,
 ): Metric[] {
   return names.map((name) => metrics[name]({ classifier, extractor, k }))
-}
-
-/** How results describe metrics. */
-export function infosOf(metrics: readonly Metric[]): Record<string, MetricInfo> {
-  return Object.fromEntries(
-    metrics.map(({ name, title, higherIsBetter }) => [name, { title, better: higherIsBetter ? 'higher' : 'lower' }]),
-  )
 }

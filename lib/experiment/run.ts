@@ -3,8 +3,6 @@ import path from 'node:path'
 import type { Classifier } from '../classifier.js'
 import type { Subset } from '../data/dataset.js'
 import { ResidentImages } from '../engine/resident-images.js'
-import { evaluate } from '../evaluation/evaluate.js'
-import type { Metric } from '../evaluation/metric.js'
 import { Learner } from '../learner.js'
 import { firstTaskOf } from '../methods/objective.js'
 import { imageGrid } from '../report/grid.js'
@@ -16,9 +14,9 @@ import { teacherCalls } from './cost.js'
 import { cachedClassifier } from './evaluate-saved.js'
 import type { Part, RunEvent } from './events.js'
 import { RunFolder } from './folder.js'
+import { type Judge, makeJudge } from './judge.js'
 import { LossRecorder } from './loss-recorder.js'
 import { aboutMethod, type MethodEntry, methodOf } from './methods.js'
-import { infosOf, makeMetrics } from './metrics.js'
 import { type Plan, planExperiment } from './plan.js'
 import { writeReport } from './report.js'
 import { versions } from './versions.js'
@@ -94,7 +92,7 @@ class Run {
   readonly #config: Config
   readonly #folder: RunFolder
   readonly #classifier: Classifier
-  readonly #metrics: readonly Metric[]
+  readonly #judge: Judge
   readonly #plan: Plan
   readonly #signal: AbortSignal | undefined
   readonly #onEvent: (event: RunEvent) => void
@@ -118,7 +116,7 @@ class Run {
     this.#folder = folder
     this.#plan = plan
     this.#classifier = classifier
-    this.#metrics = makeMetrics(config.evaluation, classifier, plan.extractor)
+    this.#judge = makeJudge(config.evaluation, classifier, plan.extractor)
     this.#signal = signal
     this.#onEvent = onEvent
     this.#real = new ResidentImages('cpu', config.unet.sample_size)
@@ -152,7 +150,7 @@ class Run {
     await using learner = first === undefined ? await this.#create(seed) : await this.#take(first)
     if (this.#learner === undefined) {
       this.#learner = { device: learner.device, precision: learner.precision, parameters: learner.parameterCount }
-      this.#onEvent({ kind: 'ready', ...this.#learner, metrics: infosOf(this.#metrics) })
+      this.#onEvent({ kind: 'ready', ...this.#learner, metrics: this.#judge.infos })
     }
     await using solver = this.#config.solver && (await Solver.create(stream, { seed, device: this.#config.device }))
     for (const task of stream) {
@@ -189,7 +187,6 @@ class Run {
 
   async #task({ learner, solver, entry, seed, stream, task }: TaskInHand): Promise<TaskResult> {
     const { train, samples: grid } = this.#config
-    const { count, batchSize, perTask, perTaskMinimum: minimum, denoisingBands: bands } = this.#config.evaluation
     const { label } = entry
     const signal = this.#signal
     const part: Part = {
@@ -212,17 +209,14 @@ class Run {
       await this.#folder.log({ kind: 'train', method: label, seed, ...progress })
     }
     const learned = performance.now()
-    const seen = stream.seen(task)
-    const report = await evaluate(learner, seen, this.#metrics, {
-      count,
-      batchSize,
-      perTask: perTask ? { classifier: this.#classifier, minimum } : undefined,
-      signal,
-      seed,
-      onProgress: (progress) => this.#onEvent({ kind: 'evaluate', part, ...progress }),
-    })
-    const denoising =
-      bands === undefined ? undefined : await learner.denoisingLoss(seen.test, { bands, batchSize, seed, signal })
+    const judged = this.#config.evaluation.after === 'every' || task.number === stream.tasks.length
+    const report = judged
+      ? await this.#judge.evaluate(learner, stream.seen(task), {
+          signal,
+          seed,
+          onProgress: (progress) => this.#onEvent({ kind: 'evaluate', part, ...progress }),
+        })
+      : undefined
     const evaluated = performance.now()
 
     const images = await learner.sample({ count: grid.count, seed, signal })
@@ -239,16 +233,16 @@ class Run {
       seconds: { learn: seconds(learned - begin), evaluate: seconds(evaluated - learned) },
       loss: losses.mean,
       teacherCalls: teacherCalls(method.objective(task.number)),
-      metrics: report.values,
-      alone: report.tasks,
-      denoising,
+      metrics: report?.values ?? {},
+      alone: report?.tasks,
+      denoising: report?.denoising,
       solver: known,
       samples,
       realSamples: samplesPath('real', seed, task.number),
       learner: saved,
     }
-    const values = Object.fromEntries(Object.entries(report.values).map(([name, { value }]) => [name, value]))
-    await this.#folder.log({ kind: 'evaluate', method: label, seed, task: task.number, ...values })
+    const values = Object.fromEntries(Object.entries(result.metrics).map(([name, { value }]) => [name, value]))
+    if (judged) await this.#folder.log({ kind: 'evaluate', method: label, seed, task: task.number, ...values })
     this.#onEvent({ kind: 'task', part, result })
     return result
   }
@@ -274,7 +268,7 @@ class Run {
       precision,
       classifier: { name: classifier.name, features: classifier.dimension, accuracy: classifier.accuracy },
       shareFirstTask: config.shareFirstTask,
-      metrics: infosOf(this.#metrics),
+      metrics: this.#judge.infos,
       methods: config.methods.map(({ name, label }) => ({ label, about: aboutMethod(name) })),
       runs: this.#runs,
     }

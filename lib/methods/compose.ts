@@ -5,7 +5,8 @@ import type { Keeps, Method, Objective, Term } from './objective.js'
 /**
  * One method of two: the terms and penalties of both, and what both keep, e.g.
  * `compose(generativeDistillation(), ewc())`. A term that both have, but for its weight, stands once, with the weight that
- * the first method gives it: learning the task itself is such a term. Trains on all tasks' data if one of the two does.
+ * the first method gives it: learning the task itself is such a term. Trains on all tasks' data, or from fresh weights, if one of
+ * the two does.
  *
  * @returns a method named `<first>+<second>`
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where both have a penalty of the same name, or each a memory or an
@@ -20,6 +21,7 @@ export function compose(first: Method, second: Method): Method {
     name,
     ...(data ? { data } : {}),
     ...(data && epochOf ? { epochOf: 'task' } : {}),
+    ...(first.weights === 'fresh' || second.weights === 'fresh' ? { weights: 'fresh' } : {}),
     ...(keeps ? { keeps } : {}),
     objective(k): Objective {
       const [a, b] = [first.objective(k), second.objective(k)]

@@ -8,8 +8,7 @@ import { gate } from './terms.js'
 export interface EwcOptions extends FisherOptions {
   /**
    * Factor of the penalty; ≥ 0. The papers give none for diffusion models, and the best one depends on the network and its
-   * loss: sweep it by factors of ten. Default 1000, at which the penalty of a task learned without regard to it is as large as
-   * the loss of the `demo` U-Net.
+   * loss: sweep it by factors of ten. Default 10,000, the best of these for the `demo` U-Net on its stream.
    */
   strength?: number
   /** `separate` (default): a penalty for each earlier task; `online`: one, at the last task's weights. */
@@ -21,7 +20,7 @@ export interface EwcOptions extends FisherOptions {
 const schema = z
   .strictObject({
     ...fisherShape,
-    strength: strengthSchema.default(1000),
+    strength: strengthSchema.default(10_000),
     mode: z.enum(['separate', 'online']).default('separate'),
     decay: z.number().min(0).max(1).optional(),
   })

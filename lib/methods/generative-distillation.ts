@@ -1,28 +1,8 @@
-import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Method } from './objective.js'
-import {
-  balanced,
-  gate,
-  keepsTeacher,
-  lambdaSchema,
-  type TeacherOptions,
-  type TeacherTermOptions,
-  teacherSchema,
-  teacherTermShape,
-} from './terms.js'
+import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
 
-/** Options of {@link generativeDistillation}. */
-export interface GenerativeDistillationOptions extends TeacherTermOptions {
-  /** Weight λ of the distillation loss; ≥ 0. Default 0.75. */
-  lambda?: number
-  /** How the teacher generates. */
-  teacher?: TeacherOptions
-}
-
-const schema = z
-  .strictObject({ lambda: lambdaSchema.default(0.75), teacher: teacherSchema, ...teacherTermShape })
-  .prefault({})
+const schema = teacherMethodSchema(0.75)
 
 /**
  * The teacher, frozen when the last task ended, generates images x̂ of the earlier tasks, and the student learns to answer
@@ -30,8 +10,10 @@ const schema = z
  * So the whole of the reverse process is handed on, and not only its results.
  *
  * Masip, Rodriguez, Tuytelaars and van de Ven 2024 (arXiv 2311.14028).
+ *
+ * @param options.lambda default 0.75
  */
-export function generativeDistillation(options?: GenerativeDistillationOptions): Method {
+export function generativeDistillation(options?: TeacherMethodOptions): Method {
   const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeDistillation')
   return {
     name: 'generative-distillation',

@@ -1,36 +1,18 @@
-import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Method } from './objective.js'
-import {
-  balanced,
-  gate,
-  keepsTeacher,
-  lambdaSchema,
-  type TeacherOptions,
-  type TeacherTermOptions,
-  teacherSchema,
-  teacherTermShape,
-} from './terms.js'
+import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
 
-/** Options of {@link generativeReplay}. */
-export interface GenerativeReplayOptions extends TeacherTermOptions {
-  /** Weight λ of the replay loss; ≥ 0. Default 1. */
-  lambda?: number
-  /** How the teacher generates. */
-  teacher?: TeacherOptions
-}
-
-const schema = z
-  .strictObject({ lambda: lambdaSchema.default(1), teacher: teacherSchema, ...teacherTermShape })
-  .prefault({})
+const schema = teacherMethodSchema(1)
 
 /**
  * The teacher, frozen when the last task ended, generates images x̂ of the earlier tasks, and the student learns them as if
  * they were real: L = (1/k)·‖ε − ε_θ(x_t, t)‖² + (1 − 1/k)·λ·‖ε − ε_θ(x̂_t, t)‖².
  *
  * Shin et al. 2017 (arXiv 1705.08690); with diffusion models, the baseline of Masip et al. 2024 (arXiv 2311.14028).
+ *
+ * @param options.lambda default 1
  */
-export function generativeReplay(options?: GenerativeReplayOptions): Method {
+export function generativeReplay(options?: TeacherMethodOptions): Method {
   const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeReplay')
   return {
     name: 'generative-replay',

@@ -8,8 +8,8 @@ export {
   gaussianDistillation,
   symmetricGaussianDistillation,
 } from './gaussian-distillation.js'
-export { type GenerativeDistillationOptions, generativeDistillation } from './generative-distillation.js'
-export { type GenerativeReplayOptions, generativeReplay } from './generative-replay.js'
+export { generativeDistillation } from './generative-distillation.js'
+export { generativeReplay } from './generative-replay.js'
 export { type JointOptions, joint } from './joint.js'
 export { type LwfDistillationOptions, lwfDistillation } from './lwf-distillation.js'
 export type {
@@ -24,12 +24,9 @@ export type {
   Target,
   Term,
 } from './objective.js'
-export {
-  type PartialGenerationDistillationOptions,
-  partialGenerationDistillation,
-} from './partial-generation-distillation.js'
+export { partialGenerationDistillation } from './partial-generation-distillation.js'
 export type { FisherOptions } from './penalized.js'
 export { type RankOneEwcOptions, rankOneEwc } from './rank-one-ewc.js'
 export { type SynapticIntelligenceOptions, synapticIntelligence } from './synaptic-intelligence.js'
 export { type TeacherToStudentOptions, teacherToStudent } from './teacher-to-student.js'
-export type { TeacherOptions, TeacherTermOptions } from './terms.js'
+export type { TeacherMethodOptions, TeacherOptions, TeacherTermOptions } from './terms.js'

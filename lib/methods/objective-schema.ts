@@ -46,6 +46,7 @@ const schema = z.strictObject({
 const methodSchema = z.looseObject({
   name: z.string().min(1),
   data: z.enum(['task', 'cumulative']).optional(),
+  weights: z.enum(['kept', 'fresh']).optional(),
   objective: z.custom<Method['objective']>((f) => typeof f === 'function', 'expected a function of the task number'),
 })
 

@@ -115,6 +115,11 @@ export interface Method {
   readonly data?: 'task' | 'cumulative'
   /** Whose images an epoch counts: those trained on (default), or those of the task alone. */
   readonly epochOf?: 'data' | 'task'
+  /**
+   * The weights that a task after the first begins with: those of the last task's end (default), or `fresh` ones, which know
+   * of the earlier tasks only what the teacher tells them.
+   */
+  readonly weights?: 'kept' | 'fresh'
   /** What the learner keeps when a task has ended. */
   readonly keeps?: Keeps
   /** The objective of task number `k`, from 1. */

@@ -1,28 +1,8 @@
-import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Method } from './objective.js'
-import {
-  balanced,
-  gate,
-  keepsTeacher,
-  lambdaSchema,
-  type TeacherOptions,
-  type TeacherTermOptions,
-  teacherSchema,
-  teacherTermShape,
-} from './terms.js'
+import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
 
-/** Options of {@link partialGenerationDistillation}. */
-export interface PartialGenerationDistillationOptions extends TeacherTermOptions {
-  /** Weight λ of the distillation loss; ≥ 0. Default 0.75. */
-  lambda?: number
-  /** How the teacher generates. */
-  teacher?: TeacherOptions
-}
-
-const schema = z
-  .strictObject({ lambda: lambdaSchema.default(0.75), teacher: teacherSchema, ...teacherTermShape })
-  .prefault({})
+const schema = teacherMethodSchema(0.75)
 
 /**
  * As generative distillation, but the teacher stops generating each image at its drawn timestep t, and that x̂_t is what both
@@ -30,8 +10,10 @@ const schema = z
  * [t, T].
  *
  * A variant in the reference experiments of Masip et al. 2024 (arXiv 2311.14028).
+ *
+ * @param options.lambda default 0.75
  */
-export function partialGenerationDistillation(options?: PartialGenerationDistillationOptions): Method {
+export function partialGenerationDistillation(options?: TeacherMethodOptions): Method {
   const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'partialGenerationDistillation')
   return {
     name: 'partial-generation-distillation',

@@ -6,7 +6,7 @@ import { gate } from './terms.js'
 
 /** Options of {@link rankOneEwc}. */
 export interface RankOneEwcOptions extends FisherOptions {
-  /** Factor of the penalty; ≥ 0. Sweep it by factors of ten. Default 100. */
+  /** Factor of the penalty; ≥ 0. Sweep it by factors of ten. Default 1000, the best of these for the `demo` U-Net on its stream. */
   strength?: number
   /** f: `optimal` (default) is the least-squares factor, `one` leaves it out. */
   factor?: 'optimal' | 'one'
@@ -15,7 +15,7 @@ export interface RankOneEwcOptions extends FisherOptions {
 const schema = z
   .strictObject({
     ...fisherShape,
-    strength: strengthSchema.default(100),
+    strength: strengthSchema.default(1000),
     factor: z.enum(['optimal', 'one']).default('optimal'),
   })
   .prefault({})
@@ -25,8 +25,8 @@ const schema = z
  * low signal-to-noise ratio: L = ‖ε − ε_θ(x_t, t)‖² + ½·strength·Σ_j f_j·(m_j·(θ − θ*_j))², with m_j the mean of the gradients
  * of single images of task j, and f = mean((g·m)²) / ‖m‖⁴, for which f·m·mᵀ is nearest to the mean of g·gᵀ.
  *
- * Wang, Gupta, Dong and MacLellan 2025 (arXiv 2509.23593), where it is combined with generative distillation:
- * `compose(generativeDistillation(), rankOneEwc())`.
+ * Wang, Gupta, Dong and MacLellan 2025 (arXiv 2509.23593); the penalty and f are those of their code. They combine it with
+ * generative distillation: `compose(generativeDistillation(), rankOneEwc())`, there without the weights 1/k and 1 − 1/k.
  */
 export function rankOneEwc(options?: RankOneEwcOptions): Method {
   const { strength, samples, timesteps, factor } = parseOptions(schema, options, 'rankOneEwc')

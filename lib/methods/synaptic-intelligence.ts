@@ -5,7 +5,7 @@ import { penalized, strengthSchema } from './penalized.js'
 
 /** Options of {@link synapticIntelligence}. */
 export interface SynapticIntelligenceOptions {
-  /** Factor of the penalty, twice the paper's c; ≥ 0. Default 0.1. */
+  /** Factor of the penalty, twice the paper's c; ≥ 0. Default 0.1, the best power of ten for the `demo` U-Net on its stream. */
   strength?: number
   /** ξ > 0, in squared units of the weights: keeps Ω bounded where a weight hardly moved. Default 1e-3. */
   damping?: number

@@ -2,44 +2,49 @@ import { z } from 'zod'
 import { parseOptions } from '../options.js'
 import type { Loss, Method, Source } from './objective.js'
 import { lossSchema } from './objective-schema.js'
-import {
-  gate,
-  keepsTeacher,
-  type TeacherOptions,
-  type TeacherTermOptions,
-  taskNumber,
-  taskTerm,
-  teacherSchema,
-  teacherTermShape,
-} from './terms.js'
+import { gate, type TeacherOptions, taskNumber, taskTerm, teacherSchema, timestepsSchema } from './terms.js'
 
 /** Options of {@link teacherToStudent}. */
-export interface TeacherToStudentOptions extends TeacherTermOptions {
+export interface TeacherToStudentOptions {
   /** How the teacher generates; unused by the Gaussian inputs. */
   teacher?: TeacherOptions
-  /** What both are shown: see the methods of the same names. Default `generation`. */
+  /** What the student is shown: see the methods of the same names. Default `generation`. */
   input?: 'generation' | 'partial-generation' | 'gaussian' | 'symmetric-gaussian'
+  /**
+   * What it learns to answer: what the `teacher` answers (default), or the `noise` that was added, for which `input` must be
+   * `generation`: the teacher's images are then training data like any other, for comparison.
+   */
+  target?: 'teacher' | 'noise'
   /** How the answers are compared. Default `mse`. */
   loss?: Loss
+  /** Timesteps are drawn from [from, to) alone, 0 ≤ from < to ≤ T. Default: all. */
+  timesteps?: readonly [from: number, to: number]
 }
 
 const schema = z
   .strictObject({
     teacher: teacherSchema,
     input: z.enum(['generation', 'partial-generation', 'gaussian', 'symmetric-gaussian']).default('generation'),
+    target: z.enum(['teacher', 'noise']).default('teacher'),
     loss: lossSchema.default('mse'),
-    ...teacherTermShape,
+    timesteps: timestepsSchema.optional(),
+  })
+  .refine(({ input, target }) => target === 'teacher' || input === 'generation', {
+    error: "expected 'generation': only to generated images noise is added that could be answered",
+    path: ['input'],
   })
   .prefault({})
 
 /**
- * From the second task on the student learns from the teacher alone, without data:
- * L = ‖ε_teacher(x̂_t, t) − ε_θ(x̂_t, t)‖². The first task trains as usual, which makes the teacher.
+ * A student of fresh weights learns from the teacher alone, without any data: L = ‖ε_teacher(x̂_t, t) − ε_θ(x̂_t, t)‖². The
+ * first task trains as usual, which makes the teacher; each task after it makes a student of the last one's, and its images are
+ * not looked at. So give it a stream whose first task has all classes, e.g. `dataIncremental` in two tasks.
  *
- * The data-free transfer experiment of Masip et al. 2024 (arXiv 2311.14028).
+ * The data-free transfer experiment of Masip et al. 2024 (arXiv 2311.14028), with its four inputs, its three losses and, by
+ * the target `noise`, its baseline without distillation. {@link frechetArea} is its score.
  */
 export function teacherToStudent(options?: TeacherToStudentOptions): Method {
-  const { teacher, input, loss, teacherDecay, timesteps } = parseOptions(schema, options, 'teacherToStudent')
+  const { teacher, input, target, loss, timesteps } = parseOptions(schema, options, 'teacherToStudent')
   const sources: Record<typeof input, Source> = {
     generation: { kind: 'teacher', ...teacher },
     'partial-generation': { kind: 'teacher', ...teacher, stopAtTimestep: true },
@@ -48,12 +53,10 @@ export function teacherToStudent(options?: TeacherToStudentOptions): Method {
   }
   return {
     name: 'teacher-to-student',
-    ...keepsTeacher(teacherDecay),
+    weights: 'fresh',
     objective: (k) => ({
       terms:
-        taskNumber(k) === 1
-          ? [taskTerm]
-          : [{ source: sources[input], target: 'teacher', weight: 1, loss, ...gate(timesteps) }],
+        taskNumber(k) === 1 ? [taskTerm] : [{ source: sources[input], target, weight: 1, loss, ...gate(timesteps) }],
     }),
   }
 }

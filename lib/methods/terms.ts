@@ -24,6 +24,14 @@ export interface TeacherTermOptions {
   timesteps?: readonly [from: number, to: number]
 }
 
+/** Options of the methods whose teacher generates images for the earlier tasks. */
+export interface TeacherMethodOptions extends TeacherTermOptions {
+  /** Weight λ of the loss on what the teacher generates; ≥ 0. Default: the method's own. */
+  lambda?: number
+  /** How the teacher generates. */
+  teacher?: TeacherOptions
+}
+
 /** Weight of what the earlier tasks add to the loss: any finite number ≥ 0. */
 export const lambdaSchema = z.number().min(0)
 
@@ -41,6 +49,10 @@ export const teacherTermShape = {
   teacherDecay: z.number().min(0).lt(1).default(0),
   timesteps: timestepsSchema.optional(),
 }
+
+/** Schema of {@link TeacherMethodOptions}. */
+export const teacherMethodSchema = (lambda: number) =>
+  z.strictObject({ lambda: lambdaSchema.default(lambda), teacher: teacherSchema, ...teacherTermShape }).prefault({})
 
 /** What a term's options say of its timesteps. */
 export function gate(timesteps: readonly [number, number] | undefined): Pick<Term, 'timesteps'> {

@@ -72,6 +72,7 @@ export interface TaskResult {
   readonly loss: number
   /** How often the teacher's network ran over a batch in each training step. */
   readonly teacherCalls: number
+  /** Empty where only the last task is evaluated, and this is another. */
   readonly metrics: Readonly<Record<string, MetricValue>>
   /** The same metrics on each task learned so far by itself, in order; see `Evaluation.tasks`. */
   readonly alone?: readonly TaskEvaluation[]

@@ -21,7 +21,7 @@ export interface MetricTable extends MetricInfo {
 export function metricTables(results: Results): MetricTable[] {
   const methods = methodsOf(results)
   return Object.entries(results.metrics).map(([metric, info]) => {
-    const tasks = tasksOf(results)
+    const tasks = tasksOf(results).filter((task) => methods.some((method) => cell(results, metric, method, task)))
     const rows = methods.map((method) => ({
       method,
       cells: tasks.map((task) => cell(results, metric, method, task)),
@@ -96,11 +96,15 @@ export function finalTable(results: Results, layout: Layout = 'text'): string {
   })
 }
 
-/** What learning a task cost on average: wall time, steps, and calls of the teacher's network in each step. */
+/**
+ * What learning a task cost on average: wall time, steps, and calls of the teacher's network in each step. Over the tasks after the
+ * first, if there are any: in that one there is nothing to remember yet, and some methods take it over from another.
+ */
 export function costOf(results: Results, method: string): { seconds: number; steps: number; teacherCalls: number } {
   const tasks = results.runs.filter((run) => run.method === method).flatMap((run) => run.tasks)
-  // What was taken over from another method cost nothing, which says nothing of this one.
-  const own = tasks.filter(({ sharedFrom }) => sharedFrom === undefined)
+  const later = tasks.filter(({ task }) => task > 1)
+  // A first task that was taken over from another method cost nothing, which says nothing of this one.
+  const own = later.length > 0 ? later : tasks.filter(({ sharedFrom }) => sharedFrom === undefined)
   const steps = own.reduce((sum, task) => sum + task.steps, 0)
   return {
     seconds: own.reduce((sum, { seconds }) => sum + seconds.learn, 0) / own.length,

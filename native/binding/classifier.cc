@@ -80,20 +80,19 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
         batches.softLabelled = softLabelled(object(options, "softLabelled"), *value(), batches.steps);
       }
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
-      return state(env).engine.run(
+      return run(
           env, {info[1]},
-          [=, classifier = value()] {
+          [=](ClassifierTrainer& classifier) {
             const Pool pool(parts);
             for (const Pool::Part& part : parts) {
-              const at::Tensor& labels = part.images->labels;
-              if (labels.min().item<int64_t>() < 0 || labels.max().item<int64_t>() >= classifier->classes()) {
-                throw Error("ERR_BAD_DATA", "labels: expected 0 … " + std::to_string(classifier->classes() - 1) +
-                                                ", found " + std::to_string(labels.min().item<int64_t>()) + " … " +
-                                                std::to_string(labels.max().item<int64_t>()));
+              const auto [lowest, highest] = part.images->labelRange;
+              if (lowest < 0 || highest >= classifier.classes()) {
+                throw Error("ERR_BAD_DATA", "labels: expected 0 … " + std::to_string(classifier.classes() - 1) +
+                                                ", found " + std::to_string(lowest) + " … " + std::to_string(highest));
               }
             }
             if (pool.size() == 0) throw Error("ERR_INVALID_ARGUMENT", "there are no images to train on");
-            return classifier->train(pool, batches, cancel);
+            return classifier.train(pool, batches, cancel);
           },
           [](Napi::Env env, const ClassifierTrainer::Report& report) -> Napi::Value {
             auto result = Napi::Object::New(env);
@@ -106,14 +105,7 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
   }
 
   Napi::Value beginTask(const Napi::CallbackInfo& info) {
-    return state(info.Env())
-        .engine.run(
-            info.Env(), {},
-            [classifier = value()] {
-              classifier->beginTask();
-              return true;
-            },
-            [](Napi::Env env, bool) { return env.Undefined(); });
+    return run(info.Env(), {}, [](ClassifierTrainer& classifier) { classifier.beginTask(); });
   }
 
   Napi::Value classify(const Napi::CallbackInfo& info) {
@@ -121,8 +113,8 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     return guarded(env, [&] {
       const at::Tensor pixels = imagesFrom(info[0].As<Napi::Object>(), *value());
       const Cancellation closing(nullptr, state(env).engine.closing());
-      return state(env).engine.run(
-          env, {}, [=, classifier = value()] { return classifier->classify(pixels, closing); },
+      return run(
+          env, {}, [=](ClassifierTrainer& classifier) { return classifier.classify(pixels, closing); },
           [](Napi::Env env, const ClassifierNet::Output& output) -> Napi::Value {
             auto result = Napi::Object::New(env);
             result.Set("features", toFloat32Array(env, output.features));
@@ -133,21 +125,14 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
   }
 
   Napi::Value read(const Napi::CallbackInfo& info) {
-    return state(info.Env())
-        .engine.run(info.Env(), {}, [classifier = value()] { return classifier->read(); }, toFloat32Arrays);
+    return run(info.Env(), {}, [](ClassifierTrainer& classifier) { return classifier.read(); }, toFloat32Arrays);
   }
 
   Napi::Value write(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
       std::vector<at::Tensor> tensors = floatArrays(info[0], "tensors");
-      return state(env).engine.run(
-          env, {},
-          [tensors = std::move(tensors), classifier = value()] {
-            classifier->write(tensors);
-            return true;
-          },
-          [](Napi::Env env, bool) { return env.Undefined(); });
+      return run(env, {}, [tensors = std::move(tensors)](ClassifierTrainer& classifier) { classifier.write(tensors); });
     });
   }
 };

@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <memory>
+#include <vector>
 
 #include "binding/addon.h"
 
@@ -50,6 +51,23 @@ class Handle : public Napi::ObjectWrap<Self> {
   }
 
   void Finalize(Napi::BasicEnv env) override { Napi::MemoryManagement::AdjustExternalMemory(env, -reported_); }
+
+ protected:
+  /// Runs `work(value)` on the engine thread; its result goes through `convert`.
+  template <class Work, class Convert>
+  Napi::Value run(Napi::Env env, const std::vector<Napi::Value>& keep, Work work, Convert convert) {
+    return state(env).engine.run(
+        env, keep, [value = value(), work = std::move(work)] { return work(*value); }, std::move(convert));
+  }
+  /// The same for work without a result.
+  template <class Work>
+  Napi::Value run(Napi::Env env, const std::vector<Napi::Value>& keep, Work work) {
+    auto both = [work = std::move(work)](Value& value) {
+      work(value);
+      return true;
+    };
+    return run(env, keep, std::move(both), [](Napi::Env env, bool) { return env.Undefined(); });
+  }
 
  private:
   std::shared_ptr<Value> value_;

@@ -147,23 +147,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
   }
 
  private:
-  /// Runs `work(learner)` on the engine thread; its result goes through `convert`.
-  template <class Work, class Convert>
-  Napi::Value run(Napi::Env env, const std::vector<Napi::Value>& keep, Work work, Convert convert) {
-    return state(env).engine.run(
-        env, keep, [learner = value(), work = std::move(work)] { return work(*learner); }, std::move(convert));
-  }
-  /// The same for work without a result.
-  template <class Work>
-  Napi::Value run(Napi::Env env, const std::vector<Napi::Value>& keep, Work work) {
-    auto both = [work = std::move(work)](LearnerValue& learner) {
-      work(learner);
-      return true;
-    };
-    return run(env, keep, std::move(both), [](Napi::Env env, bool) { return env.Undefined(); });
-  }
-
-  /// The same for work that changes how much memory the learner holds.
+  /// Runs work that changes how much memory the learner holds.
   template <class Work>
   Napi::Value runAndAccount(const Napi::CallbackInfo& info, Work work) {
     auto handle = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info.This().As<Napi::Object>()));

@@ -40,8 +40,8 @@ class TorchScriptHandle : public Handle<TorchScriptHandle, TorchScript> {
                                                 std::to_string(bytes.numel()));
       }
       const at::Tensor pixels = bytes.view({count, height, width, channels});
-      return state(env).engine.run(
-          env, {field(images, "data")}, [=, network = value()] { return network->features(pixels); }, toFloat32Array);
+      return run(
+          env, {field(images, "data")}, [=](TorchScript& network) { return network.features(pixels); }, toFloat32Array);
     });
   }
 };

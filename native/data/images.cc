@@ -16,7 +16,8 @@ std::shared_ptr<const Images> residentImages(const at::Tensor& pixels, const at:
     }
     resident = at::cat(parts);
   }
-  return std::make_shared<const Images>(Images{resident, labels.to(at::kLong).to(device)});
+  const std::pair range(labels.min().item<int64_t>(), labels.max().item<int64_t>());
+  return std::make_shared<const Images>(Images{resident, labels.to(at::kLong).to(device), range});
 }
 
 at::Tensor toModelRange(const at::Tensor& pixels) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace continual {
@@ -10,14 +11,15 @@ namespace continual {
 /// Labelled images resident on a device: uint8, count × height × width × channels, never changed.
 struct Images {
   at::Tensor pixels;
-  at::Tensor labels;  // int64, count
+  at::Tensor labels;                       // int64, count
+  std::pair<int64_t, int64_t> labelRange;  // the lowest and the highest, found once: on a device it costs a wait
 
   int64_t count() const { return pixels.size(0); }
   int64_t bytes() const { return static_cast<int64_t>(pixels.nbytes() + labels.nbytes()); }
 };
 
 /// Moves images to the device; `size` > 0 resizes them to a square of that side first (bilinear, antialiased, rounded
-/// to uint8 as PIL does). `pixels` may be kept: it must be the caller's to give away.
+/// to uint8 as PIL does). `pixels` may be kept: it must be the caller's to give away. `labels`: on the CPU.
 std::shared_ptr<const Images> residentImages(const at::Tensor& pixels, const at::Tensor& labels, int64_t size,
                                              at::Device device);
 

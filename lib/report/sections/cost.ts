@@ -17,7 +17,7 @@ export function costSection(results: Results): string {
   const shared = results.runs.some((run) => run.tasks.some(({ sharedFrom }) => sharedFrom !== undefined))
   return `<section id="cost">
 <h2>What it cost</h2>
-<p class="note">Averages over the tasks that a method was trained on. A teacher call is one pass of the frozen network over a batch;
+<p class="note">Averages over the tasks after the first, where there are any. A teacher call is one pass of the frozen network over a batch;
 the student's own pass and its gradient come on top.${
     shared
       ? ' The first task was trained once for each seed and taken over by the other methods, as with nothing to remember yet their objectives are the same.'
