@@ -58,8 +58,9 @@ async function compare(chosen) {
   ]).stdout
   const [torch, diffusers] = versions.split(' ')
 
-  const ours = (/** @type {string} */ precision) => start(process.execPath, 'ours.mjs', { ...options, precision })
-  const peer = (/** @type {string} */ kind) => start(python, 'peer.py', { ...options, kind, folder })
+  const common = { ...options, device }
+  const ours = (/** @type {string} */ precision) => start(process.execPath, 'ours.mjs', { ...common, precision })
+  const peer = (/** @type {string} */ kind) => start(python, 'peer.py', { ...common, kind, folder })
 
   // In float32 and eagerly, both must have the same losses from the same weights and draws.
   const checked = [ours('fp32'), peer('eager')]

@@ -36,7 +36,7 @@ async function bench(settings, seconds) {
   const work = await createWorkload(settings)
   await work.train(1)
   // So long that a call's own cost doesn't count.
-  const steps = Math.ceil(300 / (await milliseconds(() => work.train(1))))
+  const steps = Math.ceil(100 / (await milliseconds(() => work.train(1))))
 
   // A part of the step is what the step costs less without it. Measured at its borders inside the engine, a part would be
   // one thread's of a team, or on CUDA the time to ask for it, and not be there at all where the step is one graph.
@@ -97,7 +97,7 @@ async function overhead(settings, work, stepMilliseconds, seconds) {
   })
   await learner.freezeTeacher()
   const task = await secondTask(model)
-  const steps = Math.max(3, Math.ceil(2000 / stepMilliseconds))
+  const steps = Math.max(3, Math.ceil((seconds * 100) / stepMilliseconds))
   const delay = monitorEventLoopDelay({ resolution: 1 })
   const { medians } = await inTurn(seconds, {
     bare: () =>

@@ -20,6 +20,7 @@ kind = settings["kind"]
 batch = int(settings["batch"])
 device = torch.device(settings["device"])
 plain = kind == "eager"  # as the paper's code runs it
+torch.backends.cudnn.benchmark = not plain
 with open(os.path.join(settings["folder"], "config.json")) as file:
     config = json.load(file)
 shape = (batch, config["in_channels"], config["sample_size"], config["sample_size"])
@@ -82,7 +83,8 @@ def losses(real, replayed):
         xt = add_noise(real["x0"], real["noise"], real["timesteps"])
         replayed_xt = add_noise(teacher_images(replayed["z"]), replayed["noise"], replayed["timesteps"])
         with torch.no_grad():
-            target = teacher(replayed_xt, replayed["timesteps"], return_dict=False)[0]
+            # Copied, because a CUDA graph's next run may write over what it gave.
+            target = teacher(replayed_xt, replayed["timesteps"], return_dict=False)[0].clone()
         timesteps = torch.cat([real["timesteps"], replayed["timesteps"]])
         answer = student(torch.cat([xt, replayed_xt]), timesteps, return_dict=False)[0]
         terms = mse_loss(answer[:batch], real["noise"]), mse_loss(answer[batch:], target)

@@ -24,6 +24,7 @@ export async function milliseconds(work) {
  * @returns {Promise<{ rounds: number, medians: Record<Name, number> }>}
  */
 export async function inTurn(seconds, measurements) {
+  if (!(seconds >= 0)) throw new Error(`--seconds is ${seconds}; expected a number from 0`)
   /** @type {[Name, () => Promise<number>, number[]][]} */
   const all = /** @type {Name[]} */ (Object.keys(measurements)).map((name) => [name, measurements[name], []])
   let rounds = -1
