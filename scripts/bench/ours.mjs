@@ -1,0 +1,52 @@
+/** The engine as one of the processes that bench-peers.mjs compares; peer.py is the others, told the same. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { writeSafetensors } from '../../dist/checkpoint/safetensors.js'
+import { toDiffusersConfig } from '../../dist/index.js'
+import { milliseconds, peakMemory } from './timing.mjs'
+import { createWorkload, models, objectives, settings } from './workload.mjs'
+
+/** @typedef {import('../../dist/checkpoint/safetensors.js').StoredTensor} StoredTensor */
+
+const options = await settings(JSON.parse(/** @type {string} */ (process.argv[2])))
+const work = await createWorkload(options)
+
+/** @type {Record<string, (message: { count: number, steps: number, folder: string }) => Promise<object>>} */
+const commands = {
+  step: async ({ count }) => ({ milliseconds: await milliseconds(() => work.train(count)) }),
+  sample: async ({ count, steps }) => ({ milliseconds: await milliseconds(() => work.sample(count, steps)) }),
+  memory: async () => ({ mebibytes: peakMemory() }),
+  losses: async ({ folder }) => ({ losses: await losses(folder) }),
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const message = JSON.parse(line)
+  console.log(JSON.stringify(await commands[message.do]?.(message)))
+}
+
+/**
+ * The losses of one step, after writing all that they follow from: the U-Net, the weights of student and teacher, the draws.
+ * @param {string} folder
+ */
+async function losses(folder) {
+  await work.train(1) // so that the student is not its teacher any more
+  /** @type {Map<string, StoredTensor>} */
+  const tensors = new Map()
+  for (const slot of /** @type {const} */ (['student', 'teacher'])) {
+    const weights = await work.native.readSlot(slot)
+    for (const [i, { name, shape }] of work.native.parameters.entries()) {
+      tensors.set(`${slot}.${name}`, { dtype: 'F32', shape, data: /** @type {Float32Array} */ (weights[i]) })
+    }
+  }
+  const draws = await work.draw()
+  for (const [i, { timesteps, ...images }] of draws.entries()) {
+    tensors.set(`${i}.timesteps`, { dtype: 'I32', shape: [timesteps.length], data: timesteps })
+    for (const [name, { shape, data }] of Object.entries(images))
+      tensors.set(`${i}.${name}`, { dtype: 'F32', shape, data })
+  }
+  await writeSafetensors(join(folder, 'step.safetensors'), tensors)
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(toDiffusersConfig(models[options.model])))
+  const { loss, terms } = await work.native.compute(objectives.whole, draws)
+  return [loss, ...terms]
+}

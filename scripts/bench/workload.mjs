@@ -1,0 +1,121 @@
+/**
+ * The work that the benchmarks time, straight on the native engine: steps of generative distillation at task 2 of Split
+ * Fashion-MNIST, and DDIM sampling. Weights are fresh and images few: what they hold doesn't change what a step costs.
+ */
+import { availableParallelism } from 'node:os'
+import { resolveDevice } from '../../dist/engine/device.js'
+import { loadAddon } from '../../dist/engine/load.js'
+import { ResidentImages } from '../../dist/engine/resident-images.js'
+import {
+  classIncremental,
+  fashionMnist,
+  generativeDistillation,
+  paperSampler,
+  paperSchedule,
+  presets,
+} from '../../dist/index.js'
+
+/** @typedef {import('../../dist/index.js').Objective} Objective */
+/** @typedef {import('../../dist/index.js').Term} Term */
+/** @typedef {Awaited<ReturnType<typeof settings>>} Settings */
+
+/** The U-Nets by the name that `--model` gives them. */
+export const models = /** @type {const} */ ({ paper: presets.fashionMnist, demo: presets.demo })
+
+/** What `parseArgs` is told of the options that all benchmarks have. */
+export const sharedOptions = /** @type {const} */ ({
+  model: { type: 'string' },
+  batch: { type: 'string', default: '32' },
+  precision: { type: 'string', default: 'auto' },
+  device: { type: 'string', default: 'cpu' },
+  threads: { type: 'string', default: String(availableParallelism()) },
+})
+
+/**
+ * Checks the options, and sets the number of libtorch's threads, which it reads when it is loaded: nothing of it may run
+ * before.
+ * @param {{ model: string, batch: string, precision: string, device: string, threads: string }} options
+ */
+export async function settings({ model, batch, precision, device, threads }) {
+  if (!(model in models)) throw new Error(`--model is ${model}; expected ${Object.keys(models).join(' or ')}`)
+  for (const [name, value] of Object.entries({ batch, threads })) {
+    if (!/^[1-9]\d*$/.test(value)) throw new Error(`--${name} is ${value}; expected a whole number from 1`)
+  }
+  process.env.OMP_NUM_THREADS = threads
+  const resolved = await resolveDevice(
+    /** @type {import('../../dist/index.js').Device} */ (device),
+    /** @type {import('../../dist/index.js').Precision} */ (precision),
+  )
+  return {
+    model: /** @type {keyof typeof models} */ (model),
+    batch: Number(batch),
+    threads: Number(threads),
+    ...resolved,
+  }
+}
+
+export const method = generativeDistillation({ lambda: 0.75, teacher: { steps: 2 } })
+
+const [real, replayed] = /** @type {readonly [Term, Term]} */ (method.objective(2).terms)
+/** The step that is timed, and the same step with parts left out; the student's batch is as large in all of them. */
+export const objectives = /** @satisfies {Record<string, Objective>} */ ({
+  whole: { terms: [real, replayed] },
+  withoutSampling: { terms: [real, { ...replayed, source: { kind: 'gaussian' } }] },
+  withoutTeacher: { terms: [real, { ...real, source: { kind: 'memory' } }] },
+})
+
+/** The paper's. */
+const optimizer = /** @type {const} */ ({ lr: 2e-4, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, clipGradNorm: 1 })
+const neverCancelled = new Int32Array(1)
+
+/**
+ * The second task, the first that has a teacher.
+ * @param {keyof typeof models} model whose images' size it has
+ */
+export async function secondTask(model) {
+  const data = await fashionMnist({ subset: true, size: models[model].sample_size })
+  const { tasks } = classIncremental(data, { tasks: 5, seed: 42 })
+  return /** @type {import('../../dist/index.js').Task} */ (tasks[1])
+}
+
+/**
+ * A learner with a teacher, and what can be done with it.
+ * @param {Settings} settings
+ */
+export async function createWorkload({ model, batch, device, precision }) {
+  const addon = loadAddon()
+  const unet = models[model]
+  const native = await addon.createLearner({ unet, schedule: paperSchedule, device, precision, seed: 42, emaDecay: 0 })
+  await native.freezeTeacher()
+  const images = new ResidentImages(device, unet.sample_size)
+  const task = await images.pool([(await secondTask(model)).train])
+
+  /** @param {Objective} objective @param {number} batchSize */
+  const drawn = (objective, batchSize) => ({ objective, task, memory: task, batchSize, horizontalFlip: false })
+  return {
+    native,
+    /** @param {number} steps @param {Objective} [objective] */
+    train: (steps, objective = objectives.whole) =>
+      native.train({ ...drawn(objective, batch), steps, optimizer }, neverCancelled),
+    /** The draws of the next step. */
+    draw: () => native.draw(drawn(objectives.whole, batch)),
+    /** Makes a gradient for `update`, of few images: it is as large for one as for many. */
+    gradient: async () => {
+      const one = drawn({ terms: [real] }, 1)
+      await native.compute(one.objective, await native.draw(one))
+    },
+    update: async () => {
+      await native.update(optimizer)
+      // CUDA has only been asked for it. What is read back from there comes after it.
+      for (const part of task.slice(0, 1)) await addon.readImages(part.images, part.indices.subarray(0, 1))
+    },
+    /** @param {number} count images, all at once @param {number} steps of DDIM */
+    sample: (count, steps) => {
+      const sampler = { ...paperSampler, steps }
+      return native.sample(
+        { slot: 'student', count, batchSize: count, sampler, seed: 1, format: 'uint8' },
+        neverCancelled,
+      )
+    },
+  }
+}

@@ -1,0 +1,27 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, it } from 'vitest'
+
+const script = fileURLToPath(new URL('../scripts/bench.mjs', import.meta.url))
+const bench = (...args: string[]) => promisify(execFile)(process.execPath, [script, ...args])
+
+it('measures what it is asked to', async () => {
+  const options = ['--model', 'demo', '--batch', '2', '--precision', 'fp32', '--threads', '1', '--seconds', '0']
+  const { stdout } = await bench(...options, '--json')
+  const found = JSON.parse(stdout)
+  expect(found).toMatchObject({ model: 'demo', batch: 2, device: 'cpu', precision: 'fp32', threads: 1, rounds: 3 })
+  const number = expect.any(Number) // null where it was no finite one
+  const parts = { teacherSampling: number, teacherTarget: number, studentForward: number, backward: number }
+  expect(found.step).toEqual({ total: number, ...parts, update: number })
+  expect(found.sampling).toEqual({ images: 64, steps: 10, imagesPerSecond: number })
+  expect(found.loop).toEqual({ steps: number, overheadPercent: number, eventLoop: { p50: number, p99: number } })
+  // In MiB: Node alone has tens, the network little more.
+  expect(found.memory.host).toBeGreaterThan(50)
+  expect(found.memory.host).toBeLessThan(4000)
+}, 120_000)
+
+it('refuses what it does not know', async () => {
+  await expect(bench('--model', 'huge')).rejects.toThrow('--model is huge; expected paper or demo')
+  await expect(bench('--model', 'demo', '--batch', '0')).rejects.toThrow('--batch is 0; expected a whole number from 1')
+})
