@@ -52,9 +52,10 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
         env, name,
         {InstanceAccessor<&ClassifierHandle::parameters>("parameters"),
          InstanceAccessor<&ClassifierHandle::features>("features"), InstanceMethod<&ClassifierHandle::train>("train"),
-         InstanceMethod<&ClassifierHandle::beginTask>("beginTask"),
-         InstanceMethod<&ClassifierHandle::classify>("classify"), InstanceMethod<&ClassifierHandle::read>("read"),
-         InstanceMethod<&ClassifierHandle::write>("write"), InstanceMethod("dispose", &ClassifierHandle::dispose)});
+         InstanceMethod<&ClassifierHandle::beginTask>("beginTask"), InstanceMethod<&ClassifierHandle::step>("step"),
+         InstanceMethod<&ClassifierHandle::setStep>("setStep"), InstanceMethod<&ClassifierHandle::classify>("classify"),
+         InstanceMethod<&ClassifierHandle::read>("read"), InstanceMethod<&ClassifierHandle::write>("write"),
+         InstanceMethod("dispose", &ClassifierHandle::dispose)});
   }
 
  private:
@@ -105,15 +106,34 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     });
   }
 
+  /// Runs `work(classifier)`, which has no result, on the engine thread.
+  template <class Work>
+  Napi::Value run(Napi::Env env, Work work) {
+    auto both = [work = std::move(work), classifier = value()] {
+      work(*classifier);
+      return true;
+    };
+    return state(env).engine.run(env, {}, std::move(both), [](Napi::Env env, bool) { return env.Undefined(); });
+  }
+
   Napi::Value beginTask(const Napi::CallbackInfo& info) {
+    return run(info.Env(), [](ClassifierTrainer& classifier) { classifier.beginTask(); });
+  }
+
+  Napi::Value step(const Napi::CallbackInfo& info) {
     return state(info.Env())
         .engine.run(
-            info.Env(), {},
-            [classifier = value()] {
-              classifier->beginTask();
-              return true;
-            },
-            [](Napi::Env env, bool) { return env.Undefined(); });
+            info.Env(), {}, [classifier = value()] { return classifier->step(); },
+            [](Napi::Env env, int64_t step) { return Napi::Number::New(env, static_cast<double>(step)); });
+  }
+
+  Napi::Value setStep(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const double step = info[0].ToNumber().DoubleValue();
+      if (!(step >= 0 && step < 0x1p53)) throw Error("ERR_INVALID_ARGUMENT", "step: expected 0 … 2⁵³ − 1");
+      return run(env, [=](ClassifierTrainer& classifier) { classifier.setStep(static_cast<int64_t>(step)); });
+    });
   }
 
   Napi::Value classify(const Napi::CallbackInfo& info) {
@@ -140,14 +160,8 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
   Napi::Value write(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
-      std::vector<at::Tensor> tensors = floatArrays(info[0], "tensors");
-      return state(env).engine.run(
-          env, {},
-          [tensors = std::move(tensors), classifier = value()] {
-            classifier->write(tensors);
-            return true;
-          },
-          [](Napi::Env env, bool) { return env.Undefined(); });
+      const std::vector<at::Tensor> tensors = floatArrays(info[0], "tensors");
+      return run(env, [=](ClassifierTrainer& classifier) { classifier.write(tensors); });
     });
   }
 };
