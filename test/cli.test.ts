@@ -1,33 +1,13 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { withOptions } from '../lib/cli/run.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { Results } from '../lib/report/results.js'
+import { startCommand as start } from './support/child.js'
 import { filesBelow, temporaryFolder } from './support/folders.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
-
-const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
-
-/** Starts the command line in a folder of its own, with a cache of its own. */
-function start(cwd: string, ...args: string[]) {
-  const child = spawn(process.execPath, [main, ...args], {
-    cwd,
-    env: { ...process.env, XDG_CACHE_HOME: path.join(cwd, 'cache'), DEBUG: '' },
-  })
-  const output = { stdout: '', stderr: '' }
-  for (const stream of ['stdout', 'stderr'] as const) {
-    child[stream].setEncoding('utf8').on('data', (text: string) => {
-      output[stream] += text
-    })
-  }
-  const ended = once(child, 'close').then(([status, signal]) => ({ status, signal, ...output }))
-  return { child, output, ended }
-}
 
 const run = (cwd: string, ...args: string[]) => start(cwd, ...args).ended
 

@@ -93,7 +93,7 @@ export async function writeCheckpoint(folder: RunFolder, contents: CheckpointCon
     await addAll(saved, typeof learner === 'string' ? folder.at(learner) : within(learnerFolder))
     if (solver) await addAll(`${name}/${solverFolder}`, within(solverFolder))
     const whole = { format, ...rest, learner: saved, solver: solver && `${name}/${solverFolder}`, files }
-    await writeJson(within(checkpointFile), { ...whole, checksum: digestOf(whole) })
+    await writeJson(within(checkpointFile), { ...whole, checksum: checksumOfContents(whole) })
   })
   for (const old of numbers.slice(keep - 1)) await folder.remove(`${checkpointsFolder}/${old}`)
   return number
@@ -135,7 +135,7 @@ export async function readCheckpoint(folder: RunFolder, number: number): Promise
   const json = await readJson(file)
   if (json === undefined) throw badFile(file, 'there is no such file')
   const { checksum, ...whole } = (json ?? {}) as Record<string, unknown>
-  if (checksum !== digestOf(whole)) throw badFile(file, 'damaged: its checksum is not that of its contents')
+  if (checksum !== checksumOfContents(whole)) throw badFile(file, 'damaged: its checksum is not that of its contents')
   checkFormat(file, json, format)
   const checkpoint = parseOptions(schema, json, file, 'ERR_BAD_CHECKPOINT')
   for (const [name, expected] of Object.entries(checkpoint.files)) {
@@ -163,6 +163,6 @@ async function checkpointNumbers(folder: RunFolder): Promise<number[]> {
     .sort((a, b) => b - a)
 }
 
-function digestOf(contents: unknown): string {
+export function checksumOfContents(contents: unknown): string {
   return createHash('sha256').update(JSON.stringify(contents)).digest('hex')
 }
