@@ -4,7 +4,12 @@ import { call } from './call.js'
 /** What came of an attempt to lock a file. */
 export type FileLock =
   /** `supported` is false where the file system knows no locks, so that nobody else is kept out. */
-  | { readonly kind: 'taken'; readonly supported: boolean; unlock(): void }
+  | {
+      readonly kind: 'taken'
+      readonly supported: boolean
+      /** Doing it again does nothing. */
+      unlock(): void
+    }
   /** `holder`: what the holder wrote into the file. */
   | { readonly kind: 'held'; readonly holder: string }
 
@@ -27,8 +32,15 @@ export function lockFile(file: string, holder: string): FileLock {
       ftruncateSync(fd)
       writeSync(fd, `${holder}\n`)
       taken = true
+      let locked = true
       const unlock = () => {
-        rmSync(file, { force: true })
+        if (!locked) return
+        locked = false
+        try {
+          rmSync(file, { force: true })
+        } catch {
+          // On a disk that can't be written any more. The file does no harm: what counts is who has locked it.
+        }
         closeSync(fd)
       }
       return { kind: 'taken', supported: answer === 'taken', unlock }
