@@ -19,7 +19,7 @@ function isWriting(folder: string): boolean {
   }
 }
 
-test('killed at twenty random moments, half of them while it writes, a run ends as one that was not', async () => {
+test('killed at twenty random moments, those of writing included, a run ends as one that was not', async () => {
   const folder = await temporaryFolder()
   const experiment = { ...brokenExperiment, train: { steps: 60, batchSize: 4 } }
   await writeFile(path.join(folder, 'tiny.json'), JSON.stringify(experiment))

@@ -76,8 +76,9 @@ export const experimentSchema = z
      */
     solver: solverSchema.omit({ sampler: true, signal: true, onProgress: true }).optional(),
     /**
-     * How often a run keeps what it would go on from: always at the end of a task, and in mid-task as said here. One takes about
-     * twenty bytes for each of the U-Net's parameters on the disk.
+     * How often a run keeps what it would go on from: always at the end of a task, and in mid-task as said here. On the disk one in
+     * mid-task takes 16 to 20 bytes for each of the U-Net's parameters, and 8 more for each quadratic of a penalty; one at a task's
+     * end refers to the learner that is saved there anyway.
      */
     checkpoints: z
       .strictObject({
