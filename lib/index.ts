@@ -50,6 +50,7 @@ export {
   type LearnOptions,
   type Progress,
   type SampleOptions,
+  type StepLosses,
   type StepOptions,
   type UpdateOptions,
 } from './learner.js'
@@ -57,4 +58,5 @@ export * from './methods/index.js'
 export { presets } from './presets.js'
 export { Solver, type SolverLearnOptions, type SolverOptions } from './solver.js'
 export * from './streams/index.js'
+export type { TaskInHand } from './task-in-hand.js'
 export { parseUNetConfig, toDiffusersConfig, type UNetConfig } from './unet.js'

@@ -4,7 +4,7 @@ import type { StoredPenalty } from './checkpoint/penalties-file.js'
 import type { ImageBatch, Subset } from './data/dataset.js'
 import { subsetSchema } from './data/schemas.js'
 import { parseSampler, type SamplerConfig, type ScheduleConfig, scheduleSchema } from './diffusion.js'
-import type { NativeLearner, NativeOptimizer, NativePool, Slot } from './engine/addon.js'
+import type { NativeLearner, NativeOptimizer, NativePool, NativeTrainReport, Slot } from './engine/addon.js'
 import { call, disposedError, withCancel } from './engine/call.js'
 import { type Device, type Precision, resolveDevice } from './engine/device.js'
 import { ContinualDiffusionError } from './engine/errors.js'
@@ -15,6 +15,7 @@ import type { Keeps, Method, Objective, Penalty } from './methods/objective.js'
 import { checkMethod, parseObjective } from './methods/objective-schema.js'
 import { parseOptions } from './options.js'
 import type { Task } from './streams/stream.js'
+import { checkSame, digestOf, plainSettings, type StoredTaskInHand, type TaskInHand } from './task-in-hand.js'
 import { parseUNetConfig, type UNetConfig } from './unet.js'
 
 /** What a learner is made of. */
@@ -64,8 +65,33 @@ export interface LearnOptions extends UpdateOptions {
   horizontalFlip?: boolean
   /** Real images for terms with the source `memory`, in place of the learner's own memory. */
   memory?: readonly Subset[]
+  /**
+   * Goes on with the task where the learner stands in the middle of it, see `Learner.taskInHand`: the rest of the training is then
+   * to the bit what it would have been, on the CPU. A task that wasn't begun is begun. Default false: begins the task in any case.
+   */
+  resume?: boolean
+  /**
+   * Told what each step computed, once for each, in order and before the progress that the step counts in; those of the steps before
+   * an abort too. For records that must not depend on how fast the steps were. It must not throw.
+   */
+  onStep?: (losses: StepLosses) => void
   /** An abort rejects with `signal.reason` and leaves the learner as after its last whole step. */
   signal?: AbortSignal
+}
+
+/** What one training step computed. */
+export interface StepLosses {
+  /** Of this task, from 1. */
+  readonly step: number
+  /** Steps of this task in all. */
+  readonly steps: number
+  readonly loss: number
+  /** Loss of each of the objective's terms, unweighted. */
+  readonly terms: readonly number[]
+  /** Cost of each of the objective's penalties, without its strength, by name. */
+  readonly penalties: Readonly<Record<string, number>>
+  /** Norm of the gradient before clipping. */
+  readonly gradNorm: number
 }
 
 /** Where the learning of a task stands. */
@@ -87,7 +113,7 @@ export interface Progress {
   readonly penalties: Readonly<Record<string, number>>
   /** Mean norm of the gradient before clipping over these steps. */
   readonly gradNorm: number
-  /** Since the task's first step. */
+  /** Since the call's first step. */
   readonly stepsPerSecond: number
   /** At that speed. */
   readonly secondsLeft: number
@@ -186,6 +212,8 @@ const learnSchema = z
     batchSize,
     horizontalFlip: z.boolean().default(false),
     memory: z.array(subsetSchema).readonly().optional(),
+    resume: z.boolean().default(false),
+    onStep: z.custom<NonNullable<LearnOptions['onStep']>>((f) => typeof f === 'function').optional(),
     signal: signalSchema.optional(),
   })
   .refine((options) => (options.epochs === undefined) !== (options.steps === undefined), {
@@ -246,6 +274,7 @@ export class Learner implements AsyncDisposable {
   readonly #images: ResidentImages
   #memory: readonly MemoryItem[] = []
   #tasksLearned: number
+  #hand: StoredTaskInHand | undefined
   /** From the first to the last iteration of `learn`. */
   #learning = false
   /** What is changing the weights at the moment. */
@@ -282,8 +311,8 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * Opens a folder that `save` wrote, to go on exactly where it stood, with the next task (`learn` starts a task that was left early
-   * anew, with a fresh optimiser) or with `step`; or a diffusers model folder (`config.json`,
+   * Opens a folder that `save` wrote, to go on exactly where it stood: with the next task, with the one in hand (by `learn` with
+   * `resume`) or with `step`; or a diffusers model folder (`config.json`,
    * `diffusion_pytorch_model.safetensors`, and `scheduler_config.json` if there is one: without it `paperSchedule` is
    * taken), as a learner that has learned no task.
    *
@@ -309,6 +338,7 @@ export class Learner implements AsyncDisposable {
       if (record) {
         const { seed, step, optimizerStep } = record
         await call(() => native.setState({ seed, step, optimizerStep }))
+        learner.#hand = record.taskInHand
       }
       return learner
     } catch (error) {
@@ -346,15 +376,27 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
+   * The task that the learner has begun and not ended, after an abort or a `break` in mid-task, or as loaded; undefined where there is
+   * none. `save` keeps it, `learn` with `resume` goes on with it, and `learn` without drops it, as an error in mid-task does.
+   */
+  get taskInHand(): TaskInHand | undefined {
+    if (this.#hand === undefined) return undefined
+    const { task, step, steps } = this.#hand
+    return { task, step, steps }
+  }
+
+  /**
    * Learns a task by a method: starts with a fresh optimiser, and with fresh weights where the method says so, trains, and at the
    * end keeps what the method keeps of the task (see {@link Keeps}) and freezes the teacher. Yields its progress about five times a
-   * second; it trains only while it is iterated. When it is left early, by a `break` or an abort, the learner is as after its last
-   * whole step, and neither is anything kept or the teacher frozen nor the task counted as learned.
+   * second; it trains only while it is iterated.
+   * When it is left early, by a `break` or an abort, the learner is as after its last whole step, and neither is anything kept or
+   * the teacher frozen nor the task counted as learned; it can be saved then, and `resume` goes on with the task. Yields nothing
+   * where all steps were done already and only the task's end was left.
    *
    * @param task its images are resized to the U-Net's `sample_size`
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images don't fit the
-   *   U-Net, the method needs a teacher, a memory or a consolidated penalty that isn't there, or its memory is larger than the
-   *   data of the tasks so far; `ERR_DIVERGED` when a loss or a gradient is no finite number any more
+   *   U-Net, the method needs a teacher, a memory or a consolidated penalty that isn't there, its memory is larger than the
+   *   data of the tasks so far, or a task that is to be resumed was begun with another method, other settings or other images; `ERR_DIVERGED` when a loss or a gradient is no finite number any more
    * @throws signal.reason after an abort
    */
   async *learn(task: Task, method: Method, options: LearnOptions): AsyncGenerator<Progress, void, undefined> {
@@ -367,6 +409,8 @@ export class Learner implements AsyncDisposable {
       steps: given,
       signal,
       memory = this.memory,
+      resume,
+      onStep,
       betas,
       lr,
       eps,
@@ -374,6 +418,7 @@ export class Learner implements AsyncDisposable {
       clipGradNorm,
       ...batch
     } = parseOptions(learnSchema, options, where)
+    const optimizer = { lr, betas, eps, weightDecay, clipGradNorm }
     const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
     this.#checkImages(subsets, where)
     this.#checkImages(memory, `${where}: memory`)
@@ -391,42 +436,72 @@ export class Learner implements AsyncDisposable {
     if (this.#learning) throw invalid(`${where}: this learner is learning a task already; wait for that to end`)
 
     const followsPath = keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false
+    const drawn = { images: digestOf(subsets), memory: digestOf(memory) }
+    const settings = plainSettings({ method: method.name, objective, keeps, steps, ...batch, ...optimizer, ...drawn })
+    const resumed = resume ? this.#toResume(task.number, settings, where) : undefined
+    const hand = resumed ?? { task: task.number, step: 0, steps, settings }
+    const names = objective.penalties?.map(({ name }) => name) ?? []
     this.#learning = true
     try {
       signal?.throwIfAborted()
       const fixed = await this.#alone('learn', where, async () => {
         const pools = { task: await this.#images.pool(subsets), memory: await this.#images.pool(memory) }
-        await call(() => native.resetOptimizer())
-        if (method.weights === 'fresh' && task.number > 1) await this.#renewWeights(task.number)
-        if (followsPath) await call(() => native.followPath(true))
-        return { objective, ...batch, ...pools, optimizer: { lr, betas, eps, weightDecay, clipGradNorm } }
+        if (resumed === undefined) {
+          await call(() => native.resetOptimizer())
+          if (method.weights === 'fresh' && task.number > 1) await this.#renewWeights(task.number)
+          await call(() => native.followPath(followsPath))
+        }
+        this.#hand = hand
+        return { objective, ...batch, ...pools, optimizer }
       })
+      const end = () => this.#endTask(task, keeps, fixed.task, signal)
+      if (hand.step === steps) await this.#alone('learn', where, end)
       const start = performance.now()
+      const first = hand.step
       let chunk = 1
-      for (let step = 0; step < steps; ) {
+      while (hand.step < steps) {
         const before = performance.now()
-        const wanted = Math.min(chunk, steps - step)
-        const report = await this.#alone('learn', where, async () => {
-          const done = await withCancel(signal, (flag) => call(() => native.train({ ...fixed, steps: wanted }, flag)))
-          if (step + done.steps === steps) await this.#endTask(task, keeps, fixed.task, signal)
+        const wanted = Math.min(chunk, steps - hand.step)
+        const done = await this.#alone('learn', where, async () => {
+          const done = await this.#train(hand, { ...fixed, steps: wanted }, names, onStep, signal)
+          if (hand.step === steps) await end()
           return done
         })
-        const terms = [...report.terms]
-        step += report.steps
         const now = performance.now()
         // How the steps are cut into chunks doesn't change what they compute: draws depend on the step's number alone.
         chunk = Math.max(1, Math.min(chunk * 4, Math.round((wanted * chunkMilliseconds) / (now - before))))
-        const stepsPerSecond = (step * 1000) / (now - start)
+        const { step } = hand
+        const stepsPerSecond = ((step - first) * 1000) / (now - start)
         const secondsLeft = (steps - step) / stepsPerSecond
-        const { loss, gradNorm } = report
-        const costs = objective.penalties?.map(({ name }, i) => [name, report.penalties[i] as number]) ?? []
-        const penalties: Record<string, number> = Object.fromEntries(costs)
-        yield { task: task.number, step, steps, loss, terms, penalties, gradNorm, stepsPerSecond, secondsLeft }
+        yield { ...meanOf(done), task: task.number, step, steps, stepsPerSecond, secondsLeft }
       }
     } finally {
       this.#learning = false
-      if (followsPath && !this.#disposed) await call(() => native.followPath(false))
     }
+  }
+
+  /** Takes steps of the task in hand; those before an abort count and are told too. */
+  async #train(
+    hand: StoredTaskInHand,
+    options: Parameters<NativeLearner['train']>[0],
+    names: readonly string[],
+    onStep: LearnOptions['onStep'],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly StepLosses[]> {
+    let done: readonly StepLosses[] = []
+    await withCancel(signal, async (flag) => {
+      try {
+        const report = await call(() => this.#native.train(options, flag))
+        done = stepsOf(report, hand, names)
+      } catch (error) {
+        // Which steps were taken before isn't known.
+        this.#hand = undefined
+        throw error
+      }
+      hand.step += done.length
+      if (onStep) for (const losses of done) onStep(losses)
+    })
+    return done
   }
 
   /**
@@ -561,17 +636,18 @@ export class Learner implements AsyncDisposable {
   async save(folder: string): Promise<void> {
     const native = this.#live()
     this.#checkIdle('save')
+    const taskInHand = this.#hand && { ...this.#hand }
     // All is asked for before the first answer is awaited: what begins meanwhile comes after it in the engine's queue.
     const { seed, step, optimizerStep } = native.state
     const memory = this.#memory
     const { unet, schedule, sampler, precision, ema, tasksLearned } = this
-    const reading = (['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq'] as const)
+    const reading = (['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq', 'path_start', 'path_integral'] as const)
       .filter((slot) => call(() => native.hasSlot(slot)))
       .map(async (slot): Promise<[Slot, Float32Array[]]> => [slot, await call(() => native.readSlot(slot))])
     const readingPenalties = call(() => native.readPenalties())
     const slots = new Map(await Promise.all(reading))
     const penalties: StoredPenalty[] = await readingPenalties
-    const record = { seed, step, optimizerStep, tasksLearned, ema, precision, schedule, sampler }
+    const record = { seed, step, optimizerStep, tasksLearned, taskInHand, ema, precision, schedule, sampler }
     await writeLearnerFolder(folder, { unet, record, parameters: native.parameters, slots, penalties, memory })
   }
 
@@ -620,12 +696,36 @@ export class Learner implements AsyncDisposable {
   /** What a task leaves behind: penalties, memory and teacher, all of it or, after an abort, nothing. */
   async #endTask(task: Task, keeps: Keeps, pool: NativePool, signal: AbortSignal | undefined): Promise<void> {
     const { consolidations = [], memory, teacherDecay } = keeps
+    const hand = this.#hand
+    // Whatever fails from here on leaves an end that can't be done again: only an abort that changed nothing can.
+    this.#hand = undefined
     if (consolidations.length > 0) {
-      await withCancel(signal, (flag) => call(() => this.#native.consolidate(consolidations, pool, flag)))
+      let over = false
+      const consolidating = withCancel(signal, async (flag) => {
+        over = await call(() => this.#native.consolidate(consolidations, pool, flag)).then(() => true)
+      })
+      await consolidating.catch((error: unknown) => {
+        if (over) return // the abort came too late
+        if (signal?.aborted) this.#hand = hand
+        throw error
+      })
     }
     if (memory) this.#memory = remember(this.#memory, task, memory, this.seed)
     await call(() => this.#native.freezeTeacher(teacherDecay))
+    if (call(() => this.#native.hasSlot('path_start'))) await call(() => this.#native.followPath(false))
     this.#tasksLearned = task.number
+  }
+
+  /** The task in hand, if it is this one; undefined where it is to be begun. */
+  #toResume(task: number, settings: Record<string, unknown>, where: string): StoredTaskInHand | undefined {
+    if (this.#hand === undefined) {
+      if (task > this.#tasksLearned) return undefined
+      throw invalid(
+        `${where}: there is nothing to resume: ${this.#tasksLearned} tasks were learned to their ends; expected a task after these`,
+      )
+    }
+    checkSame(this.#hand, task, settings, where)
+    return this.#hand
   }
 
   #checkIdle(where: string): void {
@@ -732,6 +832,32 @@ interface Settings {
   device: string
   precision: 'fp32' | 'tf32' | 'bf16'
   ema: number
+}
+
+/** A report step by step. */
+function stepsOf(report: NativeTrainReport, { step, steps }: TaskInHand, names: readonly string[]): StepLosses[] {
+  const terms = report.terms.length / report.steps
+  return Array.from({ length: report.steps }, (_, i) => ({
+    step: step + i + 1,
+    steps,
+    loss: report.losses[i] as number,
+    terms: [...report.terms.subarray(i * terms, (i + 1) * terms)],
+    penalties: Object.fromEntries(names.map((name, n) => [name, report.penalties[i * names.length + n] as number])),
+    gradNorm: report.gradNorms[i] as number,
+  }))
+}
+
+function meanOf(steps: readonly StepLosses[]): Omit<StepLosses, 'step' | 'steps'> {
+  const [first] = steps as [StepLosses]
+  const mean = (of: (losses: StepLosses) => number) => steps.reduce((sum, losses) => sum + of(losses), 0) / steps.length
+  return {
+    loss: mean(({ loss }) => loss),
+    terms: first.terms.map((_, i) => mean(({ terms }) => terms[i] as number)),
+    penalties: Object.fromEntries(
+      Object.keys(first.penalties).map((name) => [name, mean(({ penalties }) => penalties[name] as number)]),
+    ),
+    gradNorm: mean(({ gradNorm }) => gradNorm),
+  }
 }
 
 function countImages(subsets: readonly Subset[]): number {

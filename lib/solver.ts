@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { readSolverFolder, writeSolverFolder } from './checkpoint/solver-folder.js'
 import type { Dataset, ImageBatch, Subset } from './data/dataset.js'
 import type { SamplerConfig } from './diffusion.js'
 import type { NativeClassifier, NativeClassifierOptions } from './engine/addon.js'
@@ -111,6 +112,8 @@ export class Solver implements AsyncDisposable {
   #stepsReplayed = 0
   #tasksLearned = 0
   #learning = false
+  /** From the first step of a task until that task's end: its optimiser's state isn't saved. */
+  #unfinished = false
 
   private constructor(native: NativeClassifier, stream: Stream, dataset: Dataset, device: string, seed: number) {
     this.#native = new Owned(native, 'the solver')
@@ -143,6 +146,63 @@ export class Solver implements AsyncDisposable {
     const { channels, classes } = dataset
     const native = await call((addon) => addon.createClassifier({ channels, classes: classes.length, device, seed }))
     return new Solver(native, stream, dataset, device, seed)
+  }
+
+  /**
+   * Opens a folder that `save` wrote, to go on exactly where it stood.
+   *
+   * @param stream the one that the solver was made for
+   * @param options.device default `auto`
+   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it, `ERR_INVALID_ARGUMENT` for a stream
+   *   with other classes or images
+   */
+  static async load(folder: string, stream: Stream, options: { device?: Device } = {}): Promise<Solver> {
+    const { record, readWeights } = await readSolverFolder(folder)
+    const { classes, size, channels, seed, step, stepsReplayed, tasksLearned, accuracies } = record
+    const solver = await Solver.create(stream, { ...options, seed })
+    try {
+      if (size !== solver.size || channels !== solver.channels || classes.join('\n') !== solver.classes.join('\n')) {
+        throw invalid(
+          `Solver.load: the stream has images of ${solver.size} pixels a side, ${solver.channels} channels and the classes ` +
+            `${solver.classes.join(', ')}; expected ${size}, ${channels} and ${classes.join(', ')}, as in ${folder}`,
+        )
+      }
+      const weights = await readWeights(solver.#native.live.parameters)
+      await call(() => solver.#native.live.write(weights))
+      await call(() => solver.#native.live.setStep(step))
+      if (tasksLearned > 0) await solver.#freeze()
+      solver.#stepsReplayed = stepsReplayed
+      solver.#tasksLearned = tasksLearned
+      solver.#accuracies.push(...accuracies)
+      return solver
+    } catch (error) {
+      await solver.dispose()
+      throw error
+    }
+  }
+
+  /**
+   * Writes everything that it takes to go on with the next task into a folder, whole or not at all: `solver.json` and
+   * `solver.safetensors`. An earlier solver's folder is replaced; any other that isn't empty is refused.
+   *
+   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `ERR_INVALID_ARGUMENT` in the middle of a task, which can only be learned whole
+   */
+  async save(folder: string): Promise<void> {
+    const native = this.#native.live
+    if (this.#unfinished) {
+      throw invalid(
+        'Solver.save: the solver is in the middle of a task; save it before or after, or learn that task anew first',
+      )
+    }
+    const { classes, size, channels, seed, tasksLearned } = this
+    const rest = {
+      stepsReplayed: this.#stepsReplayed,
+      tasksLearned,
+      accuracies: this.#accuracies.map((row) => [...row]),
+    }
+    const [step, weights] = await Promise.all([call(() => native.step()), call(() => native.read())])
+    const record = { classes: [...classes], size, channels, seed, step, ...rest }
+    await writeSolverFolder(folder, record, native.parameters, weights)
   }
 
   /** Number of the last task that was learned to its end; 0: none yet. */
@@ -180,6 +240,7 @@ export class Solver implements AsyncDisposable {
     try {
       signal?.throwIfAborted()
       const pool = await this.#images.pool([task.train])
+      this.#unfinished = true
       await call(() => native.beginTask())
       const fixed = { pool, batchSize, lr, dropout, horizontalFlip, shift: 0 }
       await trainClassifier(native, {
@@ -197,6 +258,7 @@ export class Solver implements AsyncDisposable {
       await this.#freeze()
       this.#tasksLearned = task.number
       this.#accuracies.push(row)
+      this.#unfinished = false
       return row
     } finally {
       this.#learning = false

@@ -1,33 +1,13 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { withOptions } from '../lib/cli/run.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { Results } from '../lib/report/results.js'
+import { startCommand as start } from './support/child.js'
 import { filesBelow, temporaryFolder } from './support/folders.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
-
-const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
-
-/** Starts the command line in a folder of its own, with a cache of its own. */
-function start(cwd: string, ...args: string[]) {
-  const child = spawn(process.execPath, [main, ...args], {
-    cwd,
-    env: { ...process.env, XDG_CACHE_HOME: path.join(cwd, 'cache'), DEBUG: '' },
-  })
-  const output = { stdout: '', stderr: '' }
-  for (const stream of ['stdout', 'stderr'] as const) {
-    child[stream].setEncoding('utf8').on('data', (text: string) => {
-      output[stream] += text
-    })
-  }
-  const ended = once(child, 'close').then(([status, signal]) => ({ status, signal, ...output }))
-  return { child, output, ended }
-}
 
 const run = (cwd: string, ...args: string[]) => start(cwd, ...args).ended
 
@@ -163,12 +143,48 @@ test.each([
   await Promise.race([training, ended])
   child.kill(signal)
   expect(await ended).toMatchObject({ status, signal: null, stderr: expect.stringContaining(signal) })
+  expect(output.stderr).toContain(`to go on: continual-diffusion run --resume ${path.join(folder, 'out')}`)
   const files = await filesBelow(path.join(folder, 'out'))
   expect(files).toContain('config.json')
   expect(files.filter((file) => file.includes('.tmp'))).toEqual([])
   for (const file of files.filter((name) => name.endsWith('.json'))) {
     JSON.parse(await readFile(path.join(folder, 'out', file), 'utf8'))
   }
+  expect(files).toContain('checkpoints/1/checkpoint.json')
+  // A second signal ends it at once, whatever it is at.
+  const again = start(folder, 'run', '--resume', 'out')
+  await new Promise<void>((resolve) => {
+    again.child.stderr.on('data', () => again.output.stderr.includes('steps/s') && resolve())
+  })
+  expect(again.output.stderr).toContain('going on from checkpoint 1\n')
+  // Of two kinds, for the system makes one of two alike; in which order they come it doesn't say.
+  again.child.kill('SIGINT')
+  again.child.kill('SIGTERM')
+  const how = await again.ended
+  expect([130, 143]).toContain(how.status)
+  expect(how.stderr).not.toContain('What was done by then')
+})
+
+test('a run goes on by --resume and nothing else; of a complete one it prints the results', async () => {
+  const folder = await temporaryFolder()
+  const experiment = await writeExperiment(folder, { methods: ['finetune'], stream: { tasks: 1 } })
+  const first = await run(folder, 'run', experiment, '--out', 'out')
+  expect(first.status).toBe(0)
+  const again = await run(folder, 'run', '--resume', 'out')
+  expect(again).toMatchObject({ status: 0, stdout: first.stdout, stderr: 'this run is complete already\n' })
+  for (const args of [[experiment], ['--steps', '3']]) {
+    const wrong = await run(folder, 'run', '--resume', 'out', ...args)
+    expect(wrong).toMatchObject({
+      status: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/give neither an experiment nor/),
+    })
+  }
+  const nothing = await run(folder, 'run', '--resume', 'nowhere')
+  expect(nothing).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/^ERR_DATA_NOT_FOUND: .*holds no config.json/),
+  })
 })
 
 test.each([

@@ -1,31 +1,53 @@
 import { expect, test } from 'vitest'
 import { LossRecorder } from '../lib/experiment/loss-recorder.js'
+import type { StepLosses } from '../lib/learner.js'
 
-/** Records the losses of steps that were run in chunks of the given sizes, each told as the mean of its steps. */
-function record(losses: readonly number[], chunks: readonly number[]): LossRecorder {
+const stepsOf = (losses: readonly number[]): StepLosses[] =>
+  losses.map((loss, i) => ({
+    step: i + 1,
+    steps: losses.length,
+    loss,
+    terms: [loss, 2 * loss],
+    penalties: { ewc: 3 * loss },
+    gradNorm: 1,
+  }))
+
+test('a long training becomes at most a hundred lines, each the mean of its steps', () => {
   const recorder = new LossRecorder()
-  let step = 0
-  for (const size of chunks) {
-    const loss = losses.slice(step, step + size).reduce((sum, value) => sum + value, 0) / size
-    step += size
-    const rest = { task: 1, terms: [], gradNorm: 1, stepsPerSecond: 1, secondsLeft: 1 }
-    recorder.add({ ...rest, step, steps: losses.length, loss })
-  }
-  return recorder
-}
-
-test('the mean over all steps does not depend on how they were cut into chunks', () => {
-  const losses = [8, 4, 2, 1, 1]
-  for (const chunks of [[1, 1, 1, 1, 1], [5], [1, 4], [3, 2]])
-    expect(record(losses, chunks).mean).toBeCloseTo(16 / 5, 12)
+  const lines = stepsOf(Array.from({ length: 1000 }, (_, i) => i)).flatMap((losses) => recorder.add(losses) ?? [])
+  expect([recorder.steps, recorder.mean]).toEqual([1000, 499.5])
+  // Ten steps a line: 0 … 9, 10 … 19, and so on.
+  const loss = (i: number) => i * 10 + 4.5
+  expect(lines).toEqual(
+    Array.from({ length: 100 }, (_, i) => ({
+      step: (i + 1) * 10,
+      steps: 1000,
+      loss: loss(i),
+      terms: [loss(i), 2 * loss(i)],
+      penalties: { ewc: 3 * loss(i) },
+      gradNorm: 1,
+    })),
+  )
 })
 
-test('a long training becomes a curve of at most a hundred points, each the mean of its steps', () => {
-  const losses = Array.from({ length: 1000 }, (_, i) => i)
-  const { points, steps } = record(losses, Array(500).fill(2))
-  expect(steps).toBe(1000)
-  expect(points).toHaveLength(100)
-  // Ten steps a point: 0 … 9, 10 … 19, and so on.
-  expect(points.map(([step]) => step)).toEqual(Array.from({ length: 100 }, (_, i) => (i + 1) * 10))
-  expect(points.map(([, loss]) => loss)).toEqual(Array.from({ length: 100 }, (_, i) => i * 10 + 4.5))
+test('the last line ends with the last step, and a short training has a line for each', () => {
+  const lines = (steps: number) => {
+    const recorder = new LossRecorder()
+    return stepsOf(Array(steps).fill(1)).flatMap((losses) => recorder.add(losses)?.step ?? [])
+  }
+  expect(lines(3)).toEqual([1, 2, 3])
+  expect(lines(201).slice(-2)).toEqual([198, 201])
+})
+
+test('cut in two anywhere and kept as JSON in between, it says the same to the bit', () => {
+  const steps = stepsOf(Array.from({ length: 250 }, (_, i) => Math.sin(i) / 3))
+  const whole = new LossRecorder()
+  const expected = steps.map((losses) => whole.add(losses))
+  for (const cut of [1, 2, 100, 101, 249]) {
+    const first = new LossRecorder()
+    const lines = steps.slice(0, cut).map((losses) => first.add(losses))
+    const second = new LossRecorder(JSON.parse(JSON.stringify(first.state)))
+    expect([...lines, ...steps.slice(cut).map((losses) => second.add(losses))]).toEqual(expected)
+    expect(second.mean).toBe(whole.mean)
+  }
 })

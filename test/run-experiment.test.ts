@@ -185,7 +185,9 @@ test('an abort in mid-run rejects with its reason and leaves whole files', async
   await expect(running).rejects.toBe(reason)
   const files = await filesBelow(out)
   expect(files).toContain('config.json')
-  expect(files.filter((file) => !/(config\.json|metrics\.jsonl|real\/seed-42\/task-\d\.png)$/.test(file))).toEqual([])
+  expect(files).toContain('checkpoints/1/checkpoint.json')
+  const expected = /^(config\.json|metrics\.jsonl|checkpoints\/1\/.*|samples\/real\/seed-42\/task-\d\.png)$/
+  expect(files.filter((file) => !expected.test(file))).toEqual([])
 })
 
 test('an abort after a task leaves a page of what was done', async () => {
@@ -218,15 +220,21 @@ test('of two runs with the same folder one gets it; numbered ones get a folder e
   const both = await Promise.allSettled([1, 2].map((n) => RunFolder.create(out, 'x', { n })))
   const [lost, ...more] = both.filter((result) => result.status === 'rejected')
   expect(more).toEqual([])
-  expect(lost?.reason).toMatchObject({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringMatching(/config\.json/) })
+  expect(lost?.reason).toMatchObject({ code: 'ERR_RUN_LOCKED', message: expect.stringContaining(`${process.pid}`) })
   const winner = both.findIndex(({ status }) => status === 'fulfilled') + 1
   expect(JSON.parse(await readFile(path.join(out, 'config.json'), 'utf8'))).toEqual({ n: winner })
+  for (const result of both) if (result.status === 'fulfilled') result.value.release()
+  await expect(RunFolder.create(out, 'x', {})).rejects.toMatchObject({
+    code: 'ERR_INVALID_ARGUMENT',
+    message: expect.stringMatching(/config\.json.*--resume/),
+  })
 
   const before = process.cwd()
   process.chdir(parent)
   try {
     const folders = await Promise.all([1, 2, 3].map((n) => RunFolder.create(undefined, 'x', { n })))
     expect(folders.map((folder) => path.basename(folder.path)).sort()).toEqual(['x', 'x-2', 'x-3'])
+    for (const folder of folders) folder.release()
   } finally {
     process.chdir(before)
   }

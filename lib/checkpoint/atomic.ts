@@ -63,9 +63,9 @@ export async function replaceFile(file: string, write: (temporary: string) => Pr
   }
 }
 
-/** Writes a JSON file for people and programs, flushed to the disk; by `wx` a new one only. */
-export async function writeJson(file: string, value: unknown, flag: 'w' | 'wx' = 'w'): Promise<void> {
-  await writeFile(file, `${JSON.stringify(value, null, 2)}\n`, { flush: true, flag })
+/** Writes a JSON file for people and programs, flushed to the disk. */
+export async function writeJson(file: string, value: unknown): Promise<void> {
+  await writeFile(file, `${JSON.stringify(value, null, 2)}\n`, { flush: true })
 }
 
 /** The absolute path; where a symbolic link leads, so that what it points to is replaced and not the link. */
@@ -96,7 +96,8 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-function writeError(target: string, cause: unknown): unknown {
+/** An error of the system while `target` was written as one of ours, with what to do; any other as it is. */
+export function writeError(target: string, cause: unknown): unknown {
   if (cause instanceof ContinualDiffusionError) return cause
   const { code, message } = cause as NodeJS.ErrnoException
   if (code === undefined) return cause

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import {
@@ -13,11 +12,13 @@ import {
 import type { ParameterInfo, Slot } from '../engine/addon.js'
 import type { MemoryItem } from '../memory.js'
 import { parseOptions } from '../options.js'
+import { taskInHandSchema } from '../task-in-hand.js'
 import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../unet.js'
 import { replaceFolder, writeJson } from './atomic.js'
 import { memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
-import { badFile as bad, nameParameters, pickParameters as pick } from './parameters.js'
+import { badFile as bad, checkFormat, nameParameters, pickParameters as pick } from './parameters.js'
 import { penaltiesSchema, readPenalties, type StoredPenalty, writePenalties } from './penalties-file.js'
+import { readJson } from './read-json.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
 
@@ -32,17 +33,18 @@ const trainingFile = 'training.safetensors'
 const penaltiesFile = 'penalties.safetensors'
 const memoryFile = 'memory.safetensors'
 
-const files = [weightsFile, configFile, schedulerFile, learnerFile, trainingFile]
+const files = [weightsFile, configFile, schedulerFile, learnerFile, trainingFile, penaltiesFile, memoryFile]
 
 /** Version of learner.json and of the tensors' names in training.safetensors. */
 const format = 1
 
 const learnerSchema = z.strictObject({
-  format: z.literal(format, `expected ${format}, the only format that this version of the package reads`),
+  format: z.literal(format),
   seed: z.int().min(0),
   step: z.int().min(0),
   optimizerStep: z.int().min(0),
   tasksLearned: z.int().min(0),
+  taskInHand: taskInHandSchema.optional(),
   ema: z.number().min(0).lt(1),
   precision: z.enum(['fp32', 'tf32', 'bf16']),
   schedule: scheduleSchema,
@@ -80,6 +82,7 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
 
   const own = await readJson(file(learnerFile))
   if (own !== undefined) {
+    checkFormat(file(learnerFile), own, format)
     const { format: _, ...record } = parseOptions(learnerSchema, own, file(learnerFile), 'ERR_BAD_CHECKPOINT')
     const { schedule } = record
     const sampler = parseSampler(schedule, record.sampler, file(learnerFile), paperSampler, 'ERR_BAD_CHECKPOINT')
@@ -182,6 +185,9 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
     'student',
     ...(record.tasksLearned > 0 ? (['teacher'] as const) : []),
     ...(record.optimizerStep > 0 ? (['exp_avg', 'exp_avg_sq'] as const) : []),
+    ...((['path_start', 'path_integral'] as const).some((slot) => slots.has(slot))
+      ? (['path_start', 'path_integral'] as const)
+      : []),
   ]
   for (const slot of needed) {
     if (!slots.has(slot))
@@ -190,21 +196,4 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
   return slots
 }
 
-const trainingSlots: readonly Slot[] = ['student', 'teacher', 'exp_avg', 'exp_avg_sq']
-
-/** Undefined where there is no such file. */
-async function readJson(file: string): Promise<unknown> {
-  let text: string
-  try {
-    text = await readFile(file, 'utf8')
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException
-    if (code === 'ENOENT') return undefined
-    throw bad(file, message, cause)
-  }
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw bad(file, `not JSON: ${(cause as Error).message}`, cause)
-  }
-}
+const trainingSlots: readonly Slot[] = ['student', 'teacher', 'exp_avg', 'exp_avg_sq', 'path_start', 'path_integral']

@@ -42,6 +42,7 @@ function barDisplay(stream: WriteStream): RunDisplay {
   const runLeft = runClock()
   return {
     show(event) {
+      if (event.kind === 'checkpoint') return
       if (event.kind === 'classifier') at('classifier for the metrics', 1, event.fraction, '')
       else if (event.kind === 'learn') {
         const { step, steps } = event.progress
@@ -63,7 +64,7 @@ function lineDisplay(stream: WriteStream): RunDisplay {
   const runLeft = runClock()
   return {
     show(event) {
-      if (event.kind === 'evaluate') return
+      if (event.kind === 'evaluate' || event.kind === 'checkpoint') return
       if (event.kind === 'task') runLeft(event)
       let line: string
       if (event.kind === 'classifier') line = 'training the classifier for the metrics'
@@ -114,13 +115,20 @@ export function runClock(): (event: Extract<RunEvent, { kind: 'learn' | 'task' }
 }
 
 /** Lines of what stays on the screen. */
-function finalLines(): (event: Extract<RunEvent, { kind: 'folder' | 'ready' | 'task' }>) => string {
+function finalLines(): (
+  event: Extract<RunEvent, { kind: 'folder' | 'ready' | 'task' | 'resume' | 'warning' }>,
+) => string {
   let metrics: Readonly<Record<string, MetricInfo>> = {}
   return (event) => {
     if (event.kind === 'folder') return `writing into ${event.folder}`
     if (event.kind === 'ready') {
       metrics = event.metrics
       return `U-Net of ${event.parameters.toLocaleString('en')} parameters on ${event.device} in ${event.precision}`
+    }
+    if (event.kind === 'warning') return `warning: ${event.message}`
+    if (event.kind === 'resume') {
+      const { number } = event
+      return number === undefined ? 'beginning anew: there is no checkpoint yet' : `going on from checkpoint ${number}`
     }
     const { part, result } = event
     const values = Object.entries(result.metrics).map(([name, { value }]) => {

@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { ExperimentInput } from '../experiment/config.js'
 import { resolveExperiment } from '../experiment/config.js'
 import { presetNames } from '../experiment/presets.js'
-import { runExperiment } from '../experiment/run.js'
+import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } from '../experiment/run.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
 import { finalTable, tablesByTask } from '../report/table.js'
 import { positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
@@ -24,6 +24,12 @@ export interface RunCommandOptions {
   device?: string
   precision?: string
   out?: string
+}
+
+/** What it may say of the run as a whole. */
+interface Shown {
+  resume?: string
+  markdown?: boolean
 }
 
 /** Adds the command `run`: a whole experiment from a preset or a configuration file. */
@@ -47,46 +53,66 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
     .option('--markdown', 'print nothing but the final table, in Markdown')
-    .action(async (experiment: string, { markdown, ...options }: RunCommandOptions & { markdown?: boolean }) => {
-      const named = await readExperiment(experiment)
-      // Checked before the options are put in, so that messages name the file.
-      if (options.data === undefined && options.dataFolder === undefined) resolveExperiment(named, experiment)
-      const input = withOptions(named, options)
-      const display = runDisplay(process.stderr)
-      let folder = ''
-      try {
-        const outcome = await runExperiment(input, {
-          signal,
-          onEvent: (event) => {
-            if (event.kind === 'folder') folder = event.folder
-            display.show(event)
-          },
-        })
-        display.end()
-        const { results } = outcome
-        if (markdown) {
-          console.log(finalTable(results, 'markdown'))
-          return
+    .option('--resume <folder>', 'go on with the run in this folder, which was broken off; takes no other option')
+    .action(
+      async (experiment: string, { resume, markdown, ...options }: RunCommandOptions & Shown, command: Command) => {
+        if (resume !== undefined && (command.args.length > 0 || Object.keys(options).length > 0)) {
+          command.error(
+            'error: --resume goes on with a run as it began: give neither an experiment nor another option',
+            {
+              exitCode: 2,
+            },
+          )
         }
-        const grids = methodsOf(results).map((method) => path.join(outcome.folder, 'samples', method))
-        console.log(
-          [
-            '',
-            tablesByTask(results),
-            '',
-            finalTable(results),
-            '',
-            `Samples   ${grids.map((grid) => path.join(grid, seedsOf(results).length > 1 ? 'seed-*' : `seed-${seedsOf(results)[0]}`)).join('\n          ')}`,
-            `Results   ${path.join(outcome.folder, 'results.json')}`,
-            `Page      ${outcome.page}`,
-          ].join('\n'),
-        )
-      } catch (error) {
-        display.end()
-        if (error instanceof Interrupted && folder !== '') console.error(`What was done by then is in ${folder}`)
-        throw error
-      }
-    })
+        const input = resume === undefined ? await readInput(experiment, options) : undefined
+        const run = (events: RunOptions) =>
+          input === undefined ? resumeExperiment(resume as string, events) : runExperiment(input, events)
+        const display = runDisplay(process.stderr)
+        let folder = ''
+        try {
+          const outcome: RunOutcome = await run({
+            signal,
+            onEvent: (event) => {
+              if (event.kind === 'folder') folder = event.folder
+              display.show(event)
+            },
+          })
+          display.end()
+          if (folder === '') console.error('this run is complete already')
+          const { results } = outcome
+          if (markdown) {
+            console.log(finalTable(results, 'markdown'))
+            return
+          }
+          const grids = methodsOf(results).map((method) => path.join(outcome.folder, 'samples', method))
+          console.log(
+            [
+              '',
+              tablesByTask(results),
+              '',
+              finalTable(results),
+              '',
+              `Samples   ${grids.map((grid) => path.join(grid, seedsOf(results).length > 1 ? 'seed-*' : `seed-${seedsOf(results)[0]}`)).join('\n          ')}`,
+              `Results   ${path.join(outcome.folder, 'results.json')}`,
+              `Page      ${outcome.page}`,
+            ].join('\n'),
+          )
+        } catch (error) {
+          display.end()
+          if (error instanceof Interrupted && folder !== '') {
+            console.error(`What was done by then is in ${folder}; to go on: continual-diffusion run --resume ${folder}`)
+          }
+          throw error
+        }
+      },
+    )
+}
+
+async function readInput(experiment: string, options: RunCommandOptions): Promise<ExperimentInput> {
+  const named = await readExperiment(experiment)
+  // Checked before the options are put in, so that messages name the file.
+  if (options.data === undefined && options.dataFolder === undefined) resolveExperiment(named, experiment)
+  return withOptions(named, options)
 }
 
 /**

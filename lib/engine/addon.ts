@@ -33,7 +33,7 @@ export interface NativeImages {
 export type NativePool = readonly { readonly images: NativeImages; readonly indices: Int32Array }[]
 
 /** The flat tensors of a learner, all laid out like its weights. */
-export type Slot = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq'
+export type Slot = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq' | 'path_start' | 'path_integral'
 
 export interface NativeTrainOptions {
   readonly objective: Objective
@@ -54,18 +54,18 @@ export interface NativeOptimizer {
   readonly clipGradNorm: number
 }
 
-/** Sums and last values over one call of `train`. */
+/** What each step of one call of `train` computed, in order. */
 export interface NativeTrainReport {
   /** Steps done; fewer than asked for only when cancelled. */
   readonly steps: number
-  /** Mean total loss over these steps. */
-  readonly loss: number
-  /** Mean loss of each term, unweighted, in the objective's order. */
+  /** Total loss of each step. */
+  readonly losses: Float64Array
+  /** steps × terms, unweighted, in the objective's order. */
   readonly terms: Float64Array
-  /** Mean cost of each penalty, without its strength, in the objective's order. */
+  /** steps × penalties: their costs without their strengths, in the objective's order. */
   readonly penalties: Float64Array
-  /** Mean gradient norm before clipping. */
-  readonly gradNorm: number
+  /** Norm of each step's gradient before clipping. */
+  readonly gradNorms: Float64Array
 }
 
 /** The random draws of one distinct source of an objective; which fields exist depends on the source. */
@@ -124,7 +124,7 @@ export interface NativeLearner {
    * Default of decay: 0.
    */
   freezeTeacher(decay?: number): Promise<void>
-  /** Whether to follow, from here on, the path of the weights for `path-integral`. */
+  /** Whether to follow, from here on, the path of the weights for `path-integral`, which makes its two slots. */
   followPath(follow: boolean): Promise<void>
   /** The draws that `consolidate` would now estimate from. */
   drawSamples(consolidation: Consolidation, task: NativePool): Promise<NativeDraws>
@@ -223,6 +223,9 @@ export interface NativeClassifier {
   ): Promise<{ loss: number; accuracy: number; steps: number }>
   /** Zeroes the optimiser's state and begins epochs anew. */
   beginTask(): Promise<void>
+  /** Training steps done since creation: with the seed it decides the draws of the next task. */
+  step(): Promise<number>
+  setStep(step: number): Promise<void>
   /** uint8 N×H×W×C → features (N × features) and logits (N × classes). */
   classify(images: ImageBatch): Promise<{ features: Float32Array; logits: Float32Array }>
   read(): Promise<Float32Array[]>
@@ -251,6 +254,8 @@ export interface Addon {
    * environment's clean-up hooks before them.
    */
   close(): void
+  /** Locks an open file (flock) until it is closed, which the end of the process does too. */
+  lockFile(fd: number): 'taken' | 'held' | 'unsupported'
   /** Number of CUDA devices and their names; may start the CUDA driver. */
   cudaDevices(): string[]
   /** e.g. `AVX512`; and whether the CPU multiplies bf16 natively. */

@@ -76,6 +76,21 @@ export const experimentSchema = z
      */
     solver: solverSchema.omit({ sampler: true, signal: true, onProgress: true }).optional(),
     /**
+     * How often a run keeps what it would go on from: always at the end of a task, and in mid-task as said here. On the disk one in
+     * mid-task takes 16 to 20 bytes for each of the U-Net's parameters, and 8 more for each quadratic of a penalty; one at a task's
+     * end refers to the learner that is saved there anyway.
+     */
+    checkpoints: z
+      .strictObject({
+        /** Training steps between two. Default: not by steps. */
+        everySteps: positive.optional(),
+        /** Minutes of training between two; 0: not by time. Default 10. */
+        everyMinutes: z.number().min(0).default(10),
+        /** The newest ones that stay while the run is under way. Default 3. */
+        keep: positive.default(3),
+      })
+      .prefault({}),
+    /**
      * Trains the first task once for each seed and lets every method take it over whose objective for it is the same:
      * the result is that of training it again, in less time. Default true.
      */

@@ -28,3 +28,9 @@ export type RunEvent =
   | { readonly kind: 'learn'; readonly part: Part; readonly progress: Progress }
   | { readonly kind: 'evaluate'; readonly part: Part; readonly done: number; readonly total: number }
   | { readonly kind: 'task'; readonly part: Part; readonly result: TaskResult }
+  /** Checkpoint `number` was written. */
+  | { readonly kind: 'checkpoint'; readonly number: number }
+  /** A run goes on, from checkpoint `number`; from its beginning where it had written none yet. */
+  | { readonly kind: 'resume'; readonly number: number | undefined }
+  /** Something that a person should know, while the run goes on. */
+  | { readonly kind: 'warning'; readonly message: string }

@@ -1,45 +1,59 @@
-import { appendFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import path from 'node:path'
-import { replaceFile, writeJson } from '../checkpoint/atomic.js'
+import { replaceFile, writeError, writeJson } from '../checkpoint/atomic.js'
+import { type Checksum, checksumOf } from '../checkpoint/checksum.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
+import { type FileLock, lockFile } from '../engine/lock-file.js'
+
+export const configFile = 'config.json'
+export const resultsFile = 'results.json'
+export const metricsFile = 'metrics.jsonl'
+export const checkpointsFolder = 'checkpoints'
+const lockName = 'run.lock'
+
+/** What is left of a file or folder that was being written when the process was killed. */
+const leftOver = /\.[0-9a-f]{8}\.tmp$/
 
 /**
  * The files of one run. Every file is whole at every moment; `metrics.jsonl` grows by whole lines.
  *
  * - `config.json`: the configuration as resolved; it can be run again. It is written first, and makes the folder this run's
  * - `results.json`: what was found, written anew after each task
- * - `metrics.jsonl`: one line per progress of the training, and one per task evaluated
+ * - `metrics.jsonl`: at most a hundred lines of mean losses per task, and one per task evaluated; nothing in it is a matter of speed
  * - `samples/<method>/seed-<seed>/task-<k>.png`, and real images under `samples/real`
  * - `learners/<method>/seed-<seed>/task-<k>`: saved learners, which are diffusers model folders too
  * - `report.html`: the page for people, written at the end, also where the run was stopped or failed
+ * - `checkpoints/<n>`: what a killed run goes on from; gone when the run is complete
+ * - `run.lock`: there, and locked, while a process works in the folder
  */
 export class RunFolder {
   readonly path: string
+  readonly #lock: Extract<FileLock, { kind: 'taken' }>
 
-  private constructor(folder: string) {
+  private constructor(folder: string, lock: Extract<FileLock, { kind: 'taken' }>) {
     this.path = folder
+    this.#lock = lock
   }
 
   /**
-   * Makes the folder with its `config.json`; of several runs that want the same one, one gets it.
+   * Makes the folder with its `config.json` and locks it; of several runs that want the same one, one gets it.
    *
    * @param out a folder that is new or empty; undefined: the first of `runs/<name>`, `runs/<name>-2` … that is new
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there is something in it, `ERR_WRITE_FAILED`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there is something in it, `ERR_RUN_LOCKED`, `ERR_WRITE_FAILED`
    */
   static async create(out: string | undefined, name: string, config: unknown): Promise<RunFolder> {
     try {
       if (out !== undefined) {
         const folder = path.resolve(out)
-        const [first] = await entries(folder)
-        if (first !== undefined) throw notEmpty(folder, first)
+        await checkEmpty(folder)
         await mkdir(folder, { recursive: true })
-        if (!(await claim(folder, config))) throw notEmpty(folder, configFile)
-        return new RunFolder(folder)
+        return await RunFolder.#claim(folder, config)
       }
       await mkdir('runs', { recursive: true })
       for (let n = 1; ; n++) {
         const folder = path.resolve('runs', n === 1 ? name : `${name}-${n}`)
-        if ((await isNew(mkdir(folder))) && (await claim(folder, config))) return new RunFolder(folder)
+        if (await isNew(folder)) return await RunFolder.#claim(folder, config)
       }
     } catch (cause) {
       if (cause instanceof ContinualDiffusionError) throw cause
@@ -50,6 +64,70 @@ export class RunFolder {
         { cause },
       )
     }
+  }
+
+  static async #claim(at: string, config: unknown): Promise<RunFolder> {
+    const folder = RunFolder.#locked(at)
+    try {
+      await checkEmpty(at)
+      await folder.writeJson(configFile, config)
+      return folder
+    } catch (error) {
+      folder.release()
+      throw error
+    }
+  }
+
+  /**
+   * Locks the folder of an earlier run, and removes what that one left half-written.
+   *
+   * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` where there is no run, `ERR_RUN_LOCKED`, `ERR_WRITE_FAILED`
+   */
+  static async open(at: string): Promise<RunFolder> {
+    const folder = path.resolve(at)
+    const names = await entries(folder)
+    if (!names.includes(configFile)) {
+      throw new ContinualDiffusionError(
+        'ERR_DATA_NOT_FOUND',
+        `${folder} holds no ${configFile}, and so no run; name the folder of a run`,
+      )
+    }
+    const opened = RunFolder.#locked(folder)
+    try {
+      for (const name of await readdir(folder, { recursive: true })) {
+        if (leftOver.test(name)) await rm(path.join(folder, name), { recursive: true, force: true })
+      }
+      return opened
+    } catch (error) {
+      opened.release()
+      throw writeError(folder, error)
+    }
+  }
+
+  static #locked(folder: string): RunFolder {
+    const file = path.join(folder, lockName)
+    let lock: FileLock
+    try {
+      lock = lockFile(file, `process ${process.pid} on ${hostname()}`)
+    } catch (error) {
+      throw writeError(file, error)
+    }
+    if (lock.kind === 'taken') return new RunFolder(folder, lock)
+    throw new ContinualDiffusionError(
+      'ERR_RUN_LOCKED',
+      `${folder}: another run is at work in it${lock.holder === '' ? '' : `, ${lock.holder}`}; wait for its end, or name ` +
+        'another folder',
+    )
+  }
+
+  /** Whether another process would be kept out; some network file systems know no locks. */
+  get isLocked(): boolean {
+    return this.#lock.supported
+  }
+
+  /** Unlocks the folder. */
+  release(): void {
+    this.#lock.unlock()
   }
 
   /** Absolute path of a file named relative to the folder. */
@@ -65,32 +143,57 @@ export class RunFolder {
     await replaceFile(this.at(relative), (temporary) => writeFile(temporary, bytes, { flush: true }))
   }
 
+  /** Removes a file or a folder, where it is there. */
+  async remove(relative: string): Promise<void> {
+    try {
+      await rm(this.at(relative), { recursive: true, force: true })
+    } catch (error) {
+      throw writeError(this.at(relative), error)
+    }
+  }
+
   /** Adds one line to `metrics.jsonl`. */
   async log(line: Readonly<Record<string, unknown>>): Promise<void> {
-    const file = this.at('metrics.jsonl')
+    const file = this.at(metricsFile)
     try {
       await appendFile(file, `${JSON.stringify(line)}\n`)
-    } catch (cause) {
-      throw new ContinualDiffusionError(
-        'ERR_WRITE_FAILED',
-        `${file} could not be written: ${(cause as Error).message}; make room, or name another folder`,
-        { cause },
-      )
+    } catch (error) {
+      throw writeError(file, error)
+    }
+  }
+
+  /** Flushes `metrics.jsonl` to the disk, and says how far it has come. */
+  async logged(): Promise<Checksum> {
+    const file = this.at(metricsFile)
+    try {
+      const handle = await open(file, 'a')
+      try {
+        await handle.sync()
+      } finally {
+        await handle.close()
+      }
+      return await checksumOf(file)
+    } catch (error) {
+      throw writeError(file, error)
+    }
+  }
+
+  /** Takes back the lines of `metrics.jsonl` after its first `bytes`: they will come again. */
+  async unlog(bytes: number): Promise<void> {
+    const file = this.at(metricsFile)
+    try {
+      // A run that was stopped before its first step has none.
+      if (bytes > 0 || (await entries(this.path)).includes(metricsFile)) await truncate(file, bytes)
+    } catch (error) {
+      throw writeError(file, error)
     }
   }
 }
 
-const configFile = 'config.json'
-
-/** Writes a folder's `config.json`; false when there is one already. */
-function claim(folder: string, config: unknown): Promise<boolean> {
-  return isNew(writeJson(path.join(folder, configFile), config, 'wx'))
-}
-
-/** Whether what was to be made is new; false when it is there already. */
-async function isNew(making: Promise<unknown>): Promise<boolean> {
+/** Makes a folder; false when it is there already. */
+async function isNew(folder: string): Promise<boolean> {
   try {
-    await making
+    await mkdir(folder)
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
@@ -98,10 +201,15 @@ async function isNew(making: Promise<unknown>): Promise<boolean> {
   }
 }
 
-function notEmpty(folder: string, holds: string): ContinualDiffusionError {
-  return new ContinualDiffusionError(
+async function checkEmpty(folder: string): Promise<void> {
+  const names = (await entries(folder)).filter((name) => name !== lockName)
+  const [first] = names
+  if (first === undefined) return
+  const advice = names.includes(configFile) ? ', go on with it by --resume (resumeExperiment)' : ''
+  throw new ContinualDiffusionError(
     'ERR_INVALID_ARGUMENT',
-    `out: ${folder} holds ${holds}; expected a new or empty folder: name another one, or remove that one`,
+    `out: ${folder} holds ${names.includes(configFile) ? configFile : first}; expected a new or empty folder: name another one` +
+      `${advice}, or remove that one`,
   )
 }
 

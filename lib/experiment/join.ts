@@ -83,8 +83,9 @@ function isSameMethod(a: RunRecord, b: RunRecord, label: string): boolean {
   const [mine, others] = [entry(a), entry(b)]
   if (mine === undefined || others === undefined) return true
   const settings = ({ config }: RunRecord) => {
-    const { title: _, methods: __, seeds: ___, device: ____, shareFirstTask: _____, ...rest } = config
-    return rest
+    const { data, stream, unet, schedule, sampler, ema, precision, train, evaluation, samples, classifier, solver } =
+      config
+    return { data, stream, unet, schedule, sampler, ema, precision, train, evaluation, samples, classifier, solver }
   }
   const seeds = new Set(a.config.seeds)
   return (

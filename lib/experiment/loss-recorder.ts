@@ -1,40 +1,74 @@
-import type { Progress } from '../learner.js'
-import type { LossCurve } from '../report/results.js'
+import { z } from 'zod'
+import type { StepLosses } from '../learner.js'
 
-/** How many points a curve has at most: as many as a chart can show. */
+/** How many lines a task gets at most: as many points as a chart can show. */
 const resolution = 100
 
-/** Gathers the losses of one task into a curve of few points, each the mean over the steps since the point before. */
-export class LossRecorder {
-  readonly #points: [step: number, loss: number][] = []
-  #step = 0
-  #sum = 0
-  #counted = 0
-  #total = 0
+/** Schema of what a recorder knows between two steps: sums over the steps since the last line, and `total` over all. */
+export const recorderSchema = z.strictObject({
+  step: z.int().min(0),
+  total: z.number(),
+  counted: z.int().min(0),
+  loss: z.number(),
+  terms: z.array(z.number()),
+  penalties: z.record(z.string(), z.number()),
+  gradNorm: z.number(),
+})
 
-  add({ step, steps, loss }: Pick<Progress, 'step' | 'steps' | 'loss'>): void {
-    const done = step - this.#step
-    this.#total += loss * done
-    this.#step = step
-    this.#sum += loss * done
-    this.#counted += done
-    if (this.#counted >= steps / resolution || step === steps) {
-      this.#points.push([step, this.#sum / this.#counted])
-      this.#sum = 0
-      this.#counted = 0
+export type RecorderState = z.output<typeof recorderSchema>
+
+const nothing = { counted: 0, loss: 0, terms: [], penalties: {}, gradNorm: 0 }
+
+/**
+ * Gathers the losses of one task into few lines, each the mean over the steps since the line before. They depend on the steps alone,
+ * and not on how fast these were or whether the training was broken off in between.
+ */
+export class LossRecorder {
+  #state: RecorderState
+
+  constructor(state: RecorderState = { step: 0, total: 0, ...nothing }) {
+    this.#state = state
+  }
+
+  /** @returns a line where one is full: the mean losses up to this step */
+  add(losses: StepLosses): StepLosses | undefined {
+    const before = this.#state
+    const counted = before.counted + 1
+    const sums = {
+      loss: before.loss + losses.loss,
+      terms: losses.terms.map((value, i) => (before.terms[i] ?? 0) + value),
+      penalties: mapValues(losses.penalties, (value, name) => (before.penalties[name] ?? 0) + value),
+      gradNorm: before.gradNorm + losses.gradNorm,
+    }
+    const { step, steps } = losses
+    const total = before.total + losses.loss
+    const full = counted >= steps / resolution || step === steps
+    this.#state = { step, total, ...(full ? nothing : { counted, ...sums }) }
+    if (!full) return undefined
+    return {
+      step,
+      steps,
+      loss: sums.loss / counted,
+      terms: sums.terms.map((sum) => sum / counted),
+      penalties: mapValues(sums.penalties, (sum) => sum / counted),
+      gradNorm: sums.gradNorm / counted,
     }
   }
 
-  get points(): LossCurve['points'] {
-    return this.#points
+  get state(): RecorderState {
+    return this.#state
   }
 
   get steps(): number {
-    return this.#step
+    return this.#state.step
   }
 
-  /** Mean over all steps. How the steps were cut into chunks, which is a matter of speed, makes no difference to it. */
+  /** Mean over all steps. */
   get mean(): number {
-    return this.#total / this.#step
+    return this.#state.total / this.#state.step
   }
+}
+
+function mapValues(of: Readonly<Record<string, number>>, value: (value: number, name: string) => number) {
+  return Object.fromEntries(Object.entries(of).map(([name, one]) => [name, value(one, name)]))
 }

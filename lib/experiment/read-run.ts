@@ -6,7 +6,6 @@ import { ContinualDiffusionError } from '../engine/errors.js'
 import { parseOptions } from '../options.js'
 import type { LossCurve, Results } from '../report/results.js'
 import type { ExperimentConfig } from './config.js'
-import { LossRecorder } from './loss-recorder.js'
 
 /** A run folder's contents. */
 export interface RunRecord {
@@ -34,7 +33,6 @@ const lineSchema = z.looseObject({
   seed: z.number(),
   task: z.number(),
   step: z.number().optional(),
-  steps: z.number().optional(),
   loss: z.number().optional(),
 })
 
@@ -68,23 +66,23 @@ async function readJson(folder: string, name: string): Promise<unknown> {
 /** The loss curves of every method, seed and task, those of shared first tasks too. */
 async function readCurves(folder: string, { runs }: Results): Promise<LossCurve[]> {
   const file = path.join(folder, 'metrics.jsonl')
-  const recorders = new Map<string, LossRecorder>()
+  const curves = new Map<string, [step: number, loss: number][]>()
   // A run that was stopped before its first step has none.
   const lines = existsSync(file) ? (await readFile(file, 'utf8')).split('\n') : []
   // What follows the last line end was cut off when the run was.
   for (const [i, text] of lines.slice(0, -1).entries()) {
     const line = parseOptions(lineSchema, parseLine(text), `${file}, line ${i + 1}`, 'ERR_BAD_DATA')
-    const { kind, method, seed, task, step, steps, loss } = line
-    if (kind !== 'train' || step === undefined || steps === undefined || loss === undefined) continue
+    const { kind, method, seed, task, step, loss } = line
+    if (kind !== 'train' || step === undefined || loss === undefined) continue
     const key = JSON.stringify([method, seed, task])
-    const recorder = recorders.get(key) ?? new LossRecorder()
-    recorders.set(key, recorder)
-    recorder.add({ step, steps, loss })
+    const points = curves.get(key) ?? []
+    curves.set(key, points)
+    points.push([step, loss])
   }
   return runs.flatMap(({ method, seed, tasks }) =>
     tasks.flatMap(({ task, sharedFrom = method }) => {
-      const recorder = recorders.get(JSON.stringify([sharedFrom, seed, task]))
-      return recorder === undefined ? [] : [{ method, seed, task, points: recorder.points }]
+      const points = curves.get(JSON.stringify([sharedFrom, seed, task]))
+      return points === undefined ? [] : [{ method, seed, task, points }]
     }),
   )
 }

@@ -52,9 +52,10 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
         env, name,
         {InstanceAccessor<&ClassifierHandle::parameters>("parameters"),
          InstanceAccessor<&ClassifierHandle::features>("features"), InstanceMethod<&ClassifierHandle::train>("train"),
-         InstanceMethod<&ClassifierHandle::beginTask>("beginTask"),
-         InstanceMethod<&ClassifierHandle::classify>("classify"), InstanceMethod<&ClassifierHandle::read>("read"),
-         InstanceMethod<&ClassifierHandle::write>("write"), InstanceMethod("dispose", &ClassifierHandle::dispose)});
+         InstanceMethod<&ClassifierHandle::beginTask>("beginTask"), InstanceMethod<&ClassifierHandle::step>("step"),
+         InstanceMethod<&ClassifierHandle::setStep>("setStep"), InstanceMethod<&ClassifierHandle::classify>("classify"),
+         InstanceMethod<&ClassifierHandle::read>("read"), InstanceMethod<&ClassifierHandle::write>("write"),
+         InstanceMethod("dispose", &ClassifierHandle::dispose)});
   }
 
  private:
@@ -106,6 +107,21 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
 
   Napi::Value beginTask(const Napi::CallbackInfo& info) {
     return run(info.Env(), {}, [](ClassifierTrainer& classifier) { classifier.beginTask(); });
+  }
+
+  Napi::Value step(const Napi::CallbackInfo& info) {
+    return run(
+        info.Env(), {}, [](ClassifierTrainer& classifier) { return classifier.step(); },
+        [](Napi::Env env, int64_t step) { return Napi::Number::New(env, static_cast<double>(step)); });
+  }
+
+  Napi::Value setStep(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const double step = info[0].ToNumber().DoubleValue();
+      if (!(step >= 0 && step < 0x1p53)) throw Error("ERR_INVALID_ARGUMENT", "step: expected 0 … 2⁵³ − 1");
+      return run(env, {}, [=](ClassifierTrainer& classifier) { classifier.setStep(static_cast<int64_t>(step)); });
+    });
   }
 
   Napi::Value classify(const Napi::CallbackInfo& info) {

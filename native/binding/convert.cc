@@ -399,6 +399,8 @@ Slot slot(const Napi::Value& value) {
   if (name == "teacher") return Slot::teacher;
   if (name == "exp_avg") return Slot::expAvg;
   if (name == "exp_avg_sq") return Slot::expAvgSq;
+  if (name == "path_start") return Slot::pathStart;
+  if (name == "path_integral") return Slot::pathIntegral;
   if (name == "gradient") return Slot::gradient;
   throw Napi::TypeError::New(value.Env(), "slot: unknown value '" + name + "'");
 }

@@ -225,10 +225,10 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
           [](Napi::Env env, const TrainReport& report) -> Napi::Value {
             auto result = Napi::Object::New(env);
             result.Set("steps", Napi::Number::New(env, static_cast<double>(report.steps)));
-            result.Set("loss", Napi::Number::New(env, report.loss));
+            result.Set("losses", toFloat64Array(env, report.losses));
             result.Set("terms", toFloat64Array(env, report.terms));
             result.Set("penalties", toFloat64Array(env, report.penalties));
-            result.Set("gradNorm", Napi::Number::New(env, report.gradNorm));
+            result.Set("gradNorms", toFloat64Array(env, report.gradNorms));
             return result;
           });
     });
@@ -303,7 +303,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
 
   Napi::Value followPath(const Napi::CallbackInfo& info) {
     const bool follow = info[0].ToBoolean().Value();
-    return run(info.Env(), {}, [=](LearnerValue& learner) { learner.trainer.followPath(follow); });
+    return runAndAccount(info, [=](LearnerValue& learner) { learner.trainer.followPath(follow); });
   }
 
   Napi::Value drawSamples(const Napi::CallbackInfo& info) {

@@ -1,8 +1,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <sys/file.h>
 #include <torch/version.h>
 
+#include <cerrno>
+#include <cstring>
 #ifdef __x86_64__
 #include <cpuid.h>
 #endif
@@ -64,6 +67,18 @@ Napi::Value close(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// The kernel gives the lock back when the file is closed, and so at the end of the process, however it ends.
+Napi::Value lockFile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const int file = info[0].ToNumber().Int32Value();
+    if (flock(file, LOCK_EX | LOCK_NB) == 0) return Napi::String::New(env, "taken");
+    if (errno == EWOULDBLOCK) return Napi::String::New(env, "held");
+    if (errno == ENOLCK || errno == ENOSYS || errno == EOPNOTSUPP) return Napi::String::New(env, "unsupported");
+    throw Error("ERR_ENGINE", std::string("the file can't be locked: ") + std::strerror(errno));
+  });
+}
+
 }  // namespace
 
 void defineSystem(Napi::Env env, Napi::Object exports) {
@@ -72,6 +87,7 @@ void defineSystem(Napi::Env env, Napi::Object exports) {
               at::globalContext().hasCUDART() ? Napi::Value(Napi::String::New(env, cudaVersion())) : env.Null());
   exports.Set("libtorchVersion", Napi::String::New(env, TORCH_VERSION));
   exports.Set("cpu", Napi::Function::New<cpu>(env, "cpu"));
+  exports.Set("lockFile", Napi::Function::New<lockFile>(env, "lockFile"));
   exports.Set("close", Napi::Function::New<close>(env, "close"));
   exports.Set("cudaDevices", Napi::Function::New<cudaDevices>(env, "cudaDevices"));
 }

@@ -49,6 +49,9 @@ class ClassifierTrainer {
     double loss = 0, accuracy = 0;  // means over the steps
   };
   Report train(const Pool& pool, const ClassifierBatches& batches, const Cancellation& cancellation);
+  /// Steps done since creation: with the seed it decides the draws of the next task.
+  int64_t step() const { return step_; }
+  void setStep(int64_t step) { step_ = step; }
   /// Zeroes the optimiser's state; epochs begin here.
   void beginTask();
   /// uint8 N×H×W×C on any device → float32 on the CPU.

@@ -294,42 +294,39 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
                            const OptimizerConfig& optimizer, const Cancellation& cancellation) {
   // Operators between the team's rounds must not wake threads that would then spin beside the team's.
   const ThreadScope threads(team_.threadsEach());
-  TrainReport report;
   const auto terms = static_cast<int64_t>(objective.terms.size());
   const auto penalties = static_cast<int64_t>(objective.penalties.size());
-  const int64_t total = terms + penalties, norm = total + 1;  // where they stand among the values
-  at::Tensor sums = at::zeros({norm + 1}, at::TensorOptions(how_.device).dtype(at::kDouble));
-  const auto diverged = [&](const at::Tensor& values) {
+  const int64_t total = terms + penalties, norm = total + 1;  // where they stand among a step's values
+  const auto diverged = [&](const double* values, int64_t step) {
+    const std::string at = " is not finite at step " + std::to_string(step) + " of the learner";
     for (int64_t i = 0; i < terms; ++i) {
-      if (!std::isfinite(values.const_data_ptr<double>()[i])) {
-        throw Error("ERR_DIVERGED", "the loss is not finite at step " + std::to_string(step_ + 1) +
-                                        " of the learner, term '" + describe(objective, static_cast<size_t>(i)) +
+      if (!std::isfinite(values[i])) {
+        throw Error("ERR_DIVERGED", "the loss" + at + ", term '" + describe(objective, static_cast<size_t>(i)) +
                                         "'. Lower the learning rate or the term's weight.");
       }
     }
     for (int64_t i = 0; i < penalties; ++i) {
-      if (!std::isfinite(values.const_data_ptr<double>()[terms + i])) {
-        throw Error("ERR_DIVERGED", "the penalty '" + objective.penalties[static_cast<size_t>(i)].name +
-                                        "' is not finite at step " + std::to_string(step_ + 1) +
-                                        " of the learner. Lower the learning rate or the penalty's strength.");
+      if (!std::isfinite(values[terms + i])) {
+        throw Error("ERR_DIVERGED", "the penalty '" + objective.penalties[static_cast<size_t>(i)].name + "'" + at +
+                                        ". Lower the learning rate or the penalty's strength.");
       }
     }
-    if (!std::isfinite(values.const_data_ptr<double>()[norm])) {
-      throw Error("ERR_DIVERGED", "the gradient is not finite at step " + std::to_string(step_ + 1) +
-                                      " of the learner. Lower the learning rate.");
+    if (!std::isfinite(values[norm])) {
+      throw Error("ERR_DIVERGED", "the gradient" + at + ". Lower the learning rate.");
     }
   };
+  const int64_t before = step_;
+  std::vector<at::Tensor> all;
   try {
-    while (report.steps < steps && !cancellation.requested()) {
+    while (static_cast<int64_t>(all.size()) < steps && !cancellation.requested()) {
       const Losses losses = compute(objective, draw(objective, batches), cancellation);
       const at::Tensor values =
           at::cat({losses.terms, losses.penalties, losses.total.unsqueeze(0), losses.gradNorm.unsqueeze(0)})
               .to(at::kDouble);
       // Looking at a value is free on the CPU; on CUDA it would stop the pipeline at every step.
-      if (how_.device.is_cpu()) diverged(values);
+      if (how_.device.is_cpu()) diverged(values.const_data_ptr<double>(), step_ + 1);
       update(optimizer);
-      sums.add_(values);
-      ++report.steps;
+      all.push_back(values);
     }
   } catch (const Cancelled&) {
     gradNorm_.reset();
@@ -337,14 +334,18 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
     gradNorm_.reset();  // what diverged must not be applied by a later `update`
     throw;
   }
-  const at::Tensor host = sums.to(at::kCPU);
-  if (!how_.device.is_cpu()) diverged(host);
+  TrainReport report;
+  report.steps = static_cast<int64_t>(all.size());
+  if (all.empty()) return report;
+  const at::Tensor host = at::stack(all).to(at::kCPU);
   const double* values = host.const_data_ptr<double>();
-  const double count = static_cast<double>(std::max<int64_t>(report.steps, 1));
-  for (int64_t i = 0; i < terms; ++i) report.terms.push_back(values[i] / count);
-  for (int64_t i = 0; i < penalties; ++i) report.penalties.push_back(values[terms + i] / count);
-  report.loss = values[total] / count;
-  report.gradNorm = values[norm] / count;
+  for (int64_t i = 0; i < report.steps; ++i, values += norm + 1) {
+    if (!how_.device.is_cpu()) diverged(values, before + i + 1);
+    report.terms.insert(report.terms.end(), values, values + terms);
+    report.penalties.insert(report.penalties.end(), values + terms, values + total);
+    report.losses.push_back(values[total]);
+    report.gradNorms.push_back(values[norm]);
+  }
   return report;
 }
 
@@ -363,6 +364,7 @@ void Trainer::freezeTeacher(double decay) {
 void Trainer::followPath(bool follow) {
   path_ = {};
   if (follow) path_.begin(student_.master);
+  hasPath_ = follow;
 }
 
 Draws Trainer::drawSamples(const Consolidation& c, const Pool& pool) const {
@@ -498,7 +500,10 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
 }
 
 bool Trainer::has(Slot slot) const {
-  return slot == Slot::ema ? hasEma_.load() : slot == Slot::teacher ? hasTeacher_.load() : slot != Slot::gradient;
+  if (slot == Slot::ema) return hasEma_;
+  if (slot == Slot::teacher) return hasTeacher_;
+  if (slot == Slot::pathStart || slot == Slot::pathIntegral) return hasPath_;
+  return slot != Slot::gradient;
 }
 
 const WeightSet& Trainer::weights(Slot slot) const {
@@ -512,15 +517,23 @@ const WeightSet& Trainer::weights(Slot slot) const {
 const at::Tensor& Trainer::master(Slot slot) const {
   if (slot == Slot::expAvg) return adam_.expAvg;
   if (slot == Slot::expAvgSq) return adam_.expAvgSq;
+  if (slot == Slot::pathStart) return path_.start;
+  if (slot == Slot::pathIntegral) return path_.integral;
   if (slot == Slot::gradient) return gradients_[0].flat;
   return weights(slot).master;
 }
 
-std::vector<at::Tensor> Trainer::read(Slot slot) const { return unet_.layout().read(master(slot)); }
+std::vector<at::Tensor> Trainer::read(Slot slot) const {
+  if ((slot == Slot::pathStart || slot == Slot::pathIntegral) && !path_) {
+    throw Error("ERR_INVALID_ARGUMENT", "this learner follows no path");
+  }
+  return unet_.layout().read(master(slot));
+}
 
 void Trainer::write(Slot slot, const std::vector<at::Tensor>& tensors) {
   const c10::NoGradGuard noGrad;
   if (slot == Slot::teacher && !teacher_) makeTeacher();
+  if ((slot == Slot::pathStart || slot == Slot::pathIntegral) && !path_) followPath(true);
   if (slot == Slot::ema && !ema_) {
     throw Error("ERR_INVALID_ARGUMENT", "this learner keeps no EMA: create it with a decay above 0");
   }

@@ -44,14 +44,14 @@ struct Losses {
   at::Tensor gradNorm;
 };
 
+/// What each step of a call of `train` computed, in order; `terms` and `penalties` step by step, unweighted.
 struct TrainReport {
   int64_t steps = 0;
-  double loss = 0, gradNorm = 0;  // means over the steps
-  std::vector<double> terms, penalties;
+  std::vector<double> losses, terms, penalties, gradNorms;
 };
 
 /// The tensors that make up a learner, all laid out like its weights.
-enum class Slot { student, ema, teacher, expAvg, expAvgSq, gradient };
+enum class Slot { student, ema, teacher, expAvg, expAvgSq, pathStart, pathIntegral, gradient };
 
 /// One diffusion model in training: its weights, its frozen teacher, its optimiser, its random state.
 class Trainer {
@@ -81,7 +81,7 @@ class Trainer {
   /// weights, where there is a teacher already.
   void freezeTeacher(double decay);
 
-  /// Follows the path of the weights from here on, or stops doing so.
+  /// Follows the path of the weights from here on, or stops doing so. Writing one of the path's slots follows it too.
   void followPath(bool follow);
   /// The draws of the samples that `consolidate` estimates from: a pure function of (seed, step, data). Where there are
   /// more samples than images, images come again.
@@ -161,7 +161,7 @@ class Trainer {
   // Written on the engine thread, read by JavaScript's.
   std::atomic<uint64_t> seed_;
   std::atomic<int64_t> step_{0}, optimizerStep_{0};
-  std::atomic<bool> hasTeacher_{false}, hasEma_{false};
+  std::atomic<bool> hasTeacher_{false}, hasEma_{false}, hasPath_{false};
 };
 
 }  // namespace continual

@@ -1,0 +1,62 @@
+import path from 'node:path'
+import { z } from 'zod'
+import type { ParameterInfo } from '../engine/addon.js'
+import { parseOptions } from '../options.js'
+import { replaceFolder, writeJson } from './atomic.js'
+import { badFile, checkFormat, nameParameters, pickParameters } from './parameters.js'
+import { readJson } from './read-json.js'
+import { readSafetensors, writeSafetensors } from './safetensors.js'
+
+const solverFile = 'solver.json'
+const weightsFile = 'solver.safetensors'
+
+const format = 1
+
+const accuracySchema = z.number().min(0).max(1)
+
+const solverSchema = z.strictObject({
+  format: z.literal(format),
+  classes: z.array(z.string()).min(1),
+  size: z.int().min(1),
+  channels: z.int().min(1),
+  seed: z.int().min(0),
+  step: z.int().min(0),
+  stepsReplayed: z.int().min(0),
+  tasksLearned: z.int().min(0),
+  accuracies: z.array(z.array(accuracySchema)),
+})
+
+/** A solver between two tasks, besides its weights. */
+export type SolverRecord = Omit<z.output<typeof solverSchema>, 'format'>
+
+/** Writes a solver's folder, whole or not at all; an earlier solver's is replaced. */
+export async function writeSolverFolder(
+  folder: string,
+  record: SolverRecord,
+  parameters: readonly ParameterInfo[],
+  weights: readonly Float32Array[],
+): Promise<void> {
+  const isOurs = (name: string) => name === solverFile || name === weightsFile
+  await replaceFolder(folder, { marker: solverFile, isOurs }, async (temporary) => {
+    await writeSafetensors(path.join(temporary, weightsFile), new Map(nameParameters(weights, parameters)))
+    await writeJson(path.join(temporary, solverFile), { format, ...record })
+  })
+}
+
+/** @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it */
+export async function readSolverFolder(folder: string): Promise<{
+  readonly record: SolverRecord
+  /** Reads and checks the weights, once the names and shapes that the network has are known. */
+  readWeights(parameters: readonly ParameterInfo[]): Promise<Float32Array[]>
+}> {
+  const file = path.join(folder, solverFile)
+  const json = await readJson(file)
+  if (json === undefined) throw badFile(file, "there is no such file; a solver's folder has one")
+  checkFormat(file, json, format)
+  const { format: _, ...record } = parseOptions(solverSchema, json, file, 'ERR_BAD_CHECKPOINT')
+  const weights = path.join(folder, weightsFile)
+  return {
+    record,
+    readWeights: async (parameters) => pickParameters(weights, (await readSafetensors(weights)).tensors, parameters),
+  }
+}

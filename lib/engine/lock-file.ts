@@ -1,0 +1,51 @@
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import { call } from './call.js'
+
+/** What came of an attempt to lock a file. */
+export type FileLock =
+  /** `supported` is false where the file system knows no locks, so that nobody else is kept out. */
+  | {
+      readonly kind: 'taken'
+      readonly supported: boolean
+      /** Doing it again does nothing. */
+      unlock(): void
+    }
+  /** `holder`: what the holder wrote into the file. */
+  | { readonly kind: 'held'; readonly holder: string }
+
+/**
+ * Makes and locks a file that is removed when it is unlocked. The lock is the kernel's (flock): it ends with the process, however
+ * that ends, and depends neither on process numbers nor on any clock.
+ *
+ * @param holder what others read who find it locked
+ * @throws the system's error where the file can't be made
+ */
+export function lockFile(file: string, holder: string): FileLock {
+  for (;;) {
+    const fd = openSync(file, 'a+')
+    let taken = false
+    try {
+      const answer = call((addon) => addon.lockFile(fd))
+      if (answer === 'held') return { kind: 'held', holder: readFileSync(fd, 'utf8').trim() }
+      // Whoever held it may have removed it since it was opened: what counts is a lock on the file that has the name.
+      if (fstatSync(fd).ino !== statSync(file, { throwIfNoEntry: false })?.ino) continue
+      ftruncateSync(fd)
+      writeSync(fd, `${holder}\n`)
+      taken = true
+      let locked = true
+      const unlock = () => {
+        if (!locked) return
+        locked = false
+        try {
+          rmSync(file, { force: true })
+        } catch {
+          // On a disk that can't be written any more. The file does no harm: what counts is who has locked it.
+        }
+        closeSync(fd)
+      }
+      return { kind: 'taken', supported: answer === 'taken', unlock }
+    } finally {
+      if (!taken) closeSync(fd)
+    }
+  }
+}

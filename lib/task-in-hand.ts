@@ -1,0 +1,72 @@
+import { createHash } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
+import { z } from 'zod'
+import type { Subset } from './data/dataset.js'
+import { ContinualDiffusionError } from './engine/errors.js'
+
+/** A task that a learner has begun and not ended. */
+export interface TaskInHand {
+  /** The task's number. */
+  readonly task: number
+  /** Steps of it done. */
+  readonly step: number
+  /** Steps of it in all. */
+  readonly steps: number
+}
+
+/** Schema of what learner.json says of the task in hand. */
+export const taskInHandSchema = z
+  .strictObject({
+    task: z.int().min(1),
+    step: z.int().min(0),
+    steps: z.int().min(1),
+    settings: z.record(z.string(), z.unknown()),
+  })
+  .refine(({ step, steps }) => step <= steps, 'expected step ≤ steps')
+
+/** With what decides each of its steps: to go on with it by other settings would be another training. */
+export type StoredTaskInHand = z.output<typeof taskInHandSchema>
+
+/** Settings as JSON holds them, so that those of a file and those of a call can be compared. */
+export function plainSettings(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return JSON.parse(JSON.stringify(settings))
+}
+
+/** A digest of images to draw from by their number and labels, in their order; the pixels are not looked at. */
+export function digestOf(subsets: readonly Subset[]): string {
+  const hash = createHash('sha256')
+  for (const { dataset, indices } of subsets) {
+    const labels = indices.map((index) => dataset.labels[index] as number)
+    hash.update(new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength))
+  }
+  return hash.digest('hex')
+}
+
+/**
+ * Checks that a call is to go on with just what is in hand.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names each setting that differs
+ */
+export function checkSame(
+  hand: StoredTaskInHand,
+  task: number,
+  settings: Readonly<Record<string, unknown>>,
+  where: string,
+): void {
+  if (hand.task !== task) {
+    throw invalid(
+      `${where}: the learner stands at step ${hand.step} of ${hand.steps} of task ${hand.task}; expected that task, or no resume`,
+    )
+  }
+  const keys = [...new Set([...Object.keys(settings), ...Object.keys(hand.settings)])]
+  const wrong = keys
+    .filter((key) => !isDeepStrictEqual(settings[key], hand.settings[key]))
+    .map((key) => `${key} is ${JSON.stringify(settings[key])}; expected ${JSON.stringify(hand.settings[key])}`)
+  if (wrong.length > 0) {
+    throw invalid(`${where}: a task goes on as it was begun: ${wrong.join('; ')}; or leave out resume to begin anew`)
+  }
+}
+
+function invalid(message: string): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
+}

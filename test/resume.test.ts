@@ -1,0 +1,216 @@
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, test, vi } from 'vitest'
+import type { ExperimentInput } from '../lib/experiment/config.js'
+import type { RunEvent } from '../lib/experiment/events.js'
+import { resumeExperiment, runExperiment } from '../lib/experiment/run.js'
+import { temporaryFolder } from './support/folders.js'
+import { brokenExperiment, expectSameRuns } from './support/runs.js'
+
+// The classifier is trained once for this file, and not taken from the user's cache.
+let cache = ''
+beforeAll(async () => {
+  cache = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-'))
+  vi.stubEnv('XDG_CACHE_HOME', cache)
+})
+afterAll(async () => {
+  vi.unstubAllEnvs()
+  await rm(cache, { recursive: true })
+})
+
+/** Runs an experiment that is broken off at each event that `stop` says, and resumed each time. */
+async function runBroken(experiment: ExperimentInput, out: string, stop: (event: RunEvent) => boolean) {
+  let breaks = 0
+  const options = () => {
+    const controller = new AbortController()
+    const onEvent = (event: RunEvent) => {
+      if (stop(event)) controller.abort('broken off')
+    }
+    return { signal: controller.signal, onEvent }
+  }
+  let running = runExperiment({ ...experiment, out }, options())
+  for (;;) {
+    try {
+      await running
+      return { breaks }
+    } catch (error) {
+      if (error !== 'broken off') throw error
+      breaks++
+      running = resumeExperiment(out, options())
+    }
+  }
+}
+
+test('broken off everywhere and resumed, a run is to the bit the one that was not', async () => {
+  const parent = await temporaryFolder()
+  const experiment: ExperimentInput = {
+    ...brokenExperiment,
+    train: { steps: 6, batchSize: 4 },
+    solver: { epochs: 0.02 },
+    methods: ['finetune', 'generative-replay', 'synaptic-intelligence'],
+    seeds: [1, 2],
+  }
+  await runExperiment({ ...experiment, out: path.join(parent, 'whole') })
+  // In each part of the run once, by turns in the middle of a task, of its evaluation, and between two tasks.
+  const stopped = new Set<number>()
+  const stop = (event: RunEvent) => {
+    if (event.kind !== 'learn' && event.kind !== 'evaluate' && event.kind !== 'task') return false
+    const { part } = event.part
+    const isLastStep = event.kind === 'learn' && event.progress.step === event.progress.steps
+    if (stopped.has(part) || event.kind !== ['learn', 'evaluate', 'task'][part % 3] || isLastStep) return false
+    stopped.add(part)
+    return true
+  }
+  const { breaks } = await runBroken(experiment, path.join(parent, 'broken'), stop)
+  // Five parts for each seed: the first task of generative replay is that of finetuning.
+  expect(breaks).toBe(10)
+  await expectSameRuns(path.join(parent, 'broken'), path.join(parent, 'whole'))
+}, 180_000)
+
+describe('a run that was broken off', () => {
+  /** A run that stopped in its second task. */
+  async function brokenOff(changes: Partial<ExperimentInput> = {}): Promise<string> {
+    const out = path.join(await temporaryFolder(), 'run')
+    const controller = new AbortController()
+    const onEvent = (event: RunEvent) => {
+      if (event.kind === 'learn' && event.part.task === 2 && event.progress.step > 2) controller.abort('enough')
+    }
+    const experiment = { ...brokenExperiment, methods: ['finetune'], train: { steps: 12, batchSize: 4 }, ...changes }
+    const running = runExperiment({ ...experiment, out } as ExperimentInput, { signal: controller.signal, onEvent })
+    await expect(running).rejects.toBe('enough')
+    return out
+  }
+  const newest = async (out: string) => Math.max(...(await readdir(path.join(out, 'checkpoints'))).map(Number))
+
+  it('keeps the newest checkpoints, as many as it is told', async () => {
+    const out = await brokenOff({ checkpoints: { everySteps: 1, keep: 2 } })
+    const kept = (await readdir(path.join(out, 'checkpoints'))).map(Number).sort((a, b) => a - b)
+    expect(kept).toEqual([kept[1]! - 1, kept[1]])
+    expect(kept[1]).toBeGreaterThan(4)
+  })
+
+  it('goes on from the one before where the newest is damaged, and says so', async () => {
+    const out = await brokenOff()
+    const whole = path.join(await temporaryFolder(), 'whole')
+    await cp(out, whole, { recursive: true })
+    await resumeExperiment(whole)
+    const number = await newest(out)
+    const file = path.join(out, `checkpoints/${number}/learner/training.safetensors`)
+    const bytes = await readFile(file)
+    bytes[bytes.length - 1]! ^= 1
+    await writeFile(file, bytes)
+    const events: RunEvent[] = []
+    await resumeExperiment(out, { onEvent: (event) => events.push(event) })
+    const message = expect.stringMatching(
+      new RegExp(
+        `checkpoint ${number} can't be used: .*training.safetensors: damaged.*from checkpoint ${number - 1} instead`,
+      ),
+    )
+    expect(events).toContainEqual({ kind: 'warning', message })
+    expect(events).toContainEqual({ kind: 'resume', number: number - 1 })
+    await expectSameRuns(out, whole)
+  })
+
+  it('is refused where no checkpoint is whole, each with what is wrong with it', async () => {
+    const out = await brokenOff()
+    for (const number of await readdir(path.join(out, 'checkpoints'))) {
+      await writeFile(path.join(out, 'checkpoints', number, 'checkpoint.json'), '{}')
+    }
+    await expect(resumeExperiment(out)).rejects.toMatchObject({
+      code: 'ERR_BAD_CHECKPOINT',
+      message: expect.stringMatching(
+        /checkpoint \d+ can't be used: .*checkpoint \d+ can't be used: .*remove this folder/,
+      ),
+    })
+  })
+
+  it('begins anew where it had no checkpoint yet', async () => {
+    const out = await brokenOff()
+    const whole = path.join(await temporaryFolder(), 'whole')
+    await cp(out, whole, { recursive: true })
+    await resumeExperiment(whole)
+    await rm(path.join(out, 'checkpoints'), { recursive: true })
+    const events: RunEvent[] = []
+    await resumeExperiment(out, { onEvent: (event) => events.push(event) })
+    expect(events).toContainEqual({ kind: 'resume', number: undefined })
+    await expectSameRuns(out, whole)
+  })
+
+  it('is refused where its configuration was changed since', async () => {
+    const out = await brokenOff()
+    const file = path.join(out, 'config.json')
+    const config = JSON.parse(await readFile(file, 'utf8'))
+    const write = (changed: object) => writeFile(file, JSON.stringify({ ...config, ...changed }))
+    await write({ train: { ...config.train, lr: 1 } })
+    await expect(resumeExperiment(out)).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringMatching(/config.json: train not as when the run began; expected .*"lr":0.004/),
+    })
+    // How often it writes checkpoints may change.
+    await write({ checkpoints: { everyMinutes: 0, keep: 1 } })
+    expect((await resumeExperiment(out)).results.complete).toBe(true)
+  })
+
+  it('says so where other software goes on with it', async () => {
+    const out = await brokenOff()
+    const number = await newest(out)
+    const { checksumOfContents } = await import('../lib/experiment/checkpoint.js')
+    const file = path.join(out, `checkpoints/${number}/checkpoint.json`)
+    const { checksum: _, ...contents } = JSON.parse(await readFile(file, 'utf8'))
+    contents.versions.libtorch = '1.0.0'
+    await writeFile(file, JSON.stringify({ ...contents, checksum: checksumOfContents(contents) }))
+    const events: RunEvent[] = []
+    await resumeExperiment(out, { onEvent: (event) => events.push(event) })
+    const message = expect.stringMatching(/the run began with libtorch 1.0.0, now \d.*may differ by rounding/)
+    expect(events).toContainEqual({ kind: 'warning', message })
+  })
+
+  it('that is complete gives its results again, and has no checkpoints', async () => {
+    const out = await brokenOff()
+    const { results } = await resumeExperiment(out)
+    expect(await readdir(out)).not.toContain('checkpoints')
+    expect(await readdir(out)).not.toContain('run.lock')
+    const events: RunEvent[] = []
+    const again = await resumeExperiment(out, { onEvent: (event) => events.push(event) })
+    expect(again.results).toEqual(JSON.parse(JSON.stringify(results)))
+    expect(events).toEqual([])
+  })
+
+  it('whose folder holds no run is refused', async () => {
+    await expect(resumeExperiment(await temporaryFolder())).rejects.toMatchObject({
+      code: 'ERR_DATA_NOT_FOUND',
+      message: expect.stringMatching(/holds no config.json, and so no run/),
+    })
+  })
+})
+
+test('a clock that jumps by years at every moment changes nothing', async () => {
+  const parent = await temporaryFolder()
+  const experiment = { ...brokenExperiment, methods: ['finetune'], checkpoints: { everySteps: 7, everyMinutes: 1 } }
+  const checkpoints = async (name: string, jump: boolean) => {
+    let written = 0
+    let year = 2000
+    await runExperiment(
+      { ...experiment, out: path.join(parent, name) },
+      {
+        onEvent: ({ kind }) => {
+          if (kind === 'checkpoint') written++
+          year = 2000 + ((year + 37) % 80)
+          if (jump) vi.setSystemTime(Date.UTC(year))
+        },
+      },
+    )
+    return written
+  }
+  const still = await checkpoints('still', false)
+  vi.useFakeTimers({ toFake: ['Date'] })
+  try {
+    const jumping = await checkpoints('jumping', true)
+    // Two tasks, each kept before and after its evaluation, and in the middle by steps; none by a minute that was none.
+    for (const written of [still, jumping]) expect(written).toBeLessThanOrEqual(2 * (2 + Math.floor(30 / 7)))
+  } finally {
+    vi.useRealTimers()
+  }
+  await expectSameRuns(path.join(parent, 'jumping'), path.join(parent, 'still'))
+})

@@ -1,0 +1,72 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { classIncremental, finetune, Solver } from '../lib/index.js'
+import { temporaryFolder } from './support/folders.js'
+import { bandsData, bandsStream, collect, failure, tinyLearner } from './support/tiny.js'
+
+const stream = bandsStream()
+const [first, second] = stream.tasks as [(typeof stream.tasks)[0], (typeof stream.tasks)[0]]
+const options = { epochs: 2, batchSize: 8, sampler: { steps: 2 } }
+
+async function fresh(): Promise<Solver> {
+  const solver = await Solver.create(stream, { seed: 3, device: 'cpu' })
+  onTestFinished(() => solver.dispose())
+  return solver
+}
+
+it('a solver that is saved between two tasks and loaded goes on to the bit', async () => {
+  const learner = await tinyLearner()
+  await collect(learner.learn(first, finetune(), { steps: 2, batchSize: 8 }))
+  const whole = await fresh()
+  await whole.learn(first, learner, options)
+  const folder = path.join(await temporaryFolder(), 'solver')
+  await whole.save(folder)
+  const loaded = await Solver.load(folder, stream, { device: 'cpu' })
+  onTestFinished(() => loaded.dispose())
+  expect(loaded).toMatchObject({ seed: 3, tasksLearned: 1, accuracies: whole.accuracies })
+  for (const solver of [whole, loaded]) await solver.learn(second, learner, options)
+  expect(loaded.accuracies).toEqual(whole.accuracies)
+  const saved = await Promise.all(
+    [whole, loaded].map(async (solver) => {
+      await solver.save(folder)
+      return readFile(path.join(folder, 'solver.safetensors'), 'base64')
+    }),
+  )
+  expect(saved[1]).toBe(saved[0])
+})
+
+it('is not saved in the middle of a task', async () => {
+  const solver = await fresh()
+  const controller = new AbortController()
+  const onProgress = () => controller.abort('enough')
+  await expect(solver.learn(first, null, { ...options, signal: controller.signal, onProgress })).rejects.toBe('enough')
+  const error = await failure(solver.save(path.join(await temporaryFolder(), 'solver')))
+  expect(error.message).toMatch(/in the middle of a task/)
+})
+
+it.each<[string, (folder: string) => Promise<unknown>, RegExp]>([
+  ['a newer format', (f) => edit(f, { format: 2 }), /format is 2, of a newer version/],
+  ['a field of another kind', (f) => edit(f, { step: 'x' }), /solver.json: step is 'x'/],
+  ['other weights', (f) => writeFile(path.join(f, 'solver.safetensors'), ''), /not a safetensors file/],
+])('with %s is refused', async (_, spoil, message) => {
+  const folder = path.join(await temporaryFolder(), 'solver')
+  await (await fresh()).save(folder)
+  await spoil(folder)
+  const error = await failure(Solver.load(folder, stream, { device: 'cpu' }))
+  expect(error.code).toBe('ERR_BAD_CHECKPOINT')
+  expect(error.message).toMatch(message)
+})
+
+it('is refused for a stream of other images', async () => {
+  const folder = path.join(await temporaryFolder(), 'solver')
+  await (await fresh()).save(folder)
+  const other = classIncremental(bandsData(16), { tasks: 2 })
+  const error = await failure(Solver.load(folder, other, { device: 'cpu' }))
+  expect(error.message).toMatch(/16 pixels a side.*expected 8/)
+})
+
+async function edit(folder: string, change: object): Promise<void> {
+  const file = path.join(folder, 'solver.json')
+  await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), ...change }))
+}

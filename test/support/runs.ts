@@ -1,0 +1,37 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { expect } from 'vitest'
+import type { ExperimentInput } from '../../lib/experiment/config.js'
+import type { Results } from '../../lib/report/results.js'
+import { filesBelow } from './folders.js'
+import { tinyExperiment } from './tiny-experiment.js'
+
+/** Two tasks by two methods, with a checkpoint every few steps. */
+export const brokenExperiment = {
+  ...tinyExperiment,
+  stream: { tasks: 2 },
+  ema: 0.9,
+  train: { steps: 30, batchSize: 4 },
+  methods: ['finetune', 'synaptic-intelligence'],
+  evaluation: { count: 10, metrics: ['frechetDistance'] },
+  samples: { count: 1, columns: 1 },
+  checkpoints: { everySteps: 4 },
+} satisfies ExperimentInput
+
+/** Checks that two run folders hold the same but for times, byte for byte. */
+export async function expectSameRuns(a: string, b: string): Promise<void> {
+  expect(await filesBelow(a)).toEqual(await filesBelow(b))
+  for (const file of await filesBelow(a)) {
+    // The page is made from the other files, and has the folder's name and the times in it.
+    if (file === 'report.html') continue
+    const [x, y] = await Promise.all([a, b].map((folder) => readFile(path.join(folder, file))))
+    if (file === 'results.json') expect(withoutTimes(x!)).toEqual(withoutTimes(y!))
+    else expect(x!.equals(y!), file).toBe(true)
+  }
+}
+
+function withoutTimes(json: Buffer): unknown {
+  const results = JSON.parse(json.toString()) as Results
+  const runs = results.runs.map((run) => ({ ...run, tasks: run.tasks.map(({ seconds: _, ...task }) => task) }))
+  return { ...results, runs }
+}
