@@ -1,28 +1,12 @@
 #pragma once
 
 // Convolutions of float32 images N×H×W×C, as sums of products of a pixel's channels, one by one, with rows of sixteen
-// or more weights: no im2col, no blocked layout. They replace oneDNN's where channels are few (see nn/convolution.cc).
-
-#include <memory>
+// or more weights: no im2col, no blocked layout. They replace oneDNN's where channels are few (see nn/functions.cc).
 
 #include "kernels/vector.h"
 
 namespace continual {
 namespace {
-
-/// Memory of one thread that is kept between calls.
-struct Scratch {
-  std::unique_ptr<float[]> data;
-  int64_t size = 0;
-
-  float* atLeast(int64_t count) {
-    if (count > size) {
-      data.reset(new float[static_cast<size_t>(count)]);
-      size = count;
-    }
-    return data.get();
-  }
-};
 
 /// One image with a border of zeros (none for 1×1 kernels), its pixels `spacing` apart with zeros between them.
 struct Padded {
@@ -174,13 +158,11 @@ void pack(int64_t taps, int64_t in, int64_t out, int64_t vectors, float* packed,
 
 // The images' answers of a convolution whose kernel was packed; `shape` is that of the convolution as it is computed.
 void answers(const ConvolutionShape& shape, int64_t spacing, int64_t images, const float* x, const float* packed,
-             int64_t vectors, const ConvolutionSummands& plus, float* y) {
-  thread_local Scratch scratch;
+             int64_t vectors, const ConvolutionSummands& plus, float* y, float* room) {
   const Padded padded(shape.height, shape.width, shape.in, shape.kernel);
   const bool copies = shape.kernel > 1 || spacing > 1;
   const int64_t rows = shape.height / spacing, columns = shape.width / spacing;
   const Plane to{shape.outHeight(), shape.outWidth(), shape.stride};
-  float* const room = copies ? scratch.atLeast(padded.size()) : nullptr;
   for (int64_t n = 0; n < images; ++n) {
     const float* image = x + n * rows * columns * shape.in;
     if (copies) padded.fill(image, rows, columns, spacing, room);
@@ -208,28 +190,23 @@ void answers(const ConvolutionShape& shape, int64_t spacing, int64_t images, con
   }
 }
 
-float* packingRoom(int64_t count) {
-  thread_local Scratch scratch;
-  return scratch.atLeast(count);
-}
-
 void convolution(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
-                 const ConvolutionSummands& plus, float* y) {
+                 const ConvolutionSummands& plus, float* y, float* scratch) {
   const int64_t taps = shape.taps(), in = shape.in, vectors = vectorsFor(shape.out);
-  float* packed = packingRoom(taps * in * shape.out);
-  pack(taps, in, shape.out, vectors, packed,
+  pack(taps, in, shape.out, vectors, scratch,
        [=](int64_t tap, int64_t i, int64_t o) { return weight[(o * taps + tap) * in + i]; });
-  answers(shape, 1, images, x, packed, vectors, plus, y);
+  answers(shape, 1, images, x, scratch, vectors, plus, y, scratch + taps * in * shape.out);
 }
 
 // The gradient is a convolution too: of dy, its pixels `stride` apart, with the kernel turned around.
-void convolutionInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx) {
+void convolutionInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx,
+                      float* scratch) {
   const int64_t taps = shape.taps(), in = shape.in, vectors = vectorsFor(in);
-  float* packed = packingRoom(taps * in * shape.out);
-  pack(taps, shape.out, in, vectors, packed,
+  pack(taps, shape.out, in, vectors, scratch,
        [=](int64_t tap, int64_t o, int64_t i) { return weight[(o * taps + taps - 1 - tap) * in + i]; });
   const ConvolutionShape back{shape.height, shape.width, shape.out, in, shape.kernel, 1};
-  answers(back, shape.stride, images, dy, packed, vectors, {nullptr, nullptr, nullptr}, dx);
+  answers(back, shape.stride, images, dy, scratch, vectors, {nullptr, nullptr, nullptr}, dx,
+          scratch + taps * in * shape.out);
 }
 
 // dw of O output channels and V vectors of input channels for one tap, summed over the pixels of some images.
@@ -262,25 +239,22 @@ inline void weightTile(const ConvolutionShape& shape, int64_t images, const floa
   }
 }
 
-void convolutionWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw) {
-  thread_local Scratch scratch;
+void convolutionWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw,
+                       float* scratch) {
   constexpr int O = CONTINUAL_TILE_PIXELS;
   const Padded padded(shape.height, shape.width, shape.in, shape.kernel);
-  const int64_t pixels = shape.outHeight() * shape.outWidth(), vectors = vectorsFor(shape.in);
+  const int64_t pixels = shape.pixels(), vectors = vectorsFor(shape.in), most = shape.imagesAtOnce();
   const int64_t weightRow = shape.taps() * shape.in;
   std::memset(dw, 0, sizeof(float) * static_cast<size_t>(shape.out * weightRow));
-  // Some images at once: enough pixels for the sums to stay in registers a while, few enough for the nearest cache.
-  const int64_t most = pixels >= 256 ? 1 : 256 / pixels;
-  float* const room = shape.kernel > 1 ? scratch.atLeast(most * padded.size()) : nullptr;
   for (int64_t first = 0; first < images; first += most) {
     const int64_t count = images - first < most ? images - first : most;
     const float* chunk = x + first * shape.height * shape.width * shape.in;
-    if (room != nullptr) {
+    if (shape.kernel > 1) {
       for (int64_t n = 0; n < count; ++n) {
         padded.fill(chunk + n * shape.height * shape.width * shape.in, shape.height, shape.width, 1,
-                    room + n * padded.size());
+                    scratch + n * padded.size());
       }
-      chunk = room;
+      chunk = scratch;
     }
     for (int64_t tap = 0; tap < shape.taps(); ++tap) {
       const float* corner = chunk + tap / shape.kernel * padded.row() + tap % shape.kernel * shape.in;

@@ -18,6 +18,17 @@ struct ConvolutionShape {
   int64_t outHeight() const { return height / stride; }
   int64_t outWidth() const { return width / stride; }
   int64_t taps() const { return kernel * kernel; }
+  int64_t pixels() const { return outHeight() * outWidth(); }
+
+  /// Images whose weights' gradient is taken at once: enough pixels for the sums to stay in registers a while, few
+  /// enough for the nearest cache.
+  int64_t imagesAtOnce() const { return pixels() >= 256 ? 1 : 256 / pixels(); }
+  /// Numbers that a kernel of this shape needs room for besides its arguments: the weights in another order, and images
+  /// with a border.
+  int64_t scratch() const {
+    const int64_t padded = (height + kernel - 1) * (width + kernel - 1) * (in > out ? in : out);
+    return taps() * in * out + padded * imagesAtOnce();
+  }
 };
 
 /// What is added to a convolution's answer; null for nothing.
@@ -37,11 +48,13 @@ struct GroupNormShape {
 /// that a kernel has in its vectors are multiples of sixteen: `out` in forward, `in` in both gradients.
 struct Kernels {
   void (*convolution)(const ConvolutionShape&, int64_t images, const float* x, const float* weight,
-                      const ConvolutionSummands&, float* y);
+                      const ConvolutionSummands&, float* y, float* scratch);
   /// dx of dy.
-  void (*convolutionInput)(const ConvolutionShape&, int64_t images, const float* dy, const float* weight, float* dx);
+  void (*convolutionInput)(const ConvolutionShape&, int64_t images, const float* dy, const float* weight, float* dx,
+                           float* scratch);
   /// dw of x and dy; `out` is a multiple of eight.
-  void (*convolutionWeight)(const ConvolutionShape&, int64_t images, const float* x, const float* dy, float* dw);
+  void (*convolutionWeight)(const ConvolutionShape&, int64_t images, const float* x, const float* dy, float* dw,
+                            float* scratch);
 
   /// Group norm, then SiLU where asked for. `statistics`: images × groups × (mean, 1 / standard deviation), written.
   void (*groupNorm)(const GroupNormShape&, int64_t images, const float* x, const float* weight, const float* bias,
@@ -57,7 +70,8 @@ struct Kernels {
                                 float* dweight, float* dbias);
 };
 
-/// Those for the best instruction set that this processor has; null where it has none that they are written for.
-const Kernels* kernels();
+/// Those for what `at::get_cpu_capability()` names: the best instruction set of this processor, or the one that the
+/// environment variable ATEN_CPU_CAPABILITY asks libtorch to keep to. Null where there are none for it.
+const Kernels* kernels(const char* capability);
 
 }  // namespace continual

@@ -53,8 +53,9 @@ inline Floats exponential(Floats x) {
   const Floats shifted = x * 1.44269504088896341F + shift;
   const Floats n = shifted - shift;
   const Floats r = (x - n * 0.693359375F) - n * -2.12194440e-4F;
+  constexpr float coefficients[] = {1.0F / 720, 1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F};
   Floats p = splat(1.0F / 5040);
-  for (const float c : {1.0F / 720, 1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F}) p = p * r + c;
+  for (const float c : coefficients) p = p * r + c;
   return p * reinterpret_cast<Floats>((__builtin_convertvector(n, Ints) + 127) << 23);
 }
 

@@ -1,7 +1,7 @@
 #include "nn/functions.h"
 
 #include <ATen/Parallel.h>
-#include <c10/core/GradMode.h>
+#include <ATen/Version.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/kernels.h"
@@ -13,6 +13,11 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
+
+const Kernels* own() {
+  static const Kernels* const best = kernels(at::get_cpu_capability().c_str());
+  return best;
+}
 
 constexpr auto nhwc = at::MemoryFormat::ChannelsLast;
 constexpr int64_t lanes = 16;
@@ -32,7 +37,7 @@ constexpr int64_t mostChannels = 128;
 
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   const int64_t out = weight.size(0), in = weight.size(1), kernel = weight.size(2);
-  return kernels() != nullptr && x.device().is_cpu() && x.scalar_type() == at::kFloat && out % lanes == 0 &&
+  return own() != nullptr && x.device().is_cpu() && x.scalar_type() == at::kFloat && out % lanes == 0 &&
          (in % lanes == 0 || !x.requires_grad()) && in <= 2 * mostChannels && out <= mostChannels &&
          (kernel == 1 || kernel == 3) && (stride == 1 || (stride == 2 && x.size(2) % 2 == 0 && x.size(3) % 2 == 0));
 }
@@ -40,6 +45,8 @@ bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t strid
 ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   return {x.size(2), x.size(3), weight.size(1), weight.size(0), weight.size(2), stride};
 }
+
+at::Tensor scratchFor(const ConvolutionShape& shape) { return at::empty({shape.scratch()}, at::kFloat); }
 
 // The images of a batch between the calling thread's share of libtorch's threads.
 void overImages(int64_t images, const std::function<void(int64_t first, int64_t count)>& work) {
@@ -59,9 +66,9 @@ class Convolution : public Function<Convolution> {
     const int64_t from = x.stride(0), to = y.stride(0);
     overImages(x.size(0), [&](int64_t first, int64_t count) {
       const auto at = [first](const float* p, int64_t step) { return p == nullptr ? p : p + first * step; };
-      kernels()->convolution(shape, count, x.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
-                             {dataOrNull(bias), at(dataOrNull(same), shape.out), at(dataOrNull(plus), to)},
-                             y.mutable_data_ptr<float>() + first * to);
+      own()->convolution(shape, count, x.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
+                         {dataOrNull(bias), at(dataOrNull(same), shape.out), at(dataOrNull(plus), to)},
+                         y.mutable_data_ptr<float>() + first * to, scratchFor(shape).mutable_data_ptr<float>());
     });
     context->save_for_backward({x, w});
     context->saved_data["stride"] = stride;
@@ -80,14 +87,14 @@ class Convolution : public Function<Convolution> {
       dx = at::empty_like(x, x.options(), nhwc);
       const int64_t from = dy.stride(0), to = dx.stride(0);
       overImages(x.size(0), [&](int64_t first, int64_t count) {
-        kernels()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
-                                    dx.mutable_data_ptr<float>() + first * to);
+        own()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
+                                dx.mutable_data_ptr<float>() + first * to, scratchFor(shape).mutable_data_ptr<float>());
       });
     }
     if (shape.in % lanes == 0) {
       dw = at::empty_like(w, w.options(), nhwc);
-      kernels()->convolutionWeight(shape, x.size(0), x.const_data_ptr<float>(), dy.const_data_ptr<float>(),
-                                   dw.mutable_data_ptr<float>());
+      own()->convolutionWeight(shape, x.size(0), x.const_data_ptr<float>(), dy.const_data_ptr<float>(),
+                               dw.mutable_data_ptr<float>(), scratchFor(shape).mutable_data_ptr<float>());
     } else {
       const int64_t padding = shape.kernel / 2;
       dw = std::get<1>(at::convolution_backward(dy, x, w, at::OptionalIntArrayRef{}, {shape.stride, shape.stride},
@@ -106,7 +113,7 @@ class Convolution : public Function<Convolution> {
 // --- group norm ---
 
 bool ownGroupNorm(const at::Tensor& x) {
-  return kernels() != nullptr && x.device().is_cpu() && x.size(1) % lanes == 0 && x.size(1) <= 4096 &&
+  return own() != nullptr && x.device().is_cpu() && x.size(1) % lanes == 0 && x.size(1) <= 4096 &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
@@ -127,11 +134,11 @@ class GroupNormFunction : public Function<GroupNormFunction> {
     overImages(x.size(0), [&](int64_t first, int64_t count) {
       float* const kept = statistics.mutable_data_ptr<float>() + first * groups * 2;
       if (x.scalar_type() == at::kFloat) {
-        kernels()->groupNorm(shape, count, x.const_data_ptr<float>() + first * step, weight.const_data_ptr<float>(),
-                             bias.const_data_ptr<float>(), kept, y.mutable_data_ptr<float>() + first * step);
+        own()->groupNorm(shape, count, x.const_data_ptr<float>() + first * step, weight.const_data_ptr<float>(),
+                         bias.const_data_ptr<float>(), kept, y.mutable_data_ptr<float>() + first * step);
       } else {
-        kernels()->groupNormBf16(shape, count, bf16(x) + first * step, bf16(weight), bf16(bias), kept,
-                                 mutableBf16(y) + first * step);
+        own()->groupNormBf16(shape, count, bf16(x) + first * step, bf16(weight), bf16(bias), kept,
+                             mutableBf16(y) + first * step);
       }
     });
     context->save_for_backward({x, weight, bias, statistics});
@@ -151,14 +158,14 @@ class GroupNormFunction : public Function<GroupNormFunction> {
     const at::Tensor sums = at::empty({2, shape.channels}, statistics.options());
     float* const dweight = sums.mutable_data_ptr<float>();
     if (x.scalar_type() == at::kFloat) {
-      kernels()->groupNormGradient(shape, x.size(0), x.const_data_ptr<float>(), weight.const_data_ptr<float>(),
-                                   bias.const_data_ptr<float>(), statistics.const_data_ptr<float>(),
-                                   dy.const_data_ptr<float>(), dx.mutable_data_ptr<float>(), dweight,
-                                   dweight + shape.channels);
+      own()->groupNormGradient(shape, x.size(0), x.const_data_ptr<float>(), weight.const_data_ptr<float>(),
+                               bias.const_data_ptr<float>(), statistics.const_data_ptr<float>(),
+                               dy.const_data_ptr<float>(), dx.mutable_data_ptr<float>(), dweight,
+                               dweight + shape.channels);
     } else {
-      kernels()->groupNormGradientBf16(shape, x.size(0), bf16(x), bf16(weight), bf16(bias),
-                                       statistics.const_data_ptr<float>(), bf16(dy), mutableBf16(dx), dweight,
-                                       dweight + shape.channels);
+      own()->groupNormGradientBf16(shape, x.size(0), bf16(x), bf16(weight), bf16(bias),
+                                   statistics.const_data_ptr<float>(), bf16(dy), mutableBf16(dx), dweight,
+                                   dweight + shape.channels);
     }
     const at::Tensor typed = sums.to(x.scalar_type());
     return {dx, typed.select(0, 0), typed.select(0, 1), at::Tensor(), at::Tensor(), at::Tensor()};

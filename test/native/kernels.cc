@@ -1,0 +1,108 @@
+// Our own kernels beside libtorch's composed operators in float64: values and all gradients, on random shapes. Prints a
+// line for each case: its name and the largest error, relative to the largest number expected. Which kernels there are
+// is up to ATEN_CPU_CAPABILITY; the last line says for which instruction set libtorch was told to compute.
+#include <ATen/ATen.h>
+#include <ATen/Version.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <functional>
+#include <iostream>
+#include <vector>
+
+#include "nn/functions.h"
+
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+using Function = std::function<at::Tensor(const Tensors&)>;
+
+/// Value and gradients of `function` with respect to all inputs, in the dtype given.
+Tensors valueAndGradients(const Function& function, const Tensors& inputs, at::ScalarType dtype) {
+  Tensors leaves;
+  for (const at::Tensor& input : inputs) leaves.push_back(input.to(dtype).detach().requires_grad_(true));
+  const at::Tensor value = function(leaves);
+  const at::Tensor weights = at::sin(at::arange(value.numel(), at::kDouble)).view(value.sizes()).to(dtype);
+  Tensors result{value};
+  for (const at::Tensor& g : torch::autograd::grad({value}, leaves, {weights})) result.push_back(g);
+  return result;
+}
+
+void compare(const std::string& name, const Function& ours, const Function& composed, const Tensors& inputs,
+             at::ScalarType dtype) {
+  // The reference sees the inputs as our kernel does, rounded.
+  Tensors rounded;
+  for (const at::Tensor& input : inputs) rounded.push_back(input.to(dtype));
+  const Tensors found = valueAndGradients(ours, rounded, dtype);
+  const Tensors expected = valueAndGradients(composed, rounded, at::kDouble);
+  double error = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    const at::Tensor difference = (found[i].to(at::kDouble) - expected[i]).abs().max();
+    error = std::max(error, (difference / expected[i].abs().max()).item<double>());
+  }
+  std::cout << name << ' ' << error << '\n';
+}
+
+void convolution(int64_t images, int64_t in, int64_t out, int64_t height, int64_t width, int64_t kernel, int64_t stride,
+                 bool summands) {
+  const int64_t y = (height - 1) / stride + 1, x = (width - 1) / stride + 1;
+  Tensors inputs{at::randn({images, in, height, width}), at::randn({out, in, kernel, kernel}), at::randn({out})};
+  if (summands) {
+    inputs.push_back(at::randn({images, out}));
+    inputs.push_back(at::randn({images, out, y, x}));
+  }
+  const Function ours = [=](const Tensors& t) {
+    return continual::convolution(t[0], t[1], t[2], stride,
+                                  summands ? continual::Summands{t[3], t[4]} : continual::Summands{});
+  };
+  const Function composed = [=](const Tensors& t) {
+    const at::Tensor plain = at::conv2d(t[0], t[1], t[2], {stride, stride}, {kernel / 2, kernel / 2});
+    return summands ? plain + t[3].unsqueeze(-1).unsqueeze(-1) + t[4] : plain;
+  };
+  const std::string name = "convolution-" + std::to_string(images) + "x" + std::to_string(in) + "x" +
+                           std::to_string(height) + "x" + std::to_string(width) + "-to-" + std::to_string(out) +
+                           "-kernel-" + std::to_string(kernel) + "-stride-" + std::to_string(stride);
+  compare(name, ours, composed, inputs, at::kFloat);
+}
+
+void groupNorm(int64_t images, int64_t channels, int64_t groups, int64_t height, int64_t width, bool silu,
+               at::ScalarType dtype) {
+  // Far from zero, where a variance from the sum of squares would lose its digits.
+  const Tensors inputs{at::randn({images, channels, height, width}) * 2 + 30, at::randn({channels}),
+                       at::randn({channels})};
+  const Function ours = [=](const Tensors& t) { return continual::groupNorm(t[0], groups, t[1], t[2], 1e-5, silu); };
+  const Function composed = [=](const Tensors& t) {
+    const at::Tensor normed = at::group_norm(t[0], groups, t[1], t[2], 1e-5);
+    return silu ? at::silu(normed) : normed;
+  };
+  const std::string name = std::string("group-norm-") + (dtype == at::kFloat ? "float32" : "bfloat16") + "-" +
+                           std::to_string(images) + "x" + std::to_string(channels) + "x" + std::to_string(height) +
+                           "x" + std::to_string(width) + "-groups-" + std::to_string(groups) + (silu ? "-silu" : "");
+  compare(name, ours, composed, inputs, dtype);
+}
+
+}  // namespace
+
+int main() {
+  at::manual_seed(1);
+  for (const int64_t kernel : {1, 3}) {
+    convolution(2, 16, 16, 16, 16, kernel, 1, true);
+    convolution(1, 48, 16, 7, 5, kernel, 1, false);
+    convolution(5, 32, 64, 4, 4, kernel, 1, true);
+    convolution(3, 64, 32, 8, 8, kernel, 2, true);
+    convolution(1, 192, 64, 3, 11, kernel, 1, false);
+    convolution(17, 64, 192, 2, 2, kernel, 1, false);
+    convolution(2, 128, 112, 6, 10, kernel, 2, false);
+    convolution(2, 1, 16, 9, 9, kernel, 1, false);  // here and below, shapes that no kernel of ours is for
+    convolution(2, 16, 3, 9, 9, kernel, 1, false);
+    convolution(2, 16, 16, 9, 7, kernel, 2, false);
+  }
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const bool silu : {true, false}) {
+      groupNorm(2, 16, 8, 16, 16, silu, dtype);
+      groupNorm(1, 64, 32, 7, 5, silu, dtype);
+      groupNorm(3, 192, 32, 4, 4, silu, dtype);
+      groupNorm(1, 48, 3, 1, 9, silu, dtype);
+    }
+  }
+  std::cout << "capability " << at::get_cpu_capability() << '\n';
+}
