@@ -70,11 +70,11 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     return guarded(env, [&] {
       const auto options = info[0].As<Napi::Object>();
       std::vector<Pool::Part> parts = poolParts(field(options, "pool"));
-      ClassifierBatches batches{integer(options, "batchSize"),
-                                integer(options, "steps"),
+      ClassifierBatches batches{integer(options, "batchSize", 1, 1'000'000),
+                                integer(options, "steps", 1, int64_t{1} << 40),
                                 number(options, "lr"),
                                 boolean(options, "horizontalFlip"),
-                                integer(options, "shift"),
+                                integer(options, "shift", 0, 65536),
                                 number(options, "dropout"),
                                 {}};
       if (has(options, "softLabelled")) {
@@ -157,9 +157,9 @@ Napi::Value createClassifier(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
-    const int64_t channels = integer(options, "channels"), classes = integer(options, "classes");
+    const int64_t channels = integer(options, "channels", 1, 4), classes = integer(options, "classes", 1, 1'000'000);
     const Compute compute = parseCompute(string(options, "device"), "fp32");
-    const auto seed = static_cast<uint64_t>(number(options, "seed"));
+    const uint64_t seed = continual::seed(options);
     return state(env).engine.run(
         env, {}, [=] { return std::make_shared<ClassifierTrainer>(channels, classes, compute, seed); },
         [](Napi::Env env, std::shared_ptr<ClassifierTrainer> classifier) -> Napi::Value {
