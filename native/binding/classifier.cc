@@ -119,7 +119,8 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
       const double step = info[0].ToNumber().DoubleValue();
-      if (!(step >= 0 && step < 0x1p53)) throw Error("ERR_INVALID_ARGUMENT", "step: expected 0 … 2⁵³ − 1");
+      // So far that no position in the data overflows.
+      if (!(step >= 0 && step <= 0x1p40)) throw Error("ERR_INVALID_ARGUMENT", "step: expected 0 … 2⁴⁰");
       return run(env, {}, [=](ClassifierTrainer& classifier) { classifier.setStep(static_cast<int64_t>(step)); });
     });
   }
