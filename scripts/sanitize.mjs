@@ -29,7 +29,9 @@ const nativeTests = [
   'penalties',
   'processes',
   'solver',
+  'solver-folder',
   'step',
+  'task-in-hand',
   'torch-script',
   'unet',
 ]

@@ -20,7 +20,10 @@ const solverSchema = z.strictObject({
   size: z.int().min(1).max(65536),
   channels: z.int().min(1).max(4),
   seed: z.int().min(0),
-  step: z.int().min(0).max(2 ** 40),
+  step: z
+    .int()
+    .min(0)
+    .max(2 ** 40),
   stepsReplayed: z.int().min(0),
   tasksLearned: z.int().min(0),
   accuracies: z.array(z.array(accuracySchema)),
