@@ -323,14 +323,14 @@ export class Learner implements AsyncDisposable {
   static async load(folder: string, options: { device?: Device; precision?: Precision } = {}): Promise<Learner> {
     const parsed = parseOptions(loadSchema, options, 'Learner.load')
     const { unet, schedule, sampler, record, ...read } = await readLearnerFolder(folder)
+    // Read first: no memory is taken for a network that config.json only claims.
+    const tensors = await read.readTensors(call((addon) => addon.unetParameters(unet)))
     const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
     const settings = { unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }
     const learner = await Learner.#create(settings, record?.seed ?? 0, record?.tasksLearned ?? 0)
     try {
       const native = learner.#native
-      for (const [slot, tensors] of await read.readTensors(native.parameters)) {
-        await call(() => native.writeSlot(slot, tensors))
-      }
+      for (const [slot, values] of tensors) await call(() => native.writeSlot(slot, values))
       for (const { name, shape, quadratics } of await read.readPenalties(native.parameters)) {
         for (const quadratic of quadratics) await call(() => native.writePenalty({ name, shape, ...quadratic }))
       }

@@ -21,14 +21,23 @@ export function parseOptions<S extends z.ZodType>(
   const result = schema.safeParse(value)
   if (result.success) return result.data
   const lines = result.error.issues.flatMap((issue) => describe(issue, schema, value, []))
-  throw new ContinualDiffusionError(code, `${where}: ${lines.join('; ')}`, { cause: result.error })
+  const more = lines.length > namedAtMost ? [`and ${lines.length - namedAtMost} more`] : []
+  const message = [...lines.slice(0, namedAtMost), ...more].join('; ')
+  throw new ContinualDiffusionError(code, `${where}: ${message}`, { cause: result.error })
 }
+
+/** Wrong options that a message names. */
+const namedAtMost = 20
+
+/** Letters of a name that a message shows; no name of ours has as many. */
+const shownAtMost = 60
 
 /**
  * The known name that is most like `name`, or undefined when none is like it: at most a third of its letters, and at
  * least one, may have to be changed, added, left out or swapped with the next.
  */
 export function nearest(name: string, known: Iterable<string>): string | undefined {
+  if (name.length > shownAtMost) return undefined
   let best: string | undefined
   let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1
   for (const candidate of known) {
@@ -78,7 +87,7 @@ function describe(issue: Issue, schema: z.ZodType, value: unknown, base: readonl
 function subject(path: readonly PropertyKey[], value: unknown): string {
   const found = path.reduce(valueAt, value)
   const name = path.length === 0 ? 'the value' : show(path)
-  return found === undefined ? `${name} is missing` : `${name} is ${shorten(found)}`
+  return found === undefined ? `${name} is missing` : `${name} is ${shown(found)}`
 }
 
 /** zod's message without its heading and without the type received: the value found stands before it. */
@@ -86,24 +95,29 @@ function expectation(issue: Issue): string {
   return issue.message.replace(/^(Too (small|big)|Invalid \w+): /, '').replace(/, received .*$/, '')
 }
 
-function shorten(value: unknown): string {
+/** A value in a message: as JavaScript writes it, and no longer than a line, however large it is. */
+export function shown(value: unknown): string {
   const text = inspect(value, {
     depth: 1,
     breakLength: Number.POSITIVE_INFINITY,
     maxArrayLength: 5,
-    maxStringLength: 60,
+    maxStringLength: shownAtMost,
   })
   return text.length > 120 ? `${text.slice(0, 119)}…` : text
 }
 
 function show(path: readonly PropertyKey[]): string {
   return path
-    .map((key, i) => (typeof key === 'number' ? `[${key}]` : i === 0 ? String(key) : `.${String(key)}`))
+    .map((key, i) => (typeof key === 'number' ? `[${key}]` : i === 0 ? short(String(key)) : `.${short(String(key))}`))
     .join('')
 }
 
 function quote(name: string): string {
-  return `'${name}'`
+  return `'${short(name)}'`
+}
+
+function short(name: string): string {
+  return name.length > shownAtMost ? `${name.slice(0, shownAtMost - 1)}…` : name
 }
 
 /** Keys of the objects that the schema allows at a path; of several kinds of object, those of the value's own kind. */

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import type { Subset } from './data/dataset.js'
 import { ContinualDiffusionError } from './engine/errors.js'
+import { shown } from './options.js'
 
 /** A task that a learner has begun and not ended. */
 export interface TaskInHand {
@@ -61,7 +62,7 @@ export function checkSame(
   const keys = [...new Set([...Object.keys(settings), ...Object.keys(hand.settings)])]
   const wrong = keys
     .filter((key) => !isDeepStrictEqual(settings[key], hand.settings[key]))
-    .map((key) => `${key} is ${JSON.stringify(settings[key])}; expected ${JSON.stringify(hand.settings[key])}`)
+    .map((key) => `${key} is ${shown(settings[key])}; expected ${shown(hand.settings[key])}`)
   if (wrong.length > 0) {
     throw invalid(`${where}: a task goes on as it was begun: ${wrong.join('; ')}; or leave out resume to begin anew`)
   }

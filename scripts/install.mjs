@@ -47,9 +47,17 @@ async function buildAddon(libtorch, compiler) {
   const record = join(build, 'engine.json')
   const log = join(build, 'build.log')
   const cache = join(build, 'CMakeCache.txt')
-  const werror = process.env.CONTINUAL_DIFFUSION_WERROR // where it is not set, it stays as configured
   const settings = [`CMAKE_HOME_DIRECTORY:INTERNAL=${root}`]
-  if (werror) settings.push(`CONTINUAL_DIFFUSION_WERROR:BOOL=${werror}`)
+  const options = /** @type {string[]} */ ([])
+  for (const [name, type] of /** @type {const} */ ([
+    ['CONTINUAL_DIFFUSION_WERROR', 'BOOL'],
+    ['CONTINUAL_DIFFUSION_SANITIZE', 'STRING'],
+  ])) {
+    const value = process.env[name]
+    if (!value) continue // it stays as configured
+    settings.push(`${name}:${type}=${value}`)
+    options.push(`--CD${name}=${value}`)
+  }
   const configured = existsSync(cache) ? readFileSync(cache, 'utf8').split('\n') : []
   const same =
     settings.every((line) => configured.includes(line)) && readRecord(record)?.libtorch?.path === libtorch.path
@@ -64,8 +72,7 @@ async function buildAddon(libtorch, compiler) {
   const memory = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) // a container's limit
   const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(memory / 2 ** 31)))
   const common = ['--directory', root, '--out', build, '--log-level', 'error']
-  const steps = same ? [] : [['configure', ...common, `--CDLIBTORCH=${libtorch.path}`]]
-  if (werror) steps[0]?.push(`--CDCONTINUAL_DIFFUSION_WERROR=${werror}`)
+  const steps = same ? [] : [['configure', ...common, `--CDLIBTORCH=${libtorch.path}`, ...options]]
   steps.push(['build', ...common, '--parallel', String(jobs)])
 
   let announced = false

@@ -1,74 +1,7 @@
-import { spawn } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
-import path from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { temporaryFolder } from './support/folders.js'
+import { compile, run, script } from './support/processes.js'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-
-interface Ended {
-  code: number | null
-  signal: string | null
-  stdout: string
-  stderr: string
-}
-
-function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env } })
-    const ended: Ended = { code: null, signal: null, stdout: '', stderr: '' }
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      ended.stdout += text
-    })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      ended.stderr += text
-    })
-    child.on('error', reject)
-    child.on('close', (code, signal) => resolve({ ...ended, code, signal }))
-  })
-}
-
-// The children run the package as it is published, so it must be that of these sources.
-beforeAll(async () => {
-  const { code, stderr } = await run([path.join(root, 'scripts', 'compile.mjs'), '--if-stale'])
-  expect(stderr).not.toContain('error')
-  expect(code).toBe(0)
-}, 120_000)
-
-/** What every script begins with: a learner whose steps take long enough to be interrupted, and its endless training. */
-const prelude = `
-import { Worker, isMainThread, parentPort } from 'node:worker_threads'
-import { setTimeout as wait } from 'node:timers/promises'
-import { classIncremental, finetune, fromArrays, Learner, presets, samplerStep } from ${JSON.stringify(pathToFileURL(path.join(root, 'dist', 'index.js')).href)}
-
-const count = 256
-const set = (name) => fromArrays({
-  name,
-  images: Uint8Array.from({ length: count * 256 }, (_, i) => (i * 7919) % 251),
-  labels: Array.from({ length: count }, (_, i) => i % 2),
-  classes: ['even', 'odd'],
-  height: 16, width: 16, channels: 1,
-})
-const [task] = classIncremental({ train: set('x/train'), test: set('x/test') }, { tasks: 1 })
-const create = (seed = 1) => Learner.create({ unet: presets.demo, device: 'cpu', precision: 'fp32', seed })
-const learn = (learner, options) => learner.learn(task, finetune(), { steps: 1e6, batchSize: 64, ...options })
-/** Resolves when training is under way, in the middle of a native call, whose promise it hands on. */
-const start = async (learner, options) => {
-  const training = learn(learner, options)
-  await training.next()
-  const pending = training.next()
-  pending.catch(() => undefined)
-  await wait(50)
-  return { pending }
-}
-`
-
-async function script(body: string, env?: NodeJS.ProcessEnv): Promise<Ended> {
-  const file = path.join(await temporaryFolder(), 'script.mjs')
-  await writeFile(file, prelude + body)
-  return run([file], env)
-}
+beforeAll(compile, 120_000)
 
 describe('in the middle of a step', () => {
   it('process.exit() ends the process with its code', async () => {
@@ -175,6 +108,83 @@ describe('in the middle of a step', () => {
       console.log(await learner.sample({ count: 1 }).catch((error) => error.code))`)
     expect(ended).toMatchObject({ code: 0, signal: null, stdout: 'ERR_DISPOSED\n', stderr: '' })
   })
+})
+
+/** Calls that keep the engine busy: for long, or until the process may end. */
+const busy = {
+  learn: {
+    long: '(async () => { for await (const _ of learn(learner)); })()',
+    short: 'learn(learner, { steps: 1 }).next()',
+  },
+  sample: { long: 'learner.sample({ count: 1e6 })', short: 'learner.sample({ count: 16 })' },
+  denoisingLoss: {
+    long: 'learner.denoisingLoss(task.test, { samples: 1e6 })',
+    short: 'learner.denoisingLoss(task.test)',
+  },
+} as const
+
+/** How a process ends, after `long` or `short` was begun, and how it looks from outside. */
+const ends = [
+  ['normally', 'short', '', { code: 0, stdout: 'came back\n', stderr: '' }],
+  ['by process.exit()', 'long', 'process.exit(7)', { code: 7, stdout: '', stderr: '' }],
+  ['by an error', 'long', "throw new Error('out of luck')", { code: 1, stdout: '' }],
+  ['by a rejection that nobody handles', 'long', "Promise.reject(new Error('out of luck'))", { code: 1, stdout: '' }],
+  ['by SIGTERM', 'long', "process.kill(process.pid, 'SIGTERM')", { code: null, signal: 'SIGTERM', stderr: '' }],
+  [
+    'by SIGTERM, handled',
+    'long',
+    "process.on('SIGTERM', () => process.exit(143)); process.kill(process.pid, 'SIGTERM')",
+    { code: 143, stdout: '', stderr: '' },
+  ],
+] as const
+
+describe.each(Object.keys(busy) as (keyof typeof busy)[])('while %s() is under way', (work) => {
+  it.each(ends)('a process ends %s', async (_, length, end, expected) => {
+    const ended = await script(`
+      const learner = await create()
+      ;${busy[work][length]}.then(() => console.log('came back'))
+      await wait(${length === 'long' ? 100 : 0})
+      ${end}`)
+    expect(ended).toMatchObject({ signal: null, ...expected })
+    if (end.includes('out of luck')) expect(ended.stderr).toContain('Error: out of luck')
+  })
+
+  it('a worker ends by terminate(), and the process goes on', async () => {
+    const ended = await script(`
+      if (isMainThread) {
+        const worker = new Worker(new URL(import.meta.url))
+        await new Promise((resolve) => worker.once('message', resolve))
+        console.log('code', await worker.terminate())
+        console.log(await (await create()).sample({ count: 1 }).then(({ count }) => count))
+      } else {
+        const learner = await create()
+        ;${busy[work].long}
+        await wait(100)
+        parentPort.postMessage('busy')
+        await wait(1e6)
+      }`)
+    expect(ended).toMatchObject({ code: 0, signal: null, stdout: 'code 1\n1\n', stderr: '' })
+  })
+})
+
+it('eight workers at once learn, each as if it were alone, and end by terminate() in the middle of a step', async () => {
+  const ended = await script(`
+    if (isMainThread) {
+      const workers = Array.from({ length: 8 }, () => new Worker(new URL(import.meta.url)))
+      const said = (worker) => new Promise((resolve) => worker.once('message', resolve))
+      const samples = await Promise.all(workers.map(said))
+      console.log(new Set(samples).size, samples[0].length)
+      await wait(100)
+      console.log(new Set(await Promise.all(workers.map((worker) => worker.terminate()))).size)
+    } else {
+      const learner = await create()
+      for await (const _ of learn(learner, { steps: 2, batchSize: 8 }));
+      const { data } = await learner.sample({ count: 1 })
+      await start(learner)
+      parentPort.postMessage(Buffer.from(data).toString('hex'))
+      await wait(1e6)
+    }`)
+  expect(ended).toMatchObject({ code: 0, signal: null, stdout: '1 512\n1\n', stderr: '' })
 })
 
 describe('the package', () => {

@@ -38,20 +38,31 @@ const files = [weightsFile, configFile, schedulerFile, learnerFile, trainingFile
 /** Version of learner.json and of the tensors' names in training.safetensors. */
 const format = 1
 
-const learnerSchema = z.strictObject({
-  format: z.literal(format),
-  seed: z.int().min(0),
-  step: z.int().min(0),
-  optimizerStep: z.int().min(0),
-  tasksLearned: z.int().min(0),
-  taskInHand: taskInHandSchema.optional(),
-  ema: z.number().min(0).lt(1),
-  precision: z.enum(['fp32', 'tf32', 'bf16']),
-  schedule: scheduleSchema,
-  sampler: samplerSchema,
-  penalties: penaltiesSchema,
-  memory: memorySchema,
-})
+/** So far that no position in the data overflows. */
+const count = z
+  .int()
+  .min(0)
+  .max(2 ** 40)
+
+const learnerSchema = z
+  .strictObject({
+    format: z.literal(format),
+    seed: z.int().min(0),
+    step: count,
+    optimizerStep: count,
+    tasksLearned: count,
+    taskInHand: taskInHandSchema.optional(),
+    ema: z.number().min(0).lt(1),
+    precision: z.enum(['fp32', 'tf32', 'bf16']),
+    schedule: scheduleSchema,
+    sampler: samplerSchema,
+    penalties: penaltiesSchema,
+    memory: memorySchema,
+  })
+  .refine(({ step, optimizerStep }) => optimizerStep <= step, {
+    path: ['optimizerStep'],
+    message: 'expected at most step',
+  })
 
 /** The numbers of a learner besides its tensors. */
 export type LearnerRecord = Omit<z.output<typeof learnerSchema>, 'format'>

@@ -6,7 +6,13 @@ import { type Dtype, readSafetensors, type StoredTensor, writeSafetensors } from
 
 /** What learner.json says of the data sets that the memory's images are from. */
 export const memorySchema = z
-  .array(z.strictObject({ name: z.string(), classes: z.array(z.string()).min(1), size: z.int().min(1).optional() }))
+  .array(
+    z.strictObject({
+      name: z.string(),
+      classes: z.array(z.string()).min(1),
+      size: z.int().min(1).max(65536).optional(),
+    }),
+  )
   .default([])
 
 export type MemoryRecord = z.output<typeof memorySchema>

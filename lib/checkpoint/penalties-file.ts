@@ -5,7 +5,9 @@ import { readSafetensors, type StoredTensor, writeSafetensors } from './safetens
 
 /** What learner.json says of what is consolidated. */
 export const penaltiesSchema = z
-  .array(z.strictObject({ name: z.string(), shape: z.enum(['diagonal', 'rank-1']), parts: z.int().min(1) }))
+  .array(
+    z.strictObject({ name: z.string(), shape: z.enum(['diagonal', 'rank-1']), parts: z.int().min(1).max(1_000_000) }),
+  )
   .default([])
 
 /** What is consolidated under a name. */

@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { ContinualDiffusionError } from '../engine/errors.js'
+import { shown } from '../options.js'
 
 /** Arrays that hold each dtype's elements; half floats, which JavaScript lacks, are held as their bits. */
 const arrays = {
@@ -37,6 +38,10 @@ export interface Safetensors {
 /** What the format's own implementation allows for a header. */
 const largestHeader = 100_000_000
 
+/** The format has no such limits; no network of this package comes near them, and messages show names and shapes. */
+const longestName = 512
+const mostDimensions = 64
+
 /** One read call may take at most 2³¹ − 1 bytes on Linux. */
 const largestRead = 2 ** 30
 
@@ -59,20 +64,33 @@ export async function readSafetensors(file: string): Promise<Safetensors> {
   })
   try {
     const { size } = await handle.stat()
-    const length = size < 8 ? -1 : Number(new DataView(await read(handle, file, 0, 8)).getBigUint64(0, true))
-    if (length < 2 || length > Math.min(size - 8, largestHeader)) {
-      throw bad(file, `not a safetensors file, or truncated: ${size} bytes, with a header of ${length}`)
-    }
-    const { entries, metadata } = parseHeader(file, await read(handle, file, 8, length), size - 8 - length)
-    const tensors = new Map<string, StoredTensor>()
-    for (const { name, dtype, shape, begin, end } of entries) {
-      const buffer = await read(handle, file, 8 + length + begin, end - begin)
-      tensors.set(name, { dtype, shape, data: new arrays[dtype](buffer) } as StoredTensor)
-    }
-    return { tensors, metadata }
+    return await parseSafetensors(file, size, (position, length) => read(handle, file, position, length))
   } finally {
     await handle.close()
   }
+}
+
+/**
+ * {@link readSafetensors} of a file that is read by `read`.
+ *
+ * @param size the file's length
+ */
+export async function parseSafetensors(
+  file: string,
+  size: number,
+  read: (position: number, length: number) => Promise<ArrayBuffer>,
+): Promise<Safetensors> {
+  const length = size < 8 ? -1 : Number(new DataView(await read(0, 8)).getBigUint64(0, true))
+  if (length < 2 || length > Math.min(size - 8, largestHeader)) {
+    throw bad(file, `not a safetensors file, or truncated: ${size} bytes, with a header of ${length}`)
+  }
+  const { entries, metadata } = parseHeader(file, await read(8, length), size - 8 - length)
+  const tensors = new Map<string, StoredTensor>()
+  for (const { name, dtype, shape, begin, end } of entries) {
+    const buffer = await read(8 + length + begin, end - begin)
+    tensors.set(name, { dtype, shape, data: new arrays[dtype](buffer) } as StoredTensor)
+  }
+  return { tensors, metadata }
 }
 
 /**
@@ -171,13 +189,18 @@ function parseHeader(file: string, buffer: ArrayBuffer, dataLength: number) {
 }
 
 function parseEntry(file: string, name: string, value: unknown): Entry {
+  if (name.length > longestName) {
+    throw bad(file, `the name ${shown(name)} has ${name.length} characters; expected at most ${longestName}`)
+  }
   const { dtype, shape, data_offsets: offsets } = isRecord(value) ? value : {}
   if (!isDtype(dtype)) {
-    throw bad(file, `tensor '${name}' has dtype ${JSON.stringify(dtype)}; expected ${Object.keys(arrays).join(', ')}`)
+    throw bad(file, `tensor '${name}' has dtype ${shown(dtype)}; expected ${Object.keys(arrays).join(', ')}`)
   }
-  if (!isSizes(shape)) throw bad(file, `tensor '${name}' has shape ${JSON.stringify(shape)}; expected a list of sizes`)
+  if (!isSizes(shape) || shape.length > mostDimensions) {
+    throw bad(file, `tensor '${name}' has shape ${shown(shape)}; expected a list of at most ${mostDimensions} sizes`)
+  }
   if (!isSizes(offsets) || offsets.length !== 2) {
-    throw bad(file, `tensor '${name}' has data_offsets ${JSON.stringify(offsets)}; expected two byte positions`)
+    throw bad(file, `tensor '${name}' has data_offsets ${shown(offsets)}; expected two byte positions`)
   }
   const [begin, end] = offsets as [number, number]
   const expected = shape.reduce((product, size) => product * size, arrays[dtype].BYTES_PER_ELEMENT)

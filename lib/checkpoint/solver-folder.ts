@@ -17,10 +17,13 @@ const accuracySchema = z.number().min(0).max(1)
 const solverSchema = z.strictObject({
   format: z.literal(format),
   classes: z.array(z.string()).min(1),
-  size: z.int().min(1),
-  channels: z.int().min(1),
+  size: z.int().min(1).max(65536),
+  channels: z.int().min(1).max(4),
   seed: z.int().min(0),
-  step: z.int().min(0),
+  step: z
+    .int()
+    .min(0)
+    .max(2 ** 40),
   stepsReplayed: z.int().min(0),
   tasksLearned: z.int().min(0),
   accuracies: z.array(z.array(accuracySchema)),

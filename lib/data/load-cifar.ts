@@ -114,6 +114,11 @@ async function readNames(file: string, signal: AbortSignal | undefined): Promise
   const bytes = await readWhole(file, signal, (length) => {
     if (length > largestNames) throw bad(file, `the length is ${length} bytes; expected at most ${largestNames}`)
   })
+  return parseNames(bytes, file)
+}
+
+/** The lines of a text file, at least one. */
+export function parseNames(bytes: Uint8Array, file: string): string[] {
   const names = Buffer.from(bytes)
     .toString('utf8')
     .split(/\r?\n/)
@@ -124,38 +129,55 @@ async function readNames(file: string, signal: AbortSignal | undefined): Promise
 
 async function readRecords(
   files: readonly string[],
-  { labelBytes, labelByte }: Format,
+  layout: RecordLayout,
   classes: number,
   signal: AbortSignal | undefined,
 ) {
-  const recordBytes = labelBytes + channels * plane
-  const parts: { images: Uint8Array; labels: Uint8Array }[] = []
+  const parts: Records[] = []
   for (const file of files) {
-    const records = await readWhole(file, signal, (length) => {
-      if (length === 0 || length % recordBytes !== 0) {
-        throw bad(
-          file,
-          `the length is ${length} bytes; expected a multiple of ${recordBytes}: ${labelBytes} for the label and ` +
-            `${channels} × ${side} × ${side} for the image. Get the file again`,
-        )
-      }
-    })
-    const count = records.length / recordBytes
-    const images = new Uint8Array(count * channels * plane)
-    const labels = new Uint8Array(count)
-    for (let i = 0; i < count; i++) {
-      const start = i * recordBytes
-      const label = records[start + labelByte] as number
-      if (label >= classes) throw bad(file, `label ${i} is ${label}; expected a class index, 0 … ${classes - 1}`)
-      labels[i] = label
-      interleave(records.subarray(start + labelBytes, start + recordBytes), images, i * channels * plane)
-    }
-    parts.push({ images, labels })
+    const bytes = await readWhole(file, signal, (length) => checkLength(length, file, layout))
+    parts.push(parseRecords(bytes, file, layout, classes))
   }
   return {
     images: new Uint8Array(Buffer.concat(parts.map(({ images }) => images))),
     labels: new Uint8Array(Buffer.concat(parts.map(({ labels }) => labels))),
   }
+}
+
+type RecordLayout = Pick<Format, 'labelBytes' | 'labelByte'>
+
+interface Records {
+  /** count × 32 × 32 × 3, interleaved. */
+  readonly images: Uint8Array
+  readonly labels: Uint8Array
+}
+
+function checkLength(length: number, file: string, { labelBytes }: RecordLayout): void {
+  const recordBytes = labelBytes + channels * plane
+  if (length > 0 && length % recordBytes === 0) return
+  throw bad(
+    file,
+    `the length is ${length} bytes; expected a multiple of ${recordBytes}: ${labelBytes} for the label and ` +
+      `${channels} × ${side} × ${side} for the image. Get the file again`,
+  )
+}
+
+/** What a file of the binary version holds: for each image its labels, and its three planes. */
+export function parseRecords(bytes: Uint8Array, file: string, layout: RecordLayout, classes: number): Records {
+  checkLength(bytes.length, file, layout)
+  const { labelBytes, labelByte } = layout
+  const recordBytes = labelBytes + channels * plane
+  const count = bytes.length / recordBytes
+  const images = new Uint8Array(count * channels * plane)
+  const labels = new Uint8Array(count)
+  for (let i = 0; i < count; i++) {
+    const start = i * recordBytes
+    const label = bytes[start + labelByte] as number
+    if (label >= classes) throw bad(file, `label ${i} is ${label}; expected a class index, 0 … ${classes - 1}`)
+    labels[i] = label
+    interleave(bytes.subarray(start + labelBytes, start + recordBytes), images, i * channels * plane)
+  }
+  return { images, labels }
 }
 
 /** A red, a green and a blue plane → pixels, written from `to` on. */

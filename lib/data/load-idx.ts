@@ -1,9 +1,10 @@
 import { z } from 'zod'
+import { ContinualDiffusionError } from '../engine/errors.js'
 import { signalSchema } from '../fields.js'
 import { parseOptions } from '../options.js'
 import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
-import { readIdx } from './idx.js'
+import { type IdxArray, readIdx } from './idx.js'
 
 /** Paths of a data set's images and labels, IDX files, gzipped or not. */
 export interface IdxFiles {
@@ -26,6 +27,8 @@ export interface IdxOptions {
   signal?: AbortSignal
 }
 
+const largestSide = 65536
+
 const filesSchema = z.strictObject({ images: z.string().min(1), labels: z.string().min(1) })
 
 const schema = z.strictObject({
@@ -33,7 +36,7 @@ const schema = z.strictObject({
   train: filesSchema,
   test: filesSchema,
   classes: z.array(z.string()).min(1).readonly().optional(),
-  size: z.int().min(1).max(65536).optional(),
+  size: z.int().min(1).max(largestSide).optional(),
   signal: signalSchema.optional(),
 })
 
@@ -44,16 +47,49 @@ const schema = z.strictObject({
  *   `ERR_BAD_DATA` for a damaged one and for labels that don't match the images
  */
 export async function loadIdx(options: IdxOptions): Promise<TrainTest> {
-  const { name, size, signal, ...parsed } = parseOptions(schema, options, 'loadIdx')
-  const train = await readPart(parsed.train, signal)
-  const test = await readPart(parsed.test, signal)
-  const classes = parsed.classes ?? numbered(train.labels, test.labels)
-  const part = (which: 'train' | 'test', { images, labels }: Part): Dataset => {
+  const { name, size, signal, classes, ...files } = parseOptions(schema, options, 'loadIdx')
+  const train = await readPart(files.train, signal)
+  const test = await readPart(files.test, signal)
+  return fromIdx({ name, train, test, classes, size })
+}
+
+/** The images and the labels of one part of a data set, as their files hold them. */
+export interface IdxPart {
+  /** Of rank 3 or 4. */
+  readonly images: IdxArray
+  /** Of rank 1. */
+  readonly labels: IdxArray
+  /** What messages call the file of the images. */
+  readonly file: string
+}
+
+/** {@link loadIdx} after the files were read. */
+export function fromIdx({
+  name,
+  train,
+  test,
+  classes = numbered(train, test),
+  size,
+}: {
+  name: string
+  train: IdxPart
+  test: IdxPart
+  classes?: readonly string[]
+  size?: number
+}): TrainTest {
+  const part = (which: 'train' | 'test', { images, labels, file }: IdxPart): Dataset => {
     const [, height, width, channels = 1] = images.shape as [number, number, number, number?]
+    if (!(isSide(height) && isSide(width) && channels >= 1 && channels <= 4)) {
+      throw new ContinualDiffusionError(
+        'ERR_BAD_DATA',
+        `${file}: the shape is ${images.shape.join(' × ')}; expected count × height × width × channels, with sides of ` +
+          `1 … ${largestSide} pixels and at most 4 channels`,
+      )
+    }
     return fromArrays({
       name: `${name}/${which}`,
       images: images.data,
-      labels,
+      labels: labels.data,
       classes,
       height,
       width,
@@ -64,15 +100,17 @@ export async function loadIdx(options: IdxOptions): Promise<TrainTest> {
   return trainTest(part('train', train), part('test', test))
 }
 
-type Part = Awaited<ReturnType<typeof readPart>>
-
-async function readPart(files: IdxFiles, signal: AbortSignal | undefined) {
-  const images = await readIdx(files.images, { rank: [3, 4], signal })
-  const labels = await readIdx(files.labels, { rank: 1, signal })
-  return { images, labels: labels.data }
+function isSide(length: number): boolean {
+  return length >= 1 && length <= largestSide
 }
 
-function numbered(...labels: Uint8Array[]): string[] {
-  const most = labels.flatMap((part) => [...new Set(part)]).reduce((a, b) => Math.max(a, b), 0)
+async function readPart(files: IdxFiles, signal: AbortSignal | undefined): Promise<IdxPart> {
+  const images = await readIdx(files.images, { rank: [3, 4], signal })
+  const labels = await readIdx(files.labels, { rank: 1, signal })
+  return { images, labels, file: files.images }
+}
+
+function numbered(...parts: IdxPart[]): string[] {
+  const most = parts.flatMap(({ labels }) => [...new Set(labels.data)]).reduce((a, b) => Math.max(a, b), 0)
   return Array.from({ length: most + 1 }, (_, i) => String(i))
 }

@@ -170,9 +170,15 @@ function bad(path: string, what: string): ContinualDiffusionError {
   return new ContinualDiffusionError('ERR_BAD_DATA', `${path}: ${what}`)
 }
 
+/** The decoder's first complaint; some have one for each part of a file. */
+function reason(error: unknown): string {
+  const [first = ''] = (error as Error).message.split('\n')
+  return first.slice(0, 200)
+}
+
 function damaged(folder: string, failures: readonly { path: string; error: unknown }[]): ContinualDiffusionError {
   const sorted = failures.toSorted((a, b) => (a.path < b.path ? -1 : 1))
-  const named = sorted.slice(0, namedAtMost).map(({ path, error }) => `${path} (${(error as Error).message})`)
+  const named = sorted.slice(0, namedAtMost).map(({ path, error }) => `${path} (${reason(error)})`)
   const more = sorted.length > namedAtMost ? ` and ${sorted.length - namedAtMost} more` : ''
   return new ContinualDiffusionError(
     'ERR_BAD_DATA',

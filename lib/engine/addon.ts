@@ -282,6 +282,8 @@ export interface Addon {
     /** EMA decay; 0: none. */
     emaDecay: number
   }): Promise<NativeLearner>
+  /** What a learner of this U-Net would have as `parameters`; takes no memory for it. */
+  unetParameters(unet: UNetConfig): readonly ParameterInfo[]
   createClassifier(options: {
     channels: number
     classes: number

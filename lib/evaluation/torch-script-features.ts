@@ -60,7 +60,10 @@ const schema = z.strictObject({
 /**
  * Features by a network of the user's own, from a TorchScript file (`torch.jit.save`).
  *
- * **A TorchScript file is a program: opening it runs its code, with this process's rights. Open only files you trust.**
+ * **A TorchScript file is a program: opening it runs its code, with this process's rights. Open only files you trust.** Its
+ * `__setstate__` is run when it is opened, and its `forward` on every batch, the first time for the black image. They can call any
+ * operator of libtorch, and so read any file (`torch.from_file`), write files (`torch.save`), take all memory, and never come back:
+ * no signal stops them. Nothing of it runs in a sandbox.
  *
  * About the name FID: a file does not say whose weights it holds, there are several TorchScript files of the standard Inception-v3,
  * and a network can be 2048 wide without being one. So `inceptionV3` is the user's word; it is believed only for 2048 features

@@ -10,7 +10,7 @@ import type { Metric } from '../evaluation/metric.js'
 import { precision } from '../evaluation/precision.js'
 import { recall } from '../evaluation/recall.js'
 import { batchSizeSchema } from '../fields.js'
-import { unknownName } from '../options.js'
+import { shown, unknownName } from '../options.js'
 
 /** What metrics are made with: the classifier, what gives the features, and k of precision and recall. */
 interface Parts {
@@ -40,7 +40,11 @@ export const evaluationSchema = z
     batchSize: batchSizeSchema.default(128),
     /** Names of metrics. Default `frechetDistance` and `classFrequencies`. */
     metrics: z
-      .array(z.enum(metricNames, { error: ({ input }) => unknownName('metric', String(input), metricNames) }))
+      .array(
+        z.enum(metricNames, {
+          error: ({ input }) => unknownName('metric', typeof input === 'string' ? input : shown(input), metricNames),
+        }),
+      )
       .min(1)
       .refine((names) => new Set(names).size === names.length, { message: 'expected each metric once' })
       .default(['frechetDistance', 'classFrequencies']),

@@ -16,6 +16,14 @@ export interface RunRecord {
   readonly curves: readonly LossCurve[]
 }
 
+/** A run may come from somebody else, and a report shows what these paths lead to. */
+const within = z
+  .string()
+  .refine(
+    (file) => !path.isAbsolute(file) && path.normalize(file).split(path.sep)[0] !== '..',
+    'expected a path that stays in the run folder',
+  )
+
 // What is checked is what tells a results file from another; the rest of it was written by this package.
 const resultsSchema = z.looseObject({
   title: z.string(),
@@ -23,7 +31,11 @@ const resultsSchema = z.looseObject({
   metrics: z.record(z.string(), z.looseObject({ title: z.string(), better: z.enum(['lower', 'higher']) })),
   methods: z.array(z.looseObject({ label: z.string() })),
   runs: z.array(
-    z.looseObject({ method: z.string(), seed: z.number(), tasks: z.array(z.looseObject({ task: z.number() })) }),
+    z.looseObject({
+      method: z.string(),
+      seed: z.number(),
+      tasks: z.array(z.looseObject({ task: z.number(), samples: within, realSamples: within, learner: within })),
+    }),
   ),
 })
 

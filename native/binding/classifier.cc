@@ -70,11 +70,11 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     return guarded(env, [&] {
       const auto options = info[0].As<Napi::Object>();
       std::vector<Pool::Part> parts = poolParts(field(options, "pool"));
-      ClassifierBatches batches{integer(options, "batchSize"),
-                                integer(options, "steps"),
+      ClassifierBatches batches{integer(options, "batchSize", 1, 1'000'000),
+                                integer(options, "steps", 1, int64_t{1} << 40),
                                 number(options, "lr"),
                                 boolean(options, "horizontalFlip"),
-                                integer(options, "shift"),
+                                integer(options, "shift", 0, 65536),
                                 number(options, "dropout"),
                                 {}};
       if (has(options, "softLabelled")) {
@@ -119,7 +119,8 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
       const double step = info[0].ToNumber().DoubleValue();
-      if (!(step >= 0 && step < 0x1p53)) throw Error("ERR_INVALID_ARGUMENT", "step: expected 0 … 2⁵³ − 1");
+      // So far that no position in the data overflows.
+      if (!(step >= 0 && step <= 0x1p40)) throw Error("ERR_INVALID_ARGUMENT", "step: expected 0 … 2⁴⁰");
       return run(env, {}, [=](ClassifierTrainer& classifier) { classifier.setStep(static_cast<int64_t>(step)); });
     });
   }
@@ -157,9 +158,9 @@ Napi::Value createClassifier(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
-    const int64_t channels = integer(options, "channels"), classes = integer(options, "classes");
+    const int64_t channels = integer(options, "channels", 1, 4), classes = integer(options, "classes", 1, 1'000'000);
     const Compute compute = parseCompute(string(options, "device"), "fp32");
-    const auto seed = static_cast<uint64_t>(number(options, "seed"));
+    const uint64_t seed = continual::seed(options);
     return state(env).engine.run(
         env, {}, [=] { return std::make_shared<ClassifierTrainer>(channels, classes, compute, seed); },
         [](Napi::Env env, std::shared_ptr<ClassifierTrainer> classifier) -> Napi::Value {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "binding/engine.h"
 
@@ -93,6 +94,20 @@ int64_t integer(const Napi::Object& object, const char* name) {
   const double value = number(object, name);
   if (!(std::abs(value) < 0x1p53)) wrongType(object.Env(), name, "an integer");
   return static_cast<int64_t>(value);
+}
+
+int64_t integer(const Napi::Object& object, const char* name, int64_t lowest, int64_t highest) {
+  const int64_t value = integer(object, name);
+  if (value < lowest || value > highest) {
+    throw makeError(object.Env(), "ERR_INVALID_ARGUMENT",
+                    std::string(name) + ": expected " + std::to_string(lowest) + " … " + std::to_string(highest) +
+                        ", found " + std::to_string(value));
+  }
+  return value;
+}
+
+uint64_t seed(const Napi::Object& object) {
+  return static_cast<uint64_t>(integer(object, "seed", 0, std::numeric_limits<int64_t>::max()));
 }
 
 bool boolean(const Napi::Object& object, const char* name) {
@@ -235,10 +250,12 @@ UNetConfig unetConfig(const Napi::Object& value) {
                boolean(value, "flip_sin_to_cos"),
                number(value, "freq_shift")};
   const size_t levels = c.blockOutChannels.size();
-  const auto narrow = [&](int64_t width) { return width < 2 || width < c.attentionHeadDim; };
-  if (levels == 0 || c.downAttention.size() != levels || c.upAttention.size() != levels || c.layersPerBlock < 1 ||
-      c.normNumGroups < 1 || c.attentionHeadDim < 1 || c.sampleSize < 1 || c.inChannels < 1 || c.outChannels < 1 ||
-      std::any_of(c.blockOutChannels.begin(), c.blockOutChannels.end(), narrow)) {
+  // Bounds of lib/unet.ts too: within them no number of elements overflows.
+  const auto unfit = [&](int64_t width) { return width < 2 || width > 65536 || width < c.attentionHeadDim; };
+  if (levels == 0 || levels > 12 || c.downAttention.size() != levels || c.upAttention.size() != levels ||
+      c.layersPerBlock < 1 || c.layersPerBlock > 64 || c.normNumGroups < 1 || c.attentionHeadDim < 1 ||
+      c.sampleSize < 1 || c.sampleSize > 4096 || c.inChannels < 1 || c.inChannels > 4 || c.outChannels < 1 ||
+      c.outChannels > 4 || std::any_of(c.blockOutChannels.begin(), c.blockOutChannels.end(), unfit)) {
     throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "unet: its blocks do not fit each other");
   }
   return c;

@@ -21,6 +21,10 @@ Napi::Value field(const Napi::Object& object, const char* name);
 bool has(const Napi::Object& object, const char* name);
 double number(const Napi::Object& object, const char* name);
 int64_t integer(const Napi::Object& object, const char* name);
+/// An integer of at least `lowest` and at most `highest`.
+int64_t integer(const Napi::Object& object, const char* name, int64_t lowest, int64_t highest);
+/// An integer of 0 … 2⁵³ − 1.
+uint64_t seed(const Napi::Object& object);
 bool boolean(const Napi::Object& object, const char* name);
 std::string string(const Napi::Object& object, const char* name);
 Napi::Object object(const Napi::Object& object, const char* name);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "binding/addon.h"
 #include "binding/convert.h"
 #include "evaluation/moments.h"
@@ -54,44 +56,41 @@ Napi::Value frechet(const Napi::CallbackInfo& info) {
   });
 }
 
-/// Rows that came in batches, joined: N × D each. They are kept by `keep` until they are read.
-struct RowBatches {
+/// Rows that came in batches → a copy of all of them, N × D: JavaScript may change, resize or transfer its buffers.
+at::Tensor joinedRows(const Napi::Value& value, int64_t dimension, int64_t atLeast, const char* what) {
+  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), std::string(what) + ": expected an array");
+  const auto array = value.As<Napi::Array>();
   std::vector<at::Tensor> parts;
-
-  RowBatches(const Napi::Value& value, int64_t dimension, int64_t atLeast, const char* what,
-             std::vector<Napi::Value>& keep) {
-    if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), std::string(what) + ": expected an array");
-    const auto array = value.As<Napi::Array>();
-    int64_t rows = 0;
-    for (uint32_t i = 0; i < array.Length(); ++i) {
-      keep.push_back(array[i]);
-      const at::Tensor flat = overFloats(keep.back(), what);
-      if (dimension < 1 || flat.numel() % dimension != 0) {
-        throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected rows of " + std::to_string(dimension) +
-                                                " values, found " + std::to_string(flat.numel()) + " values");
-      }
-      parts.push_back(flat.view({-1, dimension}));
-      rows += parts.back().size(0);
+  int64_t rows = 0;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const at::Tensor flat = overFloats(array[i], what);
+    if (dimension < 1 || flat.numel() % dimension != 0) {
+      throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected rows of " + std::to_string(dimension) +
+                                              " values, found " + std::to_string(flat.numel()) + " values");
     }
-    if (rows < atLeast) {
-      throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected at least " + std::to_string(atLeast) +
-                                              " rows, found " + std::to_string(rows));
-    }
+    parts.push_back(flat);
+    rows += flat.numel() / dimension;
   }
-
-  at::Tensor joined() const { return at::cat(parts); }
-};
+  if (rows < atLeast) {
+    throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected at least " + std::to_string(atLeast) +
+                                            " rows, found " + std::to_string(rows));
+  }
+  // Not by an operator: those may start threads of their own on JavaScript's.
+  at::Tensor joined = at::empty({rows, dimension}, at::kFloat);
+  float* end = joined.mutable_data_ptr<float>();
+  for (const at::Tensor& part : parts) end = std::copy_n(part.const_data_ptr<float>(), part.numel(), end);
+  return joined;
+}
 
 Napi::Value kernel(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const int64_t dimension = info[2].ToNumber().Int64Value();
-    std::vector<Napi::Value> keep{info[3]};
-    const RowBatches real(info[0], dimension, 2, "real", keep);
-    const RowBatches generated(info[1], dimension, 2, "generated", keep);
+    const at::Tensor real = joinedRows(info[0], dimension, 2, "real");
+    const at::Tensor generated = joinedRows(info[1], dimension, 2, "generated");
     const Cancellation cancel = cancellation(info[3], state(env).engine.closing());
     return state(env).engine.run(
-        env, keep, [=] { return kernelDistance(real.joined(), generated.joined(), cancel); },
+        env, {info[3]}, [=] { return kernelDistance(real, generated, cancel); },
         [](Napi::Env env, double distance) { return Napi::Number::New(env, distance); });
   });
 }
@@ -100,13 +99,14 @@ Napi::Value covered(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const int64_t dimension = info[2].ToNumber().Int64Value(), k = info[3].ToNumber().Int64Value();
-    if (k < 1) throw Error("ERR_INVALID_ARGUMENT", "k: expected at least 1, found " + std::to_string(k));
-    std::vector<Napi::Value> keep{info[4]};
-    const RowBatches manifold(info[0], dimension, k + 1, "manifold", keep);
-    const RowBatches points(info[1], dimension, 1, "points", keep);
+    if (k < 1 || k > 65536) {
+      throw Error("ERR_INVALID_ARGUMENT", "k: expected 1 … 65536, found " + std::to_string(k));
+    }
+    const at::Tensor manifold = joinedRows(info[0], dimension, k + 1, "manifold");
+    const at::Tensor points = joinedRows(info[1], dimension, 1, "points");
     const Cancellation cancel = cancellation(info[4], state(env).engine.closing());
     return state(env).engine.run(
-        env, keep, [=] { return coverage(manifold.joined(), points.joined(), k, cancel); },
+        env, {info[4]}, [=] { return coverage(manifold, points, k, cancel); },
         [](Napi::Env env, double fraction) { return Napi::Number::New(env, fraction); });
   });
 }

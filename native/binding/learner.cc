@@ -11,6 +11,8 @@ namespace continual {
 
 namespace {
 
+constexpr int64_t largestBatch = 1'000'000;
+
 /// What JavaScript's learner owns: the trainer, and the facts of its creation that conversions need.
 struct LearnerValue {
   Trainer trainer;
@@ -177,8 +179,10 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
 
   Napi::Value setState(const Napi::CallbackInfo& info) {
     const auto options = info[0].As<Napi::Object>();
-    const auto seed = static_cast<uint64_t>(number(options, "seed"));
-    const int64_t step = integer(options, "step"), optimizerStep = integer(options, "optimizerStep");
+    const uint64_t seed = continual::seed(options);
+    // So far that no position in the data overflows.
+    const int64_t step = integer(options, "step", 0, int64_t{1} << 40);
+    const int64_t optimizerStep = integer(options, "optimizerStep", 0, step);
     return run(info.Env(), {}, [=](LearnerValue& l) { l.trainer.setState(seed, step, optimizerStep); });
   }
 
@@ -190,7 +194,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
     explicit BatchOptions(const Napi::Object& options)
         : task(poolParts(field(options, "task"))),
           memory(poolParts(field(options, "memory"))),
-          batchSize(integer(options, "batchSize")),
+          batchSize(integer(options, "batchSize", 1, largestBatch)),
           horizontalFlip(boolean(options, "horizontalFlip")) {}
   };
 
@@ -211,7 +215,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const auto options = info[0].As<Napi::Object>();
       const Objective terms = objective(object(options, "objective"), value()->timesteps);
       const BatchOptions data(options);
-      const int64_t steps = integer(options, "steps");
+      const int64_t steps = integer(options, "steps", 1, int64_t{1} << 40);
       const OptimizerConfig optimizer = optimizerConfig(object(options, "optimizer"));
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
       return run(
@@ -422,7 +426,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const Slot weights = slot(field(options, "slot"));
       const int64_t count = integer(options, "count"), batchSize = integer(options, "batchSize");
       const SamplerConfig sampler = samplerConfig(object(options, "sampler"));
-      const auto seed = static_cast<uint64_t>(number(options, "seed"));
+      const uint64_t seed = continual::seed(options);
       const bool bytes = string(options, "format") == "uint8";
       at::Tensor stop;
       if (has(options, "stopTimesteps")) stop = integers(field(options, "stopTimesteps"), "stopTimesteps");
@@ -457,7 +461,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const std::vector<int64_t> edges(bands.const_data_ptr<int64_t>(),
                                        bands.const_data_ptr<int64_t>() + bands.numel());
       const int64_t samples = integer(options, "samples"), batchSize = integer(options, "batchSize");
-      const auto seed = static_cast<uint64_t>(number(options, "seed"));
+      const uint64_t seed = continual::seed(options);
       const bool rising = std::adjacent_find(edges.begin(), edges.end(), std::greater_equal<>()) == edges.end();
       if (edges.size() < 2 || !rising || edges.front() < 0 || edges.back() > value()->timesteps || samples < 1 ||
           batchSize < 1) {
@@ -508,7 +512,7 @@ Napi::Value createLearner(const Napi::CallbackInfo& info) {
     const UNetConfig unet = unetConfig(object(options, "unet"));
     const ScheduleConfig schedule = scheduleConfig(object(options, "schedule"));
     const Compute compute = parseCompute(string(options, "device"), string(options, "precision"));
-    const auto seed = static_cast<uint64_t>(number(options, "seed"));
+    const uint64_t seed = continual::seed(options);
     const double emaDecay = number(options, "emaDecay");
     return state(env).engine.run(
         env, {},
@@ -522,11 +526,20 @@ Napi::Value createLearner(const Napi::CallbackInfo& info) {
   });
 }
 
+// Of the network that a configuration describes, without making it: it may be too large for that.
+Napi::Value unetParameters(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const UNet unet(unetConfig(info[0].As<Napi::Object>()), at::MemoryFormat::Contiguous);
+    return toParameterList(info.Env(), unet.layout());
+  });
+}
+
 }  // namespace
 
 void defineLearner(Napi::Env env, Napi::Object exports) {
   state(env).learner = Napi::Persistent(LearnerHandle::define(env));
   exports.Set("createLearner", Napi::Function::New<createLearner>(env, "createLearner"));
+  exports.Set("unetParameters", Napi::Function::New<unetParameters>(env, "unetParameters"));
 }
 
 }  // namespace continual

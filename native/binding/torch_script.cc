@@ -39,9 +39,9 @@ class TorchScriptHandle : public Handle<TorchScriptHandle, TorchScript> {
                                                 std::to_string(width) + " × " + std::to_string(channels) + "; found " +
                                                 std::to_string(bytes.numel()));
       }
-      const at::Tensor pixels = bytes.view({count, height, width, channels});
-      return run(
-          env, {field(images, "data")}, [=](TorchScript& network) { return network.features(pixels); }, toFloat32Array);
+      // A copy: JavaScript may change, resize or transfer its buffer before the job runs.
+      const at::Tensor pixels = bytes.clone().view({count, height, width, channels});
+      return run(env, {}, [=](TorchScript& network) { return network.features(pixels); }, toFloat32Array);
     });
   }
 };
@@ -49,9 +49,9 @@ class TorchScriptHandle : public Handle<TorchScriptHandle, TorchScript> {
 TorchScript::Options torchScriptOptions(const Napi::Object& value) {
   const auto range = object(value, "range");
   TorchScript::Options options{string(value, "file"),
-                               integer(value, "size"),
+                               integer(value, "size", 1, 4096),
                                {number(range, "0"), number(range, "1")},
-                               integer(value, "channels"),
+                               integer(value, "channels", 1, 4),
                                {},
                                {}};
   const auto arguments = object(value, "arguments");
@@ -70,9 +70,6 @@ TorchScript::Options torchScriptOptions(const Napi::Object& value) {
     } else {
       options.output = string(value, "output");
     }
-  }
-  if (options.size < 1 || options.channels < 1) {
-    throw Error("ERR_INVALID_ARGUMENT", "size and channels: expected at least 1");
   }
   return options;
 }

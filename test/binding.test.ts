@@ -1,0 +1,258 @@
+import { inspect } from 'node:util'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { paperSampler, paperSchedule } from '../lib/diffusion.js'
+import type { Addon, NativeClassifier, NativeImages, NativeLearner } from '../lib/engine/addon.js'
+import { loadAddon } from '../lib/engine/load.js'
+import { tinyUNet } from './support/tiny.js'
+
+// The addon is called as only a mistake in lib/ could call it: with wrong types, shapes and lengths. It may answer as it likes, but by
+// a value or an error; under a sanitizer (`npm run sanitize`) it also shows that no byte is touched which isn't its own.
+
+const addon = loadAddon()
+const runs = Number(process.env.FUZZ_RUNS ?? 300)
+
+/** Small enough that no valid call takes long, or so large that none can be served. */
+const sizes = fc.constantFrom<unknown>(
+  0,
+  1,
+  2,
+  3,
+  4,
+  8,
+  -1,
+  -8,
+  0.5,
+  Number.NaN,
+  -Infinity,
+  -(2 ** 53),
+  2 ** 53,
+  2 ** 63,
+  1e300,
+)
+
+const anything: fc.Arbitrary<unknown> = fc.oneof(
+  sizes,
+  fc.constantFrom<unknown>(undefined, null, true, '', 'cpu', 'student', 'teacher', 'gradient', [], {}, Symbol('x'), 1n),
+  fc.constantFrom<unknown>(
+    new Float32Array(0),
+    new Float32Array(3),
+    new Float32Array(64),
+    new Float64Array(9),
+    new Uint8Array(64),
+    new Int32Array([0, 1, -1, 2 ** 31 - 1]),
+    new DataView(new ArrayBuffer(8)),
+    new Float32Array(new SharedArrayBuffer(256)),
+    detached(),
+  ),
+)
+
+function detached(): Float32Array {
+  const array = new Float32Array(64)
+  structuredClone(array.buffer, { transfer: [array.buffer] })
+  return array
+}
+
+/** The arguments of a call, of which some are replaced, at any depth of plain objects and arrays. */
+function broken(valid: readonly unknown[]): fc.Arbitrary<unknown[]> {
+  return fc
+    .array(fc.tuple(fc.array(fc.nat(), { minLength: 1, maxLength: 5 }), anything), { minLength: 1, maxLength: 3 })
+    .map((changes) => changes.reduce((args: unknown, [path, by]) => replace(args, path, by), valid) as unknown[])
+}
+
+function replace(value: unknown, [first = 0, ...rest]: readonly number[], by: unknown): unknown {
+  const keys = Object.keys(value as object)
+  if (keys.length === 0) return by
+  const key = keys[first % keys.length] as string
+  const inside = (value as Record<string, unknown>)[key]
+  const plain = Array.isArray(inside) || (inside !== null && Object.getPrototypeOf(inside ?? 0) === Object.prototype)
+  const changed = rest.length > 0 && plain ? replace(inside, rest, by) : by
+  return Array.isArray(value) ? value.with(Number(key), changed) : { ...(value as object), [key]: changed }
+}
+
+interface Objects {
+  readonly learner: NativeLearner
+  readonly classifier: NativeClassifier
+  readonly images: NativeImages
+}
+
+const unet = { unet: tinyUNet, schedule: paperSchedule, device: 'cpu', precision: 'fp32', seed: 1, emaDecay: 0 }
+
+async function objects(): Promise<Objects> {
+  const learner = await addon.createLearner(unet)
+  await learner.freezeTeacher()
+  await learner.computeGiven(tensor, timesteps, tensor, new Float32Array(2)) // a gradient for `update`
+  const classifier = await addon.createClassifier({ channels: 1, classes: 2, device: 'cpu', seed: 1 })
+  return { learner, classifier, images: await addon.createImages(imageSet) }
+}
+
+const imageSet = {
+  images: new Uint8Array(4 * 64).map((_, i) => i),
+  labels: Int32Array.of(0, 1, 0, 1),
+  count: 4,
+  height: 8,
+  width: 8,
+  channels: 1,
+  size: 0,
+  device: 'cpu',
+}
+const batch = { data: new Uint8Array(128), count: 2, height: 8, width: 8, channels: 1 }
+const tensor = { data: new Float32Array(128), shape: [2, 1, 8, 8] }
+const timesteps = Int32Array.of(5, 500)
+const optimizer = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, clipGradNorm: 1 }
+const moments = () => [new Float32Array(6), 0, new Float64Array(3), new Float64Array(9)]
+
+/** Valid arguments of every call; what they are made with comes first. */
+const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => readonly [object, string, unknown[]]>> = {
+  createImages: () => [addon, 'createImages', [imageSet]],
+  readImages: ({ images }) => [addon, 'readImages', [images, Int32Array.of(0, 3)]],
+  createLearner: () => [addon, 'createLearner', [unet]],
+  unetParameters: () => [addon, 'unetParameters', [tinyUNet]],
+  createClassifier: () => [addon, 'createClassifier', [{ channels: 1, classes: 2, device: 'cpu', seed: 1 }]],
+  schedule: () => [addon, 'schedule', [paperSchedule]],
+  samplerTimesteps: () => [addon, 'samplerTimesteps', [paperSchedule, paperSampler]],
+  samplerStep: () => [
+    addon,
+    'samplerStep',
+    [{ schedule: paperSchedule, sampler: paperSampler, sample: tensor, prediction: tensor, timestep: 9, previous: 3 }],
+  ],
+  accumulateMoments: () => [addon, 'accumulateMoments', moments()],
+  frechetDistance: () => {
+    const [mean, covariance] = [new Float64Array(3), new Float64Array(9)]
+    return [addon, 'frechetDistance', [mean, covariance, mean, covariance]]
+  },
+  kernelDistance: (_, cancel) => {
+    const rows = [new Float32Array(6), new Float32Array(9)]
+    return [addon, 'kernelDistance', [rows, rows, 3, cancel]]
+  },
+  coverage: (_, cancel) => {
+    const rows = [new Float32Array(6), new Float32Array(9)]
+    return [addon, 'coverage', [rows, rows, 3, 2, cancel]]
+  },
+  loadTorchScript: () => {
+    const file = new URL('./fixtures/torchscript/wide.pt', import.meta.url).pathname
+    const options = { file, device: 'cpu', size: 8, range: [0, 1], channels: 1, arguments: {}, output: undefined }
+    return [addon, 'loadTorchScript', [options]]
+  },
+  setState: ({ learner }) => [learner, 'setState', [{ seed: 1, step: 0, optimizerStep: 0 }]],
+  train: ({ learner, images }, cancel) => {
+    const source = { kind: 'teacher', steps: 2, eta: 0, stopAtTimestep: false }
+    const objective = {
+      terms: [
+        { source: { kind: 'task' }, target: 'noise', weight: 1, loss: 'mse', timesteps: [0, 1000] },
+        { source, target: 'teacher', weight: 1, loss: { kind: 'min-snr', gamma: 5 } },
+      ],
+    }
+    const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
+    const data = { task: pool, memory: [], batchSize: 2, steps: 1, horizontalFlip: true }
+    return [learner, 'train', [{ objective, ...data, optimizer }, cancel]]
+  },
+  draw: ({ learner, images }) => {
+    const objective = { terms: [{ source: { kind: 'task' }, target: 'noise', weight: 1 }] }
+    const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
+    return [learner, 'draw', [{ objective, task: pool, memory: pool, batchSize: 2, horizontalFlip: false }]]
+  },
+  compute: ({ learner }) => {
+    const objective = { terms: [{ source: { kind: 'task' }, target: 'noise', weight: 1 }] }
+    return [learner, 'compute', [objective, [{ x0: tensor, noise: tensor, timesteps }]]]
+  },
+  computeGiven: ({ learner }) => [learner, 'computeGiven', [tensor, timesteps, tensor, new Float32Array(2)]],
+  update: ({ learner }) => [learner, 'update', [optimizer]],
+  freezeTeacher: ({ learner }) => [learner, 'freezeTeacher', [0.5]],
+  followPath: ({ learner }) => [learner, 'followPath', [false]],
+  consolidate: ({ learner, images }, cancel) => {
+    const squares = { penalty: 'a', kind: 'squared-gradients', samples: 2, timesteps: [0, 1000], decay: 0.5 }
+    const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
+    return [learner, 'consolidate', [[squares], pool, cancel]]
+  },
+  writePenalty: ({ learner }) => {
+    const values = learner.parameters.map(({ shape }) => new Float32Array(shape.reduce((n, size) => n * size, 1)))
+    return [learner, 'writePenalty', [{ name: 'b', shape: 'diagonal', anchor: values, importance: values }]]
+  },
+  predict: ({ learner }) => [learner, 'predict', ['student', tensor, timesteps]],
+  sample: ({ learner }, cancel) => {
+    const sampler = { ...paperSampler, steps: 2 }
+    const options = { slot: 'teacher', count: 2, batchSize: 2, sampler, seed: 1, format: 'float32' }
+    return [learner, 'sample', [{ ...options, stopTimesteps: timesteps }, cancel]]
+  },
+  denoisingLoss: ({ learner, images }, cancel) => {
+    const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
+    const options = { slot: 'student', pool, edges: Int32Array.of(0, 500, 1000), samples: 1, batchSize: 2, seed: 1 }
+    return [learner, 'denoisingLoss', [options, cancel]]
+  },
+  hasSlot: ({ learner }) => [learner, 'hasSlot', ['teacher']],
+  readSlot: ({ learner }) => [learner, 'readSlot', ['student']],
+  writeSlot: ({ learner }) => {
+    const values = learner.parameters.map(({ shape }) => new Float32Array(shape.reduce((n, size) => n * size, 1)))
+    return [learner, 'writeSlot', ['exp_avg', values]]
+  },
+  classify: ({ classifier }) => [classifier, 'classify', [batch]],
+  'train of a classifier': ({ classifier, images }, cancel) => {
+    const softLabelled = {
+      images: batch,
+      logits: new Float32Array(4),
+      temperature: 2,
+      swapped: false,
+      labelledWeight: 1,
+      weight: 1,
+    }
+    const options = { pool: [{ images, indices: Int32Array.of(0, 1, 2) }], batchSize: 2, steps: 1, lr: 1e-3, shift: 1 }
+    return [classifier, 'train', [{ ...options, horizontalFlip: true, dropout: 0.1, softLabelled }, cancel]]
+  },
+  'write of a classifier': ({ classifier }) => {
+    const values = classifier.parameters.map(({ shape }) => new Float32Array(shape.reduce((n, size) => n * size, 1)))
+    return [classifier, 'write', [values]]
+  },
+}
+
+describe('the addon', () => {
+  it.each(Object.keys(calls))(
+    '%s takes any arguments or throws an error',
+    async (name) => {
+      const make = calls[name]!
+      const with_ = await objects()
+      // The call is right as it stands, so that what is refused below is refused for its change.
+      const [target, method, valid] = make(with_, Int32Array.of(0))
+      await (target as Record<string, (...args: unknown[]) => unknown>)[method]!(...valid)
+      let refused = 0
+      const property = fc.asyncProperty(broken(valid), async (args) => {
+        try {
+          const result = await (target as Record<string, (...args: unknown[]) => unknown>)[method]!(...args)
+          if (isHandle(result)) result.dispose()
+        } catch (error) {
+          if (!(error instanceof Error)) throw new Error(`it threw ${inspect(error)}`)
+          refused++
+        }
+      })
+      const { errorInstance, counterexample, seed, counterexamplePath } = await fc.check(property, {
+        numRuns: runs,
+        timeout: 60_000,
+      })
+      if (errorInstance !== null) {
+        const input = inspect(counterexample?.[0], { depth: 6 })
+        throw new Error(`failed with seed ${seed}, path ${counterexamplePath}, on ${input}`, { cause: errorInstance })
+      }
+      if (!takesAnything.has(name)) expect(refused).toBeGreaterThan(0)
+      for (const object of Object.values(with_)) object.dispose()
+    },
+    600_000,
+  )
+})
+
+/** Of a boolean every value is one. */
+const takesAnything = new Set(['followPath'])
+
+function isHandle(value: unknown): value is { dispose(): void } {
+  return typeof value === 'object' && value !== null && typeof (value as { dispose?: unknown }).dispose === 'function'
+}
+
+it('a method called on another kind of object is refused', async () => {
+  const { learner, classifier, images } = await objects()
+  const steal = (method: string, from: object, by: object) => () =>
+    (from as Record<string, (...args: unknown[]) => unknown>)[method]!.call(by)
+  expect(steal('penalties', learner, images)).toThrow(/Illegal invocation/)
+  expect(steal('read', classifier, learner)).toThrow(/Illegal invocation/)
+  expect(steal('dispose', images, {})).toThrow(/Illegal invocation/)
+  const { createLearner } = addon as Addon
+  await expect(createLearner.call(undefined, unet)).resolves.toBeDefined()
+})

@@ -1,0 +1,414 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import fc from 'fast-check'
+import sharp from 'sharp'
+import { readLearnerFolder } from '../../lib/checkpoint/learner-folder.js'
+import { parseSafetensors, type StoredTensor, writeSafetensors } from '../../lib/checkpoint/safetensors.js'
+import { parseSchedulerConfig, toSchedulerConfig } from '../../lib/checkpoint/scheduler-config.js'
+import type { Dataset, TrainTest } from '../../lib/data/dataset.js'
+import { formatIdx, parseIdx } from '../../lib/data/idx.js'
+import { parseNames, parseRecords } from '../../lib/data/load-cifar.js'
+import { fromIdx } from '../../lib/data/load-idx.js'
+import { loadImageFolder } from '../../lib/data/load-image-folder.js'
+import { paperSampler, paperSchedule } from '../../lib/diffusion.js'
+import type { ParameterInfo } from '../../lib/engine/addon.js'
+import type { ErrorCode } from '../../lib/engine/errors.js'
+import { TorchScriptFeatures } from '../../lib/evaluation/torch-script-features.js'
+import { type ExperimentInput, experimentSchema, resolveExperiment } from '../../lib/experiment/config.js'
+import { presets } from '../../lib/experiment/presets.js'
+import { parseUNetConfig, toDiffusersConfig } from '../../lib/unet.js'
+import { damagedBytes, damagedJson, jsonText } from './fuzz-inputs.js'
+import { memoryFiles, memoryFolder } from './memory-files.js'
+import { tinyUNet } from './tiny.js'
+
+/** A reader of foreign input, and what to try it with. */
+export interface Target<Input = unknown> {
+  readonly inputs: fc.Arbitrary<Input>
+  /** Reads an input; throws a plain Error where what it made of it is wrong. */
+  read(input: Input): Promise<void>
+  /** Codes that its refusals may have. */
+  readonly codes: readonly ErrorCode[]
+  /** What may stay of each input, in bytes, where that is not ours. Default 0. */
+  readonly keeps?: number
+  /** Inputs tried on every run of the tests. */
+  readonly runs: number
+  close?(): Promise<void>
+}
+
+type Open = () => Promise<Target>
+
+function check(holds: boolean, what: string): void {
+  if (!holds) throw new Error(`accepted, but ${what}`)
+}
+
+function checkDataset({ images, labels, classes, height, width, channels }: Dataset): void {
+  check(images.length === labels.length * height * width * channels && images.length > 0, 'images do not fit')
+  check(
+    labels.every((label) => Number.isInteger(label) && label >= 0 && label < classes.length),
+    'labels do not fit',
+  )
+}
+
+function checkTrainTest({ train, test }: TrainTest): void {
+  checkDataset(train)
+  checkDataset(test)
+}
+
+function checkTensor({ dtype, shape, data }: StoredTensor): void {
+  const bytes = { F64: 8, I64: 8, F32: 4, I32: 4, F16: 2, BF16: 2, U8: 1 }[dtype]
+  check(data.byteLength === bytes * shape.reduce((product, size) => product * size, 1), 'a tensor does not fit')
+}
+
+function target<Input>(target: Target<Input>): Target {
+  return target as Target
+}
+
+const pixels = (count: number) => Uint8Array.from({ length: count }, (_, i) => (i * 7) % 251)
+
+const idx: Open = async () => {
+  const images = [
+    formatIdx({ shape: [3, 4, 4], data: pixels(48) }),
+    formatIdx({ shape: [2, 4, 4, 3], data: pixels(96) }),
+  ]
+  const labels = [formatIdx({ shape: [3], data: Uint8Array.of(0, 2, 1) }), formatIdx({ shape: [2], data: pixels(2) })]
+  const packed = (file: Uint8Array) => new Uint8Array(gzipSync(file))
+  const pairs = images.map((file, i) => [file, labels[i] as Uint8Array] as const)
+  return target({
+    inputs: fc.oneof(
+      ...[...pairs, ...pairs.map((pair) => pair.map(packed) as [Uint8Array, Uint8Array])].flatMap(
+        ([images, labels]) => [
+          fc.tuple(damagedBytes([images]), fc.constant(labels)),
+          fc.tuple(fc.constant(images), damagedBytes([labels])),
+        ],
+      ),
+    ),
+    read: async ([images, labels]) => {
+      const part = {
+        images: await parseIdx(images, 'images', [3, 4]),
+        labels: await parseIdx(labels, 'labels', 1),
+        file: 'images',
+      }
+      checkTrainTest(fromIdx({ name: 'idx', train: part, test: part }))
+    },
+    codes: ['ERR_BAD_DATA'],
+    runs: 4000,
+  })
+}
+
+const cifar: Open = async () => {
+  const layouts = [
+    { labelBytes: 1, labelByte: 0 },
+    { labelBytes: 2, labelByte: 1 },
+  ]
+  // Two records whose labels are 0.
+  const records = layouts.map(({ labelBytes }) => new Uint8Array(2 * (labelBytes + 3072)))
+  const names = new TextEncoder().encode('aeroplane\nbird\r\ncat\n\n')
+  return target({
+    inputs: fc.tuple(fc.nat(1), damagedBytes(records), damagedBytes([names])),
+    read: async ([which, records, names]) => {
+      const classes = parseNames(names, 'names')
+      check(classes.length > 0 && !classes.includes(''), 'a class has no name')
+      const { images, labels } = parseRecords(records, 'records', layouts[which] as (typeof layouts)[0], classes.length)
+      checkDataset({
+        name: 'cifar',
+        images,
+        labels: Int32Array.from(labels),
+        classes,
+        height: 32,
+        width: 32,
+        channels: 3,
+      })
+    },
+    codes: ['ERR_BAD_DATA'],
+    runs: 4000,
+  })
+}
+
+/** A folder that goes with the target, for what reads files. */
+async function folder(): Promise<{ at: string; close(): Promise<void> }> {
+  const at = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-fuzz-'))
+  return { at, close: () => rm(at, { recursive: true, force: true }) }
+}
+
+const images: Open = async () => {
+  const { at, close } = await folder()
+  await mkdir(path.join(at, 'class'))
+  const raw = sharp(pixels(9 * 7 * 3), { raw: { width: 9, height: 7, channels: 3 } })
+  const valid = [
+    await raw.clone().png().toBuffer(),
+    await raw.clone().png({ palette: true, progressive: true }).toBuffer(),
+    await raw.clone().jpeg().toBuffer(),
+    await raw
+      .clone()
+      .jpeg({ progressive: true })
+      .withExif({ IFD0: { Orientation: '6' } })
+      .toBuffer(),
+    await raw.clone().webp().toBuffer(),
+    await raw.clone().webp({ lossless: true }).toBuffer(),
+    await raw.clone().gif().toBuffer(),
+    await raw.clone().tiff({ compression: 'lzw' }).toBuffer(),
+    await raw.clone().avif({ effort: 0 }).toBuffer(),
+    Buffer.from(
+      '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="7"><rect width="5" height="5" fill="red"/></svg>',
+    ),
+  ]
+  return target({
+    inputs: damagedBytes(valid),
+    read: async (bytes) => {
+      await writeFile(path.join(at, 'class', 'image'), bytes)
+      const dataset = await loadImageFolder(at, { size: 8 })
+      check(dataset.labels.length === 1 && dataset.classes.join() === 'class', 'it is not one image of one class')
+      checkDataset(dataset)
+    },
+    codes: ['ERR_BAD_DATA'],
+    runs: 300,
+    close,
+  })
+}
+
+// Files of PyTorch, small networks; what reads them is libtorch, and the program in them is run.
+const torchScript: Open = async () => {
+  const { at, close } = await folder()
+  const names = ['channels', 'named', 'several', 'wide']
+  const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/torchscript/${name}.pt`, import.meta.url))
+  const valid = await Promise.all(names.map((name) => readFile(fixture(name))))
+  const file = path.join(at, 'network.pt')
+  const batch = { data: pixels(96), count: 2, height: 4, width: 4, channels: 3 }
+  return target({
+    inputs: damagedBytes(valid),
+    read: async (bytes) => {
+      await writeFile(file, bytes)
+      const network = await TorchScriptFeatures.load(file, { size: 4, device: 'cpu' })
+      const features = await network.features({ ...batch })
+      check(
+        features.length === 2 * network.dimension && features.every(Number.isFinite),
+        'its features are not numbers',
+      )
+      await network.dispose()
+    },
+    codes: ['ERR_BAD_CHECKPOINT', 'ERR_INVALID_ARGUMENT', 'ERR_OUT_OF_MEMORY'],
+    keeps: 2 ** 16, // libtorch's own
+    runs: 300,
+    close,
+  })
+}
+
+const someTensors = new Map<string, StoredTensor>([
+  ['a.weight', { dtype: 'F32', shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) }],
+  ['b', { dtype: 'BF16', shape: [3], data: Uint16Array.of(1, 2, 3) }],
+  ['c', { dtype: 'U8', shape: [0, 4], data: new Uint8Array() }],
+  ['d', { dtype: 'I64', shape: [], data: BigInt64Array.of(1n) }],
+])
+
+async function asFile(tensors: ReadonlyMap<string, StoredTensor>): Promise<Uint8Array> {
+  const { at, close } = await folder()
+  const file = path.join(at, 'file')
+  await writeSafetensors(file, tensors, { made: 'for tests' })
+  const bytes = new Uint8Array(await readFile(file))
+  await close()
+  return bytes
+}
+
+/** A file's header with its length before it, and data after it. */
+function withHeader(text: string, data: Uint8Array): Uint8Array {
+  const header = new TextEncoder().encode(text)
+  const length = new Uint8Array(8)
+  new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true)
+  return Buffer.concat([length, header, data])
+}
+
+const safetensors: Open = async () => {
+  const valid = await asFile(someTensors)
+  const length = Number(new DataView(valid.buffer).getBigUint64(0, true))
+  const header: unknown = JSON.parse(new TextDecoder().decode(valid.subarray(8, 8 + length)))
+  const data = valid.slice(8 + length)
+  return target({
+    inputs: fc.oneof(
+      damagedBytes([valid]),
+      damagedJson([header]).map((json) => withHeader(jsonText(json), data)),
+    ),
+    read: async (bytes) => {
+      const { tensors, metadata } = await parseSafetensors('file', bytes.length, async (position, length) => {
+        // Memory is taken only for what is there.
+        if (!(position >= 0 && length >= 0 && position + length <= bytes.length)) throw new Error('read past the end')
+        return new Uint8Array(bytes.subarray(position, position + length)).buffer
+      })
+      for (const tensor of tensors.values()) checkTensor(tensor)
+      check(
+        Object.values(metadata).every((value) => typeof value === 'string'),
+        'metadata is no map of strings',
+      )
+    },
+    codes: ['ERR_BAD_CHECKPOINT'],
+    runs: 4000,
+  })
+}
+
+/** What a very small network would have. */
+const parameters: readonly ParameterInfo[] = [
+  { name: 'w.weight', shape: [2, 3] },
+  { name: 'w.bias', shape: [3] },
+]
+
+function parameterTensors(prefix: string): [string, StoredTensor][] {
+  return parameters.map(({ name, shape }) => [
+    `${prefix}${name}`,
+    { dtype: 'F32', shape, data: new Float32Array(shape.reduce((product, size) => product * size, 1)) },
+  ])
+}
+
+const learnerFolder: Open = async () => {
+  const at = memoryFolder
+  const learner = {
+    format: 1,
+    seed: 1,
+    step: 3,
+    optimizerStep: 3,
+    tasksLearned: 1,
+    ema: 0.5,
+    precision: 'fp32',
+    schedule: paperSchedule,
+    sampler: paperSampler,
+    penalties: [{ name: 'ewc', shape: 'diagonal', parts: 1 }],
+    memory: [{ name: 'real', classes: ['a', 'b'], size: 8 }],
+  }
+  const [weights, training, penalties, memory] = await Promise.all([
+    asFile(new Map(parameterTensors(''))),
+    asFile(new Map(['student.', 'teacher.', 'exp_avg.', 'exp_avg_sq.'].flatMap(parameterTensors))),
+    asFile(new Map(['0.0.anchor.', '0.0.importance.'].flatMap(parameterTensors))),
+    asFile(
+      new Map<string, StoredTensor>([
+        ['0.images', { dtype: 'U8', shape: [2, 4, 4, 1], data: pixels(32) }],
+        ['0.labels', { dtype: 'I32', shape: [2], data: Int32Array.of(0, 1) }],
+        ['items', { dtype: 'I32', shape: [2, 2], data: Int32Array.of(0, 1, 0, 1) }],
+        ['priorities', { dtype: 'F64', shape: [2], data: Float64Array.of(0.5, 0.25) }],
+      ]),
+    ),
+  ])
+  const files = {
+    'config.json': { json: toDiffusersConfig(tinyUNet) },
+    'learner.json': { json: learner },
+    'diffusion_pytorch_model.safetensors': { bytes: weights },
+    'training.safetensors': { bytes: training },
+    'penalties.safetensors': { bytes: penalties },
+    'memory.safetensors': { bytes: memory },
+  } as const
+  const names = Object.keys(files) as (keyof typeof files)[]
+  const contents = (name: keyof typeof files): Uint8Array | string => {
+    const file = files[name]
+    return 'bytes' in file ? file.bytes : JSON.stringify(file.json)
+  }
+  for (const name of names) memoryFiles.set(path.join(at, name), Buffer.from(contents(name)))
+  const damaged = fc.oneof(
+    ...names.map((name) => {
+      const file = files[name]
+      const bytes: fc.Arbitrary<Uint8Array | string> =
+        'bytes' in file
+          ? damagedBytes([file.bytes])
+          : fc.oneof(
+              { weight: 4, arbitrary: damagedJson([file.json]).map(jsonText) },
+              damagedBytes([Buffer.from(contents(name))]),
+            )
+      return bytes.map((bytes) => ({ name, bytes }))
+    }),
+  )
+  return target({
+    inputs: damaged,
+    read: async ({ name, bytes }) => {
+      const file = path.join(at, name)
+      try {
+        memoryFiles.set(file, Buffer.from(bytes))
+        const read = await readLearnerFolder(at)
+        for (const tensors of (await read.readTensors(parameters)).values()) checkParameters(tensors)
+        for (const { quadratics } of await read.readPenalties(parameters)) {
+          for (const { anchor, importance } of quadratics) {
+            checkParameters(anchor)
+            checkParameters(importance)
+          }
+        }
+        for (const { dataset, index } of await read.readMemory()) {
+          checkDataset(dataset)
+          check(index >= 0 && index < dataset.labels.length, 'an item of the memory is not there')
+        }
+      } finally {
+        memoryFiles.set(file, Buffer.from(contents(name)))
+      }
+    },
+    codes: ['ERR_BAD_CHECKPOINT'],
+    runs: 2000,
+  })
+}
+
+function checkParameters(tensors: readonly Float32Array[]): void {
+  check(tensors.map(({ length }) => length).join() === '6,3', 'the tensors are not those of the network')
+}
+
+const experiment: Open = async () => {
+  const whole = {
+    ...presets.demo,
+    device: 'cpu',
+    stream: { kind: 'domain-incremental', domains: ['unchanged', { rotate: 45 }, { permute: 3 }] },
+    schedule: paperSchedule,
+    methods: [
+      'finetune',
+      { name: 'ewc', label: 'mine', lambda: 3 },
+      'generative-distillation+ewc',
+      'experience-replay',
+    ],
+    samples: { count: 4, columns: 2 },
+    solver: { epochs: 2 },
+    out: 'runs/x',
+  }
+  const imported = {
+    ...whole,
+    data: { name: 'image-folder', folder: 'x' },
+    stream: { kind: 'class-incremental', tasks: 2, order: [0, 1] },
+  }
+  return target({
+    inputs: damagedJson([whole, imported, ...Object.values(presets), { preset: 'demo', train: { epochs: 3 } }]),
+    read: async (json) => {
+      const config = resolveExperiment(json as ExperimentInput, 'file')
+      // What was resolved is what would be written to a run's config.json and read again.
+      check(experimentSchema.safeParse({ ...config }).success, 'it does not hold when it is resolved again')
+      for (const { label } of config.methods) {
+        check(!label.includes('/') && label !== '..', `the label ${label} leads out of the run folder`)
+      }
+    },
+    codes: ['ERR_INVALID_ARGUMENT'],
+    runs: 1000,
+  })
+}
+
+const modelConfigs: Open = async () =>
+  target({
+    inputs: fc.tuple(
+      damagedJson([toDiffusersConfig(tinyUNet), tinyUNet]),
+      damagedJson([toSchedulerConfig(paperSchedule, paperSampler), { _class_name: 'DDPMScheduler' }]),
+    ),
+    read: async ([unet, scheduler]) => {
+      const parsed = parseUNetConfig(unet, 'config.json', 'ERR_BAD_CHECKPOINT')
+      check(
+        JSON.stringify(parseUNetConfig(toDiffusersConfig(parsed), 'again')) === JSON.stringify(parsed),
+        'it changes',
+      )
+      const { schedule, sampler } = parseSchedulerConfig(scheduler, 'scheduler_config.json')
+      check(sampler.steps >= 1 && sampler.steps <= schedule.timesteps, 'the sampler does not fit the schedule')
+    },
+    codes: ['ERR_BAD_CHECKPOINT'],
+    runs: 3000,
+  })
+
+/** Every reader of foreign input that is ours. */
+export const targets: Readonly<Record<string, Open>> = {
+  idx,
+  cifar,
+  images,
+  'torch-script': torchScript,
+  safetensors,
+  'learner-folder': learnerFolder,
+  'model-configs': modelConfigs,
+  experiment,
+}

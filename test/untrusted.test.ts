@@ -1,0 +1,188 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { parseSafetensors, writeSafetensors } from '../lib/checkpoint/safetensors.js'
+import { fromIdx } from '../lib/data/load-idx.js'
+import { loadAddon } from '../lib/engine/load.js'
+import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
+import { writeReport } from '../lib/experiment/report.js'
+import { Learner, TorchScriptFeatures } from '../lib/index.js'
+import type { Results } from '../lib/report/results.js'
+import { toDiffusersConfig } from '../lib/unet.js'
+import { temporaryFolder } from './support/folders.js'
+import { madeUpResults } from './support/results.js'
+import { failure, tinyLearner, tinyUNet } from './support/tiny.js'
+
+// What a file says of itself; test/fuzz.test.ts tries what nobody thought of.
+
+/** Highest resident memory that this process has had, in bytes. */
+const peak = () => process.resourceUsage().maxRSS * 1024
+
+describe('sizes are checked before memory is taken', () => {
+  const tensor = { dtype: 'U8', shape: [2 ** 30, 2 ** 30], data_offsets: [0, 2 ** 52] }
+  it.each([
+    ['header', 2n ** 60n, '{}', /a header of 11529215046068\d+/],
+    [
+      'tensor',
+      100n,
+      JSON.stringify({ x: tensor }).padEnd(100),
+      /has 4503599627370496 bytes; expected 11529215046068\d+/,
+    ],
+  ])('a safetensors file with a %s of 2^60 bytes', async (_, length, header, message) => {
+    const bytes = Buffer.concat([Buffer.alloc(8), Buffer.from(header), Buffer.alloc(92)])
+    bytes.writeBigUInt64LE(length)
+    const reads: number[] = []
+    const error = await failure(
+      parseSafetensors('file', bytes.length, async (position, size) => {
+        reads.push(size)
+        return new Uint8Array(bytes.subarray(position, position + size)).buffer
+      }),
+    )
+    expect(error).toMatchObject({ code: 'ERR_BAD_CHECKPOINT', message: expect.stringMatching(message) })
+    expect(Math.max(...reads)).toBeLessThanOrEqual(bytes.length)
+  })
+
+  it('a model folder whose config.json describes another network than its weights', async () => {
+    const folder = await temporaryFolder()
+    const huge = {
+      ...tinyUNet,
+      block_out_channels: [32768, 65536],
+      down_block_types: ['AttnDownBlock2D', 'AttnDownBlock2D'],
+      up_block_types: ['AttnUpBlock2D', 'AttnUpBlock2D'],
+      layers_per_block: 64,
+    } as const
+    const numbers = loadAddon()
+      .unetParameters(huge)
+      .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0)
+    expect(numbers).toBeGreaterThan(2 ** 40)
+    await writeFile(path.join(folder, 'config.json'), JSON.stringify(toDiffusersConfig(huge)))
+    const few = new Map([['conv_in.bias', { dtype: 'F32', shape: [32768], data: new Float32Array(32768) } as const]])
+    await writeSafetensors(path.join(folder, 'diffusion_pytorch_model.safetensors'), few)
+    const before = peak()
+    const error = await failure(Learner.load(folder, { device: 'cpu' }))
+    expect(error).toMatchObject({
+      code: 'ERR_BAD_CHECKPOINT',
+      message: expect.stringMatching(/'conv_in.weight'.* missing/),
+    })
+    expect(peak() - before).toBeLessThan(2 ** 26)
+  })
+
+  it('numbers in learner.json', async () => {
+    const learner = await tinyLearner()
+    for (const [change, message] of [
+      [{ penalties: [{ name: 'ewc', shape: 'diagonal', parts: 2 ** 40 }] }, /penalties\[0\].parts is 1099511627776/],
+      [{ memory: [{ name: 'x', classes: ['a'], size: 2 ** 40 }] }, /memory\[0\].size is 1099511627776/],
+      [{ step: 2 ** 50 }, /step is 1125899906842624/],
+      // Training goes on from these two; the order of the images would be looked up at a negative place.
+      [{ step: 1, optimizerStep: 2 }, /optimizerStep is 2; expected at most step/],
+    ] as const) {
+      const folder = path.join(await temporaryFolder(), 'learner')
+      await learner.save(folder)
+      const file = path.join(folder, 'learner.json')
+      await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), ...change }))
+      const error = await failure(Learner.load(folder, { device: 'cpu' }))
+      expect(error).toMatchObject({ code: 'ERR_BAD_CHECKPOINT', message: expect.stringMatching(message) })
+    }
+  })
+
+  it.each([
+    [[2, 0, 4], /images: the shape is 2 × 0 × 4/],
+    [[2, 1, 1, 5], /images: the shape is 2 × 1 × 1 × 5/],
+  ])('an IDX file of the shape %j', (shape, message) => {
+    const images = { shape, data: new Uint8Array(shape.reduce((a, b) => a * b)) }
+    const part = { images, labels: { shape: [2], data: Uint8Array.of(0, 0) }, file: 'images' }
+    expect(() => fromIdx({ name: 'x', train: part, test: part })).toThrow(
+      expect.objectContaining({ code: 'ERR_BAD_DATA', message: expect.stringMatching(message) }),
+    )
+  })
+})
+
+describe('a run folder of somebody else', () => {
+  async function runFolder(change: (results: Results) => unknown): Promise<string> {
+    const folder = path.join(await temporaryFolder(), 'run')
+    await mkdir(folder)
+    const results = madeUpResults()
+    await writeFile(path.join(folder, 'config.json'), JSON.stringify({ methods: [], seeds: [] }))
+    await writeFile(path.join(folder, 'results.json'), JSON.stringify(change(results)))
+    return folder
+  }
+
+  it.each(['../secret', 'samples/../../secret', '/etc/passwd', '..'])('can not name %s as a picture', async (file) => {
+    const folder = await runFolder((results) => {
+      const [run, ...runs] = results.runs
+      const [task, ...tasks] = run!.tasks
+      return { ...results, runs: [{ ...run, tasks: [{ ...task, samples: file }, ...tasks] }, ...runs] }
+    })
+    await writeFile(path.join(folder, '..', 'secret'), 'a secret')
+    expect(await failure(writeReport(folder))).toMatchObject({
+      code: 'ERR_BAD_DATA',
+      message: expect.stringMatching(
+        /runs\[0\].tasks\[0\].samples is .*; expected a path that stays in the run folder/,
+      ),
+    })
+  })
+
+  it('names its pictures by paths inside it', async () => {
+    // It has none: so far it comes.
+    const folder = await runFolder((results) => results)
+    await expect(writeReport(folder)).rejects.toThrow(/ENOENT.*samples/)
+  })
+})
+
+it('a configuration that is nested too deeply to be written out is refused, and not by a full stack', () => {
+  const deep: unknown = JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`)
+  for (const input of [deep, { preset: 'demo', methods: deep }, { preset: 'demo', evaluation: { metrics: [deep] } }]) {
+    expect(() => resolveExperiment(input as ExperimentInput)).toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }),
+    )
+  }
+})
+
+it('an unknown key is named, however long, in a short message', () => {
+  const keys = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`${i}${'x'.repeat(100_000)}`, 1]))
+  expect(() => resolveExperiment({ preset: 'demo', ...keys } as ExperimentInput)).toThrow(
+    expect.objectContaining({
+      message: expect.stringMatching(/^experiment: unknown option '0xxx.{0,8000}and 980 more$/),
+    }),
+  )
+})
+
+describe('arrays that are changed or given away while the engine reads them', () => {
+  /** Hands the array's memory on and overwrites it there, as a worker that gets it by postMessage may. */
+  function giveAway(array: Float32Array | Uint8Array): void {
+    const there = structuredClone(array.buffer, { transfer: [array.buffer as ArrayBuffer] })
+    new Uint8Array(there).fill(255)
+  }
+
+  it('the rows of two sets of features', async () => {
+    const rows = () => Float32Array.from({ length: 200 * 64 }, (_, i) => Math.sin(i))
+    const others = () => rows().map((x) => x * 0.5)
+    const distance = (a: Float32Array, b: Float32Array) => loadAddon().kernelDistance([a], [b], 64, new Int32Array(1))
+    const expected = await distance(rows(), others())
+    const [a, b] = [rows(), others()]
+    const pending = distance(a, b)
+    giveAway(a)
+    giveAway(b)
+    expect(await pending).toBe(expected)
+    expect(a.length).toBe(0)
+  })
+
+  it('the images for a network of the user’s', async () => {
+    const file = fileURLToPath(new URL('./fixtures/torchscript/channels.pt', import.meta.url))
+    const network = await TorchScriptFeatures.load(file, { size: 4, device: 'cpu' })
+    onTestFinished(() => network.dispose())
+    const images = () => ({
+      data: Uint8Array.from({ length: 64 * 48 }, (_, i) => i % 256),
+      count: 64,
+      height: 4,
+      width: 4,
+      channels: 3,
+    })
+    const expected = await network.features(images())
+    const given = images()
+    const pending = network.features(given)
+    giveAway(given.data)
+    expect(await pending).toEqual(expected)
+  })
+})
