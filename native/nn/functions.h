@@ -6,8 +6,8 @@ namespace continual {
 
 /// What a convolution adds to its answer in the same pass; undefined for nothing.
 struct Summands {
-  at::Tensor perImage;  // N × C
-  at::Tensor image;     // N × C × H × W
+  at::Tensor perImage = {};  // N × C
+  at::Tensor image = {};     // N × C × H × W
 };
 
 /// conv2d(x, weight, bias) with padding kernel / 2, plus the summands; differentiable. By kernels of our own where they
