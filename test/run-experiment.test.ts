@@ -130,7 +130,7 @@ test('with everything on: per-task values, denoising losses, a solver, and the f
   const separate = (await run(false)).results
   const known = ({ runs }: Results) => runs.map(({ tasks }) => tasks.map(({ alone, solver }) => ({ alone, solver })))
   expect(known(results)).toEqual(known(separate))
-})
+}, 180_000)
 
 test('every method runs, is judged after the last task alone, and has a row in the table', async () => {
   const { preset: _, methods: __, evaluation: ___, ...tiny } = tinyExperiment
