@@ -207,8 +207,8 @@ describe('safetensors', () => {
 
   it.each<[string, unknown, RegExp]>([
     ['no object', [1], /the header is not an object/],
-    ['an unknown dtype', { x: { ...entry, dtype: 'F8' } }, /tensor 'x' has dtype "F8"/],
-    ['a negative size', { x: { ...entry, shape: [-2] } }, /tensor 'x' has shape \[-2\]/],
+    ['an unknown dtype', { x: { ...entry, dtype: 'F8' } }, /tensor 'x' has dtype 'F8'/],
+    ['a negative size', { x: { ...entry, shape: [-2] } }, /tensor 'x' has shape \[ -2 \]/],
     ['a huge size', { x: { ...entry, shape: [2 ** 40, 2 ** 40] } }, /has 8 bytes; expected/],
     ['offsets that do not fit the shape', { x: { ...entry, shape: [3] } }, /has 8 bytes; expected 12/],
     ['offsets that run backwards', { x: { ...entry, data_offsets: [8, 0] } }, /has -8 bytes; expected 8/],
