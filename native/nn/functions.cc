@@ -38,8 +38,8 @@ constexpr int64_t mostChannels = 128;
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   const int64_t out = weight.size(0), in = weight.size(1), kernel = weight.size(2);
   return own() != nullptr && x.device().is_cpu() && x.scalar_type() == at::kFloat && out % lanes == 0 &&
-         (in % lanes == 0 || !x.requires_grad()) && in <= 2 * mostChannels && out <= mostChannels &&
-         (kernel == 1 || kernel == 3) && (stride == 1 || (stride == 2 && x.size(2) % 2 == 0 && x.size(3) % 2 == 0));
+         in <= 2 * mostChannels && out <= mostChannels && (kernel == 1 || kernel == 3) &&
+         (stride == 1 || (stride == 2 && x.size(2) % 2 == 0 && x.size(3) % 2 == 0));
 }
 
 ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
@@ -83,22 +83,24 @@ class Convolution : public Function<Convolution> {
     const at::Tensor dy = asNhwc(gradients[0]);
     const ConvolutionShape shape = shapeOf(x, w, context->saved_data["stride"].toInt());
     at::Tensor dx, dw;
-    if (context->needs_input_grad(0)) {
-      dx = at::empty_like(x, x.options(), nhwc);
-      const int64_t from = dy.stride(0), to = dx.stride(0);
-      overImages(x.size(0), [&](int64_t first, int64_t count) {
-        own()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
-                                dx.mutable_data_ptr<float>() + first * to, scratchFor(shape).mutable_data_ptr<float>());
-      });
-    }
     if (shape.in % lanes == 0) {
+      if (context->needs_input_grad(0)) {
+        dx = at::empty_like(x, x.options(), nhwc);
+        const int64_t from = dy.stride(0), to = dx.stride(0);
+        overImages(x.size(0), [&](int64_t first, int64_t count) {
+          own()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
+                                  dx.mutable_data_ptr<float>() + first * to,
+                                  scratchFor(shape).mutable_data_ptr<float>());
+        });
+      }
       dw = at::empty_like(w, w.options(), nhwc);
       own()->convolutionWeight(shape, x.size(0), x.const_data_ptr<float>(), dy.const_data_ptr<float>(),
                                dw.mutable_data_ptr<float>(), scratchFor(shape).mutable_data_ptr<float>());
     } else {
       const int64_t padding = shape.kernel / 2;
-      dw = std::get<1>(at::convolution_backward(dy, x, w, at::OptionalIntArrayRef{}, {shape.stride, shape.stride},
-                                                {padding, padding}, {1, 1}, false, {0, 0}, 1, {false, true, false}));
+      std::tie(dx, dw, std::ignore) = at::convolution_backward(
+          dy, x, w, at::OptionalIntArrayRef{}, {shape.stride, shape.stride}, {padding, padding}, {1, 1}, false, {0, 0},
+          1, {context->needs_input_grad(0), true, false});
     }
     const at::Tensor perImage = dy.sum({2, 3});
     return {dx,
