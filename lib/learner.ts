@@ -28,7 +28,7 @@ export interface LearnerOptions {
   sampler?: Partial<SamplerConfig>
   /** Default `auto`: CUDA when there is a device that works, else the CPU. */
   device?: Device
-  /** Default `auto`: bf16 where the hardware multiplies bf16 natively, else fp32. */
+  /** Default `auto`: bf16 where it is the faster, on CUDA and on processors with AMX, else fp32. */
   precision?: Precision
   /** Of the first weights and of every draw, 0 … 2³² − 1. Default 0. */
   seed?: number

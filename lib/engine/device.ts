@@ -32,9 +32,10 @@ export async function resolveDevice(
     )
   }
   if (precision !== 'auto') return { device: found, precision }
-  // Every GPU that the supported libtorch versions run on multiplies bf16.
-  const native = found !== 'cpu' || call((addon) => addon.cpu().bf16)
-  return { device: found, precision: native ? 'bf16' : 'fp32' }
+  // Every GPU that the supported libtorch versions run on multiplies bf16. Processors gain by it only with AMX: by AVX-512's
+  // bf16 instructions alone, steps take longer than in float32 (docs/performance.md).
+  const faster = found !== 'cpu' || call((addon) => addon.cpu().amx)
+  return { device: found, precision: faster ? 'bf16' : 'fp32' }
 }
 
 async function resolve(device: Device): Promise<string> {
