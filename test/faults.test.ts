@@ -1,28 +1,19 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { checksumOfContents, readCheckpoint } from '../lib/experiment/checkpoint.js'
 import { RunFolder } from '../lib/experiment/folder.js'
 import { resumeExperiment, runExperiment } from '../lib/experiment/run.js'
 import { Learner } from '../lib/index.js'
 import { mersenneTwister } from '../lib/streams/torch-random.js'
 import { startCommand } from './support/child.js'
-import { temporaryFolder } from './support/folders.js'
+import { ownCache, temporaryFolder } from './support/folders.js'
 import { brokenExperiment, expectSameRuns } from './support/runs.js'
 import { failure, tinyUNet } from './support/tiny.js'
 
-let cache = ''
-beforeAll(async () => {
-  cache = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-'))
-  vi.stubEnv('XDG_CACHE_HOME', cache)
-})
-afterAll(async () => {
-  vi.unstubAllEnvs()
-  await rm(cache, { recursive: true })
-})
+ownCache()
 
 const experiment = { ...brokenExperiment, methods: ['finetune'], train: { steps: 10, batchSize: 4 } }
 

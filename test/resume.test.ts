@@ -1,23 +1,13 @@
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterAll, beforeAll, describe, expect, it, test, vi } from 'vitest'
+import { describe, expect, it, test, vi } from 'vitest'
 import type { ExperimentInput } from '../lib/experiment/config.js'
 import type { RunEvent } from '../lib/experiment/events.js'
 import { resumeExperiment, runExperiment } from '../lib/experiment/run.js'
-import { temporaryFolder } from './support/folders.js'
+import { ownCache, temporaryFolder } from './support/folders.js'
 import { brokenExperiment, expectSameRuns } from './support/runs.js'
 
-// The classifier is trained once for this file, and not taken from the user's cache.
-let cache = ''
-beforeAll(async () => {
-  cache = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-'))
-  vi.stubEnv('XDG_CACHE_HOME', cache)
-})
-afterAll(async () => {
-  vi.unstubAllEnvs()
-  await rm(cache, { recursive: true })
-})
+ownCache()
 
 /** Runs an experiment that is broken off at each event that `stop` says, and resumed each time. */
 async function runBroken(experiment: ExperimentInput, out: string, stop: (event: RunEvent) => boolean) {

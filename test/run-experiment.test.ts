@@ -1,27 +1,17 @@
 import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { RunEvent } from '../lib/experiment/events.js'
 import { RunFolder } from '../lib/experiment/folder.js'
 import { runExperiment } from '../lib/experiment/run.js'
 import type { Results } from '../lib/report/results.js'
 import { finalTable, tablesByTask } from '../lib/report/table.js'
-import { filesBelow, temporaryFolder } from './support/folders.js'
+import { filesBelow, ownCache, temporaryFolder } from './support/folders.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
 
-// The classifier is trained once for this file, and not taken from the user's cache.
-let cache = ''
-beforeAll(async () => {
-  cache = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-'))
-  vi.stubEnv('XDG_CACHE_HOME', cache)
-})
-afterAll(async () => {
-  vi.unstubAllEnvs()
-  await rm(cache, { recursive: true })
-})
+ownCache()
 
 /** What a run computed, without what differs from run to run. */
 function computed(results: Results) {

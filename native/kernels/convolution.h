@@ -142,6 +142,18 @@ int64_t vectorsFor(int64_t channels) {
   return 1;
 }
 
+// Calls `work.operator()<V>()` for the V that is `vectors`.
+template <class Work>
+void withVectors(int64_t vectors, const Work& work) {
+  if (vectors == 1) work.template operator()<1>();
+  if constexpr (CONTINUAL_TILE_VECTORS >= 2) {
+    if (vectors == 2) work.template operator()<2>();
+  }
+  if constexpr (CONTINUAL_TILE_VECTORS >= 3) {
+    if (vectors == 3) work.template operator()<3>();
+  }
+}
+
 // `weights(tap, in, v · 16 + lane)` in blocks of V vectors of the answer's channels, in the order in which tiles read
 // them.
 template <class At>
@@ -179,13 +191,7 @@ void answers(const ConvolutionShape& shape, int64_t spacing, int64_t images, con
       const TileOutput out{
           y + start, shifted(plus.bias, o), shifted(plus.perImage, n * shape.out + o), shifted(plus.image, start),
           shape.out, to.width * shape.out};
-      if (vectors == 1) plane<1>(to, in, out);
-      if constexpr (CONTINUAL_TILE_VECTORS >= 2) {
-        if (vectors == 2) plane<2>(to, in, out);
-      }
-      if constexpr (CONTINUAL_TILE_VECTORS >= 3) {
-        if (vectors == 3) plane<3>(to, in, out);
-      }
+      withVectors(vectors, [&]<int V>() { plane<V>(to, in, out); });
     }
   }
 }
@@ -262,16 +268,9 @@ void convolutionWeight(const ConvolutionShape& shape, int64_t images, const floa
         for (int64_t o = 0; o < shape.out; o += O) {
           const float* theirs = dy + first * pixels * shape.out + o;
           float* sums = dw + o * weightRow + tap * shape.in + i;
-          const auto go = [&]<int V>() {
+          withVectors(vectors, [&]<int V>() {
             weightTile<O, V>(shape, count, corner + i, padded.size(), padded.row(), theirs, sums, weightRow);
-          };
-          if (vectors == 1) go.template operator()<1>();
-          if constexpr (CONTINUAL_TILE_VECTORS >= 2) {
-            if (vectors == 2) go.template operator()<2>();
-          }
-          if constexpr (CONTINUAL_TILE_VECTORS >= 3) {
-            if (vectors == 3) go.template operator()<3>();
-          }
+          });
         }
       }
     }

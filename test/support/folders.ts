@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { onTestFinished } from 'vitest'
+import { afterAll, beforeAll, onTestFinished, vi } from 'vitest'
 
 /** A new folder that goes when the test has ended. */
 export async function temporaryFolder(): Promise<string> {
@@ -28,4 +28,17 @@ export async function filesBelow(folder: string): Promise<string[]> {
     .filter((entry) => entry.isFile())
     .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
     .sort()
+}
+
+/** Gives the tests of a file a cache of their own, so that classifiers are trained once for it and not taken from the user's. */
+export function ownCache(): void {
+  let cache = ''
+  beforeAll(async () => {
+    cache = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-'))
+    vi.stubEnv('XDG_CACHE_HOME', cache)
+  })
+  afterAll(async () => {
+    vi.unstubAllEnvs()
+    await rm(cache, { recursive: true })
+  })
 }
