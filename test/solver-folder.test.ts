@@ -27,12 +27,11 @@ it('a solver that is saved between two tasks and loaded goes on to the bit', asy
   expect(loaded).toMatchObject({ seed: 3, tasksLearned: 1, accuracies: whole.accuracies })
   for (const solver of [whole, loaded]) await solver.learn(second, learner, options)
   expect(loaded.accuracies).toEqual(whole.accuracies)
-  const saved = await Promise.all(
-    [whole, loaded].map(async (solver) => {
-      await solver.save(folder)
-      return readFile(path.join(folder, 'solver.safetensors'), 'base64')
-    }),
-  )
+  const saved: string[] = []
+  for (const solver of [whole, loaded]) {
+    await solver.save(folder)
+    saved.push(await readFile(path.join(folder, 'solver.safetensors'), 'base64'))
+  }
   expect(saved[1]).toBe(saved[0])
 })
 
