@@ -277,6 +277,7 @@ export class Learner implements AsyncDisposable {
   #hand: StoredTaskInHand | undefined
   /** From the first to the last iteration of `learn`. */
   #learning = false
+  #warnedOfGraph = false
   /** What is changing the weights at the moment. */
   #busy: 'learn' | 'step' | undefined
   #disposed = false
@@ -493,6 +494,7 @@ export class Learner implements AsyncDisposable {
       try {
         const report = await call(() => this.#native.train(options, flag))
         done = stepsOf(report, hand, names)
+        if (report.graphFailure !== undefined) this.#warnOfGraph(report.graphFailure)
       } catch (error) {
         // Which steps were taken before isn't known.
         this.#hand = undefined
@@ -502,6 +504,15 @@ export class Learner implements AsyncDisposable {
       if (onStep) for (const losses of done) onStep(losses)
     })
     return done
+  }
+
+  #warnOfGraph(failure: string): void {
+    if (this.#warnedOfGraph) return
+    this.#warnedOfGraph = true
+    process.emitWarning(
+      `steps on ${this.device} can't be recorded as a CUDA graph, and run one operation after the other, which is slower: ${failure}`,
+      { code: 'CONTINUAL_DIFFUSION_NO_GRAPH' },
+    )
   }
 
   /**

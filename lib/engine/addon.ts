@@ -66,6 +66,8 @@ export interface NativeTrainReport {
   readonly penalties: Float64Array
   /** Norm of each step's gradient before clipping. */
   readonly gradNorms: Float64Array
+  /** Why steps can't be recorded as a CUDA graph, where that was tried and failed. */
+  readonly graphFailure?: string
 }
 
 /** The random draws of one distinct source of an objective; which fields exist depends on the source. */

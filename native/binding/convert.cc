@@ -206,9 +206,11 @@ Napi::Value toFloat64Array(Napi::Env env, const std::vector<double>& values) {
   return result;
 }
 
-Napi::Value toInt32Array(Napi::Env env, const std::vector<int64_t>& values) {
-  auto result = Napi::Int32Array::New(env, values.size());
-  std::transform(values.begin(), values.end(), result.Data(), [](int64_t v) { return static_cast<int32_t>(v); });
+Napi::Value toInt32Array(Napi::Env env, const at::Tensor& integers) {
+  const at::Tensor values = integers.contiguous();
+  const int64_t* first = values.const_data_ptr<int64_t>();
+  auto result = Napi::Int32Array::New(env, static_cast<size_t>(values.numel()));
+  std::transform(first, first + values.numel(), result.Data(), [](int64_t v) { return static_cast<int32_t>(v); });
   return result;
 }
 

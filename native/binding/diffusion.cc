@@ -23,7 +23,7 @@ Napi::Value timesteps(const Napi::CallbackInfo& info) {
       throw Error("ERR_INVALID_ARGUMENT", "steps: expected 1 … " + std::to_string(schedule.timesteps) + ", found " +
                                               std::to_string(sampler.steps));
     }
-    const Timesteps plan = samplerTimesteps(schedule.timesteps, sampler);
+    const Timesteps plan = samplerTimesteps(schedule.timesteps, sampler, at::zeros({1}, at::kLong));
     auto result = Napi::Object::New(info.Env());
     result.Set("timesteps", toInt32Array(info.Env(), plan.timesteps));
     result.Set("previous", toInt32Array(info.Env(), plan.previous));

@@ -29,11 +29,7 @@ Losses onHost(const Losses& losses) {
 }
 
 std::vector<Draws> moved(std::vector<Draws> draws, at::Device device) {
-  for (Draws& d : draws) {
-    for (at::Tensor* t : {&d.x0, &d.noise, &d.timesteps, &d.z, &d.etaNoise}) {
-      if (t->defined()) *t = t->to(device);
-    }
-  }
+  for (Draws& d : draws) d = d.with([&](const at::Tensor& t, int64_t) { return t.to(device); });
   return draws;
 }
 
@@ -66,8 +62,7 @@ Napi::Value toDrawsOfOne(Napi::Env env, const Draws& d) {
   if (d.noise.defined()) entry.Set("noise", toTensorObject(env, d.noise));
   if (d.z.defined()) entry.Set("z", toTensorObject(env, d.z));
   if (d.etaNoise.defined()) entry.Set("etaNoise", toTensorObject(env, d.etaNoise));
-  const at::Tensor t = d.timesteps.contiguous();
-  entry.Set("timesteps", toInt32Array(env, {t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + t.numel()}));
+  entry.Set("timesteps", toInt32Array(env, d.timesteps));
   return entry;
 }
 
@@ -233,6 +228,9 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
             result.Set("terms", toFloat64Array(env, report.terms));
             result.Set("penalties", toFloat64Array(env, report.penalties));
             result.Set("gradNorms", toFloat64Array(env, report.gradNorms));
+            if (!report.graphFailure.empty()) {
+              result.Set("graphFailure", Napi::String::New(env, report.graphFailure));
+            }
             return result;
           });
     });
@@ -442,8 +440,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       return run(
           env, {info[1]},
           [=](LearnerValue& learner) {
-            const at::Tensor images = learner.trainer.sample(weights, count, batchSize, sampler, seed, stop, cancel);
-            return bytes ? toPixels(images) : images;
+            return learner.trainer.sample(weights, count, batchSize, sampler, seed, stop, bytes, cancel);
           },
           [](Napi::Env env, const at::Tensor& images) {
             return images.scalar_type() == at::kByte ? toUint8Array(env, images) : toTensorObject(env, images);

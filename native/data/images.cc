@@ -1,5 +1,6 @@
 #include "data/images.h"
 
+#include "runtime/compute.h"
 #include "runtime/error.h"
 
 namespace continual {
@@ -58,14 +59,14 @@ at::Tensor Pool::gather(const std::vector<int64_t>& positions, at::Tensor Images
   for (size_t part = 0; part < parts_.size(); ++part) {
     if (rows[part].empty()) continue;
     const at::Tensor& source = (*parts_[part].images).*field;
-    const at::Tensor selected = source.index_select(0, at::tensor(rows[part], at::kLong).to(source.device()));
+    const at::Tensor selected = source.index_select(0, toDevice(at::tensor(rows[part], at::kLong), source.device()));
     if (rows[part].size() == positions.size()) return selected;
     if (!result.defined()) {
       std::vector<int64_t> shape = source.sizes().vec();
       shape[0] = static_cast<int64_t>(positions.size());
       result = at::empty(shape, source.options());
     }
-    result.index_copy_(0, at::tensor(places[part], at::kLong).to(source.device()), selected);
+    result.index_copy_(0, toDevice(at::tensor(places[part], at::kLong), source.device()), selected);
   }
   return result;
 }
@@ -77,7 +78,7 @@ at::Tensor Pool::images(const std::vector<int64_t>& positions) const {
 at::Tensor Pool::labels(const std::vector<int64_t>& positions) const { return gather(positions, &Images::labels); }
 
 at::Tensor flipHorizontally(const at::Tensor& images, const at::Tensor& flags) {
-  return at::where(flags.to(images.device()).view({-1, 1, 1, 1}), images.flip(3), images);
+  return at::where(toDevice(flags, images.device()).view({-1, 1, 1, 1}), images.flip(3), images);
 }
 
 }  // namespace continual

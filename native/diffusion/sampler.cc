@@ -1,25 +1,16 @@
 #include "diffusion/sampler.h"
 
-#include <cmath>
-
 namespace continual {
 
-Timesteps samplerTimesteps(int64_t total, const SamplerConfig& sampler, int64_t stop) {
-  const int64_t span = total - stop, steps = sampler.steps, jump = span / steps;
-  Timesteps result;
-  for (int64_t i = 0; i < steps; ++i) {
-    int64_t t = 0;
-    if (sampler.spacing == Spacing::trailing) {
-      // Rounds half to even, as NumPy does.
-      const double fromStop = static_cast<double>(span) * static_cast<double>(steps - i) / static_cast<double>(steps);
-      t = static_cast<int64_t>(std::nearbyint(fromStop)) - 1 + stop;
-    } else {
-      t = (steps - 1 - i) * jump + stop;
-    }
-    result.timesteps.push_back(t);
-    result.previous.push_back(std::max<int64_t>(t - jump, stop - 1));
-  }
-  return result;
+Timesteps samplerTimesteps(int64_t total, const SamplerConfig& sampler, const at::Tensor& stop) {
+  const at::Tensor span = total - stop, jump = span.floor_divide(sampler.steps);
+  const at::Tensor left = at::arange(sampler.steps, 0, -1, stop.options()).unsqueeze(1);  // S, S − 1, … 1
+  const at::Tensor timesteps =
+      sampler.spacing == Spacing::trailing
+          // Rounds half to even, as NumPy does.
+          ? (span.to(at::kDouble) * left / static_cast<double>(sampler.steps)).round().to(at::kLong) - 1 + stop
+          : (left - 1) * jump + stop;
+  return {timesteps, at::maximum(timesteps - jump, stop - 1)};
 }
 
 at::Tensor samplerStep(const NoiseSchedule& schedule, const SamplerConfig& sampler, const at::Tensor& xt,
@@ -45,27 +36,13 @@ at::Tensor samplerStep(const NoiseSchedule& schedule, const SamplerConfig& sampl
 
 at::Tensor sample(const NoiseSchedule& schedule, const SamplerConfig& sampler, const Denoiser& denoiser, at::Tensor x,
                   const StepNoise& noise, const at::Tensor& stop, const Cancellation& cancellation) {
-  const int64_t count = x.size(0), total = schedule.config().timesteps;
-  std::vector<Timesteps> plans;  // one for all images, or one each
-  if (stop.defined()) {
-    const at::Tensor stops = stop.to(at::kCPU, at::kLong).contiguous();
-    for (int64_t i = 0; i < count; ++i) {
-      plans.push_back(samplerTimesteps(total, sampler, stops.const_data_ptr<int64_t>()[i]));
-    }
-  } else {
-    plans.push_back(samplerTimesteps(total, sampler));
-  }
-
-  // Steps × images, moved to the device once.
-  const auto table = [&](std::vector<int64_t> Timesteps::* values) {
-    std::vector<at::Tensor> columns;
-    for (const Timesteps& plan : plans) columns.push_back(at::tensor(plan.*values, at::kLong));
-    return at::stack(columns, 1).to(x.device()).expand({sampler.steps, count});
-  };
-  const at::Tensor timesteps = table(&Timesteps::timesteps), previous = table(&Timesteps::previous);
+  // One column for all images, or one each.
+  const at::Tensor stops = stop.defined() ? stop : at::zeros({1}, x.options().dtype(at::kLong));
+  const Timesteps all = samplerTimesteps(schedule.config().timesteps, sampler, stops);
+  const auto ofStep = [&](const at::Tensor& t, int64_t i) { return t.select(0, i).expand({x.size(0)}); };
   for (int64_t i = 0; i < sampler.steps; ++i) {
     cancellation.check();
-    const SamplerStep step{timesteps.select(0, i), previous.select(0, i)};
+    const SamplerStep step{ofStep(all.timesteps, i), ofStep(all.previous, i)};
     at::Tensor next =
         samplerStep(schedule, sampler, x, denoiser(x, step.timesteps), step, sampler.noisy() ? noise(i) : at::Tensor());
     // An image that stops within fewer timesteps than there are steps has steps that go nowhere: it stays as it is.

@@ -28,12 +28,12 @@ struct SamplerStep {
   at::Tensor timesteps, previous;
 };
 
-/// The steps of one image whose sampling stops at `stop` (0: goes to the end). The step from t goes to t − ⌊(T −
-/// stop)/S⌋, which is not always the next timestep: that is how the paper's code runs it.
+/// The steps of images whose sampling stops at `stop` (int64 N; 0: goes to the end), steps × N, on its device. The step
+/// from t goes to t − ⌊(T − stop)/S⌋, which is not always the next timestep: that is how the paper's code runs it.
 struct Timesteps {
-  std::vector<int64_t> timesteps, previous;
+  at::Tensor timesteps, previous;
 };
-Timesteps samplerTimesteps(int64_t total, const SamplerConfig& sampler, int64_t stop = 0);
+Timesteps samplerTimesteps(int64_t total, const SamplerConfig& sampler, const at::Tensor& stop);
 
 /// x_t → x_previous, given the network's answer at x_t. `noise` is read only where the sampler is noisy.
 at::Tensor samplerStep(const NoiseSchedule& schedule, const SamplerConfig& sampler, const at::Tensor& xt,
@@ -44,8 +44,8 @@ using Denoiser = std::function<at::Tensor(const at::Tensor& xt, const at::Tensor
 /// The noise of the i-th step, shaped like the images.
 using StepNoise = std::function<at::Tensor(int64_t step)>;
 
-/// Denoises `start` (standard normal, N×C×H×W). `stop`: one timestep per image (int64 on the CPU), or undefined to go
-/// to the clean image. Throws Cancelled between steps.
+/// Denoises `start` (standard normal, N×C×H×W). `stop`: one timestep per image (int64), or undefined to go to
+/// the clean image. Nothing is copied between host and device. Throws Cancelled between steps.
 at::Tensor sample(const NoiseSchedule& schedule, const SamplerConfig& sampler, const Denoiser& denoiser,
                   at::Tensor start, const StepNoise& noise, const at::Tensor& stop, const Cancellation& cancellation);
 

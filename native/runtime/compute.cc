@@ -1,6 +1,7 @@
 #include "runtime/compute.h"
 
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "runtime/error.h"
 
@@ -28,6 +29,20 @@ Compute parseCompute(const std::string& device, const std::string& precision) {
   if (precision == "tf32" && parsed.is_cuda()) return {parsed, at::kFloat, true};
   throw Error("ERR_INVALID_ARGUMENT",
               "precision: expected 'fp32', 'bf16' or, on CUDA, 'tf32'; found '" + precision + "' on " + device);
+}
+
+at::Tensor toDevice(const at::Tensor& onHost, at::Device device) {
+  if (!device.is_cuda() || !onHost.device().is_cpu()) return onHost.to(device);
+  return onHost.pin_memory().to(onHost.options().device(device), /*non_blocking=*/true);
+}
+
+void RunAhead::launched() {
+  if (device_.is_cpu()) return;
+  rounds_.emplace_back(device_.type());
+  rounds_.back().record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+  if (rounds_.size() <= 2) return;
+  rounds_.front().synchronize();
+  rounds_.pop_front();
 }
 
 PrecisionScope::PrecisionScope(const Compute& compute) {

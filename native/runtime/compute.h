@@ -1,7 +1,9 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <c10/core/Event.h>
 
+#include <deque>
 #include <mutex>
 #include <string>
 
@@ -22,6 +24,21 @@ Compute parseCompute(const std::string& device, const std::string& precision);
 
 /// Number of CUDA devices this libtorch can use; 0 where it has no CUDA.
 int64_t cudaDeviceCount();
+
+/// Copies to the device without waiting for it: what the host goes on to do overlaps with what the device is at.
+at::Tensor toDevice(const at::Tensor& onHost, at::Device device);
+
+/// Keeps the host at most two rounds of work ahead of a device, so that the device never idles and nothing piles up.
+class RunAhead {
+ public:
+  explicit RunAhead(at::Device device) : device_(device) {}
+  /// A round was launched; waits for the one two before it.
+  void launched();
+
+ private:
+  at::Device device_;
+  std::deque<c10::Event> rounds_;
+};
 
 /// While it lives, float32 products on CUDA follow `compute.tf32`. libtorch keeps that switch for the whole process, so
 /// learners of other environments wait their turn: a step holds it from its first product to its last.

@@ -29,6 +29,8 @@ struct Term {
   Target target;
   double weight;
   Loss loss;
+
+  bool operator==(const Term&) const = default;
 };
 
 /// What a step minimises: Σ weight · loss(student(x_t, t), target) + Σ strength · penalty. Terms that name one source
@@ -39,6 +41,7 @@ struct Objective {
   std::vector<Penalty> penalties;
 
   bool needsTeacher() const;
+  bool operator==(const Objective&) const = default;
 };
 
 /// For messages: e.g. `teacher → noise`.

@@ -7,6 +7,8 @@ namespace continual {
 struct OptimizerConfig {
   double lr, beta1, beta2, eps, weightDecay;
   double clipGradNorm;  // 0: no clipping
+
+  bool operator==(const OptimizerConfig&) const = default;
 };
 
 /// Adam (arXiv 1412.6980) over one flat float32 tensor, with the gradient's norm clipped in the same pass.

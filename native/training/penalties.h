@@ -15,6 +15,8 @@ namespace continual {
 struct Penalty {
   std::string name;
   double strength;
+
+  bool operator==(const Penalty&) const = default;
 };
 
 /// How the deviation δ = θ − anchor costs: diagonal ½·Σᵢ importanceᵢ·δᵢ², or of rank one ½·(importance·δ)².

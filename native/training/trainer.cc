@@ -49,6 +49,7 @@ Trainer::Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const C
       student_(unet_.layout(), freshWeights(unet_.layout(), compute, seed), compute, /*trainable=*/true),
       adam_(student_.master),
       team_(compute.device.is_cpu() ? Team::forThisMachine() : Team(1, at::get_num_threads())),
+      recorded_{Graphed(compute.device), {}, {}},
       seed_(seed) {
   for (int64_t member = 0; member < team_.size(); ++member) {
     const at::Tensor flat = at::empty_like(student_.master);
@@ -67,6 +68,7 @@ void Trainer::makeTeacher() {
   WeightSet frozen(unet_.layout(), master(ema_ ? Slot::ema : Slot::student).clone(), how_, /*trainable=*/false);
   teacher_ = std::move(frozen);
   hasTeacher_ = true;
+  recorded_.step.reset();
 }
 
 std::vector<int64_t> Trainer::imageShape(int64_t count) const {
@@ -105,10 +107,7 @@ Draws Trainer::draw(const Source& source, const Batches& batches, Random& random
     stepShape.insert(stepShape.begin(), source.steps);
     draws.etaNoise = random.normal(stepShape);
   }
-  for (at::Tensor* t : {&draws.x0, &draws.noise, &draws.timesteps, &draws.z, &draws.etaNoise}) {
-    if (t->defined()) *t = t->to(how_.device);
-  }
-  return draws;
+  return draws.with([this](const at::Tensor& t, int64_t) { return toDevice(t, how_.device); });
 }
 
 std::vector<Draws> Trainer::draw(const Objective& objective, const Batches& batches) {
@@ -183,11 +182,7 @@ Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& dr
       [&](int64_t first, int64_t length) {
         std::vector<Draws> part;
         for (const Draws& whole : draws) {
-          const auto cut = [&](const at::Tensor& t, int64_t dim) {
-            return t.defined() ? t.narrow(dim, first, length) : t;
-          };
-          part.push_back({cut(whole.x0, 0), cut(whole.noise, 0), cut(whole.timesteps, 0), cut(whole.z, 0),
-                          cut(whole.etaNoise, 1)});
+          part.push_back(whole.with([&](const at::Tensor& t, int64_t dim) { return t.narrow(dim, first, length); }));
         }
         return evaluate(objective, part, cancellation);
       },
@@ -271,6 +266,12 @@ void Trainer::update(const OptimizerConfig& optimizer) {
   if (!gradNorm_.defined()) {
     throw Error("ERR_INVALID_ARGUMENT", "there is no gradient to apply: compute comes before update");
   }
+  applyGradient(optimizer);
+  ++step_;
+  ++optimizerStep_;
+}
+
+void Trainer::applyGradient(const OptimizerConfig& optimizer) {
   adam_.begin();
   overWeights([&](int64_t begin, int64_t end) {
     const auto part = [&](const at::Tensor& t) { return t.slice(0, begin, end); };
@@ -286,8 +287,17 @@ void Trainer::update(const OptimizerConfig& optimizer) {
     }
   });
   gradNorm_.reset();
-  ++step_;
-  ++optimizerStep_;
+}
+
+at::Tensor Trainer::step(const Objective& objective, const std::vector<Draws>& draws, const OptimizerConfig& optimizer,
+                         const std::function<void(const double* values)>& check, const Cancellation& cancellation) {
+  const Losses losses = compute(objective, draws, cancellation);
+  const at::Tensor values =
+      at::cat({losses.terms, losses.penalties, losses.total.unsqueeze(0), losses.gradNorm.unsqueeze(0)})
+          .to(at::kDouble);
+  if (how_.device.is_cpu()) check(values.const_data_ptr<double>());
+  applyGradient(optimizer);
+  return values;
 }
 
 TrainReport Trainer::train(const Objective& objective, const Batches& batches, int64_t steps,
@@ -315,18 +325,31 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
       throw Error("ERR_DIVERGED", "the gradient" + at + ". Lower the learning rate.");
     }
   };
+  if (objective != recorded_.objective || optimizer != recorded_.optimizer) {
+    recorded_.step.reset();
+    recorded_.objective = objective;
+    recorded_.optimizer = optimizer;
+  }
+  const auto recordable = [&](const std::vector<at::Tensor>& inputs) {
+    std::vector<Draws> draws;
+    for (size_t i = 0; i < inputs.size(); i += 5) {
+      draws.push_back({inputs[i], inputs[i + 1], inputs[i + 2], inputs[i + 3], inputs[i + 4]});
+    }
+    return step(objective, draws, optimizer, [&](const double* v) { diverged(v, step_ + 1); }, cancellation);
+  };
   const int64_t before = step_;
   std::vector<at::Tensor> all;
+  RunAhead ahead(how_.device);
   try {
     while (static_cast<int64_t>(all.size()) < steps && !cancellation.requested()) {
-      const Losses losses = compute(objective, draw(objective, batches), cancellation);
-      const at::Tensor values =
-          at::cat({losses.terms, losses.penalties, losses.total.unsqueeze(0), losses.gradNorm.unsqueeze(0)})
-              .to(at::kDouble);
-      // Looking at a value is free on the CPU; on CUDA it would stop the pipeline at every step.
-      if (how_.device.is_cpu()) diverged(values.const_data_ptr<double>(), step_ + 1);
-      update(optimizer);
-      all.push_back(values);
+      std::vector<at::Tensor> inputs;
+      for (const Draws& d : draw(objective, batches)) {
+        for (const at::Tensor& t : {d.x0, d.noise, d.timesteps, d.z, d.etaNoise}) inputs.push_back(t);
+      }
+      all.push_back(recorded_.step(inputs, recordable));
+      ++step_;
+      ++optimizerStep_;
+      ahead.launched();
     }
   } catch (const Cancelled&) {
     gradNorm_.reset();
@@ -336,6 +359,7 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
   }
   TrainReport report;
   report.steps = static_cast<int64_t>(all.size());
+  report.graphFailure = recorded_.step.failure();
   if (all.empty()) return report;
   const at::Tensor host = at::stack(all).to(at::kCPU);
   const double* values = host.const_data_ptr<double>();
@@ -362,6 +386,7 @@ void Trainer::freezeTeacher(double decay) {
 }
 
 void Trainer::followPath(bool follow) {
+  recorded_.step.reset();
   path_ = {};
   if (follow) path_.begin(student_.master);
   hasPath_ = follow;
@@ -374,8 +399,8 @@ Draws Trainer::drawSamples(const Consolidation& c, const Pool& pool) const {
   for (int64_t i = 0; i < c.samples; ++i) positions.push_back(order[static_cast<size_t>(i % pool.size())]);
   Draws draws;
   draws.x0 = pool.images(positions).to(how_.device);
-  draws.timesteps = random.integers(c.samples, c.from, c.to).to(how_.device);
-  draws.noise = random.normal(imageShape(c.samples)).to(how_.device);
+  draws.timesteps = toDevice(random.integers(c.samples, c.from, c.to), how_.device);
+  draws.noise = toDevice(random.normal(imageShape(c.samples)), how_.device);
   return draws;
 }
 
@@ -437,6 +462,7 @@ at::Tensor Trainer::importance(const Consolidation& c, const Pool& pool, const C
 
 void Trainer::consolidate(const std::vector<Consolidation>& consolidations, const Pool& pool,
                           const Cancellation& cancellation) {
+  recorded_.step.reset();
   const at::Tensor anchor = student_.master.clone();
   std::vector<Consolidated> results;
   for (const Consolidation& c : consolidations) {
@@ -454,6 +480,7 @@ void Trainer::writePenalty(const std::string& name, Shape shape, const std::vect
   unet_.layout().write(part.anchor, anchor);
   unet_.layout().write(part.importance, importance);
   penalties_.add(name, shape, part);
+  recorded_.step.reset();
 }
 
 at::Tensor Trainer::predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps) {
@@ -463,7 +490,7 @@ at::Tensor Trainer::predict(Slot slot, const at::Tensor& xt, const at::Tensor& t
 }
 
 at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const SamplerConfig& sampler, uint64_t seed,
-                           const at::Tensor& stop, const Cancellation& cancellation) {
+                           const at::Tensor& stop, bool pixels, const Cancellation& cancellation) {
   const c10::NoGradGuard noGrad;
   PrecisionScope precision(how_);
   const WeightSet& used = weights(slot);
@@ -476,27 +503,36 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
   const auto drawn = [&](Random& random, int64_t length) {
     const std::vector<int64_t> shape = imageShape(length);
     const int64_t size = shape[1] * shape[2] * shape[3], whole = (size + 3) / 4 * 4;  // numbers come in fours
-    return random.normal({length, whole}).narrow(1, 0, size).reshape(shape).to(how_.device);
+    return toDevice(random.normal({length, whole}).narrow(1, 0, size).reshape(shape), how_.device);
   };
   const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) { return forward(used, x, t); };
-  std::vector<at::Tensor> result;
-  for (int64_t first = 0; first < count; first += batchSize) {
-    const int64_t length = std::min(batchSize, count - first), parts = std::min(team_.size(), length);
-    const at::Tensor starts = drawn(start, length);
-    std::vector<at::Tensor> noises;
-    for (Random& random : stepNoise) noises.push_back(drawn(random, length));
+  // Inputs: where each image starts, where it stops, and the noise of each step.
+  const auto generate = [&](const std::vector<at::Tensor>& inputs) {
+    const int64_t length = inputs[0].size(0), parts = std::min(team_.size(), length);
     std::vector<at::Tensor> images(static_cast<size_t>(parts));
     team_.run(parts, [&](int64_t member) {
       const c10::NoGradGuard noGradHere;
       const int64_t begin = length * member / parts, end = length * (member + 1) / parts;
-      const auto noise = [&](int64_t i) { return noises[static_cast<size_t>(i)].slice(0, begin, end); };
+      const auto part = [&](const at::Tensor& t) { return t.defined() ? t.slice(0, begin, end) : t; };
+      const auto noise = [&](int64_t i) { return part(inputs[static_cast<size_t>(2 + i)]); };
       images[static_cast<size_t>(member)] =
-          continual::sample(schedule_, sampler, denoise, starts.slice(0, begin, end), noise,
-                            stop.defined() ? stop.slice(0, first + begin, first + end) : stop, cancellation);
+          continual::sample(schedule_, sampler, denoise, part(inputs[0]), noise, part(inputs[1]), cancellation);
     });
-    result.push_back(at::cat(images).to(at::kCPU));
+    const at::Tensor all = at::cat(images);
+    return pixels ? toPixels(all) : all;
+  };
+  Graphed graphed(how_.device);
+  RunAhead ahead(how_.device);
+  std::vector<at::Tensor> result;
+  for (int64_t first = 0; first < count; first += batchSize) {
+    const int64_t length = std::min(batchSize, count - first);
+    std::vector<at::Tensor> inputs{drawn(start, length), {}};
+    if (stop.defined()) inputs[1] = toDevice(stop.slice(0, first, first + length), how_.device);
+    for (Random& random : stepNoise) inputs.push_back(drawn(random, length));
+    result.push_back(graphed(inputs, generate));
+    ahead.launched();
   }
-  return at::cat(result);
+  return at::cat(result).to(at::kCPU);
 }
 
 bool Trainer::has(Slot slot) const {

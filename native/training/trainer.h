@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "data/epochs.h"
@@ -12,6 +13,7 @@
 #include "diffusion/sampler.h"
 #include "nn/unet.h"
 #include "runtime/cancellation.h"
+#include "runtime/graphed.h"
 #include "runtime/team.h"
 #include "training/objective.h"
 #include "training/optimizer.h"
@@ -26,6 +28,13 @@ struct Draws {
   at::Tensor timesteps;  // int64 N
   at::Tensor z;          // where the teacher's sampler starts, or the Gaussian input
   at::Tensor etaNoise;   // steps × N × C × H × W, for a teacher with eta > 0
+
+  /// `change(tensor, dimension of the images)` of each tensor that is defined.
+  template <class Change>
+  Draws with(Change change) const {
+    const auto one = [&](const at::Tensor& t, int64_t images) { return t.defined() ? change(t, images) : t; };
+    return {one(x0, 0), one(noise, 0), one(timesteps, 0), one(z, 0), one(etaNoise, 1)};
+  }
 };
 
 /// What the draws of a training step are taken from.
@@ -48,6 +57,7 @@ struct Losses {
 struct TrainReport {
   int64_t steps = 0;
   std::vector<double> losses, terms, penalties, gradNorms;
+  std::string graphFailure;  // why steps can't be recorded as a CUDA graph, where that was tried and failed
 };
 
 /// The tensors that make up a learner, all laid out like its weights.
@@ -96,9 +106,10 @@ class Trainer {
                     const std::vector<at::Tensor>& importance);
 
   at::Tensor predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps);
-  /// Images in [−1, 1], a pure function of (weights, seed); the batch size changes them by rounding at most.
+  /// Images in [−1, 1], or uint8 `pixels` N×H×W×C, on the CPU; a pure function of (weights, seed): the batch size
+  /// changes them by rounding at most.
   at::Tensor sample(Slot slot, int64_t count, int64_t batchSize, const SamplerConfig& sampler, uint64_t seed,
-                    const at::Tensor& stop, const Cancellation& cancellation);
+                    const at::Tensor& stop, bool pixels, const Cancellation& cancellation);
 
   bool has(Slot slot) const;
   std::vector<at::Tensor> read(Slot slot) const;
@@ -133,6 +144,12 @@ class Trainer {
   at::Tensor meanOverSamples(const Draws& draws, at::IntArrayRef shape, at::ScalarType dtype,
                              const std::function<void(const at::Tensor& gradient, const at::Tensor& sum)>& add,
                              const Cancellation& cancellation);
+  /// Compute and update for given draws. Gives the terms' losses, the penalties' costs, the total and the gradient's
+  /// norm, float64. On the CPU `check` sees them before the weights change; on CUDA looking would hold up the device.
+  at::Tensor step(const Objective& objective, const std::vector<Draws>& draws, const OptimizerConfig& optimizer,
+                  const std::function<void(const double* values)>& check, const Cancellation& cancellation);
+  /// The part of `update` that the device does.
+  void applyGradient(const OptimizerConfig& optimizer);
   /// Calls `work(begin, end)` for ranges of the flat tensors, one for each member of the team.
   void overWeights(const std::function<void(int64_t begin, int64_t end)>& work);
   const WeightSet& weights(Slot slot) const;
@@ -157,6 +174,11 @@ class Trainer {
   };
   std::vector<Gradient> gradients_;  // one for each member of the team; the first becomes their sum
   at::Tensor gradNorm_;              // undefined: no gradient to apply
+  struct Recorded {
+    Graphed step;
+    Objective objective;
+    OptimizerConfig optimizer;
+  } recorded_;
   Epochs epochs_;
   // Written on the engine thread, read by JavaScript's.
   std::atomic<uint64_t> seed_;
