@@ -3,15 +3,15 @@
 #define CONTINUAL_TILE_PIXELS 4
 #define CONTINUAL_TILE_VECTORS 1
 
-#include "kernels/convolution.h"
 #include "kernels/group_norm.h"
+#include "kernels/winograd.h"
 
 namespace continual {
 
 extern const Kernels avx2Kernels;
 const Kernels avx2Kernels{
-    convolution,         convolutionInput,         convolutionWeight,           groupNorm<float>,
-    groupNorm<BFloat16>, groupNormGradient<float>, groupNormGradient<BFloat16>,
+    convolutionScratch, convolution,         convolutionInput,         convolutionWeight,
+    groupNorm<float>,   groupNorm<BFloat16>, groupNormGradient<float>, groupNormGradient<BFloat16>,
 };
 
 }  // namespace continual

@@ -3,15 +3,15 @@
 #define CONTINUAL_TILE_PIXELS 8
 #define CONTINUAL_TILE_VECTORS 3
 
-#include "kernels/convolution.h"
 #include "kernels/group_norm.h"
+#include "kernels/winograd.h"
 
 namespace continual {
 
 extern const Kernels avx512Kernels;
 const Kernels avx512Kernels{
-    convolution,         convolutionInput,         convolutionWeight,           groupNorm<float>,
-    groupNorm<BFloat16>, groupNormGradient<float>, groupNormGradient<BFloat16>,
+    convolutionScratch, convolution,         convolutionInput,         convolutionWeight,
+    groupNorm<float>,   groupNorm<BFloat16>, groupNormGradient<float>, groupNormGradient<BFloat16>,
 };
 
 }  // namespace continual

@@ -196,8 +196,8 @@ void answers(const ConvolutionShape& shape, int64_t spacing, int64_t images, con
   }
 }
 
-void convolution(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
-                 const ConvolutionSummands& plus, float* y, float* scratch) {
+void directConvolution(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
+                       const ConvolutionSummands& plus, float* y, float* scratch) {
   const int64_t taps = shape.taps(), in = shape.in, vectors = vectorsFor(shape.out);
   pack(taps, in, shape.out, vectors, scratch,
        [=](int64_t tap, int64_t i, int64_t o) { return weight[(o * taps + tap) * in + i]; });
@@ -205,8 +205,8 @@ void convolution(const ConvolutionShape& shape, int64_t images, const float* x, 
 }
 
 // The gradient is a convolution too: of dy, its pixels `stride` apart, with the kernel turned around.
-void convolutionInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx,
-                      float* scratch) {
+void directInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx,
+                 float* scratch) {
   const int64_t taps = shape.taps(), in = shape.in, vectors = vectorsFor(in);
   pack(taps, shape.out, in, vectors, scratch,
        [=](int64_t tap, int64_t o, int64_t i) { return weight[(o * taps + taps - 1 - tap) * in + i]; });
@@ -245,11 +245,22 @@ inline void weightTile(const ConvolutionShape& shape, int64_t images, const floa
   }
 }
 
-void convolutionWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw,
-                       float* scratch) {
+// Images whose weights' gradient is taken at once: enough pixels for the sums to stay in registers a while, few enough
+// for the nearest cache.
+int64_t imagesAtOnce(const ConvolutionShape& shape) { return shape.pixels() >= 256 ? 1 : 256 / shape.pixels(); }
+
+// The weights in another order, and images with a border.
+int64_t directScratch(const ConvolutionShape& shape) {
+  const int64_t padded = (shape.height + shape.kernel - 1) * (shape.width + shape.kernel - 1);
+  return shape.taps() * shape.in * shape.out +
+         padded * (shape.in > shape.out ? shape.in : shape.out) * imagesAtOnce(shape);
+}
+
+void directWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw,
+                  float* scratch) {
   constexpr int O = CONTINUAL_TILE_PIXELS;
   const Padded padded(shape.height, shape.width, shape.in, shape.kernel);
-  const int64_t pixels = shape.pixels(), vectors = vectorsFor(shape.in), most = shape.imagesAtOnce();
+  const int64_t pixels = shape.pixels(), vectors = vectorsFor(shape.in), most = imagesAtOnce(shape);
   const int64_t weightRow = shape.taps() * shape.in;
   std::memset(dw, 0, sizeof(float) * static_cast<size_t>(shape.out * weightRow));
   for (int64_t first = 0; first < images; first += most) {

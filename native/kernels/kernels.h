@@ -20,15 +20,8 @@ struct ConvolutionShape {
   int64_t taps() const { return kernel * kernel; }
   int64_t pixels() const { return outHeight() * outWidth(); }
 
-  /// Images whose weights' gradient is taken at once: enough pixels for the sums to stay in registers a while, few
-  /// enough for the nearest cache.
-  int64_t imagesAtOnce() const { return pixels() >= 256 ? 1 : 256 / pixels(); }
-  /// Numbers that a kernel of this shape needs room for besides its arguments: the weights in another order, and images
-  /// with a border.
-  int64_t scratch() const {
-    const int64_t padded = (height + kernel - 1) * (width + kernel - 1) * (in > out ? in : out);
-    return taps() * in * out + padded * imagesAtOnce();
-  }
+  /// Whether it is done by Winograd's tiles, see kernels/winograd.h; else pixel by pixel.
+  bool tiled() const { return kernel == 3 && stride == 1 && in % 16 == 0 && out % 16 == 0; }
 };
 
 /// What is added to a convolution's answer; null for nothing.
@@ -47,6 +40,8 @@ struct GroupNormShape {
 /// Own CPU kernels for one instruction set. Each runs on the calling thread; weights lie as O × H × W × I. Channels
 /// that a kernel has in its vectors are multiples of sixteen: `out` in forward, `in` in both gradients.
 struct Kernels {
+  /// Numbers that each of the three below needs room for besides its arguments.
+  int64_t (*scratch)(const ConvolutionShape&, int64_t images);
   void (*convolution)(const ConvolutionShape&, int64_t images, const float* x, const float* weight,
                       const ConvolutionSummands&, float* y, float* scratch);
   /// dx of dy.

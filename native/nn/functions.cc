@@ -32,21 +32,25 @@ const float* dataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data
 
 // --- convolution ---
 
-// With more channels a tile's weights no longer fit into the near caches, and the kernels lose half their speed.
-constexpr int64_t mostChannels = 128;
-
-bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
-  const int64_t out = weight.size(0), in = weight.size(1), kernel = weight.size(2);
-  return own() != nullptr && x.device().is_cpu() && x.scalar_type() == at::kFloat && out % lanes == 0 &&
-         in <= 2 * mostChannels && out <= mostChannels && (kernel == 1 || kernel == 3) &&
-         (stride == 1 || (stride == 2 && x.size(2) % 2 == 0 && x.size(3) % 2 == 0));
-}
-
 ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   return {x.size(2), x.size(3), weight.size(1), weight.size(0), weight.size(2), stride};
 }
 
-at::Tensor scratchFor(const ConvolutionShape& shape) { return at::empty({shape.scratch()}, at::kFloat); }
+// With more channels the weights of those that go pixel by pixel no longer fit into the near caches, and they lose half
+// their speed.
+constexpr int64_t mostChannels = 128;
+
+bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
+  if (own() == nullptr || !x.device().is_cpu() || x.scalar_type() != at::kFloat) return false;
+  const ConvolutionShape shape = shapeOf(x, weight, stride);
+  return shape.tiled() || (shape.out % lanes == 0 && shape.in <= 2 * mostChannels && shape.out <= mostChannels &&
+                           (shape.kernel == 1 || shape.kernel == 3) &&
+                           (stride == 1 || (stride == 2 && shape.height % 2 == 0 && shape.width % 2 == 0)));
+}
+
+at::Tensor scratchFor(const ConvolutionShape& shape, int64_t images) {
+  return at::empty({own()->scratch(shape, images)}, at::kFloat);
+}
 
 // The images of a batch between the calling thread's share of libtorch's threads.
 void overImages(int64_t images, const std::function<void(int64_t first, int64_t count)>& work) {
@@ -68,7 +72,7 @@ class Convolution : public Function<Convolution> {
       const auto at = [first](const float* p, int64_t step) { return p == nullptr ? p : p + first * step; };
       own()->convolution(shape, count, x.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
                          {dataOrNull(bias), at(dataOrNull(same), shape.out), at(dataOrNull(plus), to)},
-                         y.mutable_data_ptr<float>() + first * to, scratchFor(shape).mutable_data_ptr<float>());
+                         y.mutable_data_ptr<float>() + first * to, scratchFor(shape, count).mutable_data_ptr<float>());
     });
     context->save_for_backward({x, w});
     context->saved_data["stride"] = stride;
@@ -90,12 +94,12 @@ class Convolution : public Function<Convolution> {
         overImages(x.size(0), [&](int64_t first, int64_t count) {
           own()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
                                   dx.mutable_data_ptr<float>() + first * to,
-                                  scratchFor(shape).mutable_data_ptr<float>());
+                                  scratchFor(shape, count).mutable_data_ptr<float>());
         });
       }
       dw = at::empty_like(w, w.options(), nhwc);
       own()->convolutionWeight(shape, x.size(0), x.const_data_ptr<float>(), dy.const_data_ptr<float>(),
-                               dw.mutable_data_ptr<float>(), scratchFor(shape).mutable_data_ptr<float>());
+                               dw.mutable_data_ptr<float>(), scratchFor(shape, x.size(0)).mutable_data_ptr<float>());
     } else {
       const int64_t padding = shape.kernel / 2;
       std::tie(dx, dw, std::ignore) = at::convolution_backward(

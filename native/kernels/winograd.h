@@ -1,0 +1,396 @@
+#pragma once
+
+// 3 × 3 convolutions of stride 1 by Winograd's minimal filtering F(4 × 4, 3 × 3), as in Lavin and Gray,
+// arXiv 1509.09308: a tile of 4 × 4 answers takes 36 products for each pair of channels in place of 144.
+//
+//   answer = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A      hence      dw = Gᵀ [(A dy Aᵀ) ⊙ (Bᵀ x B)] G
+//
+// x is a tile's 6 × 6 pixels. The products are summed over channels (or tiles) by 36 matrix products, one for each
+// place in the transformed tile; what they multiply lies place by place.
+
+#include "kernels/convolution.h"
+
+namespace continual {
+namespace {
+
+constexpr int64_t places = 36;
+constexpr int64_t group = CONTINUAL_TILE_PIXELS;
+
+/// Transformed tiles of some channels: in groups, so that the places of one tile are not far apart; a group has them
+/// place by place. The distance from one place to the next is no power of two, which would be the same few sets of the
+/// cache for all of them.
+struct Transformed {
+  int64_t channels;
+
+  int64_t plane() const { return group * channels + lanes; }
+  /// Where a tile's first place is.
+  int64_t tile(int64_t index) const { return index / group * places * plane() + index % group * channels; }
+  /// Numbers of `tiles` tiles.
+  int64_t size(int64_t tiles) const { return tile((tiles + group - 1) / group * group); }
+};
+
+// One dimension of each transform, at the points 0, ±near, ±far and ∞. These two lose half as many digits as ±1 and ±2;
+// their powers up to the third are exact.
+constexpr float near = 0.75F, far = 1.5F;
+constexpr float near2 = near * near, near3 = near2 * near, far2 = far * far, far3 = far2 * far;
+
+inline void inputTransform(const Floats (&d)[6], Floats (&t)[6]) {  // Bᵀ
+  const Floats nearEven = d[4] - far2 * d[2], nearOdd = near * (d[3] - far2 * d[1]);
+  const Floats farEven = d[4] - near2 * d[2], farOdd = far * (d[3] - near2 * d[1]);
+  t[0] = near2 * far2 * d[0] - (near2 + far2) * d[2] + d[4];
+  t[1] = nearEven + nearOdd;
+  t[2] = nearEven - nearOdd;
+  t[3] = farEven + farOdd;
+  t[4] = farEven - farOdd;
+  t[5] = near2 * far2 * d[1] - (near2 + far2) * d[3] + d[5];
+}
+
+constexpr float zeroScale = 1 / (near2 * far2);
+constexpr float nearScale = 1 / (2 * near2 * (near2 - far2)), farScale = 1 / (2 * far2 * (far2 - near2));
+
+inline void kernelTransform(const Floats (&g)[3], Floats (&u)[6]) {  // G
+  const Floats nearEven = nearScale * (g[0] + near2 * g[2]), nearOdd = nearScale * near * g[1];
+  const Floats farEven = farScale * (g[0] + far2 * g[2]), farOdd = farScale * far * g[1];
+  u[0] = zeroScale * g[0];
+  u[1] = nearEven + nearOdd;
+  u[2] = nearEven - nearOdd;
+  u[3] = farEven + farOdd;
+  u[4] = farEven - farOdd;
+  u[5] = g[2];
+}
+
+inline void answerTransform(const Floats (&m)[6], Floats (&y)[4]) {  // Aᵀ
+  const Floats nearSum = m[1] + m[2], nearDifference = m[1] - m[2];
+  const Floats farSum = m[3] + m[4], farDifference = m[3] - m[4];
+  y[0] = m[0] + nearSum + farSum;
+  y[1] = near * nearDifference + far * farDifference;
+  y[2] = near2 * nearSum + far2 * farSum;
+  y[3] = near3 * nearDifference + far3 * farDifference + m[5];
+}
+
+inline void answerGradient(const Floats (&y)[4], Floats (&z)[6]) {  // A
+  const Floats nearEven = y[0] + near2 * y[2], nearOdd = near * y[1] + near3 * y[3];
+  const Floats farEven = y[0] + far2 * y[2], farOdd = far * y[1] + far3 * y[3];
+  z[0] = y[0];
+  z[1] = nearEven + nearOdd;
+  z[2] = nearEven - nearOdd;
+  z[3] = farEven + farOdd;
+  z[4] = farEven - farOdd;
+  z[5] = y[3];
+}
+
+inline void kernelGradient(const Floats (&u)[6], Floats (&g)[3]) {  // Gᵀ
+  const Floats nearSum = nearScale * (u[1] + u[2]), nearDifference = nearScale * (u[1] - u[2]);
+  const Floats farSum = farScale * (u[3] + u[4]), farDifference = farScale * (u[3] - u[4]);
+  g[0] = zeroScale * u[0] + nearSum + farSum;
+  g[1] = near * nearDifference + far * farDifference;
+  g[2] = near2 * nearSum + far2 * farSum + u[5];
+}
+
+// Both dimensions, of what `from(y, x)` gives; `to(y, row)` takes a row of the result. The loops stay loops: unrolled,
+// they would keep the addresses of 36 places apart.
+template <int From, int To, class Source, class Sink>
+[[gnu::always_inline]] inline void transform(void (&one)(const Floats (&)[From], Floats (&)[To]), Source from,
+                                             Sink to) {
+  Floats half[From][To];
+#pragma GCC unroll 1
+  for (int x = 0; x < From; ++x) {
+    Floats column[From];
+    for (int y = 0; y < From; ++y) column[y] = from(y, x);
+    one(column, half[x]);
+  }
+#pragma GCC unroll 1
+  for (int y = 0; y < To; ++y) {
+    Floats row[From], result[To];
+    for (int x = 0; x < From; ++x) row[x] = half[x][y];
+    one(row, result);
+    to(y, result);
+  }
+}
+
+/// How the images of a convolution from `in` to `out` channels are cut into tiles, and how much is done at once: of the
+/// images, enough tiles for a matrix product to be worth fetching the other matrix; of the answer's channels, as many
+/// as the near caches hold kernels for, or all where kernels would have to be transformed again for other images.
+struct Tiling {
+  int64_t height, width, down, across, images, channels;
+
+  Tiling(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t all)
+      : height(shape.height), width(shape.width), down((height + 3) / 4), across((width + 3) / 4) {
+    const int64_t fewer = in < out ? in : out, most = (fewer > 32 ? fewer : 32) / each();
+    images = most < 1 ? 1 : most < all ? most : all;
+    constexpr int64_t cache = 600'000;  // numbers, about 2.4 MB
+    const int64_t block = vectorsFor(out) * lanes, fit = cache / (places * in * block) * block;
+    channels = images < all || fit > out ? out : fit < block ? block : fit;
+  }
+  int64_t each() const { return down * across; }
+  int64_t tiles() const { return images * each(); }
+  int64_t pixels() const { return height * width; }
+  /// Numbers of an image within its border.
+  int64_t framed(int64_t border) const { return (4 * down + 2 * border) * (4 * across + 2 * border); }
+};
+
+// The pixels of one image within a border of zeros on the upper left, and zeros up to whole tiles on the lower right.
+// Gives the numbers of a row.
+int64_t framed(const Tiling& tiling, int64_t channels, int64_t border, const float* image, float* to) {
+  const int64_t row = (4 * tiling.across + 2 * border) * channels, length = tiling.width * channels;
+  const auto clear = [](float* from, int64_t count) {
+    std::memset(from, 0, sizeof(float) * static_cast<size_t>(count));
+  };
+  clear(to, border * row);
+  for (int64_t y = 0; y < tiling.height; ++y) {
+    float* const line = to + (y + border) * row;
+    clear(line, border * channels);
+    std::memcpy(line + border * channels, image + y * length, sizeof(float) * static_cast<size_t>(length));
+    clear(line + border * channels + length, row - border * channels - length);
+  }
+  const int64_t last = border + tiling.height;
+  clear(to + last * row, (4 * tiling.down + 2 * border - last) * row);
+  return row;
+}
+
+// Tiles of `images` images, transformed: Size × Size pixels each, four apart.
+template <int Size>
+void transformed(const Tiling& tiling, void (&one)(const Floats (&)[Size], Floats (&)[6]), int64_t channels,
+                 int64_t images, const float* x, float* room, float* to) {
+  const Transformed layout{channels};
+  const int64_t plane = layout.plane();
+  int64_t index = 0;
+  for (int64_t n = 0; n < images; ++n, x += tiling.height * tiling.width * channels) {
+    const int64_t row = framed(tiling, channels, Size == 6 ? 1 : 0, x, room);
+    for (int64_t tile = 0; tile < tiling.each(); ++tile, ++index) {
+      float* const target = to + layout.tile(index);
+      const float* corner = room + tile / tiling.across * 4 * row + tile % tiling.across * 4 * channels;
+      for (int64_t c = 0; c < channels; c += lanes) {
+        transform<Size, 6>(
+            one, [=](int i, int j) { return load(corner + i * row + j * channels + c); },
+            [=](int i, const Floats(&result)[6]) {
+              for (int j = 0; j < 6; ++j) store(target + (6 * i + j) * plane + c, result[j]);
+            });
+      }
+    }
+  }
+}
+
+// From one place of transformed kernels to the next; no power of two, as above.
+constexpr int64_t kernelPlane(int64_t in, int64_t out) { return in * out + lanes; }
+
+// The products of all tiles with the kernels of `out` channels: for each place and block of V vectors, in × 16·V.
+template <int V>
+void multiplyTiles(int64_t tiles, int64_t in, int64_t out, const float* x, const float* kernels, float* to) {
+  const Transformed theirs{in}, ours{out};
+  for (int64_t place = 0; place < places; ++place) {
+    for (int64_t o = 0; o < out; o += V * lanes) {
+      const float* const kernel = kernels + place * kernelPlane(in, out) + o * in;
+      for (int64_t t = 0; t < tiles; t += group) {  // the last ones may be nobody's
+        Floats sum[group][V];
+        multiply<1, group, V>({x + theirs.tile(t) + place * theirs.plane(), in, 0, 0, in, 1, kernel}, sum);
+        float* const answers = to + ours.tile(t) + place * ours.plane() + o;
+        for (int p = 0; p < group; ++p) {
+          for (int v = 0; v < V; ++v) store(answers + p * out + v * lanes, sum[p][v]);
+        }
+      }
+    }
+  }
+}
+
+// What the products say of `count` of the answer's `out` channels; `y` and the summands begin at the first of them.
+void answerTiles(const Tiling& tiling, int64_t images, int64_t out, int64_t count, const float* products,
+                 const ConvolutionSummands& plus, float* y) {
+  const Transformed layout{count};
+  const int64_t plane = layout.plane(), row = tiling.width * out;
+  for (int64_t index = 0; index < images * tiling.each(); ++index) {
+    const int64_t n = index / tiling.each(), tile = index % tiling.each();
+    const int64_t top = tile / tiling.across * 4, left = tile % tiling.across * 4;
+    const int64_t start = n * tiling.pixels() * out + top * row + left * out;
+    const int64_t rows = tiling.height - top, columns = tiling.width - left < 4 ? tiling.width - left : 4;
+    const float* const source = products + layout.tile(index);
+    for (int64_t c = 0; c < count; c += lanes) {
+      Floats same = splat(0);
+      if (plus.bias != nullptr) same += load(plus.bias + c);
+      if (plus.perImage != nullptr) same += load(plus.perImage + n * out + c);
+      transform<6, 4>(
+          answerTransform, [=](int i, int j) { return load(source + (6 * i + j) * plane + c); },
+          [=](int i, const Floats(&answers)[4]) {
+            if (i >= rows) return;
+            for (int64_t j = 0; j < columns; ++j) {
+              const int64_t at = start + i * row + j * out + c;
+              const Floats whole = answers[j] + same;
+              store(y + at, plus.image == nullptr ? whole : whole + load(plus.image + at));
+            }
+          });
+    }
+  }
+}
+
+// A convolution from `in` to `out` channels. `kernels(first, count, to)` writes the transformed kernels of some of the
+// answer's channels.
+template <class Kernels>
+void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t images, const float* x, Kernels kernels,
+           const ConvolutionSummands& plus, float* y, float* scratch) {
+  const Tiling tiling(shape, in, out, images);
+  float* const theirs = scratch + places * kernelPlane(in, tiling.channels);
+  float* const products = theirs + Transformed{in}.size(tiling.tiles());
+  float* const room = products + Transformed{tiling.channels}.size(tiling.tiles());
+  for (int64_t first = 0; first < images; first += tiling.images) {
+    const int64_t some = images - first < tiling.images ? images - first : tiling.images;
+    transformed<6>(tiling, inputTransform, in, some, x + first * tiling.pixels() * in, room, theirs);
+    for (int64_t o = 0; o < out; o += tiling.channels) {
+      const int64_t count = out - o < tiling.channels ? out - o : tiling.channels;
+      if (first == 0 || count < out) kernels(o, count, scratch);
+      withVectors(vectorsFor(out),
+                  [&]<int V>() { multiplyTiles<V>(some * tiling.each(), in, count, theirs, scratch, products); });
+      const auto at = [](const float* p, int64_t by) { return p == nullptr ? p : p + by; };
+      const int64_t start = first * tiling.pixels() * out + o;
+      const ConvolutionSummands here{at(plus.bias, o), at(plus.perImage, first * out + o), at(plus.image, start)};
+      answerTiles(tiling, some, out, count, products, here, y + start);
+    }
+  }
+}
+
+void winograd(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
+              const ConvolutionSummands& plus, float* y, float* scratch) {
+  const int64_t in = shape.in, block = vectorsFor(shape.out) * lanes;
+  const auto kernels = [=](int64_t first, int64_t count, float* to) {
+    const int64_t plane = kernelPlane(in, count);
+    for (int64_t o = 0; o < count; o += lanes) {
+      for (int64_t c = 0; c < in; c += lanes) {
+        Floats taps[9][16];  // a row for each of x's channels, sixteen of the answer's in it
+        for (int64_t tap = 0; tap < 9; ++tap) {
+          for (int64_t i = 0; i < lanes; ++i) taps[tap][i] = load(weight + ((first + o + i) * 9 + tap) * in + c);
+          transpose(taps[tap]);
+        }
+        float* const corner = to + o / block * block * in + c * block + o % block;
+        for (int64_t i = 0; i < lanes; ++i) {
+          transform<3, 6>(
+              kernelTransform, [&taps, i](int y, int x) { return taps[3 * y + x][i]; },
+              [=](int row, const Floats(&result)[6]) {
+                for (int column = 0; column < 6; ++column) {
+                  store(corner + (6 * row + column) * plane + i * block, result[column]);
+                }
+              });
+        }
+      }
+    }
+  };
+  tiled(shape, in, shape.out, images, x, kernels, plus, y, scratch);
+}
+
+// The gradient is a convolution of dy with the kernels turned around.
+void winogradInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx,
+                   float* scratch) {
+  const int64_t in = shape.in, out = shape.out, block = vectorsFor(in) * lanes;
+  const auto kernels = [=](int64_t first, int64_t count, float* to) {
+    const int64_t plane = kernelPlane(out, count);
+    for (int64_t c = 0; c < count; c += lanes) {
+      for (int64_t o = 0; o < out; ++o) {
+        const float* const taps = weight + o * 9 * in + first + c;
+        float* const corner = to + c / block * block * out + o * block + c % block;
+        transform<3, 6>(
+            kernelTransform, [=](int y, int x) { return load(taps + (8 - 3 * y - x) * in); },
+            [=](int row, const Floats(&result)[6]) {
+              for (int column = 0; column < 6; ++column) store(corner + (6 * row + column) * plane, result[column]);
+            });
+      }
+    }
+  };
+  tiled(shape, out, in, images, dy, kernels, {nullptr, nullptr, nullptr}, dx, scratch);
+}
+
+// The products of `group` channels of dy and V vectors of x's, summed over tiles.
+template <int V>
+inline void sumProducts(int64_t tiles, const float* x, int64_t in, const float* dy, int64_t out, float* to) {
+  const Transformed theirs{in}, ours{out};
+  Floats sum[group][V];
+  for (auto& row : sum) {
+    for (Floats& s : row) s = Floats{};
+  }
+  for (int64_t first = 0; first < tiles; first += group) {
+    const int64_t count = tiles - first < group ? tiles - first : group;
+    const float *from = x + theirs.tile(first), *factors = dy + ours.tile(first);
+    for (int64_t t = 0; t < count; ++t, from += in, factors += out) {
+      Floats values[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) values[v] = load(from + v * lanes);
+#pragma GCC unroll 8
+      for (int o = 0; o < group; ++o) {
+        const Floats factor = splat(factors[o]);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) sum[o][v] += values[v] * factor;
+      }
+    }
+  }
+  for (int o = 0; o < group; ++o) {
+    for (int v = 0; v < V; ++v) store(to + o * in + v * lanes, sum[o][v]);
+  }
+}
+
+void winogradWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw,
+                    float* scratch) {
+  const int64_t in = shape.in, out = shape.out, vectors = vectorsFor(in);
+  const Tiling tiling(shape, in, out, images);
+  const Transformed ofX{in}, ofY{out};
+  float* const theirs = scratch + places * kernelPlane(in, tiling.channels);
+  float* const ours = theirs + ofX.size(tiling.tiles());
+  float* const room = ours + ofY.size(tiling.tiles());
+  for (int64_t first = 0; first < images; first += tiling.images) {
+    const int64_t some = images - first < tiling.images ? images - first : tiling.images;
+    transformed<6>(tiling, inputTransform, in, some, x + first * tiling.pixels() * in, room, theirs);
+    transformed<4>(tiling, answerGradient, out, some, dy + first * tiling.pixels() * out, room, ours);
+    for (int64_t from = 0; from < out; from += tiling.channels) {
+      const int64_t count = out - from < tiling.channels ? out - from : tiling.channels;
+      const int64_t plane = kernelPlane(in, count);
+      for (int64_t place = 0; place < places; ++place) {
+        const float *a = theirs + place * ofX.plane(), *b = ours + place * ofY.plane() + from;
+        for (int64_t i = 0; i < in; i += vectors * lanes) {
+          for (int64_t o = 0; o < count; o += group) {
+            withVectors(vectors, [&]<int V>() {
+              sumProducts<V>(some * tiling.each(), a + i, in, b + o, out, scratch + place * plane + o * in + i);
+            });
+          }
+        }
+      }
+      for (int64_t o = 0; o < count; ++o) {
+        for (int64_t c = 0; c < in; c += lanes) {
+          float* const gradient = dw + (from + o) * 9 * in + c;
+          transform<6, 3>(
+              kernelGradient, [=](int i, int j) { return load(scratch + (6 * i + j) * plane + o * in + c); },
+              [=](int i, const Floats(&sums)[3]) {
+                for (int j = 0; j < 3; ++j) {
+                  float* const at = gradient + (3 * i + j) * in;
+                  store(at, first == 0 ? sums[j] : load(at) + sums[j]);
+                }
+              });
+        }
+      }
+    }
+  }
+}
+
+int64_t convolutionScratch(const ConvolutionShape& shape, int64_t images) {
+  if (!shape.tiled()) return directScratch(shape);
+  const auto size = [&](int64_t in, int64_t out) {
+    const Tiling tiling(shape, in, out, images);
+    return places * kernelPlane(in, tiling.channels) + Transformed{in}.size(tiling.tiles()) +
+           Transformed{out}.size(tiling.tiles()) + tiling.framed(1) * (in > out ? in : out);
+  };
+  const int64_t there = size(shape.in, shape.out), back = size(shape.out, shape.in);
+  return there > back ? there : back;
+}
+
+void convolution(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
+                 const ConvolutionSummands& plus, float* y, float* scratch) {
+  (shape.tiled() ? winograd : directConvolution)(shape, images, x, weight, plus, y, scratch);
+}
+
+void convolutionInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx,
+                      float* scratch) {
+  (shape.tiled() ? winogradInput : directInput)(shape, images, dy, weight, dx, scratch);
+}
+
+void convolutionWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw,
+                       float* scratch) {
+  (shape.tiled() ? winogradWeight : directWeight)(shape, images, x, dy, dw, scratch);
+}
+
+}  // namespace
+}  // namespace continual

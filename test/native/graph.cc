@@ -1,0 +1,107 @@
+// Whether what CUDA is to record as a graph keeps to the device: the step of every kind of objective, and sampling, run
+// on the device `meta`, which has shapes and no numbers. An operator that looks at a value throws there, and any that
+// takes a tensor of the host is reported. Prints a line for each case: its name, operators that ran, and how many took
+// one.
+#include <ATen/ATen.h>
+#include <ATen/record_function.h>
+
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "training/trainer.h"
+
+namespace {
+
+using continual::Objective;
+using continual::SourceKind;
+using continual::Target;
+
+int64_t operators = 0, ofHost = 0;
+
+void look(const at::Tensor& t, const char* name) {
+  // 2 * x has its 2 as a tensor of the host; it goes along with the launch.
+  if (!t.defined() || t.is_meta() || t.unsafeGetTensorImpl()->is_wrapped_number()) return;
+  ++ofHost;
+  std::cerr << name << " takes a tensor of the host\n";
+}
+
+std::unique_ptr<at::ObserverContext> observe(const at::RecordFunction& f) {
+  ++operators;
+  for (const c10::IValue& value : f.inputs()) {
+    if (value.isTensor()) look(value.toTensor(), f.name());
+    if (value.isTensorList()) {
+      for (const at::Tensor& t : value.toTensorVector()) look(t, f.name());
+    }
+  }
+  return nullptr;
+}
+
+template <class Work>
+void watch(const std::string& name, Work work) {
+  operators = ofHost = 0;
+  const auto handle =
+      at::addGlobalCallback(at::RecordFunctionCallback(observe).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
+  work();
+  at::removeCallback(handle);
+  std::cout << name << ' ' << operators << ' ' << ofHost << '\n';
+}
+
+}  // namespace
+
+int main() {
+  const continual::UNetConfig unet{8, 1, 1, {16, 32}, {false, true}, {true, false}, 1, 8, 1e-5, 8, true, false, 0};
+  const continual::ScheduleConfig schedule{};
+  continual::Trainer trainer(unet, schedule, {at::kMeta, at::kFloat, false}, 1, 0.99);
+  trainer.freezeTeacher(0);
+  std::vector<at::Tensor> one;
+  for (const auto& p : trainer.unet().layout().parameters()) one.push_back(at::ones(p.shape));
+  trainer.writePenalty("ewc", continual::Shape::diagonal, one, one);
+  trainer.writePenalty("rank-1", continual::Shape::rankOne, one, one);
+  trainer.followPath(true);
+
+  const auto images =
+      continual::residentImages(at::zeros({6, 8, 8, 1}, at::kByte), at::zeros({6}, at::kLong), 0, at::kCPU);
+  const continual::Pool pool({{images, at::arange(6)}});
+  const continual::Cancellation never(nullptr, nullptr);
+  const auto source = [](SourceKind kind) {
+    continual::Source s;
+    s.kind = kind;
+    s.steps = 2;
+    s.to = 1000;
+    return s;
+  };
+  const continual::Term noise{0, Target::noise, 0.5, {}}, teacher{1, Target::teacher, 0.5, {}};
+  std::vector<std::pair<std::string, Objective>> cases;
+  const auto add = [&](const std::string& name, const continual::Source& second, const continual::Term& term) {
+    cases.push_back({name, {{source(SourceKind::task), second}, {noise, term}, {}}});
+  };
+  continual::Source eta = source(SourceKind::teacher), partial = eta, symmetric = source(SourceKind::gaussian);
+  eta.eta = 1;
+  partial.stopAtTimestep = true;
+  symmetric.symmetric = true;
+  add("memory", source(SourceKind::memory), {1, Target::noise, 0.5, {continual::LossKind::smoothL1, 0}});
+  add("teacher", source(SourceKind::teacher), teacher);
+  add("teacher-eta", eta, {1, Target::teacher, 0.5, {continual::LossKind::minSnr, 5}});
+  add("teacher-partial", partial, teacher);
+  add("gaussian", source(SourceKind::gaussian), teacher);
+  add("gaussian-symmetric", symmetric, teacher);
+  cases.push_back({"penalties", {{source(SourceKind::task)}, {noise}, {{"ewc", 1}, {"rank-1", 1}}}});
+  for (const auto& [name, objective] : cases) {
+    const auto draws = trainer.draw(objective, {pool, pool, 4, true});
+    watch(name, [&] { trainer.compute(objective, draws, never); });
+  }
+
+  const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) {
+    return trainer.predict(continual::Slot::ema, x, t);
+  };
+  for (const auto kind : {continual::SamplerKind::ddim, continual::SamplerKind::ddpm}) {
+    const at::Tensor start = at::empty({4, 1, 8, 8}, at::kMeta),
+                     stop = at::empty({4}, at::TensorOptions(at::kMeta).dtype(at::kLong));
+    const continual::SamplerConfig sampler{kind, 3, 0, true, continual::Spacing::trailing};
+    watch(kind == continual::SamplerKind::ddim ? "sample-ddim" : "sample-ddpm", [&] {
+      const auto step = [&](int64_t) { return start; };
+      continual::toPixels(continual::sample(trainer.schedule(), sampler, denoise, start, step, stop, never));
+    });
+  }
+}
