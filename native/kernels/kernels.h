@@ -9,26 +9,17 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-/// A convolution with a square kernel, padding kernel / 2 and as many groups as one. Images are N×H×W×C throughout.
+/// A 3 × 3 convolution of stride 1 with a padding of 1. Images are N×H×W×C throughout, and channels multiples of
+/// sixteen.
 struct ConvolutionShape {
   int64_t height, width, in, out;
-  int64_t kernel;  // 1 or 3
-  int64_t stride;  // 1, or 2 of even height and width
-
-  int64_t outHeight() const { return height / stride; }
-  int64_t outWidth() const { return width / stride; }
-  int64_t taps() const { return kernel * kernel; }
-  int64_t pixels() const { return outHeight() * outWidth(); }
-
-  /// Whether it is done by Winograd's tiles, see kernels/winograd.h; else pixel by pixel.
-  bool tiled() const { return kernel == 3 && stride == 1 && in % 16 == 0 && out % 16 == 0; }
 };
 
 /// What is added to a convolution's answer; null for nothing.
 struct ConvolutionSummands {
   const float* bias;      // out
   const float* perImage;  // images × out
-  const float* image;     // images × outHeight × outWidth × out
+  const float* image;     // images × height × width × out
 };
 
 struct GroupNormShape {
@@ -37,8 +28,7 @@ struct GroupNormShape {
   bool silu;  // followed by SiLU
 };
 
-/// Own CPU kernels for one instruction set. Each runs on the calling thread; weights lie as O × H × W × I. Channels
-/// that a kernel has in its vectors are multiples of sixteen: `out` in forward, `in` in both gradients.
+/// Own CPU kernels for one instruction set. Each runs on the calling thread; weights lie as O × H × W × I.
 struct Kernels {
   /// Numbers that each of the three below needs room for besides its arguments.
   int64_t (*scratch)(const ConvolutionShape&, int64_t images);
@@ -47,7 +37,7 @@ struct Kernels {
   /// dx of dy.
   void (*convolutionInput)(const ConvolutionShape&, int64_t images, const float* dy, const float* weight, float* dx,
                            float* scratch);
-  /// dw of x and dy; `out` is a multiple of eight.
+  /// dw of x and dy.
   void (*convolutionWeight)(const ConvolutionShape&, int64_t images, const float* x, const float* dy, float* dw,
                             float* scratch);
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// 3 × 3 convolutions of stride 1 by Winograd's minimal filtering F(4 × 4, 3 × 3), as in Lavin and Gray,
+// Convolutions by Winograd's minimal filtering F(4 × 4, 3 × 3), as in Lavin and Gray,
 // arXiv 1509.09308: a tile of 4 × 4 answers takes 36 products for each pair of channels in place of 144.
 //
 //   answer = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A      hence      dw = Gᵀ [(A dy Aᵀ) ⊙ (Bᵀ x B)] G
@@ -8,7 +8,7 @@
 // x is a tile's 6 × 6 pixels. The products are summed over channels (or tiles) by 36 matrix products, one for each
 // place in the transformed tile; what they multiply lies place by place.
 
-#include "kernels/convolution.h"
+#include "kernels/vector.h"
 
 namespace continual {
 namespace {
@@ -108,6 +108,27 @@ template <int From, int To, class Source, class Sink>
   }
 }
 
+// As many vectors of channels as a tile of products takes, so that all channels are whole tiles.
+inline int64_t vectorsFor(int64_t channels) {
+  const int64_t vectors = channels / lanes;
+  for (int64_t v = CONTINUAL_TILE_VECTORS; v > 1; --v) {
+    if (vectors % v == 0) return v;
+  }
+  return 1;
+}
+
+// Calls `work.operator()<V>()` for the V that is `vectors`.
+template <class Work>
+void withVectors(int64_t vectors, const Work& work) {
+  if (vectors == 1) work.template operator()<1>();
+  if constexpr (CONTINUAL_TILE_VECTORS >= 2) {
+    if (vectors == 2) work.template operator()<2>();
+  }
+  if constexpr (CONTINUAL_TILE_VECTORS >= 3) {
+    if (vectors == 3) work.template operator()<3>();
+  }
+}
+
 /// How the images of a convolution from `in` to `out` channels are cut into tiles, and how much is done at once: of the
 /// images, enough tiles for a matrix product to be worth fetching the other matrix; of the answer's channels, as many
 /// as the near caches hold kernels for, or all where kernels would have to be transformed again for other images.
@@ -174,6 +195,27 @@ void transformed(const Tiling& tiling, void (&one)(const Floats (&)[Size], Float
 // From one place of transformed kernels to the next; no power of two, as above.
 constexpr int64_t kernelPlane(int64_t in, int64_t out) { return in * out + lanes; }
 
+template <int V>
+inline void clear(Floats (&sum)[group][V]) {
+  for (auto& row : sum) {
+    for (Floats& s : row) s = splat(0);
+  }
+}
+
+// Adds the products of `group` numbers, `step` apart, and V vectors; the sums stay in registers.
+template <int V>
+inline void addProducts(const float* numbers, int64_t step, const float* vectors, Floats (&sum)[group][V]) {
+  Floats values[V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) values[v] = load(vectors + v * lanes);
+#pragma GCC unroll 8
+  for (int p = 0; p < group; ++p) {
+    const Floats number = splat(numbers[p * step]);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[p][v] += values[v] * number;
+  }
+}
+
 // The products of all tiles with the kernels of `out` channels: for each place and block of V vectors, in × 16·V.
 template <int V>
 void multiplyTiles(int64_t tiles, int64_t in, int64_t out, const float* x, const float* kernels, float* to) {
@@ -183,7 +225,9 @@ void multiplyTiles(int64_t tiles, int64_t in, int64_t out, const float* x, const
       const float* const kernel = kernels + place * kernelPlane(in, out) + o * in;
       for (int64_t t = 0; t < tiles; t += group) {  // the last ones may be nobody's
         Floats sum[group][V];
-        multiply<1, group, V>({x + theirs.tile(t) + place * theirs.plane(), in, 0, 0, in, 1, kernel}, sum);
+        clear(sum);
+        const float* const rows = x + theirs.tile(t) + place * theirs.plane();
+        for (int64_t i = 0; i < in; ++i) addProducts(rows + i, in, kernel + i * V * lanes, sum);
         float* const answers = to + ours.tile(t) + place * ours.plane() + o;
         for (int p = 0; p < group; ++p) {
           for (int v = 0; v < V; ++v) store(answers + p * out + v * lanes, sum[p][v]);
@@ -247,8 +291,8 @@ void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t image
   }
 }
 
-void winograd(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
-              const ConvolutionSummands& plus, float* y, float* scratch) {
+void convolution(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
+                 const ConvolutionSummands& plus, float* y, float* scratch) {
   const int64_t in = shape.in, block = vectorsFor(shape.out) * lanes;
   const auto kernels = [=](int64_t first, int64_t count, float* to) {
     const int64_t plane = kernelPlane(in, count);
@@ -276,8 +320,8 @@ void winograd(const ConvolutionShape& shape, int64_t images, const float* x, con
 }
 
 // The gradient is a convolution of dy with the kernels turned around.
-void winogradInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx,
-                   float* scratch) {
+void convolutionInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx,
+                      float* scratch) {
   const int64_t in = shape.in, out = shape.out, block = vectorsFor(in) * lanes;
   const auto kernels = [=](int64_t first, int64_t count, float* to) {
     const int64_t plane = kernelPlane(out, count);
@@ -301,31 +345,19 @@ template <int V>
 inline void sumProducts(int64_t tiles, const float* x, int64_t in, const float* dy, int64_t out, float* to) {
   const Transformed theirs{in}, ours{out};
   Floats sum[group][V];
-  for (auto& row : sum) {
-    for (Floats& s : row) s = Floats{};
-  }
+  clear(sum);
   for (int64_t first = 0; first < tiles; first += group) {
     const int64_t count = tiles - first < group ? tiles - first : group;
     const float *from = x + theirs.tile(first), *factors = dy + ours.tile(first);
-    for (int64_t t = 0; t < count; ++t, from += in, factors += out) {
-      Floats values[V];
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) values[v] = load(from + v * lanes);
-#pragma GCC unroll 8
-      for (int o = 0; o < group; ++o) {
-        const Floats factor = splat(factors[o]);
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sum[o][v] += values[v] * factor;
-      }
-    }
+    for (int64_t t = 0; t < count; ++t, from += in, factors += out) addProducts(factors, 1, from, sum);
   }
   for (int o = 0; o < group; ++o) {
     for (int v = 0; v < V; ++v) store(to + o * in + v * lanes, sum[o][v]);
   }
 }
 
-void winogradWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw,
-                    float* scratch) {
+void convolutionWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw,
+                       float* scratch) {
   const int64_t in = shape.in, out = shape.out, vectors = vectorsFor(in);
   const Tiling tiling(shape, in, out, images);
   const Transformed ofX{in}, ofY{out};
@@ -367,7 +399,6 @@ void winogradWeight(const ConvolutionShape& shape, int64_t images, const float* 
 }
 
 int64_t convolutionScratch(const ConvolutionShape& shape, int64_t images) {
-  if (!shape.tiled()) return directScratch(shape);
   const auto size = [&](int64_t in, int64_t out) {
     const Tiling tiling(shape, in, out, images);
     return places * kernelPlane(in, tiling.channels) + Transformed{in}.size(tiling.tiles()) +
@@ -375,21 +406,6 @@ int64_t convolutionScratch(const ConvolutionShape& shape, int64_t images) {
   };
   const int64_t there = size(shape.in, shape.out), back = size(shape.out, shape.in);
   return there > back ? there : back;
-}
-
-void convolution(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
-                 const ConvolutionSummands& plus, float* y, float* scratch) {
-  (shape.tiled() ? winograd : directConvolution)(shape, images, x, weight, plus, y, scratch);
-}
-
-void convolutionInput(const ConvolutionShape& shape, int64_t images, const float* dy, const float* weight, float* dx,
-                      float* scratch) {
-  (shape.tiled() ? winogradInput : directInput)(shape, images, dy, weight, dx, scratch);
-}
-
-void convolutionWeight(const ConvolutionShape& shape, int64_t images, const float* x, const float* dy, float* dw,
-                       float* scratch) {
-  (shape.tiled() ? winogradWeight : directWeight)(shape, images, x, dy, dw, scratch);
 }
 
 }  // namespace

@@ -24,32 +24,26 @@ constexpr int64_t lanes = 16;
 
 at::Tensor asNhwc(const at::Tensor& x) { return x.contiguous(nhwc); }
 
-at::Tensor emptyLike(const at::Tensor& x, int64_t channels, int64_t height, int64_t width) {
-  return at::empty({x.size(0), channels, height, width}, x.options(), nhwc);
-}
-
 const float* dataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
 // --- convolution ---
 
-ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
-  return {x.size(2), x.size(3), weight.size(1), weight.size(0), weight.size(2), stride};
+ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
+  return {x.size(2), x.size(3), weight.size(1), weight.size(0)};
 }
-
-// With more channels the weights of those that go pixel by pixel no longer fit into the near caches, and they lose half
-// their speed.
-constexpr int64_t mostChannels = 128;
 
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
-  if (own() == nullptr || !x.device().is_cpu() || x.scalar_type() != at::kFloat) return false;
-  const ConvolutionShape shape = shapeOf(x, weight, stride);
-  return shape.tiled() || (shape.out % lanes == 0 && shape.in <= 2 * mostChannels && shape.out <= mostChannels &&
-                           (shape.kernel == 1 || shape.kernel == 3) &&
-                           (stride == 1 || (stride == 2 && shape.height % 2 == 0 && shape.width % 2 == 0)));
+  return own() != nullptr && x.device().is_cpu() && x.scalar_type() == at::kFloat && weight.size(2) == 3 &&
+         stride == 1 && weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0;
 }
 
-at::Tensor scratchFor(const ConvolutionShape& shape, int64_t images) {
-  return at::empty({own()->scratch(shape, images)}, at::kFloat);
+// Room for one kernel at a time, kept by each thread: giving pages back and taking them again takes longer than some
+// kernels do.
+float* scratchFor(const ConvolutionShape& shape, int64_t images) {
+  thread_local at::Tensor kept;
+  const int64_t size = own()->scratch(shape, images);
+  if (!kept.defined() || kept.numel() < size) kept = at::empty({size}, at::kFloat);
+  return kept.mutable_data_ptr<float>();
 }
 
 // The images of a batch between the calling thread's share of libtorch's threads.
@@ -61,21 +55,20 @@ class Convolution : public Function<Convolution> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& weight,
                             const at::Tensor& bias, const std::optional<at::Tensor>& perImage,
-                            const std::optional<at::Tensor>& image, int64_t stride) {
+                            const std::optional<at::Tensor>& image) {
     const at::Tensor x = asNhwc(input), w = asNhwc(weight);
     const at::Tensor same = perImage ? perImage->contiguous() : at::Tensor();
     const at::Tensor plus = image ? asNhwc(*image) : at::Tensor();
-    const ConvolutionShape shape = shapeOf(x, w, stride);
-    const at::Tensor y = emptyLike(x, shape.out, shape.outHeight(), shape.outWidth());
+    const ConvolutionShape shape = shapeOf(x, w);
+    const at::Tensor y = at::empty({x.size(0), shape.out, shape.height, shape.width}, x.options(), nhwc);
     const int64_t from = x.stride(0), to = y.stride(0);
     overImages(x.size(0), [&](int64_t first, int64_t count) {
       const auto at = [first](const float* p, int64_t step) { return p == nullptr ? p : p + first * step; };
       own()->convolution(shape, count, x.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
                          {dataOrNull(bias), at(dataOrNull(same), shape.out), at(dataOrNull(plus), to)},
-                         y.mutable_data_ptr<float>() + first * to, scratchFor(shape, count).mutable_data_ptr<float>());
+                         y.mutable_data_ptr<float>() + first * to, scratchFor(shape, count));
     });
     context->save_for_backward({x, w});
-    context->saved_data["stride"] = stride;
     context->saved_data["perImage"] = perImage.has_value();
     context->saved_data["image"] = image.has_value();
     return y;
@@ -85,34 +78,22 @@ class Convolution : public Function<Convolution> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &w = saved[1];
     const at::Tensor dy = asNhwc(gradients[0]);
-    const ConvolutionShape shape = shapeOf(x, w, context->saved_data["stride"].toInt());
-    at::Tensor dx, dw;
-    if (shape.in % lanes == 0) {
-      if (context->needs_input_grad(0)) {
-        dx = at::empty_like(x, x.options(), nhwc);
-        const int64_t from = dy.stride(0), to = dx.stride(0);
-        overImages(x.size(0), [&](int64_t first, int64_t count) {
-          own()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
-                                  dx.mutable_data_ptr<float>() + first * to,
-                                  scratchFor(shape, count).mutable_data_ptr<float>());
-        });
-      }
-      dw = at::empty_like(w, w.options(), nhwc);
-      own()->convolutionWeight(shape, x.size(0), x.const_data_ptr<float>(), dy.const_data_ptr<float>(),
-                               dw.mutable_data_ptr<float>(), scratchFor(shape, x.size(0)).mutable_data_ptr<float>());
-    } else {
-      const int64_t padding = shape.kernel / 2;
-      std::tie(dx, dw, std::ignore) = at::convolution_backward(
-          dy, x, w, at::OptionalIntArrayRef{}, {shape.stride, shape.stride}, {padding, padding}, {1, 1}, false, {0, 0},
-          1, {context->needs_input_grad(0), true, false});
+    const ConvolutionShape shape = shapeOf(x, w);
+    at::Tensor dx;
+    if (context->needs_input_grad(0)) {
+      dx = at::empty_like(x, x.options(), nhwc);
+      const int64_t from = dy.stride(0), to = dx.stride(0);
+      overImages(x.size(0), [&](int64_t first, int64_t count) {
+        own()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
+                                dx.mutable_data_ptr<float>() + first * to, scratchFor(shape, count));
+      });
     }
+    const at::Tensor dw = at::empty_like(w, w.options(), nhwc);
+    own()->convolutionWeight(shape, x.size(0), x.const_data_ptr<float>(), dy.const_data_ptr<float>(),
+                             dw.mutable_data_ptr<float>(), scratchFor(shape, x.size(0)));
     const at::Tensor perImage = dy.sum({2, 3});
-    return {dx,
-            dw,
-            perImage.sum(0),
-            context->saved_data["perImage"].toBool() ? perImage : at::Tensor(),
-            context->saved_data["image"].toBool() ? dy : at::Tensor(),
-            at::Tensor()};
+    return {dx, dw, perImage.sum(0), context->saved_data["perImage"].toBool() ? perImage : at::Tensor(),
+            context->saved_data["image"].toBool() ? dy : at::Tensor()};
   }
 };
 
@@ -184,10 +165,15 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::
                        const Summands& plus) {
   if (ownConvolution(x, weight, stride)) {
     const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
-    return Convolution::apply(x, weight, bias, given(plus.perImage), given(plus.image), stride);
+    return Convolution::apply(x, weight, bias, given(plus.perImage), given(plus.image));
   }
-  const int64_t padding = weight.size(2) / 2;
-  at::Tensor y = at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});
+  at::Tensor y;
+  if (weight.size(2) == 1 && stride == 1 && x.device().is_cpu()) {  // a matrix product, which oneDNN is slower at
+    y = at::linear(x.permute({0, 2, 3, 1}), weight.flatten(1), bias).permute({0, 3, 1, 2});
+  } else {
+    const int64_t padding = weight.size(2) / 2;
+    y = at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});
+  }
   if (plus.perImage.defined()) y = y + plus.perImage.unsqueeze(-1).unsqueeze(-1);
   return plus.image.defined() ? plus.image + y : y;
 }
