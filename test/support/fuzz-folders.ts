@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import fc from 'fast-check'
 import { readLearnerFolder } from '../../lib/checkpoint/learner-folder.js'
@@ -9,12 +10,14 @@ import { joinRuns } from '../../lib/experiment/join.js'
 import { readRun } from '../../lib/experiment/read-run.js'
 import { renderRuns } from '../../lib/experiment/report.js'
 import { finalTable, tablesByTask } from '../../lib/report/table.js'
+import { Solver } from '../../lib/solver.js'
+import type { Task } from '../../lib/streams/stream.js'
 import { toDiffusersConfig } from '../../lib/unet.js'
 import { damagedBytes, damagedJson, jsonText } from './fuzz-inputs.js'
-import { asFile, check, checkDataset, type Open, pixels, target } from './fuzz-target.js'
+import { asFile, check, checkDataset, folder, type Open, pixels, target } from './fuzz-target.js'
 import { memoryFiles, memoryFolder } from './memory-files.js'
 import { madeUpCurves, madeUpResults } from './results.js'
-import { tinyUNet } from './tiny.js'
+import { bandsStream, tinyUNet } from './tiny.js'
 import { tinyExperiment } from './tiny-experiment.js'
 
 // Targets that read folders of this package's own: all but one file is as it was written.
@@ -135,6 +138,36 @@ export const learnerFolder: Open = async () => {
 
 function checkParameters(tensors: readonly Float32Array[]): void {
   check(tensors.map(({ length }) => length).join() === '6,3', 'the tensors are not those of the network')
+}
+
+export const solverFolder: Open = async () => {
+  const stream = bandsStream()
+  const [first] = stream.tasks
+  await using solver = await Solver.create(stream, { seed: 3, device: 'cpu' })
+  await solver.learn(first as Task, null, { epochs: 0.1 })
+  const { at, close } = await folder()
+  const saved = path.join(at, 'solver')
+  await solver.save(saved)
+  const disk = memoryFolderOf('solver', {
+    'solver.json': { json: JSON.parse(await readFile(path.join(saved, 'solver.json'), 'utf8')) },
+    'solver.safetensors': { bytes: await readFile(path.join(saved, 'solver.safetensors')) },
+  })
+  await close()
+  return target({
+    inputs: disk.inputs,
+    read: (damaged) =>
+      disk.with(damaged, async () => {
+        await using loaded = await Solver.load(disk.at, stream, { device: 'cpu' })
+        check(loaded.size === 8 && loaded.channels === 1, 'it is not one for the images')
+        check(
+          loaded.accuracies.flat().every((accuracy) => accuracy >= 0 && accuracy <= 1),
+          'an accuracy is none',
+        )
+      }),
+    // The last one is for a solver of another stream.
+    codes: ['ERR_BAD_CHECKPOINT', 'ERR_INVALID_ARGUMENT'],
+    runs: 500,
+  })
 }
 
 export const runFolder: Open = async () => {
