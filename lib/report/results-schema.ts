@@ -1,6 +1,6 @@
 import path from 'node:path'
 import { z } from 'zod'
-import type { MethodRun, Results } from './results.js'
+import type { MethodRun, Results, Versions } from './results.js'
 
 /** A run may come from somebody else, and a report shows what these paths lead to. */
 const within = z
@@ -64,22 +64,24 @@ const tasksSchema = z.array(taskSchema).superRefine((tasks, context) => {
 })
 
 /** Schema of what methods have found, in results and in checkpoints. */
-export const runsSchema = z.array(
+export const runsSchema: z.ZodType<readonly MethodRun[]> = z.array(
   z.object({ method: z.string(), seed: z.int(), tasks: tasksSchema }),
-) satisfies z.ZodType<readonly MethodRun[]>
+)
+
+export const versionsSchema: z.ZodType<Versions> = z.object({
+  package: z.string(),
+  libtorch: z.string(),
+  cuda: z.string().nullable(),
+  node: z.string(),
+  platform: z.string(),
+  cpu: z.string(),
+})
 
 /** Schema of a run's `results.json`; what a newer version has added is left out. */
-export const resultsSchema = z.object({
+export const resultsSchema: z.ZodType<Results> = z.object({
   title: z.string(),
   complete: z.boolean(),
-  versions: z.object({
-    package: z.string(),
-    libtorch: z.string(),
-    cuda: z.string().nullable(),
-    node: z.string(),
-    platform: z.string(),
-    cpu: z.string(),
-  }),
+  versions: versionsSchema,
   classes: z.array(z.string()),
   parameters: count,
   device: z.string(),
@@ -89,4 +91,4 @@ export const resultsSchema = z.object({
   metrics: z.record(z.string(), z.object({ title: z.string(), better: z.enum(['lower', 'higher']) })),
   methods: z.array(z.object({ label: z.string(), about: z.string() })),
   runs: runsSchema,
-}) satisfies z.ZodType<Results>
+})

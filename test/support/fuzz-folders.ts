@@ -1,11 +1,15 @@
-import { readFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import fc from 'fast-check'
+import { checksumOf } from '../../lib/checkpoint/checksum.js'
 import { readLearnerFolder } from '../../lib/checkpoint/learner-folder.js'
 import type { StoredTensor } from '../../lib/checkpoint/safetensors.js'
+import { isShallow } from '../../lib/depth.js'
 import { paperSampler, paperSchedule } from '../../lib/diffusion.js'
 import type { ParameterInfo } from '../../lib/engine/addon.js'
+import { readCheckpoint } from '../../lib/experiment/checkpoint.js'
 import { resolveExperiment } from '../../lib/experiment/config.js'
+import { RunFolder } from '../../lib/experiment/folder.js'
 import { joinRuns } from '../../lib/experiment/join.js'
 import { readRun } from '../../lib/experiment/read-run.js'
 import { renderRuns } from '../../lib/experiment/report.js'
@@ -13,6 +17,7 @@ import { finalTable, tablesByTask } from '../../lib/report/table.js'
 import { Solver } from '../../lib/solver.js'
 import type { Task } from '../../lib/streams/stream.js'
 import { toDiffusersConfig } from '../../lib/unet.js'
+import { madeUpCheckpoint, sealed } from './checkpoints.js'
 import { damagedBytes, damagedJson, jsonText } from './fuzz-inputs.js'
 import { asFile, check, checkDataset, folder, type Open, pixels, target } from './fuzz-target.js'
 import { memoryFiles, memoryFolder } from './memory-files.js'
@@ -203,4 +208,50 @@ export const runFolder: Open = async () => {
     codes: ['ERR_BAD_DATA', 'ERR_DATA_NOT_FOUND', 'ERR_INVALID_ARGUMENT'],
     runs: 150, // of which every second one is drawn as a page
   })
+}
+
+export const checkpoint: Open = async () => {
+  const { at, close } = await folder()
+  const run = await RunFolder.create(path.join(at, 'run'), 'run', {})
+  await mkdir(run.at('checkpoints/1/learner'), { recursive: true })
+  const learner = 'checkpoints/1/learner/learner.json'
+  await writeFile(run.at(learner), '{}')
+  const contents = madeUpCheckpoint({ file: learner, ...(await checksumOf(run.at(learner))) })
+  const text = JSON.stringify(sealed(contents))
+  const damaged = damagedJson([contents], 9)
+  const file = run.at('checkpoints/1/checkpoint.json')
+  return target({
+    inputs: fc.oneof(
+      // Whoever makes one up can make up its checksum too.
+      {
+        weight: 8,
+        arbitrary: damaged.map((json) => jsonText(isRecord(json) && isShallow(json) ? sealed(json) : json)),
+      },
+      { weight: 1, arbitrary: damaged.map(jsonText) },
+      { weight: 1, arbitrary: damagedBytes([Buffer.from(text)]) },
+    ),
+    read: async (bytes) => {
+      await writeFile(file, bytes)
+      const { learner, solver = '', files, runs } = await readCheckpoint(run, 1)
+      const tasks = runs.flatMap(({ tasks }) => tasks)
+      const pictures = tasks.flatMap(({ samples, realSamples }) => [samples, realSamples])
+      for (const part of [learner, solver, ...Object.keys(files), ...pictures]) {
+        check(`${run.at(part)}/`.startsWith(`${run.path}/`), `the path ${part} leads out of the run folder`)
+      }
+      check(
+        runs.every(({ tasks }) => tasks.every(({ task }, i) => task === i + 1)),
+        'a task is out of its place',
+      )
+    },
+    codes: ['ERR_BAD_CHECKPOINT'],
+    runs: 2000,
+    close: async () => {
+      run.release()
+      await close()
+    },
+  })
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -16,7 +16,7 @@ import { TorchScriptFeatures } from '../../lib/evaluation/torch-script-features.
 import { type ExperimentInput, experimentSchema, resolveExperiment } from '../../lib/experiment/config.js'
 import { presets } from '../../lib/experiment/presets.js'
 import { parseUNetConfig, toDiffusersConfig } from '../../lib/unet.js'
-import { learnerFolder, runFolder, solverFolder } from './fuzz-folders.js'
+import { checkpoint, learnerFolder, runFolder, solverFolder } from './fuzz-folders.js'
 import { damagedBytes, damagedJson, jsonText } from './fuzz-inputs.js'
 import { asFile, check, checkDataset, folder, type Open, pixels, target } from './fuzz-target.js'
 import { tinyUNet } from './tiny.js'
@@ -261,5 +261,6 @@ export const targets: Readonly<Record<string, Open>> = {
   'solver-folder': solverFolder,
   'model-configs': modelConfigs,
   experiment,
+  checkpoint,
   'run-folder': runFolder,
 }
