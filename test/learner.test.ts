@@ -271,12 +271,22 @@ describe('learn', () => {
   })
 
   it('refuses what is no task, no method and no memory', async () => {
+    const deep = { inside: JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`) as unknown }
     const learner = await tinyLearner()
     for (const [task, method, options, message] of [
       [undefined, finetune(), quick, /^learn: task: the value is missing/],
       [first, undefined, quick, /^learn: method: the value is missing/],
       [first, { name: 'mine', objective: { terms: [] } }, quick, /objective is .*; expected a function/],
       [first, { ...finetune(), data: 'all' }, quick, /data is 'all'/],
+      // A task in hand is saved with what its method keeps.
+      [first, { ...finetune(), keeps: deep }, quick, /unknown option 'inside'; .* in keeps/],
+      [first, { ...finetune(), keeps: { memory: { size: 4 } } }, quick, /keeps.memory.policy is missing; expected/],
+      [
+        first,
+        { ...finetune(), keeps: { consolidations: [{ kind: 'fisher' }] } },
+        quick,
+        /keeps\.consolidations\[0\].*; expected an object whose kind is/,
+      ],
       [first, finetune(), { ...quick, memory: [first.train.dataset] }, /memory\[0\]\.dataset is missing/],
       [first, finetune(), { ...quick, memory: [{ ...first.train, indices: [1] }] }, /memory\[0\]\.indices is \[ 1 \]/],
     ] as const) {

@@ -19,6 +19,9 @@ import { failure, tinyLearner, tinyUNet } from './support/tiny.js'
 /** Highest resident memory that this process has had, in bytes. */
 const peak = () => process.resourceUsage().maxRSS * 1024
 
+/** Lists in lists. */
+const nested = (levels: number): unknown => (levels === 0 ? 1 : [nested(levels - 1)])
+
 describe('sizes are checked before memory is taken', () => {
   const tensor = { dtype: 'U8', shape: [2 ** 30, 2 ** 30], data_offsets: [0, 2 ** 52] }
   it.each([
@@ -74,6 +77,11 @@ describe('sizes are checked before memory is taken', () => {
       [{ penalties: [{ name: 'ewc', shape: 'diagonal', parts: 2 ** 40 }] }, /penalties\[0\].parts is 1099511627776/],
       [{ memory: [{ name: 'x', classes: ['a'], size: 2 ** 40 }] }, /memory\[0\].size is 1099511627776/],
       [{ step: 2 ** 50 }, /step is 1125899906842624/],
+      // Saving it again would fill the stack.
+      [
+        { taskInHand: { task: 1, step: 1, steps: 2, settings: { x: nested(200) } } },
+        /taskInHand.settings is .*; expected at most 100 levels/,
+      ],
       // Training goes on from these two; the order of the images would be looked up at a negative place.
       [{ step: 1, optimizerStep: 2 }, /optimizerStep is 2; expected at most step/],
     ] as const) {

@@ -124,6 +124,7 @@ export const learnerFolder: Open = async () => {
     read: (damaged) =>
       disk.with(damaged, async () => {
         const read = await readLearnerFolder(disk.at)
+        JSON.stringify(read.record) // as when the learner is saved again
         for (const tensors of (await read.readTensors(parameters)).values()) checkParameters(tensors)
         for (const { quadratics } of await read.readPenalties(parameters)) {
           for (const { anchor, importance } of quadratics) {
