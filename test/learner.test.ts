@@ -218,6 +218,29 @@ describe('learn', () => {
     expect(diverged.message).toMatch(/step \d+/)
   })
 
+  it.each(['at once', 'where an abort left the end to be done'])(
+    'tells when the last update of a task spoilt the weights, and freezes no teacher of them: %s',
+    async (when) => {
+      const learner = await tinyLearner()
+      const teacher = async () => [...(await tensorsOf(learner))].filter(([name]) => name.includes('teacher.'))
+      await collect(learner.learn(first, finetune(), quick))
+      const before = await teacher()
+      const spoiling = { ...quick, steps: 1, lr: 1e39 }
+      if (when !== 'at once') {
+        const controller = new AbortController()
+        const late = { ...spoiling, signal: controller.signal, onStep: () => controller.abort('late') }
+        await expect(collect(learner.learn(second, finetune(), late))).rejects.toBe('late')
+        expect(learner.taskInHand).toMatchObject({ step: 1, steps: 1 })
+      }
+      const error = await failure(collect(learner.learn(second, finetune(), { ...spoiling, resume: true })))
+      expect(error.code).toBe('ERR_DIVERGED')
+      expect(error.message).toMatch(/learn, task 2 by finetune: .* not finite after the task's last step, step 7 of/)
+      expect(learner).toMatchObject({ tasksLearned: 1, taskInHand: undefined })
+      expect(await teacher()).toEqual(before)
+      expect(before).not.toEqual([])
+    },
+  )
+
   const colour = { ...first.train, dataset: { ...first.train.dataset, channels: 3 } }
   const large = { ...first.train, dataset: { ...first.train.dataset, size: 16 } }
   const empty = { ...first.train, indices: new Int32Array() }
