@@ -153,8 +153,8 @@ describe('a run folder of somebody else', () => {
     ['too few single tasks', withTask({ alone: [] }), /tasks\[0\].alone is \[\]; expected 1 elements/],
   ])('with %s in its results.json is refused by the field', async (_, change, message) => {
     const folder = await runFolder(change)
-    for (const reading of [writeReport(folder), compareRuns([folder])]) {
-      const error = await failure(reading)
+    for (const read of [() => writeReport(folder), () => compareRuns([folder])]) {
+      const error = await failure(read())
       expect(error.code).toBe('ERR_BAD_DATA')
       expect(error.message).toMatch(message)
       expect(error.message).toContain(path.join(folder, 'results.json'))

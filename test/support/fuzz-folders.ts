@@ -207,7 +207,7 @@ export const runFolder: Open = async () => {
       }),
     // The last one is for runs that don't go together.
     codes: ['ERR_BAD_DATA', 'ERR_DATA_NOT_FOUND', 'ERR_INVALID_ARGUMENT'],
-    runs: 150, // of which every second one is drawn as a page
+    runs: 60, // of which every third one is drawn as a page
   })
 }
 
