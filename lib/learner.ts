@@ -397,7 +397,8 @@ export class Learner implements AsyncDisposable {
    * @param task its images are resized to the U-Net's `sample_size`
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images don't fit the
    *   U-Net, the method needs a teacher, a memory or a consolidated penalty that isn't there, its memory is larger than the
-   *   data of the tasks so far, or a task that is to be resumed was begun with another method, other settings or other images; `ERR_DIVERGED` when a loss or a gradient is no finite number any more
+   *   data of the tasks so far, or a task that is to be resumed was begun with another method, other settings or other images;
+   *   `ERR_DIVERGED` when a loss, a gradient or, after the last step, the network's answer is no finite number any more
    * @throws signal.reason after an abort
    */
   async *learn(task: Task, method: Method, options: LearnOptions): AsyncGenerator<Progress, void, undefined> {
@@ -455,7 +456,10 @@ export class Learner implements AsyncDisposable {
         this.#hand = hand
         return { objective, ...batch, ...pools, optimizer }
       })
-      const end = () => this.#endTask(task, keeps, fixed.task, signal)
+      const end = async () => {
+        await this.#checkSound(where)
+        await this.#endTask(task, keeps, fixed.task, signal)
+      }
       if (hand.step === steps) await this.#alone('learn', where, end)
       const start = performance.now()
       const first = hand.step
@@ -702,6 +706,24 @@ export class Learner implements AsyncDisposable {
     } finally {
       call(() => fresh.dispose())
     }
+  }
+
+  /**
+   * Looks at the weights after a task's last update, where no next step's loss would show that they have diverged: what follows would
+   * freeze them. A weight that isn't finite makes some of the network's answer so, as every one of them is in it.
+   */
+  async #checkSound(where: string): Promise<void> {
+    const { in_channels: channels, sample_size: size } = this.unet
+    const image = { data: new Float32Array(channels * size * size), shape: [1, channels, size, size] }
+    const { data } = await call(() => this.#native.predict('student', image, Int32Array.of(0)))
+    if (data.every(Number.isFinite)) return
+    this.#hand = undefined
+    throw new ContinualDiffusionError(
+      'ERR_DIVERGED',
+      `${where}: the network's answer is not finite after the task's last step, step ${this.stepsDone} of the learner; nothing was ` +
+        'kept of the task and the teacher is as before, but the weights are spoilt: lower the learning rate and begin again, from a ' +
+        'saved learner',
+    )
   }
 
   /** What a task leaves behind: penalties, memory and teacher, all of it or, after an abort, nothing. */

@@ -68,7 +68,7 @@ function describe(issue: Issue, schema: z.ZodType, value: unknown, base: readonl
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, path, value)
     return issue.keys.map((key) => {
-      const inside = path.length === 0 ? '' : ` in ${show(path)}`
+      const inside = path.length === 0 ? '' : ` in ${shownPath(path)}`
       return `${unknownName('option', key, known)}${inside}`
     })
   }
@@ -86,7 +86,7 @@ function describe(issue: Issue, schema: z.ZodType, value: unknown, base: readonl
 
 function subject(path: readonly PropertyKey[], value: unknown): string {
   const found = path.reduce(valueAt, value)
-  const name = path.length === 0 ? 'the value' : show(path)
+  const name = path.length === 0 ? 'the value' : shownPath(path)
   return found === undefined ? `${name} is missing` : `${name} is ${shown(found)}`
 }
 
@@ -106,7 +106,8 @@ export function shown(value: unknown): string {
   return text.length > 120 ? `${text.slice(0, 119)}…` : text
 }
 
-function show(path: readonly PropertyKey[]): string {
+/** The way to a field in a message: `runs[0].tasks`. */
+export function shownPath(path: readonly PropertyKey[]): string {
   return path
     .map((key, i) => (typeof key === 'number' ? `[${key}]` : i === 0 ? short(String(key)) : `.${short(String(key))}`))
     .join('')

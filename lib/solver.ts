@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { readSolverFolder, writeSolverFolder } from './checkpoint/solver-folder.js'
 import type { Dataset, ImageBatch, Subset } from './data/dataset.js'
@@ -11,7 +12,7 @@ import { Owned } from './engine/owned.js'
 import { ResidentImages } from './engine/resident-images.js'
 import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from './fields.js'
 import type { Learner } from './learner.js'
-import { parseOptions } from './options.js'
+import { parseOptions, shown } from './options.js'
 import type { Stream, Task } from './streams/stream.js'
 
 /** What a solver is made with. */
@@ -161,10 +162,10 @@ export class Solver implements AsyncDisposable {
     const { classes, size, channels, seed, step, stepsReplayed, tasksLearned, accuracies } = record
     const solver = await Solver.create(stream, { ...options, seed })
     try {
-      if (size !== solver.size || channels !== solver.channels || classes.join('\n') !== solver.classes.join('\n')) {
+      if (size !== solver.size || channels !== solver.channels || !isDeepStrictEqual(classes, solver.classes)) {
         throw invalid(
           `Solver.load: the stream has images of ${solver.size} pixels a side, ${solver.channels} channels and the classes ` +
-            `${solver.classes.join(', ')}; expected ${size}, ${channels} and ${classes.join(', ')}, as in ${folder}`,
+            `${shown(solver.classes)}; expected ${size}, ${channels} and ${shown(classes)}, as in ${folder}`,
         )
       }
       const weights = await readWeights(solver.#native.live.parameters)

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import type { Subset } from './data/dataset.js'
+import { isShallow, shallowExpected } from './depth.js'
 import { ContinualDiffusionError } from './engine/errors.js'
 import { shown } from './options.js'
 
@@ -21,7 +22,8 @@ export const taskInHandSchema = z
     task: z.int().min(1),
     step: z.int().min(0),
     steps: z.int().min(1),
-    settings: z.record(z.string(), z.unknown()),
+    // They are written again when the learner is saved in mid-task.
+    settings: z.record(z.string(), z.unknown()).refine(isShallow, shallowExpected),
   })
   .refine(({ step, steps }) => step <= steps, 'expected step ≤ steps')
 

@@ -17,12 +17,13 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** What is copied: all that building the addon and the tests named below need. */
 const parts = ['CMakeLists.txt', 'data', 'lib', 'native', 'package.json', 'scripts', 'test', 'tsconfig.json']
 
-/** Tests that call the addon, in their own process or in others. */
+/** Tests that call the addon or, as that of the kernels, some of its sources, in their own process or in others. */
 const nativeTests = [
   'binding',
   'classifier',
   'ddim',
   'denoising-loss',
+  'kernels',
   'learner',
   'memory',
   'metrics',

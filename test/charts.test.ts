@@ -89,6 +89,17 @@ test('losses run on from task to task', () => {
   expect(curve!.every(([x], i) => i === 0 || x > curve![i - 1]![0])).toBe(true)
 })
 
+test('a task whose losses are lost is left out, and those after it are drawn', () => {
+  const results = madeUpResults()
+  const svg = lossChart(
+    results,
+    madeUpCurves(results).filter(({ task }) => task === 2),
+    42,
+  )
+  const [curve] = lines(svg, 'series-1').filter((points) => points.length > 2)
+  expect(curve).toHaveLength(20)
+})
+
 test('charts are well-formed images in the palette’s colours only', async () => {
   const results = madeUpResults([1, 2])
   const svgs = [

@@ -3,11 +3,13 @@ import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { checksumOf } from '../lib/checkpoint/checksum.js'
 import { checksumOfContents, readCheckpoint } from '../lib/experiment/checkpoint.js'
 import { RunFolder } from '../lib/experiment/folder.js'
 import { resumeExperiment, runExperiment } from '../lib/experiment/run.js'
 import { Learner } from '../lib/index.js'
 import { mersenneTwister } from '../lib/streams/torch-random.js'
+import { madeUpCheckpoint, sealed } from './support/checkpoints.js'
 import { startCommand } from './support/child.js'
 import { ownCache, temporaryFolder } from './support/folders.js'
 import { brokenExperiment, expectSameRuns } from './support/runs.js'
@@ -154,6 +156,42 @@ describe('a checkpoint', () => {
     const error = await failure(resumeExperiment(out))
     expect(error.code).toBe('ERR_BAD_CHECKPOINT')
     expect(error.message).toMatch(/format is 2, of a newer version of continual-diffusion; this one reads up to 1/)
+  })
+
+  it.each<[string, (contents: Record<string, unknown>) => string, RegExp]>([
+    [
+      'no results',
+      (all) => JSON.stringify(sealed({ ...all, runs: [{}] })),
+      /runs\[0\].method is missing; expected string/,
+    ],
+    [
+      // A first task's picture is copied for the methods that share it.
+      'a picture outside the run folder',
+      (all) => {
+        const text = JSON.stringify(all).replace('samples/finetune/seed-42/task-1.png', '../../secret')
+        return JSON.stringify(sealed(JSON.parse(text)))
+      },
+      /runs\[0\].tasks\[0\].samples is '..\/..\/secret'; expected a path that stays in the run folder/,
+    ],
+    [
+      'a configuration that is nested deeply',
+      (all) => JSON.stringify(all).replace('"seeds":', `"data":${'['.repeat(20_000)}${']'.repeat(20_000)},"seeds":`),
+      /damaged: expected at most 100 levels of nesting/,
+    ],
+  ])('with %s is refused', async (_, text, message) => {
+    const folder = await RunFolder.create(path.join(await temporaryFolder(), 'run'), 'run', {})
+    onTestFinished(() => folder.release())
+    const learner = 'checkpoints/1/learner/learner.json'
+    await mkdir(path.dirname(folder.at(learner)), { recursive: true })
+    await writeFile(folder.at(learner), '{}')
+    const contents = madeUpCheckpoint({ file: learner, ...(await checksumOf(folder.at(learner))) })
+    const file = folder.at('checkpoints/1/checkpoint.json')
+    await writeFile(file, JSON.stringify(sealed(contents)))
+    expect(await readCheckpoint(folder, 1)).toEqual(sealed(contents))
+    await writeFile(file, text(contents))
+    const error = await failure(readCheckpoint(folder, 1))
+    expect(error).toMatchObject({ code: 'ERR_BAD_CHECKPOINT', message: expect.stringMatching(message) })
+    expect(error.message).toContain(file)
   })
 
   it('of another run, or one whose file was put in its place, is refused', async () => {

@@ -47,12 +47,12 @@ test('methods with other settings, or with the same seed, are told apart by thei
 })
 
 test.each([
-  ['data', { data: { subset: false } }],
-  ['stream', { stream: { tasks: 2 } }],
-  ['evaluation', { evaluation: { count: 31 } }],
-])('runs with other %s can not be compared', (key, change) => {
+  ['data[0].subset', { data: { subset: false } }, 'false; expected true'],
+  ['stream.tasks', { stream: { tasks: 2 } }, '2; expected 5'],
+  ['evaluation.count', { evaluation: { count: 31 } }, '31; expected 30'],
+])('runs with other %s can not be compared', (key, change, found) => {
   expect(() => joinRuns([record('/runs/a', [1]), record('/runs/b', [2], change)])).toThrow(
-    new RegExp(`${key} of /runs/b is .* as in /runs/a`),
+    `compare: ${key} of /runs/b is ${found}, as in /runs/a: only runs with the same data`,
   )
 })
 

@@ -1,17 +1,22 @@
 import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { temporaryFolder } from './support/folders.js'
 
 const run = promisify(execFile)
 const build = fileURLToPath(new URL('../build', import.meta.url))
 
-beforeAll(async () => {
-  await run('cmake', ['--build', build, '--target', 'kernels_check'])
-}, 300_000)
+/** Where a sanitizer's library is loaded before all others, it is not to be into compilers. */
+const plain = { ...process.env, LD_PRELOAD: '' }
 
 describe.each(['avx512', 'avx2', 'default'])('with ATEN_CPU_CAPABILITY=%s', (capability) => {
+  beforeAll(async () => {
+    await run('cmake', ['--build', build, '--target', 'kernels_check'], { env: plain })
+  }, 600_000)
+
   it('our kernels and their gradients are those of libtorch’s operators in float64', async () => {
     const env = { ...process.env, ATEN_CPU_CAPABILITY: capability }
     const { stdout } = await run(path.join(build, 'kernels_check'), { env })
@@ -24,4 +29,17 @@ describe.each(['avx512', 'avx2', 'default'])('with ATEN_CPU_CAPABILITY=%s', (cap
       expect(Number(error), name).toBeLessThan(name.includes('bfloat16') ? 2 ** -5 : 2e-5)
     }
   })
+})
+
+it('all that is compiled is instrumented where a sanitizer is asked for', async () => {
+  const { libtorch } = JSON.parse(await readFile(path.join(build, 'engine.json'), 'utf8'))
+  const folder = await temporaryFolder()
+  const options = [`-DLIBTORCH=${libtorch.path}`, '-DCONTINUAL_DIFFUSION_SANITIZE=undefined']
+  await run('cmake', ['-S', path.dirname(build), '-B', folder, ...options], { env: plain })
+  const commands: { file: string; command: string }[] = JSON.parse(
+    await readFile(path.join(folder, 'compile_commands.json'), 'utf8'),
+  )
+  const compiled = (which: typeof commands) => which.map(({ file }) => path.relative(path.dirname(build), file))
+  expect(compiled(commands)).toContain('test/native/kernels.cc')
+  expect(compiled(commands.filter(({ command }) => !command.includes('-fsanitize=undefined,')))).toEqual([])
 })

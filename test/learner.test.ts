@@ -218,6 +218,29 @@ describe('learn', () => {
     expect(diverged.message).toMatch(/step \d+/)
   })
 
+  it.each(['at once', 'where an abort left the end to be done'])(
+    'tells when the last update of a task spoilt the weights, and freezes no teacher of them: %s',
+    async (when) => {
+      const learner = await tinyLearner()
+      const teacher = async () => [...(await tensorsOf(learner))].filter(([name]) => name.includes('teacher.'))
+      await collect(learner.learn(first, finetune(), quick))
+      const before = await teacher()
+      const spoiling = { ...quick, steps: 1, lr: 1e39 }
+      if (when !== 'at once') {
+        const controller = new AbortController()
+        const late = { ...spoiling, signal: controller.signal, onStep: () => controller.abort('late') }
+        await expect(collect(learner.learn(second, finetune(), late))).rejects.toBe('late')
+        expect(learner.taskInHand).toMatchObject({ step: 1, steps: 1 })
+      }
+      const error = await failure(collect(learner.learn(second, finetune(), { ...spoiling, resume: true })))
+      expect(error.code).toBe('ERR_DIVERGED')
+      expect(error.message).toMatch(/learn, task 2 by finetune: .* not finite after the task's last step, step 7 of/)
+      expect(learner).toMatchObject({ tasksLearned: 1, taskInHand: undefined })
+      expect(await teacher()).toEqual(before)
+      expect(before).not.toEqual([])
+    },
+  )
+
   const colour = { ...first.train, dataset: { ...first.train.dataset, channels: 3 } }
   const large = { ...first.train, dataset: { ...first.train.dataset, size: 16 } }
   const empty = { ...first.train, indices: new Int32Array() }
@@ -271,12 +294,22 @@ describe('learn', () => {
   })
 
   it('refuses what is no task, no method and no memory', async () => {
+    const deep = { inside: JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`) as unknown }
     const learner = await tinyLearner()
     for (const [task, method, options, message] of [
       [undefined, finetune(), quick, /^learn: task: the value is missing/],
       [first, undefined, quick, /^learn: method: the value is missing/],
       [first, { name: 'mine', objective: { terms: [] } }, quick, /objective is .*; expected a function/],
       [first, { ...finetune(), data: 'all' }, quick, /data is 'all'/],
+      // A task in hand is saved with what its method keeps.
+      [first, { ...finetune(), keeps: deep }, quick, /unknown option 'inside'; .* in keeps/],
+      [first, { ...finetune(), keeps: { memory: { size: 4 } } }, quick, /keeps.memory.policy is missing; expected/],
+      [
+        first,
+        { ...finetune(), keeps: { consolidations: [{ kind: 'fisher' }] } },
+        quick,
+        /keeps\.consolidations\[0\].*; expected an object whose kind is/,
+      ],
       [first, finetune(), { ...quick, memory: [first.train.dataset] }, /memory\[0\]\.dataset is missing/],
       [first, finetune(), { ...quick, memory: [{ ...first.train, indices: [1] }] }, /memory\[0\]\.indices is \[ 1 \]/],
     ] as const) {

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { imageGrid } from '../lib/report/grid.js'
 import { renderPage } from '../lib/report/page.js'
 import type { Results } from '../lib/report/results.js'
+import { forgettingSection } from '../lib/report/sections/forgetting.js'
 import { madeUpCurves, madeUpResults } from './support/results.js'
 
 async function page(results: Results): Promise<string> {
@@ -48,6 +49,16 @@ test('the numbers in the tables are those of the results', async () => {
     }
     expect(texts(tables[m]![2]!)).toEqual(['200 / 1000', '400 / 1000'])
   }
+})
+
+test('heat maps of hundreds of tasks are drawn', () => {
+  const results = madeUpResults()
+  const [run] = results.runs
+  const values = { frechetDistance: { value: 1, real: 1, generated: 1 } }
+  const alone = Array.from({ length: 500 }, (_, j) => ({ task: j + 1, real: 1, generated: 1, values }))
+  const tasks = alone.map(({ task }) => ({ ...run!.tasks[0]!, task, alone: alone.slice(0, task), solver: undefined }))
+  const html = forgettingSection({ ...results, runs: [{ ...run!, tasks }] })
+  expect(html.match(/<td class="cell/g)).toHaveLength((500 * 501) / 2)
 })
 
 test('heat maps are redder where a task is forgotten, and have a dash where nothing can be measured', async () => {

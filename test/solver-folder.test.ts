@@ -47,6 +47,8 @@ it('is not saved in the middle of a task', async () => {
 it.each<[string, (folder: string) => Promise<unknown>, RegExp]>([
   ['a newer format', (f) => edit(f, { format: 2 }), /format is 2, of a newer version/],
   ['a field of another kind', (f) => edit(f, { step: 'x' }), /solver.json: step is 'x'/],
+  ['a seed that there is none of', (f) => edit(f, { seed: 2 ** 32 }), /solver.json: seed is 4294967296; expected/],
+  ['more replays than can be', (f) => edit(f, { stepsReplayed: 2 ** 53 - 1 }), /solver.json: stepsReplayed is 9007/],
   ['other weights', (f) => writeFile(path.join(f, 'solver.safetensors'), ''), /not a safetensors file/],
 ])('with %s is refused', async (_, spoil, message) => {
   const folder = path.join(await temporaryFolder(), 'solver')
@@ -63,6 +65,18 @@ it('is refused for a stream of other images', async () => {
   const other = classIncremental(bandsData(16), { tasks: 2 })
   const error = await failure(Solver.load(folder, other, { device: 'cpu' }))
   expect(error.message).toMatch(/16 pixels a side.*expected 8/)
+})
+
+it('is refused for a stream of other classes, in a short message', async () => {
+  const folder = path.join(await temporaryFolder(), 'solver')
+  await (await fresh()).save(folder)
+  await edit(folder, { classes: ['x'.repeat(100_000)] })
+  const error = await failure(Solver.load(folder, stream, { device: 'cpu' }))
+  expect(error).toMatchObject({
+    code: 'ERR_INVALID_ARGUMENT',
+    message: expect.stringMatching(/expected 8, 1 and .*xxx/),
+  })
+  expect(error.message.length).toBeLessThan(500)
 })
 
 async function edit(folder: string, change: object): Promise<void> {

@@ -6,7 +6,7 @@ import { parseSafetensors, writeSafetensors } from '../lib/checkpoint/safetensor
 import { fromIdx } from '../lib/data/load-idx.js'
 import { loadAddon } from '../lib/engine/load.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
-import { writeReport } from '../lib/experiment/report.js'
+import { compareRuns, writeReport } from '../lib/experiment/report.js'
 import { Learner, TorchScriptFeatures } from '../lib/index.js'
 import type { Results } from '../lib/report/results.js'
 import { toDiffusersConfig } from '../lib/unet.js'
@@ -18,6 +18,9 @@ import { failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
 /** Highest resident memory that this process has had, in bytes. */
 const peak = () => process.resourceUsage().maxRSS * 1024
+
+/** Lists in lists. */
+const nested = (levels: number): unknown => (levels === 0 ? 1 : [nested(levels - 1)])
 
 describe('sizes are checked before memory is taken', () => {
   const tensor = { dtype: 'U8', shape: [2 ** 30, 2 ** 30], data_offsets: [0, 2 ** 52] }
@@ -74,6 +77,11 @@ describe('sizes are checked before memory is taken', () => {
       [{ penalties: [{ name: 'ewc', shape: 'diagonal', parts: 2 ** 40 }] }, /penalties\[0\].parts is 1099511627776/],
       [{ memory: [{ name: 'x', classes: ['a'], size: 2 ** 40 }] }, /memory\[0\].size is 1099511627776/],
       [{ step: 2 ** 50 }, /step is 1125899906842624/],
+      // Saving it again would fill the stack.
+      [
+        { taskInHand: { task: 1, step: 1, steps: 2, settings: { x: nested(200) } } },
+        /taskInHand.settings is .*; expected at most 100 levels/,
+      ],
       // Training goes on from these two; the order of the images would be looked up at a negative place.
       [{ step: 1, optimizerStep: 2 }, /optimizerStep is 2; expected at most step/],
     ] as const) {
@@ -99,7 +107,7 @@ describe('sizes are checked before memory is taken', () => {
 })
 
 describe('a run folder of somebody else', () => {
-  async function runFolder(change: (results: Results) => unknown): Promise<string> {
+  async function runFolder(change: (results: Results) => unknown = (results) => results): Promise<string> {
     const folder = path.join(await temporaryFolder(), 'run')
     await mkdir(folder)
     const results = madeUpResults()
@@ -108,12 +116,17 @@ describe('a run folder of somebody else', () => {
     return folder
   }
 
-  it.each(['../secret', 'samples/../../secret', '/etc/passwd', '..'])('can not name %s as a picture', async (file) => {
-    const folder = await runFolder((results) => {
+  /** The results with other things said of the first run's first task. */
+  const withTask =
+    (fields: object) =>
+    (results: Results): unknown => {
       const [run, ...runs] = results.runs
       const [task, ...tasks] = run!.tasks
-      return { ...results, runs: [{ ...run, tasks: [{ ...task, samples: file }, ...tasks] }, ...runs] }
-    })
+      return { ...results, runs: [{ ...run, tasks: [{ ...task, ...fields }, ...tasks] }, ...runs] }
+    }
+
+  it.each(['../secret', 'samples/../../secret', '/etc/passwd', '..'])('can not name %s as a picture', async (file) => {
+    const folder = await runFolder(withTask({ samples: file }))
     await writeFile(path.join(folder, '..', 'secret'), 'a secret')
     expect(await failure(writeReport(folder))).toMatchObject({
       code: 'ERR_BAD_DATA',
@@ -125,8 +138,51 @@ describe('a run folder of somebody else', () => {
 
   it('names its pictures by paths inside it', async () => {
     // It has none: so far it comes.
-    const folder = await runFolder((results) => results)
-    await expect(writeReport(folder)).rejects.toThrow(/ENOENT.*samples/)
+    expect(await failure(writeReport(await runFolder()))).toMatchObject({
+      code: 'ERR_DATA_NOT_FOUND',
+      message: expect.stringMatching(/run\/samples\/finetune\/seed-42\/task-1.png can't be read: ENOENT/),
+    })
+  })
+
+  it.each<[string, (results: Results) => unknown, RegExp]>([
+    ['no number of parameters', ({ parameters: _, ...rest }) => rest, /parameters is missing; expected number/],
+    ['a method that is null', (results) => ({ ...results, methods: [null] }), /methods\[0\] is null; expected object/],
+    ['a task without times', withTask({ seconds: undefined }), /tasks\[0\].seconds is missing; expected object/],
+    ['a metric that is text', withTask({ metrics: { x: 'y' } }), /tasks\[0\].metrics.x is 'y'; expected object/],
+    ['a task out of its place', withTask({ task: 2 ** 31 }), /tasks\[0\].task is 2147483648; expected 1/],
+    ['too few single tasks', withTask({ alone: [] }), /tasks\[0\].alone is \[\]; expected 1 elements/],
+  ])('with %s in its results.json is refused by the field', async (_, change, message) => {
+    const folder = await runFolder(change)
+    for (const read of [() => writeReport(folder), () => compareRuns([folder])]) {
+      const error = await failure(read())
+      expect(error.code).toBe('ERR_BAD_DATA')
+      expect(error.message).toMatch(message)
+      expect(error.message).toContain(path.join(folder, 'results.json'))
+    }
+  })
+
+  it('shows a number that is not finite, which JSON has no word for, as what it was', async () => {
+    const metrics = { frechetDistance: { value: Number.NaN, real: 1, generated: 1 } }
+    const { results } = await compareRuns([await runFolder(withTask({ metrics }))])
+    expect(results.runs[0]!.tasks[0]!.metrics).toEqual(metrics)
+  })
+
+  const deep = `{"methods": [], "seeds": [], "data": ${'['.repeat(20_000)}${']'.repeat(20_000)}}`
+  it.each<[string, string | undefined, RegExp]>([
+    ['config.json', 'null', /the value is null; expected object/],
+    ['config.json', '{"seeds": []}', /methods is missing; expected array/],
+    ['config.json', '{"methods": [{}], "seeds": []}', /methods\[0\].label is missing; expected string/],
+    ['config.json', deep, /expected at most 100 levels of nesting/],
+    ['metrics.jsonl', '{}\n', /line 1: kind is missing; expected string/],
+    ['metrics.jsonl', undefined, /can't be read: EISDIR/],
+  ])('with a damaged %s is refused (%#)', async (name, text, message) => {
+    const folder = await runFolder()
+    const file = path.join(folder, name)
+    await (text === undefined ? mkdir(file) : writeFile(file, text))
+    const error = await failure(compareRuns([folder, await runFolder()]))
+    expect(error.code).toBe(text === undefined ? 'ERR_DATA_NOT_FOUND' : 'ERR_BAD_DATA')
+    expect(error.message).toMatch(message)
+    expect(error.message).toContain(file)
   })
 })
 

@@ -17,8 +17,8 @@ export function pickParameters(
   const missing = parameters.filter(({ name }) => !tensors.has(name)).map(({ name }) => name)
   const known = new Set(parameters.map(({ name }) => name))
   const extra = [...tensors.keys()].filter((name) => !known.has(name))
-  if (missing.length > 0) throw badFile(file, `${list(missing, prefix)} missing, which the U-Net of config.json has`)
-  if (extra.length > 0) throw badFile(file, `${list(extra, prefix)} too many, which the U-Net of config.json hasn't`)
+  if (missing.length > 0) throw badFile(file, `${list(missing, prefix)} missing, which the network has`)
+  if (extra.length > 0) throw badFile(file, `${list(extra, prefix)} too many, which the network hasn't`)
   return parameters.map(({ name, shape }) => {
     const tensor = tensors.get(name) as StoredTensor
     if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { z } from 'zod'
 import type { ParameterInfo } from '../engine/addon.js'
+import { seedSchema } from '../fields.js'
 import { parseOptions } from '../options.js'
 import { replaceFolder, writeJson } from './atomic.js'
 import { badFile, checkFormat, nameParameters, pickParameters } from './parameters.js'
@@ -12,6 +13,12 @@ const weightsFile = 'solver.safetensors'
 
 const format = 1
 
+/** So far that no number made of it overflows. */
+const count = z
+  .int()
+  .min(0)
+  .max(2 ** 40)
+
 const accuracySchema = z.number().min(0).max(1)
 
 const solverSchema = z.strictObject({
@@ -19,13 +26,11 @@ const solverSchema = z.strictObject({
   classes: z.array(z.string()).min(1),
   size: z.int().min(1).max(65536),
   channels: z.int().min(1).max(4),
-  seed: z.int().min(0),
-  step: z
-    .int()
-    .min(0)
-    .max(2 ** 40),
-  stepsReplayed: z.int().min(0),
-  tasksLearned: z.int().min(0),
+  seed: seedSchema,
+  step: count,
+  // Of it and the seed the seeds of generated images are made.
+  stepsReplayed: count,
+  tasksLearned: count,
   accuracies: z.array(z.array(accuracySchema)),
 })
 

@@ -6,10 +6,11 @@ import { replaceFolder, writeJson } from '../checkpoint/atomic.js'
 import { checksumOf } from '../checkpoint/checksum.js'
 import { badFile, checkFormat } from '../checkpoint/parameters.js'
 import { readJson } from '../checkpoint/read-json.js'
+import { isShallow, shallowExpected } from '../depth.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import type { Learner } from '../learner.js'
 import { parseOptions } from '../options.js'
-import type { MethodRun, Versions } from '../report/results.js'
+import { runsSchema, versionsSchema } from '../report/results-schema.js'
 import type { Solver } from '../solver.js'
 import { checkpointsFolder, metricsFile, type RunFolder } from './folder.js'
 import { recorderSchema } from './loss-recorder.js'
@@ -25,18 +26,15 @@ const insideSchema = z
   .refine((name) => !name.split('/').includes('..'), 'expected a path inside the run folder')
 const checksumSchema = z.strictObject({ bytes: z.int().min(0), sha256: z.string() })
 
-// What the checksum of the whole covers was written by this package: of results and configuration no more is checked.
 const schema = z.strictObject({
   format: z.literal(format),
-  versions: z.custom<Versions>((value) => typeof value === 'object' && value !== null),
-  /** The run's configuration. */
+  versions: versionsSchema,
+  /** The run's configuration; it is compared with the one that is run. */
   config: z.record(z.string(), z.unknown()),
   /** Where the learners run. */
   machine: z.strictObject({ device: z.string(), precision: z.string(), parameters: z.int() }),
   /** What was found so far; the last one is the one under way. */
-  runs: z.array(
-    z.looseObject({ method: z.string(), seed: z.int(), tasks: z.array(z.looseObject({ task: z.int() })) }),
-  ) as unknown as z.ZodType<readonly MethodRun[]>,
+  runs: runsSchema,
   /** The task that was begun and isn't in `runs` yet; the learner's folder says whether it was learned to its end. */
   task: z
     .strictObject({
@@ -134,6 +132,8 @@ export async function readCheckpoint(folder: RunFolder, number: number): Promise
   const file = folder.at(`${checkpointsFolder}/${number}/${checkpointFile}`)
   const json = await readJson(file)
   if (json === undefined) throw badFile(file, 'there is no such file')
+  // The checksum is one of the text that the contents make.
+  if (!isShallow(json)) throw badFile(file, `damaged: ${shallowExpected}`)
   const { checksum, ...whole } = (json ?? {}) as Record<string, unknown>
   if (checksum !== checksumOfContents(whole)) throw badFile(file, 'damaged: its checksum is not that of its contents')
   checkFormat(file, json, format)

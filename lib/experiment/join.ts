@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { ContinualDiffusionError } from '../engine/errors.js'
+import { shown, shownPath } from '../options.js'
 import type { LossCurve, Results } from '../report/results.js'
 import type { RunRecord } from './read-run.js'
 
@@ -67,14 +68,33 @@ function checkComparable(first: RunRecord, other: RunRecord): void {
     classifier: config.classifier,
     metrics: results.metrics,
   })
-  const [a, b] = [settings(first), settings(other)]
-  for (const key of Object.keys(a) as (keyof typeof a)[]) {
-    if (isDeepStrictEqual(a[key], b[key])) continue
-    throw invalid(
-      `compare: ${key} of ${other.folder} is ${JSON.stringify(b[key])}; expected ${JSON.stringify(a[key])}, as in ` +
-        `${first.folder}: only runs with the same data, stream and evaluation can be compared`,
-    )
-  }
+  const difference = firstDifference(settings(first), settings(other))
+  if (difference === undefined) return
+  const { at, a, b } = difference
+  throw invalid(
+    `compare: ${shownPath(at)} of ${other.folder} is ${shown(b)}; expected ${shown(a)}, as in ${first.folder}: only runs ` +
+      'with the same data, stream and evaluation can be compared',
+  )
+}
+
+interface Difference {
+  readonly at: readonly PropertyKey[]
+  readonly a: unknown
+  readonly b: unknown
+}
+
+/** Where two values differ, as far inside as both have something to look into, and what each has there. */
+function firstDifference(a: unknown, b: unknown, at: readonly PropertyKey[] = []): Difference | undefined {
+  if (isDeepStrictEqual(a, b)) return undefined
+  if (!isObject(a) || !isObject(b)) return { at, a, b }
+  const key = Object.keys({ ...a, ...b }).find((key) => !isDeepStrictEqual(a[key], b[key]))
+  // A list and an object, both empty.
+  if (key === undefined) return { at, a, b }
+  return firstDifference(a[key], b[key], [...at, Array.isArray(a) ? Number(key) : key])
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null
 }
 
 /** Whether two runs' methods of a label are one method with different seeds; true where one of them doesn't have it. */

@@ -1,11 +1,13 @@
-import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
+import { isShallow, shallowExpected } from '../depth.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import { parseOptions } from '../options.js'
 import type { LossCurve, Results } from '../report/results.js'
+import { resultsSchema } from '../report/results-schema.js'
 import type { ExperimentConfig } from './config.js'
+import { configFile, metricsFile, resultsFile } from './folder.js'
 
 /** A run folder's contents. */
 export interface RunRecord {
@@ -16,35 +18,17 @@ export interface RunRecord {
   readonly curves: readonly LossCurve[]
 }
 
-/** A run may come from somebody else, and a report shows what these paths lead to. */
-const within = z
-  .string()
-  .refine(
-    (file) => !path.isAbsolute(file) && path.normalize(file).split(path.sep)[0] !== '..',
-    'expected a path that stays in the run folder',
-  )
-
-// What is checked is what tells a results file from another; the rest of it was written by this package.
-const resultsSchema = z.looseObject({
-  title: z.string(),
-  classes: z.array(z.string()),
-  metrics: z.record(z.string(), z.looseObject({ title: z.string(), better: z.enum(['lower', 'higher']) })),
-  methods: z.array(z.looseObject({ label: z.string() })),
-  runs: z.array(
-    z.looseObject({
-      method: z.string(),
-      seed: z.number(),
-      tasks: z.array(z.looseObject({ task: z.number(), samples: within, realSamples: within, learner: within })),
-    }),
-  ),
-})
+// Enough to tell methods and seeds of several runs apart; all else is only compared and shown.
+const configSchema = z
+  .looseObject({ methods: z.array(z.looseObject({ label: z.string() })), seeds: z.array(z.int()) })
+  .refine(isShallow, shallowExpected)
 
 const lineSchema = z.looseObject({
   kind: z.string(),
   method: z.string(),
-  seed: z.number(),
-  task: z.number(),
-  step: z.number().optional(),
+  seed: z.int(),
+  task: z.int(),
+  step: z.int().min(1).optional(),
   loss: z.number().optional(),
 })
 
@@ -55,32 +39,47 @@ const lineSchema = z.looseObject({
  */
 export async function readRun(folder: string): Promise<RunRecord> {
   const at = path.resolve(folder)
-  const results = await readJson(at, 'results.json')
-  parseOptions(resultsSchema, results, path.join(at, 'results.json'), 'ERR_BAD_DATA')
-  const config = (await readJson(at, 'config.json')) as RunRecord['config']
-  return { folder: at, config, results: results as Results, curves: await readCurves(at, results as Results) }
+  const file = (name: string) => path.join(at, name)
+  const results = parseOptions(resultsSchema, await readJson(file(resultsFile)), file(resultsFile), 'ERR_BAD_DATA')
+  const config = await readJson(file(configFile))
+  parseOptions(configSchema, config, file(configFile), 'ERR_BAD_DATA')
+  const curves = await readCurves(file(metricsFile), results)
+  return { folder: at, config: config as RunRecord['config'], results, curves }
 }
 
-async function readJson(folder: string, name: string): Promise<unknown> {
-  const file = path.join(folder, name)
+/**
+ * A file of a run folder, as Node reads it.
+ *
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND`
+ */
+export async function readPart<T>(file: string, reading: Promise<T>): Promise<T> {
   try {
-    return JSON.parse(await readFile(file, 'utf8'))
+    return await reading
   } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code !== undefined
-    throw new ContinualDiffusionError(
-      missing ? 'ERR_DATA_NOT_FOUND' : 'ERR_BAD_DATA',
-      `${file} ${missing ? "can't be read" : 'is not JSON'}: ${(cause as Error).message}; name the folder of a run`,
-      { cause },
-    )
+    const message = `${file} can't be read: ${(cause as Error).message}; name the folder of a run, with all of its files`
+    throw new ContinualDiffusionError('ERR_DATA_NOT_FOUND', message, { cause })
+  }
+}
+
+async function readJson(file: string): Promise<unknown> {
+  const text = await readPart(file, readFile(file, 'utf8'))
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    const message = `${file} is not JSON: ${(cause as Error).message}; name the folder of a run`
+    throw new ContinualDiffusionError('ERR_BAD_DATA', message, { cause })
   }
 }
 
 /** The loss curves of every method, seed and task, those of shared first tasks too. */
-async function readCurves(folder: string, { runs }: Results): Promise<LossCurve[]> {
-  const file = path.join(folder, 'metrics.jsonl')
+async function readCurves(file: string, { runs }: Results): Promise<LossCurve[]> {
   const curves = new Map<string, [step: number, loss: number][]>()
   // A run that was stopped before its first step has none.
-  const lines = existsSync(file) ? (await readFile(file, 'utf8')).split('\n') : []
+  const reading = readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return ''
+    throw error
+  })
+  const lines = (await readPart(file, reading)).split('\n')
   // What follows the last line end was cut off when the run was.
   for (const [i, text] of lines.slice(0, -1).entries()) {
     const line = parseOptions(lineSchema, parseLine(text), `${file}, line ${i + 1}`, 'ERR_BAD_DATA')

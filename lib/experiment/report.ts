@@ -3,7 +3,7 @@ import path from 'node:path'
 import { replaceFile } from '../checkpoint/atomic.js'
 import { renderPage } from '../report/page.js'
 import { type JoinedRuns, joinRuns } from './join.js'
-import { readRun } from './read-run.js'
+import { readPart, readRun } from './read-run.js'
 
 /**
  * Makes the page for people anew from what a run folder holds: `report.html` in it. A run that was stopped gets a page too.
@@ -29,11 +29,16 @@ export async function compareRuns(folders: readonly string[], page?: string): Pr
   return joined
 }
 
-async function writePage({ records, results, curves }: JoinedRuns, page: string): Promise<void> {
+async function writePage(joined: JoinedRuns, page: string): Promise<void> {
+  const html = await renderRuns(joined)
+  await replaceFile(page, (temporary) => writeFile(temporary, html, { flush: true }))
+}
+
+/** The page of runs, with the pictures that they name. */
+export async function renderRuns({ records, results, curves }: JoinedRuns): Promise<string> {
   const files = new Set(results.runs.flatMap(({ tasks }) => tasks.flatMap((t) => [t.samples, t.realSamples])))
   const grids = new Map<string, Uint8Array>()
-  for (const file of files) grids.set(file, await readFile(file))
+  for (const file of files) grids.set(file, await readPart(file, readFile(file)))
   const sources = records.map(({ folder, config, results }) => ({ name: path.basename(folder), config, results }))
-  const html = renderPage({ results, sources, curves, grids })
-  await replaceFile(page, (temporary) => writeFile(temporary, html, { flush: true }))
+  return renderPage({ results, sources, curves, grids })
 }

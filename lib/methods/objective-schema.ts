@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { parseOptions } from '../options.js'
-import type { Loss, Method, Objective } from './objective.js'
+import type { Keeps, Loss, Method, Objective } from './objective.js'
 
 /** Schema of {@link Loss}. */
 export const lossSchema = z.union([
@@ -24,16 +24,17 @@ const sourceSchema = z.discriminatedUnion(
   "expected an object whose kind is 'task', 'memory', 'teacher' or 'gaussian'",
 )
 
+const timestepsSchema = z
+  .tuple([z.int().min(0), z.int()])
+  .readonly()
+  .refine(([from, to]) => from < to, 'expected [from, to) with from < to')
+
 const termSchema = z.strictObject({
   source: sourceSchema,
   target: z.enum(['noise', 'teacher']),
   weight: z.number().min(0),
   loss: lossSchema.optional(),
-  timesteps: z
-    .tuple([z.int().min(0), z.int()])
-    .readonly()
-    .refine(([from, to]) => from < to, 'expected [from, to) with from < to')
-    .optional(),
+  timesteps: timestepsSchema.optional(),
 })
 
 const penaltySchema = z.strictObject({ name: z.string().min(1), strength: z.number().min(0) })
@@ -43,10 +44,42 @@ const schema = z.strictObject({
   penalties: z.array(penaltySchema).readonly().optional(),
 })
 
+const fisher = {
+  penalty: z.string().min(1),
+  samples: z.int().min(1),
+  timesteps: timestepsSchema.optional(),
+}
+const decay = z.number().min(0).max(1)
+
+const consolidationSchema = z.discriminatedUnion(
+  'kind',
+  [
+    z.strictObject({ kind: z.literal('squared-gradients'), ...fisher, decay: decay.optional() }),
+    z.strictObject({ kind: z.literal('mean-gradient'), ...fisher, optimal: z.boolean() }),
+    z.strictObject({
+      kind: z.literal('path-integral'),
+      penalty: z.string().min(1),
+      damping: z.number().positive(),
+      decay: decay.optional(),
+    }),
+  ],
+  "expected an object whose kind is 'squared-gradients', 'mean-gradient' or 'path-integral'",
+)
+
+// Used when a task ends, hours after it began, and saved with a task in hand: what is wrong is to be known before.
+const keepsSchema = z.strictObject({
+  consolidations: z.array(consolidationSchema).readonly().optional(),
+  memory: z
+    .strictObject({ size: z.int().min(1), policy: z.enum(['reservoir', 'class-balanced', 'task-balanced']) })
+    .optional(),
+  teacherDecay: decay.optional(),
+}) satisfies z.ZodType<Keeps>
+
 const methodSchema = z.looseObject({
   name: z.string().min(1),
   data: z.enum(['task', 'cumulative']).optional(),
   weights: z.enum(['kept', 'fresh']).optional(),
+  keeps: keepsSchema.optional(),
   objective: z.custom<Method['objective']>((f) => typeof f === 'function', 'expected a function of the task number'),
 })
 

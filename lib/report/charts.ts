@@ -65,8 +65,10 @@ export function lossChart(results: Results, curves: readonly LossCurve[], seed: 
     }
     return points
   })
-  // Where each task ends, except the last, whose end is the chart's own.
-  const borders = ends.slice(0, -1).map((xAxis) => ({ xAxis }))
+  // Where each task ends, except the last, whose end is the chart's own. A task whose losses are lost has none.
+  const borders = Object.values(ends)
+    .slice(0, -1)
+    .map((xAxis) => ({ xAxis }))
   return svg({
     label: `Training loss, seed ${seed}, by method`,
     ...lineChartSize(methods),

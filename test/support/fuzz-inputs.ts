@@ -87,10 +87,17 @@ const anyJson: fc.Arbitrary<unknown> = fc.oneof(
 /** A change of a JSON value: the way to it, what happens there, and with what. */
 type Change = readonly [path: readonly number[], kind: number, value: unknown]
 
-const change: fc.Arbitrary<Change> = fc.tuple(fc.array(fc.nat(), { minLength: 1, maxLength: 5 }), fc.nat(3), anyJson)
-
-/** Valid JSON values with some parts replaced, left out, added or moved; and any at all. */
-export function damagedJson(valid: readonly unknown[]): fc.Arbitrary<unknown> {
+/**
+ * Valid JSON values with some parts replaced, left out, added or moved; and any at all.
+ *
+ * @param depth levels of a value that changes may reach down to
+ */
+export function damagedJson(valid: readonly unknown[], depth = 5): fc.Arbitrary<unknown> {
+  const change: fc.Arbitrary<Change> = fc.tuple(
+    fc.array(fc.nat(), { minLength: 1, maxLength: depth }),
+    fc.nat(3),
+    anyJson,
+  )
   const changed = fc
     .tuple(fc.nat(valid.length - 1), fc.array(change, { maxLength: 4 }))
     .map(([which, changes]) => changes.reduce(applyChange, valid[which]))

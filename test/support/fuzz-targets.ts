@@ -1,56 +1,25 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import sharp from 'sharp'
-import { readLearnerFolder } from '../../lib/checkpoint/learner-folder.js'
-import { parseSafetensors, type StoredTensor, writeSafetensors } from '../../lib/checkpoint/safetensors.js'
+import { parseSafetensors, type StoredTensor } from '../../lib/checkpoint/safetensors.js'
 import { parseSchedulerConfig, toSchedulerConfig } from '../../lib/checkpoint/scheduler-config.js'
-import type { Dataset, TrainTest } from '../../lib/data/dataset.js'
+import type { TrainTest } from '../../lib/data/dataset.js'
 import { formatIdx, parseIdx } from '../../lib/data/idx.js'
 import { parseNames, parseRecords } from '../../lib/data/load-cifar.js'
 import { fromIdx } from '../../lib/data/load-idx.js'
 import { loadImageFolder } from '../../lib/data/load-image-folder.js'
 import { paperSampler, paperSchedule } from '../../lib/diffusion.js'
-import type { ParameterInfo } from '../../lib/engine/addon.js'
-import type { ErrorCode } from '../../lib/engine/errors.js'
 import { TorchScriptFeatures } from '../../lib/evaluation/torch-script-features.js'
 import { type ExperimentInput, experimentSchema, resolveExperiment } from '../../lib/experiment/config.js'
 import { presets } from '../../lib/experiment/presets.js'
 import { parseUNetConfig, toDiffusersConfig } from '../../lib/unet.js'
+import { checkpoint, learnerFolder, runFolder, solverFolder } from './fuzz-folders.js'
 import { damagedBytes, damagedJson, jsonText } from './fuzz-inputs.js'
-import { memoryFiles, memoryFolder } from './memory-files.js'
+import { asFile, check, checkDataset, folder, type Open, pixels, target } from './fuzz-target.js'
 import { tinyUNet } from './tiny.js'
-
-/** A reader of foreign input, and what to try it with. */
-export interface Target<Input = unknown> {
-  readonly inputs: fc.Arbitrary<Input>
-  /** Reads an input; throws a plain Error where what it made of it is wrong. */
-  read(input: Input): Promise<void>
-  /** Codes that its refusals may have. */
-  readonly codes: readonly ErrorCode[]
-  /** What may stay of each input, in bytes, where that is not ours. Default 0. */
-  readonly keeps?: number
-  /** Inputs tried on every run of the tests. */
-  readonly runs: number
-  close?(): Promise<void>
-}
-
-type Open = () => Promise<Target>
-
-function check(holds: boolean, what: string): void {
-  if (!holds) throw new Error(`accepted, but ${what}`)
-}
-
-function checkDataset({ images, labels, classes, height, width, channels }: Dataset): void {
-  check(images.length === labels.length * height * width * channels && images.length > 0, 'images do not fit')
-  check(
-    labels.every((label) => Number.isInteger(label) && label >= 0 && label < classes.length),
-    'labels do not fit',
-  )
-}
 
 function checkTrainTest({ train, test }: TrainTest): void {
   checkDataset(train)
@@ -61,12 +30,6 @@ function checkTensor({ dtype, shape, data }: StoredTensor): void {
   const bytes = { F64: 8, I64: 8, F32: 4, I32: 4, F16: 2, BF16: 2, U8: 1 }[dtype]
   check(data.byteLength === bytes * shape.reduce((product, size) => product * size, 1), 'a tensor does not fit')
 }
-
-function target<Input>(target: Target<Input>): Target {
-  return target as Target
-}
-
-const pixels = (count: number) => Uint8Array.from({ length: count }, (_, i) => (i * 7) % 251)
 
 const idx: Open = async () => {
   const images = [
@@ -125,12 +88,6 @@ const cifar: Open = async () => {
     codes: ['ERR_BAD_DATA'],
     runs: 4000,
   })
-}
-
-/** A folder that goes with the target, for what reads files. */
-async function folder(): Promise<{ at: string; close(): Promise<void> }> {
-  const at = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-fuzz-'))
-  return { at, close: () => rm(at, { recursive: true, force: true }) }
 }
 
 const images: Open = async () => {
@@ -203,15 +160,6 @@ const someTensors = new Map<string, StoredTensor>([
   ['d', { dtype: 'I64', shape: [], data: BigInt64Array.of(1n) }],
 ])
 
-async function asFile(tensors: ReadonlyMap<string, StoredTensor>): Promise<Uint8Array> {
-  const { at, close } = await folder()
-  const file = path.join(at, 'file')
-  await writeSafetensors(file, tensors, { made: 'for tests' })
-  const bytes = new Uint8Array(await readFile(file))
-  await close()
-  return bytes
-}
-
 /** A file's header with its length before it, and data after it. */
 function withHeader(text: string, data: Uint8Array): Uint8Array {
   const header = new TextEncoder().encode(text)
@@ -245,106 +193,6 @@ const safetensors: Open = async () => {
     codes: ['ERR_BAD_CHECKPOINT'],
     runs: 4000,
   })
-}
-
-/** What a very small network would have. */
-const parameters: readonly ParameterInfo[] = [
-  { name: 'w.weight', shape: [2, 3] },
-  { name: 'w.bias', shape: [3] },
-]
-
-function parameterTensors(prefix: string): [string, StoredTensor][] {
-  return parameters.map(({ name, shape }) => [
-    `${prefix}${name}`,
-    { dtype: 'F32', shape, data: new Float32Array(shape.reduce((product, size) => product * size, 1)) },
-  ])
-}
-
-const learnerFolder: Open = async () => {
-  const at = memoryFolder
-  const learner = {
-    format: 1,
-    seed: 1,
-    step: 3,
-    optimizerStep: 3,
-    tasksLearned: 1,
-    taskInHand: { task: 2, step: 1, steps: 5, settings: { method: 'finetune', steps: 5 } },
-    ema: 0.5,
-    precision: 'fp32',
-    schedule: paperSchedule,
-    sampler: paperSampler,
-    penalties: [{ name: 'ewc', shape: 'diagonal', parts: 1 }],
-    memory: [{ name: 'real', classes: ['a', 'b'], size: 8 }],
-  }
-  const [weights, training, penalties, memory] = await Promise.all([
-    asFile(new Map(parameterTensors(''))),
-    asFile(new Map(['student.', 'teacher.', 'exp_avg.', 'exp_avg_sq.'].flatMap(parameterTensors))),
-    asFile(new Map(['0.0.anchor.', '0.0.importance.'].flatMap(parameterTensors))),
-    asFile(
-      new Map<string, StoredTensor>([
-        ['0.images', { dtype: 'U8', shape: [2, 4, 4, 1], data: pixels(32) }],
-        ['0.labels', { dtype: 'I32', shape: [2], data: Int32Array.of(0, 1) }],
-        ['items', { dtype: 'I32', shape: [2, 2], data: Int32Array.of(0, 1, 0, 1) }],
-        ['priorities', { dtype: 'F64', shape: [2], data: Float64Array.of(0.5, 0.25) }],
-      ]),
-    ),
-  ])
-  const files = {
-    'config.json': { json: toDiffusersConfig(tinyUNet) },
-    'learner.json': { json: learner },
-    'diffusion_pytorch_model.safetensors': { bytes: weights },
-    'training.safetensors': { bytes: training },
-    'penalties.safetensors': { bytes: penalties },
-    'memory.safetensors': { bytes: memory },
-  } as const
-  const names = Object.keys(files) as (keyof typeof files)[]
-  const contents = (name: keyof typeof files): Uint8Array | string => {
-    const file = files[name]
-    return 'bytes' in file ? file.bytes : JSON.stringify(file.json)
-  }
-  for (const name of names) memoryFiles.set(path.join(at, name), Buffer.from(contents(name)))
-  const damaged = fc.oneof(
-    ...names.map((name) => {
-      const file = files[name]
-      const bytes: fc.Arbitrary<Uint8Array | string> =
-        'bytes' in file
-          ? damagedBytes([file.bytes])
-          : fc.oneof(
-              { weight: 4, arbitrary: damagedJson([file.json]).map(jsonText) },
-              damagedBytes([Buffer.from(contents(name))]),
-            )
-      return bytes.map((bytes) => ({ name, bytes }))
-    }),
-  )
-  return target({
-    inputs: damaged,
-    read: async ({ name, bytes }) => {
-      const file = path.join(at, name)
-      try {
-        memoryFiles.set(file, Buffer.from(bytes))
-        const read = await readLearnerFolder(at)
-        for (const tensors of (await read.readTensors(parameters)).values()) checkParameters(tensors)
-        for (const { quadratics } of await read.readPenalties(parameters)) {
-          for (const { anchor, importance } of quadratics) {
-            checkParameters(anchor)
-            checkParameters(importance)
-          }
-        }
-        for (const { dataset, index } of await read.readMemory()) {
-          checkDataset(dataset)
-          check(index >= 0 && index < dataset.labels.length, 'an item of the memory is not there')
-        }
-      } finally {
-        memoryFiles.set(file, Buffer.from(contents(name)))
-      }
-    },
-    codes: ['ERR_BAD_CHECKPOINT'],
-    runs: 2000,
-  })
-}
-
-function checkParameters(tensors: readonly Float32Array[]): void {
-  check(tensors.map(({ length }) => length).join() === '6,3', 'the tensors are not those of the network')
 }
 
 const experiment: Open = async () => {
@@ -410,6 +258,9 @@ export const targets: Readonly<Record<string, Open>> = {
   'torch-script': torchScript,
   safetensors,
   'learner-folder': learnerFolder,
+  'solver-folder': solverFolder,
   'model-configs': modelConfigs,
   experiment,
+  checkpoint,
+  'run-folder': runFolder,
 }

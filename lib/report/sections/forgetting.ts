@@ -80,7 +80,9 @@ function heatMap(matrix: MeanMatrix, tasks: readonly number[], shade: (value: nu
 /** From a value to 0 (the best of all that are shown) … 1 (the worst), by its logarithm where values span magnitudes. */
 function shadeOf(matrices: readonly MeanMatrix[], better: 'lower' | 'higher'): (value: number) => number {
   const values = matrices.flatMap((matrix) => matrix.flat()).filter((value) => value !== null)
-  const [least, most] = [Math.min(...values), Math.max(...values)]
+  // Not `Math.min(...values)`: with many tasks they are more than a call can have arguments.
+  const least = values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY)
+  const most = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
   if (!(most > least)) return () => 0
   const scale = least > 0 && most / least > 20 ? Math.log : (value: number) => value
   const share = (value: number) => (scale(value) - scale(least)) / (scale(most) - scale(least))
