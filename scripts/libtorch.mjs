@@ -101,7 +101,11 @@ export function findLibtorch(variant = wantedVariant(), cuda = false) {
       )
     }
     if (cuda && found.variant === 'cpu') {
-      throw new SetupError(`LIBTORCH is a CPU build; a CUDA build is wanted.`, [`${path}: no lib/libtorch_cuda.so`], mend)
+      throw new SetupError(
+        `LIBTORCH is a CPU build; a CUDA build is wanted.`,
+        [`${path}: no lib/libtorch_cuda.so`],
+        mend,
+      )
     }
     return { found: { path, ...found, source: 'LIBTORCH' }, tried }
   }

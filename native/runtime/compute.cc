@@ -1,12 +1,9 @@
 #include "runtime/compute.h"
 
-#include <ATen/detail/CUDAHooksInterface.h>
-
+#include "runtime/cuda_devices.h"
 #include "runtime/error.h"
 
 namespace continual {
-
-int64_t cudaDeviceCount() { return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
 
 at::MemoryFormat Compute::memoryFormat() const { return at::MemoryFormat::ChannelsLast; }
 

@@ -20,9 +20,6 @@ struct Compute {
 /// ERR_INVALID_ARGUMENT.
 Compute parseCompute(const std::string& device, const std::string& precision);
 
-/// Number of CUDA devices this libtorch can use; 0 where it has no CUDA.
-int64_t cudaDeviceCount();
-
 /// While it lives, float32 products on CUDA follow `compute.tf32`. libtorch keeps that switch for the whole process, so
 /// learners of other environments wait their turn: a step holds it from its first product to its last.
 class PrecisionScope {
