@@ -8,9 +8,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { reasonAgainst } from '../lib/engine/device.js'
 import { addonFile, loadAddon } from '../lib/engine/load.js'
 import { type Trial, type TriedDevice, trial } from '../lib/engine/trial.js'
-import { Learner } from '../lib/index.js'
+import { classIncremental, finetune, Learner, presets } from '../lib/index.js'
+import { devices } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
-import { failure, tinyUNet } from './support/tiny.js'
+import { expectClose } from './support/golden.js'
+import { bandsData, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
 const run = promisify(execFile)
 
@@ -124,11 +126,32 @@ describe.skipIf(cudaVersion === null)('with a driver that is a stand-in', () => 
   })
 })
 
+it.skipIf(!devices.includes('cuda'))(
+  'without memory on the GPU for a step, says so, and learners can be used on',
+  async () => {
+    const learner = await tinyLearner({ unet: presets.fashionMnist, device: 'cuda' })
+    const other = await tinyLearner({ device: 'cuda' })
+    const [task] = classIncremental(bandsData(32), { tasks: 1 }).tasks
+    const learn = (batchSize: number) => collect(learner.learn(task!, finetune(), { steps: 1, batchSize }))
+    const images = await other.sample({ count: 2, seed: 1 })
+    // About 20 MB an image.
+    const error = await failure(learn(100_000))
+    expect(error.code).toBe('ERR_OUT_OF_MEMORY')
+    expect(error.message).toMatch(/^cuda:0 is out of memory: .*\n.*smaller batch/)
+    expect(learner.stepsDone).toBe(0)
+    expect((await learn(8)).at(-1)?.loss).toBeLessThan(2)
+    expectClose((await other.sample({ count: 2, seed: 1 })).data, images.data, 0.02)
+  },
+  300_000,
+)
+
 it('the addon in use answers as its trial process does', async () => {
-  const { cudaDevices, ...said } = await trial({ file: addonFile })
-  expect(said.cudaVersion).toBe(cudaVersion)
-  const there = cudaDevices.length > 0 && cudaDevices[0]?.error === null
-  if (there) return
+  expect((await trial({ file: addonFile })).cudaVersion).toBe(cudaVersion)
+  if (devices.includes('cuda')) {
+    const learner = await Learner.create({ unet: tinyUNet, device: 'auto' })
+    expect(learner).toMatchObject({ device: 'cuda:0', precision: 'bf16' })
+    return learner.dispose()
+  }
   const error = await failure(Learner.create({ unet: tinyUNet, device: 'cuda' }))
   expect(error.code).toBe('ERR_DEVICE_UNAVAILABLE')
   expect(error.message).toMatch(cudaVersion === null ? /is a CPU build/ : /no CUDA device found|can't start|fails at/)

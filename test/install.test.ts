@@ -160,6 +160,17 @@ describe('libtorch is got with pip', () => {
     expect(readdirSync(machine.cache)).toEqual([])
   })
 
+  test('as a CUDA build where no GPU answers, when that is asked for', async () => {
+    const cpu = machine.torch('cpu', '2.13.0')
+    await expect(machine.libtorch({ LIBTORCH: cpu }, true)).rejects.toThrow(/LIBTORCH is a CPU build; a CUDA build/)
+    machine.python({ torch: cpu, brings: machine.torch('wheel', '2.13.0', '13.0') })
+    expect(await machine.libtorch()).toMatchObject({ path: cpu })
+    expect(await machine.libtorch({}, true)).toMatchObject({ variant: 'cu130', source: 'pip' })
+    const own = machine.torch('own', '2.14.1', '13.0')
+    machine.python({ torch: own })
+    expect(await machine.libtorch({}, true)).toMatchObject({ path: own })
+  })
+
   test('as the CPU build where the driver has no GPU', async () => {
     machine.program('nvidia-smi', 'echo "NVIDIA-SMI has failed"; exit 9')
     machine.python({ brings: machine.torch('wheel', '2.13.0') })
