@@ -19,7 +19,18 @@ for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
 }
 
 /** The tests that run on every device that there is (test/support/devices.ts). */
-const onDevices = ['step', 'unet', 'denoising-loss', 'learner', 'classifier', 'solver', 'penalties', 'task-in-hand']
+const onDevices = [
+  'step',
+  'unet',
+  'objective',
+  'denoising-loss',
+  'precision',
+  'learner',
+  'classifier',
+  'solver',
+  'penalties',
+  'task-in-hand',
+]
 
 const tree = copySources('cuda')
 
