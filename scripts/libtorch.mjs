@@ -79,10 +79,11 @@ export function wantedVariant() {
 /**
  * Looks without getting anything.
  * @param {'cpu' | 'cu130'} variant the one wanted of the cache
+ * @param {boolean} cuda takes a CUDA build only
  * @returns {{ found?: Libtorch, tried: string[] }}
  * @throws {SetupError} when LIBTORCH names a folder that can't be used: what the user asked for is not passed over
  */
-export function findLibtorch(variant = wantedVariant()) {
+export function findLibtorch(variant = wantedVariant(), cuda = false) {
   const tried = /** @type {string[]} */ ([])
   const named = process.env.LIBTORCH
   if (named) {
@@ -96,6 +97,13 @@ export function findLibtorch(variant = wantedVariant()) {
       throw new SetupError(
         `LIBTORCH is libtorch ${found.version}, which is not supported; ${range} are.`,
         [`${path}: version ${found.version}`],
+        mend,
+      )
+    }
+    if (cuda && found.variant === 'cpu') {
+      throw new SetupError(
+        `LIBTORCH is a CPU build; a CUDA build is wanted.`,
+        [`${path}: no lib/libtorch_cuda.so`],
         mend,
       )
     }
@@ -115,8 +123,10 @@ export function findLibtorch(variant = wantedVariant()) {
     const path = ask(python, ['-c', code]).stdout
     const found = path ? inspect(path) : 'has no torch'
     if (typeof found === 'string') tried.push(`${python}: ${path ? `its torch at ${path}: ` : ''}${found}`)
-    else if (isSupported(found.version)) return { found: { path, ...found, source: python }, tried }
-    else tried.push(`${python}: its torch is ${found.version}; ${range} are supported`)
+    else if (!isSupported(found.version)) {
+      tried.push(`${python}: its torch is ${found.version}; ${range} are supported`)
+    } else if (cuda && found.variant === 'cpu') tried.push(`${python}: its torch is a CPU build`)
+    else return { found: { path, ...found, source: python }, tried }
   } else {
     tried.push('python3: not on PATH')
   }
@@ -141,12 +151,13 @@ function removeRemains(cache) {
 
 /**
  * Finds libtorch as `findLibtorch` does, and gets it with pip where there is none.
+ * @param {boolean} cuda takes a CUDA build only, also where no GPU answers
  * @returns {Promise<Libtorch>}
  * @throws {SetupError}
  */
-export async function ensureLibtorch() {
-  const variant = wantedVariant()
-  const { found, tried } = findLibtorch(variant)
+export async function ensureLibtorch(cuda = false) {
+  const variant = cuda ? 'cu130' : wantedVariant()
+  const { found, tried } = findLibtorch(variant, cuda)
   if (found) return found
   const pip = findPip()
   if (!pip.path) {
@@ -157,6 +168,33 @@ export async function ensureLibtorch() {
     )
   }
   return await getLibtorch(variant, pip.path, tried)
+}
+
+/**
+ * What pip is asked for, in order. What the user's pip is configured with comes first; only where that has no such build,
+ * PyTorch's own index.
+ * @param {'cpu' | 'cu130'} variant
+ * @returns {string[][]}
+ */
+function attempts(variant) {
+  const named = `torch==${wantedVersion}+${variant}`
+  const pytorch = ['--extra-index-url', `${pytorchIndex}/${variant}`]
+  if (variant === 'cpu') return [[named], [named, ...pytorch]].map((wanted) => [...wanted, '--no-deps'])
+  // The general index has the CUDA build under its plain version; == would take a +cpu one for newer than that.
+  const plain = `torch===${wantedVersion}`
+  // NVIDIA's libraries come as packages of their own; so do some of CUDA's headers, which torch itself doesn't ask for.
+  return [[named], [plain], [named, ...pytorch]].map((wanted) => [...wanted, 'cuda-toolkit[crt]'])
+}
+
+/**
+ * Whether what pip brought is what was wanted. A build for another CUDA than the variant's is one too: a plain version
+ * doesn't say for which.
+ * @param {ReturnType<typeof inspect>} arrived
+ * @param {'cpu' | 'cu130'} variant
+ */
+function fits(arrived, variant) {
+  if (typeof arrived === 'string' || arrived.version !== wantedVersion) return false
+  return (arrived.variant === 'cpu') === (variant === 'cpu')
 }
 
 /**
@@ -184,20 +222,16 @@ async function getLibtorch(variant, python, tried) {
   }
   process.once('exit', remove)
   try {
-    const wheel = `torch==${wantedVersion}+${variant}`
-    // A CPU build carries all it needs; a CUDA build needs NVIDIA's libraries, which are packages of their own.
     const site = join(partial, 'site')
-    const base = ['-m', 'pip', 'install', wheel, '--target', site, '--no-user', '--no-input', '--progress-bar', 'off']
-    if (variant === 'cpu') base.push('--no-deps')
-    const size = variant === 'cpu' ? 'about 200 MB' : 'about 2.5 GB'
-    // What the user's pip is configured with comes first; only where that has no such build, PyTorch's own index.
+    const base = ['-m', 'pip', 'install', '--target', site, '--no-user', '--no-input', '--progress-bar', 'off']
+    const goal = `libtorch ${wantedVersion} (${variant})`
     let failure = ''
-    for (const extra of [[], ['--extra-index-url', `${pytorchIndex}/${variant}`]]) {
-      say(
-        `getting libtorch ${wantedVersion} (${variant}, ${size}) with pip${extra.length ? ` from ${extra[1]} too` : ''}`,
-      )
+    /** @type {ReturnType<typeof inspect>} */
+    let arrived = ''
+    for (const wanted of attempts(variant)) {
+      say(`getting ${goal}, ${variant === 'cpu' ? 'about 200 MB' : 'about 2.5 GB'}: pip install ${wanted.join(' ')}`)
       const lines = /** @type {string[]} */ ([])
-      const { ok, reason } = await runProgram(python, [...base, ...extra], {
+      const { ok, reason } = await runProgram(python, [...base, ...wanted], {
         // pip unpacks here first: what it leaves when killed goes with the rest, and moving it costs nothing.
         env: { ...process.env, TMPDIR: join(partial, 'tmp') },
         onLine: (line) => {
@@ -205,28 +239,20 @@ async function getLibtorch(variant, python, tried) {
           if (/^(Collecting|Downloading|Installing|Successfully)/.test(line.trim())) say(`pip: ${line.trim()}`)
         },
       })
-      failure = ok ? '' : (lines.filter((line) => /error/i.test(line)).at(-1) ?? lines.at(-1) ?? reason)
-      if (ok) break
-      tried.push(`pip install ${wheel}${extra.length ? ` ${extra.join(' ')}` : ''}: ${failure.trim()}`)
+      arrived = ok ? inspect(join(site, 'torch')) : ''
+      if (fits(arrived, variant)) break
+      rmSync(site, { recursive: true, force: true })
+      if (ok) failure = `pip brought something else than ${goal}`
+      else failure ||= `pip could not get ${goal}: network, pip's configured index, or no build for this Python`
+      const brought = typeof arrived === 'string' ? arrived : `libtorch ${arrived.version} (${arrived.variant})`
+      const said = lines.filter((line) => /error/i.test(line)).at(-1) ?? lines.at(-1) ?? reason
+      tried.push(`pip install ${wanted.join(' ')}: ${ok ? `brought ${brought}` : said.trim()}`)
     }
-    const mend = [
-      `python3 -m pip install torch==${wantedVersion}, then install again; or set LIBTORCH to an unpacked libtorch ${range}`,
-    ]
-    if (failure) {
-      throw new SetupError(
-        `pip could not get libtorch ${wantedVersion} (${variant}): network, pip's configured index, or no build for this Python.`,
-        tried,
-        ['check the network, `python3 -m pip config list` and `python3 --version`, then install again', ...mend],
-      )
-    }
-    const arrived = inspect(join(site, 'torch'))
-    if (typeof arrived === 'string' || arrived.variant !== variant || arrived.version !== wantedVersion) {
-      const what = typeof arrived === 'string' ? arrived : `libtorch ${arrived.version} (${arrived.variant})`
-      throw new SetupError(
-        `pip brought something else than libtorch ${wantedVersion} (${variant}).`,
-        [...tried, `${wheel}: ${what}`],
-        mend,
-      )
+    if (typeof arrived === 'string' || !fits(arrived, variant)) {
+      throw new SetupError(`${failure}.`, tried, [
+        'check the network, `python3 -m pip config list` and `python3 --version`, then install again',
+        `python3 -m pip install torch==${wantedVersion}, then install again; or set LIBTORCH to an unpacked libtorch ${range}`,
+      ])
     }
     const whole = () => typeof inspect(join(folder, 'torch')) !== 'string'
     if (!whole()) {

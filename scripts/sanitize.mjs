@@ -6,16 +6,14 @@
  * a file in `build-<sanitizer>/reports/`; the command fails when there is one, or when a test fails.
  */
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ask, requireBuildTools, SetupError, say, which } from './tools.mjs'
+import { copySources } from './tree.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-
-/** What is copied: all that building the addon and the tests named below need. */
-const parts = ['CMakeLists.txt', 'data', 'lib', 'native', 'package.json', 'scripts', 'test', 'tsconfig.json']
 
 /** Tests that call the addon or, as that of the kernels, some of its sources, in their own process or in others. */
 const nativeTests = [
@@ -71,13 +69,8 @@ if (sanitizer === undefined) {
   process.stderr.write(`usage: npm run sanitize -- ${Object.keys(sanitizers).join('|')} [test files]\n`)
   process.exit(1)
 }
-const tree = join(root, `build-${name}`)
+const tree = copySources(name)
 const reports = join(tree, 'reports')
-
-for (const part of parts) {
-  rmSync(join(tree, part), { recursive: true, force: true })
-  cpSync(join(root, part), join(tree, part), { recursive: true, preserveTimestamps: true })
-}
 rmSync(reports, { recursive: true, force: true })
 mkdirSync(reports, { recursive: true })
 

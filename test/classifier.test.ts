@@ -14,6 +14,7 @@ import {
   type Metric,
   precision,
 } from '../lib/index.js'
+import { devices } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
 import { bandsData, bandsStream, failure, tinyLearner } from './support/tiny.js'
@@ -50,9 +51,9 @@ describe('Classifier', () => {
     expect(classifier.accuracy).toBeGreaterThan(0.9)
   })
 
-  it('tells real clothes apart', async () => {
+  it.each(devices)('tells real clothes apart, on %s', async (device) => {
     const clothes = await fashionMnist({ subset: true, size: 16 })
-    const trained = await Classifier.train(clothes, { epochs: 3, seed: 1, device: 'cpu' })
+    const trained = await Classifier.train(clothes, { epochs: 3, seed: 1, device })
     onTestFinished(() => trained.dispose())
     expect(trained.name).toMatch(/fashion-mnist.* classifier/)
     expect(trained.accuracy).toBeGreaterThan(0.7)

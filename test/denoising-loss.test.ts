@@ -1,7 +1,8 @@
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { NativeImages } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
 import { finetune, type Learner, paperSchedule, type ScheduleConfig, type Subset, schedule } from '../lib/index.js'
+import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'
 import { bandsData, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
@@ -12,6 +13,7 @@ const held: Subset = { dataset: data.test, indices: Int32Array.from(labels.keys(
 
 /** The denoising loss of a network whose last layer is all zeros, and whose answer so is 0. */
 async function ofZero(
+  device: TestDevice,
   prediction: ScheduleConfig['prediction'],
   edges: readonly number[],
   samples: number,
@@ -19,12 +21,12 @@ async function ofZero(
 ) {
   const addon = loadAddon()
   const config = { ...paperSchedule, prediction }
-  const options = { unet: tinyUNet, schedule: config, device: 'cpu', precision: 'fp32', seed: 0, emaDecay: 0 }
+  const options = { unet: tinyUNet, schedule: config, device, precision: 'fp32', seed: 0, emaDecay: 0 }
   const native = await addon.createLearner(options)
   const resident: NativeImages = await addon.createImages({
     ...{ images, labels, count, height, width, channels },
     size: 0,
-    device: 'cpu',
+    device,
   })
   onTestFinished(() => {
     native.dispose()
@@ -53,35 +55,41 @@ async function ofZero(
 const pixels = Float64Array.from(images, (byte) => byte / 127.5 - 1)
 const meanSquare = pixels.reduce((sum, x) => sum + x * x, 0) / pixels.length
 
-it('an answer of 0 to the clean image costs the mean square of the images, whatever the timestep', async () => {
-  expectClose(await ofZero('sample', [0, 10, 400, 1000], 3, 9), [meanSquare, meanSquare, meanSquare], 1e-5)
-})
+describe.each(devices)('on %s', (device) => {
+  it('an answer of 0 to the clean image costs the mean square of the images, whatever the timestep', async () => {
+    expectClose(
+      await ofZero(device, 'sample', [0, 10, 400, 1000], 3, 9),
+      [meanSquare, meanSquare, meanSquare],
+      tolerance(device, 1e-5),
+    )
+  })
 
-it('an answer of 0 to the noise costs its variance, 1', async () => {
-  const samples = 40
-  const spread = Math.sqrt(2 / (count * samples * 64))
-  for (const loss of await ofZero('epsilon', [0, 500, 1000], samples)) {
-    expect(Math.abs(loss - 1)).toBeLessThan(5 * spread)
-    expect(loss).not.toBe(1)
-  }
-})
+  it('an answer of 0 to the noise costs its variance, 1', async () => {
+    const samples = 40
+    const spread = Math.sqrt(2 / (count * samples * 64))
+    for (const loss of await ofZero(device, 'epsilon', [0, 500, 1000], samples)) {
+      expect(Math.abs(loss - 1)).toBeLessThan(5 * spread)
+      expect(loss).not.toBe(1)
+    }
+  })
 
-it('a band has the timesteps from its first to before its end', async () => {
-  // An answer of 0 to v costs ᾱ + (1 − ᾱ) · mean square of the images: it tells the timesteps apart.
-  const { alphasCumprod } = schedule()
-  const edges = [0, 1, 500, 501, 999, 1000]
-  const samples = 40
-  const losses = await ofZero('v', edges, samples)
-  const of = (from: number, to: number) => {
-    const alphas = alphasCumprod.subarray(from, to)
-    return alphas.reduce((sum, alpha) => sum + alpha + (1 - alpha) * meanSquare, 0) / alphas.length
-  }
-  const expected = Float64Array.from(losses, (_, b) => of(edges[b] as number, edges[b + 1] as number))
-  // The squares of count · samples · 64 numbers of variance near 1, and for wide bands the draws of the timestep.
-  const spread = Math.sqrt(2 / (count * samples * 64)) + Math.sqrt(0.1 / (count * samples))
-  for (const [b, loss] of losses.entries()) expect(Math.abs(loss - (expected[b] as number))).toBeLessThan(4 * spread)
-  // The last timestep has no signal: its target is −x₀ alone.
-  expectClose([losses[4] as number], [meanSquare], 1e-5)
+  it('a band has the timesteps from its first to before its end', async () => {
+    // An answer of 0 to v costs ᾱ + (1 − ᾱ) · mean square of the images: it tells the timesteps apart.
+    const { alphasCumprod } = schedule()
+    const edges = [0, 1, 500, 501, 999, 1000]
+    const samples = 40
+    const losses = await ofZero(device, 'v', edges, samples)
+    const of = (from: number, to: number) => {
+      const alphas = alphasCumprod.subarray(from, to)
+      return alphas.reduce((sum, alpha) => sum + alpha + (1 - alpha) * meanSquare, 0) / alphas.length
+    }
+    const expected = Float64Array.from(losses, (_, b) => of(edges[b] as number, edges[b + 1] as number))
+    // The squares of count · samples · 64 numbers of variance near 1, and for wide bands the draws of the timestep.
+    const spread = Math.sqrt(2 / (count * samples * 64)) + Math.sqrt(0.1 / (count * samples))
+    for (const [b, loss] of losses.entries()) expect(Math.abs(loss - (expected[b] as number))).toBeLessThan(4 * spread)
+    // The last timestep has no signal: its target is −x₀ alone.
+    expectClose([losses[4] as number], [meanSquare], tolerance(device, 1e-5))
+  })
 })
 
 it('does not depend on the batch size, and is a function of the seed', async () => {

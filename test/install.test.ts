@@ -109,7 +109,7 @@ describe('libtorch is got with pip', () => {
     machine.python({ brings: machine.torch('wheel', '2.13.0') })
     await machine.libtorch()
     expect(pipCalls()).toHaveLength(1)
-    expect(pipCalls()[0]).toContain('install torch==2.13.0+cpu --target')
+    expect(pipCalls()[0]).toContain(' torch==2.13.0+cpu ')
     expect(pipCalls()[0]).toContain('--no-deps')
     expect(pipCalls()[0]).not.toContain('index-url')
   })
@@ -119,7 +119,7 @@ describe('libtorch is got with pip', () => {
     machine.python({ brings: machine.torch('wheel', '2.13.0'), pip })
     expect(await machine.libtorch()).toMatchObject({ source: 'pip' })
     expect(pipCalls()).toHaveLength(2)
-    expect(pipCalls()[1]).toMatch(/--extra-index-url \S+\/whl\/cpu$/)
+    expect(pipCalls()[1]).toMatch(/--extra-index-url \S+\/whl\/cpu /)
   })
 
   test("as the CUDA build with NVIDIA's packages where a GPU answers", async () => {
@@ -127,8 +127,48 @@ describe('libtorch is got with pip', () => {
     machine.python({ brings: machine.torch('wheel', '2.13.0', '13.0') })
     const path = join(machine.cache, '2.13.0-cu130', 'torch')
     expect(await machine.libtorch()).toMatchObject({ path, variant: 'cu130' })
+    expect(pipCalls()).toHaveLength(1)
     expect(pipCalls()[0]).toContain('torch==2.13.0+cu130')
     expect(pipCalls()[0]).not.toContain('--no-deps')
+  })
+
+  test("under its plain version where pip's index has the CUDA build by that name only", async () => {
+    machine.program('nvidia-smi', 'echo "GPU 0: Some GPU (UUID: GPU-0)"')
+    const pip = 'case "$*" in *+cu130*) echo "ERROR: No matching distribution"; exit 1 ;; esac'
+    machine.python({ brings: machine.torch('wheel', '2.13.0', '13.0'), pip })
+    const path = join(machine.cache, '2.13.0-cu130', 'torch')
+    expect(await machine.libtorch()).toMatchObject({ path, variant: 'cu130', source: 'pip' })
+    // By === pip takes no 2.13.0+cpu for it.
+    expect(pipCalls().map((call) => /torch=\S+/.exec(call)?.[0])).toEqual(['torch==2.13.0+cu130', 'torch===2.13.0'])
+    expect(pipCalls()[1]).not.toContain('index-url')
+  })
+
+  test("and not where that is a CPU build: then PyTorch's own index is asked", async () => {
+    machine.program('nvidia-smi', 'echo "GPU 0: Some GPU (UUID: GPU-0)"')
+    const cuda = machine.torch('cuda-wheel', '2.13.0', '13.0')
+    const pip = `case "$*" in
+      *--extra-index-url*) while [ "$1" != --target ]; do shift; done; mkdir -p "$2" && cp -r ${cuda} "$2/torch"; exit ;;
+      *+cu130*) echo "ERROR: No matching distribution"; exit 1 ;; esac`
+    machine.python({ brings: machine.torch('wheel', '2.13.0'), pip })
+    expect(await machine.libtorch()).toMatchObject({ variant: 'cu130', source: 'pip' })
+    expect(pipCalls()).toHaveLength(3)
+    machine.python({ brings: machine.torch('wheel', '2.13.0'), pip: 'case "$*" in *+cu130*) exit 1 ;; esac' })
+    rmSync(machine.cache, { recursive: true })
+    await expect(machine.libtorch()).rejects.toThrow(
+      /something else than libtorch 2\.13\.0 \(cu130\)[\s\S]*torch===2\.13\.0 .*: brought libtorch 2\.13\.0 \(cpu\)/,
+    )
+    expect(readdirSync(machine.cache)).toEqual([])
+  })
+
+  test('as a CUDA build where no GPU answers, when that is asked for', async () => {
+    const cpu = machine.torch('cpu', '2.13.0')
+    await expect(machine.libtorch({ LIBTORCH: cpu }, true)).rejects.toThrow(/LIBTORCH is a CPU build; a CUDA build/)
+    machine.python({ torch: cpu, brings: machine.torch('wheel', '2.13.0', '13.0') })
+    expect(await machine.libtorch()).toMatchObject({ path: cpu })
+    expect(await machine.libtorch({}, true)).toMatchObject({ variant: 'cu130', source: 'pip' })
+    const own = machine.torch('own', '2.14.1', '13.0')
+    machine.python({ torch: own })
+    expect(await machine.libtorch({}, true)).toMatchObject({ path: own })
   })
 
   test('as the CPU build where the driver has no GPU', async () => {

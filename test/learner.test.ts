@@ -11,6 +11,7 @@ import {
   type Progress,
   teacherToStudent,
 } from '../lib/index.js'
+import { devices, tolerance } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
 import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
@@ -61,8 +62,8 @@ describe('learn', () => {
     expect(learner.stepsDone).toBe(7)
   })
 
-  it('lowers its loss', async () => {
-    const learner = await tinyLearner()
+  it.each(devices)('lowers its loss, on %s', async (device) => {
+    const learner = await tinyLearner({ device })
     const progress = await collect(learner.learn(first, finetune(), { steps: 150, batchSize: 16, lr: 3e-3 }))
     expect(progress.at(-1)?.loss).toBeLessThan((progress[0]?.loss as number) / 2)
   })
@@ -112,8 +113,8 @@ describe('learn', () => {
     expect(progress.at(-1)?.loss).toBeLessThan((progress[0]?.loss as number) / 2)
   })
 
-  it('starts every task with a fresh optimiser', async () => {
-    const learner = await tinyLearner()
+  it.each(devices)('starts every task with a fresh optimiser, on %s', async (device) => {
+    const learner = await tinyLearner({ device })
     await collect(learner.learn(first, finetune(), quick))
     await collect(learner.learn(second, finetune(), { ...quick, steps: 1 }))
     // After one step from nothing Adam's second moment is (1 − β₂)·g² where its first is (1 − β₁)·g.
@@ -124,7 +125,7 @@ describe('learn', () => {
     expectClose(
       v,
       m.map((value) => 0.001 * (value / 0.1) ** 2),
-      1e-4,
+      tolerance(device, 1e-4),
     )
   })
 
@@ -356,9 +357,9 @@ describe('create', () => {
 })
 
 describe('moving average of the weights', () => {
-  it('is what sampling uses and what is saved as the model', async () => {
+  it.each(devices)('is what sampling uses and what is saved as the model, on %s', async (device) => {
     const decay = 0.9
-    const learner = await tinyLearner({ ema: decay })
+    const learner = await tinyLearner({ ema: decay, device })
     const weights = async (file: string) => {
       const folder = await temporaryFolder()
       await learner.save(folder)
@@ -386,8 +387,8 @@ describe('a training loop of one’s own', () => {
   const target = Float32Array.from({ length: count }, (_, i) => Math.cos(3 * i))
   const timesteps = Int32Array.of(10, 700)
 
-  it('step gives the weighted mean squared error of predict, and lowers it', async () => {
-    const learner = await tinyLearner()
+  it.each(devices)('step gives the weighted mean squared error of predict, and lowers it, on %s', async (device) => {
+    const learner = await tinyLearner({ device })
     const weight = Float32Array.of(2, 0.5)
     const expected = async () => {
       const answer = await learner.predict(xt, timesteps)
@@ -396,7 +397,7 @@ describe('a training loop of one’s own', () => {
     }
     const before = await expected()
     const { loss } = await learner.step({ xt, timesteps, target, weight, lr: 1e-2 })
-    expectClose([loss], [before], 1e-5)
+    expectClose([loss], [before], tolerance(device, 1e-5))
     for (let i = 0; i < 20; i++) await learner.step({ xt, timesteps, target, weight, lr: 1e-2 })
     expect(await expected()).toBeLessThan(before / 2)
     expect(learner.stepsDone).toBe(21)

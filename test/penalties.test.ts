@@ -20,6 +20,7 @@ import {
   rankOneEwc,
   synapticIntelligence,
 } from '../lib/index.js'
+import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose, row } from './support/golden.js'
 import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
@@ -33,9 +34,9 @@ async function readPenalty(native: NativeLearner, name: string, part: number): P
 const finetuning: Objective = { terms: [{ source: { kind: 'task' }, target: 'noise', weight: 1 }] }
 const optimizer = { lr: 1e-3, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, clipGradNorm: 1 }
 
-async function setUp() {
+async function setUpOn(device: TestDevice) {
   const addon = loadAddon()
-  const options = { unet: tinyUNet, schedule: paperSchedule, device: 'cpu', precision: 'fp32', seed: 3, emaDecay: 0 }
+  const options = { unet: tinyUNet, schedule: paperSchedule, device, precision: 'fp32', seed: 3, emaDecay: 0 }
   const native = await addon.createLearner(options)
   const { images, labels, height, width, channels } = bands('bands', 6)
   const resident = await addon.createImages({
@@ -46,7 +47,7 @@ async function setUp() {
     width,
     channels,
     size: 0,
-    device: 'cpu',
+    device,
   })
   const pool: NativePool = [{ images: resident, indices: Int32Array.from(labels, (_, i) => i) }]
   const batches = { task: pool, memory: [], batchSize: 4, horizontalFlip: false }
@@ -87,248 +88,257 @@ function mean(vectors: readonly Float64Array[]): Float64Array {
   )
 }
 
-describe('the Fisher matrix', () => {
-  const squared: Consolidation = { kind: 'squared-gradients', penalty: 'a', samples: 30 }
-  const averaged: Consolidation = { kind: 'mean-gradient', penalty: 'b', samples: 30, optimal: false }
+describe.each(devices)('on %s', (device) => {
+  const setUp = () => setUpOn(device)
+  const within = (onCpu: number) => tolerance(device, onCpu)
+  const bitwise = it.runIf(device === 'cpu')
 
-  it('has the mean squared gradient of single samples on its diagonal', async () => {
-    const { native, pool, train, consolidate } = await setUp()
-    await train(finetuning, 3)
-    const draws = await native.drawSamples(squared, pool)
-    // More samples than the 24 images: these come again, with other noise.
-    expect(draws.x0?.shape).toEqual([30, 1, 8, 8])
-    const gradients = await sampleGradients(native, draws)
-    await consolidate(squared)
-    const { anchor, importance } = await readPenalty(native, 'a', 0)
-    const expected = mean(gradients.map((g) => g.map((value) => value * value)))
-    expectClose(flat(importance), expected, 1e-4, 'Fisher')
-    expect(anchor).toEqual(await native.readSlot('student'))
-    native.dispose()
-  })
+  describe('the Fisher matrix', () => {
+    const squared: Consolidation = { kind: 'squared-gradients', penalty: 'a', samples: 30 }
+    const averaged: Consolidation = { kind: 'mean-gradient', penalty: 'b', samples: 30, optimal: false }
 
-  it('of rank one is the mean gradient’s, scaled to be the nearest to the whole matrix', async () => {
-    const { native, pool, train, consolidate } = await setUp()
-    await train(finetuning, 3)
-    const gradients = await sampleGradients(native, await native.drawSamples(averaged, pool))
-    const g = mean(gradients)
-    await consolidate(averaged, { ...averaged, penalty: 'c', optimal: true })
-    const [plain, optimal] = [await readPenalty(native, 'b', 0), await readPenalty(native, 'c', 0)]
-    expectClose(flat(plain.importance), g, 1e-4, 'mean gradient')
-    const v = flat(optimal.importance)
-    // ‖F − u·uᵀ‖² = ‖F‖² − 2·uᵀFu + ‖u‖⁴ is smallest, over all u along v, at v: a little less or more of it is farther away.
-    const distance = (scale: number) => {
-      const u = v.map((value) => scale * value)
-      const uFu = gradients.reduce((sum, gradient) => sum + dot(gradient, u) ** 2, 0) / gradients.length
-      return -2 * uFu + dot(u, u) ** 2
-    }
-    expect(distance(1)).toBeLessThan(distance(0.99))
-    expect(distance(1)).toBeLessThan(distance(1.01))
-    expect(dot(v, g) / Math.sqrt(dot(v, v) * dot(g, g))).toBeCloseTo(1, 5)
-    native.dispose()
-  })
+    it('has the mean squared gradient of single samples on its diagonal', async () => {
+      const { native, pool, train, consolidate } = await setUp()
+      await train(finetuning, 3)
+      const draws = await native.drawSamples(squared, pool)
+      // More samples than the 24 images: these come again, with other noise.
+      expect(draws.x0?.shape).toEqual([30, 1, 8, 8])
+      const gradients = await sampleGradients(native, draws)
+      await consolidate(squared)
+      const { anchor, importance } = await readPenalty(native, 'a', 0)
+      const expected = mean(gradients.map((g) => g.map((value) => value * value)))
+      expectClose(flat(importance), expected, within(1e-4), 'Fisher')
+      expect(anchor).toEqual(await native.readSlot('student'))
+      native.dispose()
+    })
 
-  it('draws its timesteps from the range given, and the same for the same step', async () => {
-    const { native, pool, train } = await setUp()
-    const gated: Consolidation = { ...squared, timesteps: [990, 1000] }
-    const { timesteps, noise } = await native.drawSamples(gated, pool)
-    expect(timesteps.every((t) => t >= 990 && t < 1000)).toBe(true)
-    expect((await native.drawSamples(gated, pool)).noise).toEqual(noise)
-    await train(finetuning, 1)
-    expect((await native.drawSamples(gated, pool)).noise).not.toEqual(noise)
-    native.dispose()
-  })
-})
-
-describe('penalties', () => {
-  /** Weights with quadratics around other ones, of every shape and in several parts. */
-  async function penalized() {
-    const set = await setUp()
-    const weights = await set.native.readSlot('student')
-    const near = (k: number) => weights.map((w) => w.map((value, i) => value + 0.01 * Math.sin(k + i)))
-    const positive = (k: number) => weights.map((w) => w.map((_, i) => 1 + Math.cos(k * i)))
-    const signed = (k: number) => weights.map((w) => w.map((_, i) => Math.cos(k * i)))
-    for (const k of [1, 2]) {
-      await set.native.writePenalty({ name: 'flat', shape: 'diagonal', anchor: near(k), importance: positive(k) })
-      await set.native.writePenalty({ name: 'thin', shape: 'rank-1', anchor: near(k + 2), importance: signed(k) })
-    }
-    const penalties = [
-      { name: 'thin', strength: 0.7 },
-      { name: 'flat', strength: 3 },
-    ]
-    return { ...set, weights, objective: { ...finetuning, penalties } }
-  }
-
-  it('add strength · ½·Σ importance·δ² or ½·(importance·δ)² to the loss', async () => {
-    const { native, batches, objective, weights } = await penalized()
-    const draws = await native.draw({ ...batches, objective })
-    const { loss, terms, penalties } = await native.compute(objective, draws)
-    const theta = flat(weights)
-    const expected = { flat: 0, thin: 0 }
-    for (const part of [0, 1]) {
-      for (const name of ['flat', 'thin'] as const) {
-        const { anchor, importance } = await readPenalty(native, name, part)
-        const star = flat(anchor)
-        const delta = theta.map((value, i) => value - (star[i] as number))
-        const F = flat(importance)
-        expected[name] +=
-          name === 'flat'
-            ? dot(
-                F,
-                delta.map((d) => d * d),
-              ) / 2
-            : dot(F, delta) ** 2 / 2
+    it('of rank one is the mean gradient’s, scaled to be the nearest to the whole matrix', async () => {
+      const { native, pool, train, consolidate } = await setUp()
+      await train(finetuning, 3)
+      const gradients = await sampleGradients(native, await native.drawSamples(averaged, pool))
+      const g = mean(gradients)
+      await consolidate(averaged, { ...averaged, penalty: 'c', optimal: true })
+      const [plain, optimal] = [await readPenalty(native, 'b', 0), await readPenalty(native, 'c', 0)]
+      expectClose(flat(plain.importance), g, within(1e-4), 'mean gradient')
+      const v = flat(optimal.importance)
+      // ‖F − u·uᵀ‖² = ‖F‖² − 2·uᵀFu + ‖u‖⁴ is smallest, over all u along v, at v: a little less or more of it is farther away.
+      const distance = (scale: number) => {
+        const u = v.map((value) => scale * value)
+        const uFu = gradients.reduce((sum, gradient) => sum + dot(gradient, u) ** 2, 0) / gradients.length
+        return -2 * uFu + dot(u, u) ** 2
       }
-    }
-    expectClose(penalties, [expected.thin, expected.flat], 1e-5)
-    expectClose([loss], [(terms[0] as number) + 0.7 * expected.thin + 3 * expected.flat], 1e-5)
-    native.dispose()
+      expect(distance(1)).toBeLessThan(distance(0.99))
+      expect(distance(1)).toBeLessThan(distance(1.01))
+      expect(dot(v, g) / Math.sqrt(dot(v, v) * dot(g, g))).toBeCloseTo(1, 5)
+      native.dispose()
+    })
+
+    it('draws its timesteps from the range given, and the same for the same step', async () => {
+      const { native, pool, train } = await setUp()
+      const gated: Consolidation = { ...squared, timesteps: [990, 1000] }
+      const { timesteps, noise } = await native.drawSamples(gated, pool)
+      expect(timesteps.every((t) => t >= 990 && t < 1000)).toBe(true)
+      expect((await native.drawSamples(gated, pool)).noise).toEqual(noise)
+      await train(finetuning, 1)
+      expect((await native.drawSamples(gated, pool)).noise).not.toEqual(noise)
+      native.dispose()
+    })
   })
 
-  it('add their own gradient, by finite differences, and the norm is that of the sum', async () => {
-    const { native, batches, objective, weights } = await penalized()
-    const draws = await native.draw({ ...batches, objective })
-    await native.compute(finetuning, draws)
-    const without = flat(await native.readSlot('gradient'))
-    const { gradNorm } = await native.compute(objective, draws)
-    const gradient = flat(await native.readSlot('gradient'))
-    expectClose([gradNorm], [Math.sqrt(dot(gradient, gradient))], 1e-5)
-    for (const k of [3, 4, 5]) {
-      const direction = weights.map((w) => w.map((_, i) => Math.sin(k * i + 0.3)))
-      const cost = async (h: number) => {
-        const moved = weights.map((w, p) => w.map((value, i) => value + h * (direction[p]?.[i] as number)))
-        await native.writeSlot('student', moved)
-        const { penalties } = await native.compute(objective, draws)
-        return 0.7 * (penalties[0] as number) + 3 * (penalties[1] as number)
+  describe('penalties', () => {
+    /** Weights with quadratics around other ones, of every shape and in several parts. */
+    async function penalized() {
+      const set = await setUp()
+      const weights = await set.native.readSlot('student')
+      const near = (k: number) => weights.map((w) => w.map((value, i) => value + 0.01 * Math.sin(k + i)))
+      const positive = (k: number) => weights.map((w) => w.map((_, i) => 1 + Math.cos(k * i)))
+      const signed = (k: number) => weights.map((w) => w.map((_, i) => Math.cos(k * i)))
+      for (const k of [1, 2]) {
+        await set.native.writePenalty({ name: 'flat', shape: 'diagonal', anchor: near(k), importance: positive(k) })
+        await set.native.writePenalty({ name: 'thin', shape: 'rank-1', anchor: near(k + 2), importance: signed(k) })
       }
-      // The costs are quadratic, so that central differences are exact at any distance.
-      const slope = ((await cost(0.02)) - (await cost(-0.02))) / 0.04
-      const along = dot(
-        gradient.map((value, i) => value - (without[i] as number)),
-        flat(direction),
+      const penalties = [
+        { name: 'thin', strength: 0.7 },
+        { name: 'flat', strength: 3 },
+      ]
+      return { ...set, weights, objective: { ...finetuning, penalties } }
+    }
+
+    it('add strength · ½·Σ importance·δ² or ½·(importance·δ)² to the loss', async () => {
+      const { native, batches, objective, weights } = await penalized()
+      const draws = await native.draw({ ...batches, objective })
+      const { loss, terms, penalties } = await native.compute(objective, draws)
+      const theta = flat(weights)
+      const expected = { flat: 0, thin: 0 }
+      for (const part of [0, 1]) {
+        for (const name of ['flat', 'thin'] as const) {
+          const { anchor, importance } = await readPenalty(native, name, part)
+          const star = flat(anchor)
+          const delta = theta.map((value, i) => value - (star[i] as number))
+          const F = flat(importance)
+          expected[name] +=
+            name === 'flat'
+              ? dot(
+                  F,
+                  delta.map((d) => d * d),
+                ) / 2
+              : dot(F, delta) ** 2 / 2
+        }
+      }
+      expectClose(penalties, [expected.thin, expected.flat], within(1e-5))
+      expectClose([loss], [(terms[0] as number) + 0.7 * expected.thin + 3 * expected.flat], within(1e-5))
+      native.dispose()
+    })
+
+    it('add their own gradient, by finite differences, and the norm is that of the sum', async () => {
+      const { native, batches, objective, weights } = await penalized()
+      const draws = await native.draw({ ...batches, objective })
+      await native.compute(finetuning, draws)
+      const without = flat(await native.readSlot('gradient'))
+      const { gradNorm } = await native.compute(objective, draws)
+      const gradient = flat(await native.readSlot('gradient'))
+      expectClose([gradNorm], [Math.sqrt(dot(gradient, gradient))], within(1e-5))
+      for (const k of [3, 4, 5]) {
+        const direction = weights.map((w) => w.map((_, i) => Math.sin(k * i + 0.3)))
+        const cost = async (h: number) => {
+          const moved = weights.map((w, p) => w.map((value, i) => value + h * (direction[p]?.[i] as number)))
+          await native.writeSlot('student', moved)
+          const { penalties } = await native.compute(objective, draws)
+          return 0.7 * (penalties[0] as number) + 3 * (penalties[1] as number)
+        }
+        // The costs are quadratic, so that central differences are exact at any distance.
+        const slope = ((await cost(0.02)) - (await cost(-0.02))) / 0.04
+        const along = dot(
+          gradient.map((value, i) => value - (without[i] as number)),
+          flat(direction),
+        )
+        expectClose([along], [slope], within(1e-4))
+      }
+      native.dispose()
+    })
+
+    bitwise('of strength 0, or at their anchor, change nothing', async () => {
+      const { native, train, consolidate } = await setUp()
+      const other = await setUp()
+      await consolidate({ kind: 'squared-gradients', penalty: 'a', samples: 3 })
+      await train({ ...finetuning, penalties: [{ name: 'a', strength: 0 }] }, 3)
+      await other.train(finetuning, 3)
+      expect(await native.readSlot('student')).toEqual(await other.native.readSlot('student'))
+      await consolidate({ kind: 'squared-gradients', penalty: 'b', samples: 3 })
+      const { penalties } = await train({ ...finetuning, penalties: [{ name: 'b', strength: 1e6 }] }, 1)
+      expect(penalties).toEqual(Float64Array.of(0))
+      native.dispose()
+      other.native.dispose()
+    })
+
+    it('hold the weights the nearer to the anchor the stronger they are', async () => {
+      const distances: number[] = []
+      for (const strength of [0, 1e3, 1e6]) {
+        const { native, train } = await setUp()
+        const anchor = await native.readSlot('student')
+        const importance = anchor.map((w) => w.map(() => 1))
+        await native.writePenalty({ name: 'a', shape: 'diagonal', anchor, importance })
+        await train({ ...finetuning, penalties: [{ name: 'a', strength }] }, 30)
+        const start = flat(anchor)
+        const delta = flat(await native.readSlot('student')).map((value, i) => value - (start[i] as number))
+        distances.push(dot(delta, delta))
+        native.dispose()
+      }
+      expect(distances).toEqual(distances.toSorted((a, b) => b - a))
+      expect(distances[2]).toBeLessThan((distances[0] as number) / 10)
+    })
+
+    it('keep a quadratic for each task, or one for all', async () => {
+      const { native, train, consolidate } = await setUp()
+      const each: Consolidation = { kind: 'squared-gradients', penalty: 'each', samples: 5 }
+      const online: Consolidation = { ...each, penalty: 'online', decay: 0.25 }
+      await consolidate(each, online)
+      await train(finetuning, 2)
+      await consolidate(each, online)
+      expect(await native.penalties()).toEqual([
+        { name: 'each', shape: 'diagonal', parts: 2 },
+        { name: 'online', shape: 'diagonal', parts: 1 },
+      ])
+      const [one, two, both] = [
+        await readPenalty(native, 'each', 0),
+        await readPenalty(native, 'each', 1),
+        await readPenalty(native, 'online', 0),
+      ]
+      expect(both.anchor).toEqual(two.anchor)
+      expect(both.anchor).not.toEqual(one.anchor)
+      const [f1, f2] = [flat(one.importance), flat(two.importance)]
+      expectClose(
+        flat(both.importance),
+        f1.map((value, i) => 0.25 * value + (f2[i] as number)),
+        within(1e-6),
       )
-      expectClose([along], [slope], 1e-4)
-    }
-    native.dispose()
-  })
+      native.dispose()
+    })
 
-  it('of strength 0, or at their anchor, change nothing', async () => {
-    const { native, train, consolidate } = await setUp()
-    const other = await setUp()
-    await consolidate({ kind: 'squared-gradients', penalty: 'a', samples: 3 })
-    await train({ ...finetuning, penalties: [{ name: 'a', strength: 0 }] }, 3)
-    await other.train(finetuning, 3)
-    expect(await native.readSlot('student')).toEqual(await other.native.readSlot('student'))
-    await consolidate({ kind: 'squared-gradients', penalty: 'b', samples: 3 })
-    const { penalties } = await train({ ...finetuning, penalties: [{ name: 'b', strength: 1e6 }] }, 1)
-    expect(penalties).toEqual(Float64Array.of(0))
-    native.dispose()
-    other.native.dispose()
-  })
-
-  it('hold the weights the nearer to the anchor the stronger they are', async () => {
-    const distances: number[] = []
-    for (const strength of [0, 1e3, 1e6]) {
+    it('name themselves when they diverge, and when there is nothing to take them from', async () => {
       const { native, train } = await setUp()
       const anchor = await native.readSlot('student')
-      const importance = anchor.map((w) => w.map(() => 1))
-      await native.writePenalty({ name: 'a', shape: 'diagonal', anchor, importance })
-      await train({ ...finetuning, penalties: [{ name: 'a', strength }] }, 30)
-      const start = flat(anchor)
-      const delta = flat(await native.readSlot('student')).map((value, i) => value - (start[i] as number))
-      distances.push(dot(delta, delta))
+      const importance = anchor.map((w) => w.map(() => Number.POSITIVE_INFINITY))
+      await native.writePenalty({ name: 'wild', shape: 'diagonal', anchor, importance })
+      const objective = { ...finetuning, penalties: [{ name: 'wild', strength: 1 }] }
+      await expect(train(objective, 3)).rejects.toThrow(/the penalty 'wild' is not finite at step 1/)
+      const missing = { ...finetuning, penalties: [{ name: 'none', strength: 1 }] }
+      await expect(train(missing, 1)).rejects.toThrow(/penalty 'none', but nothing was consolidated/)
+      // On CUDA a loss is looked at when the call's steps are done.
+      if (device === 'cpu') expect(await native.readSlot('student')).toEqual(anchor)
       native.dispose()
-    }
-    expect(distances).toEqual(distances.toSorted((a, b) => b - a))
-    expect(distances[2]).toBeLessThan((distances[0] as number) / 10)
+    })
   })
 
-  it('keep a quadratic for each task, or one for all', async () => {
-    const { native, train, consolidate } = await setUp()
-    const each: Consolidation = { kind: 'squared-gradients', penalty: 'each', samples: 5 }
-    const online: Consolidation = { ...each, penalty: 'online', decay: 0.25 }
-    await consolidate(each, online)
-    await train(finetuning, 2)
-    await consolidate(each, online)
-    expect(await native.penalties()).toEqual([
-      { name: 'each', shape: 'diagonal', parts: 2 },
-      { name: 'online', shape: 'diagonal', parts: 1 },
-    ])
-    const [one, two, both] = [
-      await readPenalty(native, 'each', 0),
-      await readPenalty(native, 'each', 1),
-      await readPenalty(native, 'online', 0),
-    ]
-    expect(both.anchor).toEqual(two.anchor)
-    expect(both.anchor).not.toEqual(one.anchor)
-    const [f1, f2] = [flat(one.importance), flat(two.importance)]
-    expectClose(
-      flat(both.importance),
-      f1.map((value, i) => 0.25 * value + (f2[i] as number)),
-      1e-6,
-    )
-    native.dispose()
-  })
+  describe('the path integral', () => {
+    it('is Σ −g·Δθ of the terms alone over (Δ² + ξ), and never negative', async () => {
+      const { native, batches, train, consolidate } = await setUp()
+      await consolidate({ kind: 'squared-gradients', penalty: 'a', samples: 4 })
+      await train(finetuning, 5)
+      const objective = { ...finetuning, penalties: [{ name: 'a', strength: 1e4 }] }
+      const start = flat(await native.readSlot('student'))
+      const integral = new Float64Array(start.length)
+      await native.followPath(true)
+      let before = start
+      for (let step = 0; step < 6; step++) {
+        await native.compute(finetuning, await native.draw({ ...batches, objective }))
+        const gradient = flat(await native.readSlot('gradient'))
+        await train(objective, 1)
+        const after = flat(await native.readSlot('student'))
+        for (const [i, g] of gradient.entries()) integral[i]! -= g * ((after[i] as number) - (before[i] as number))
+        before = after
+      }
+      const damping = 1e-4
+      await consolidate({ kind: 'path-integral', penalty: 'path', damping, decay: 1 })
+      const { anchor, importance } = await readPenalty(native, 'path', 0)
+      const quotient = integral.map(
+        (omega, i) => omega / (((before[i] as number) - (start[i] as number)) ** 2 + damping),
+      )
+      expect(quotient.some((value) => value < 0)).toBe(true)
+      expectClose(
+        flat(importance),
+        quotient.map((value) => Math.max(0, value)),
+        within(1e-4),
+      )
+      expect(flat(anchor)).toEqual(before)
+      // The next path begins here: without a step it adds nothing.
+      await native.followPath(true)
+      await consolidate({ kind: 'path-integral', penalty: 'path', damping, decay: 1 })
+      expect((await readPenalty(native, 'path', 0)).importance).toEqual(importance)
+      native.dispose()
+    })
 
-  it('name themselves when they diverge, and when there is nothing to take them from', async () => {
-    const { native, train } = await setUp()
-    const anchor = await native.readSlot('student')
-    const importance = anchor.map((w) => w.map(() => Number.POSITIVE_INFINITY))
-    await native.writePenalty({ name: 'wild', shape: 'diagonal', anchor, importance })
-    const objective = { ...finetuning, penalties: [{ name: 'wild', strength: 1 }] }
-    await expect(train(objective, 3)).rejects.toThrow(/the penalty 'wild' is not finite at step 1/)
-    const missing = { ...finetuning, penalties: [{ name: 'none', strength: 1 }] }
-    await expect(train(missing, 1)).rejects.toThrow(/penalty 'none', but nothing was consolidated/)
-    expect(await native.readSlot('student')).toEqual(anchor)
-    native.dispose()
-  })
-})
-
-describe('the path integral', () => {
-  it('is Σ −g·Δθ of the terms alone over (Δ² + ξ), and never negative', async () => {
-    const { native, batches, train, consolidate } = await setUp()
-    await consolidate({ kind: 'squared-gradients', penalty: 'a', samples: 4 })
-    await train(finetuning, 5)
-    const objective = { ...finetuning, penalties: [{ name: 'a', strength: 1e4 }] }
-    const start = flat(await native.readSlot('student'))
-    const integral = new Float64Array(start.length)
-    await native.followPath(true)
-    let before = start
-    for (let step = 0; step < 6; step++) {
-      await native.compute(finetuning, await native.draw({ ...batches, objective }))
-      const gradient = flat(await native.readSlot('gradient'))
-      await train(objective, 1)
-      const after = flat(await native.readSlot('student'))
-      for (const [i, g] of gradient.entries()) integral[i]! -= g * ((after[i] as number) - (before[i] as number))
-      before = after
-    }
-    const damping = 1e-4
-    await consolidate({ kind: 'path-integral', penalty: 'path', damping, decay: 1 })
-    const { anchor, importance } = await readPenalty(native, 'path', 0)
-    const quotient = integral.map((omega, i) => omega / (((before[i] as number) - (start[i] as number)) ** 2 + damping))
-    expect(quotient.some((value) => value < 0)).toBe(true)
-    expectClose(
-      flat(importance),
-      quotient.map((value) => Math.max(0, value)),
-      1e-4,
-    )
-    expect(flat(anchor)).toEqual(before)
-    // The next path begins here: without a step it adds nothing.
-    await native.followPath(true)
-    await consolidate({ kind: 'path-integral', penalty: 'path', damping, decay: 1 })
-    expect((await readPenalty(native, 'path', 0)).importance).toEqual(importance)
-    native.dispose()
-  })
-
-  it('does not change what is learned, and is refused where no path was followed', async () => {
-    const [one, other] = [await setUp(), await setUp()]
-    await one.native.followPath(true)
-    await one.train(finetuning, 4)
-    await other.train(finetuning, 4)
-    expect(await one.native.readSlot('student')).toEqual(await other.native.readSlot('student'))
-    const path: Consolidation = { kind: 'path-integral', penalty: 'path', damping: 1 }
-    await expect(other.consolidate(path)).rejects.toThrow(/needs the path that the weights took/)
-    one.native.dispose()
-    other.native.dispose()
+    bitwise('does not change what is learned, and is refused where no path was followed', async () => {
+      const [one, other] = [await setUp(), await setUp()]
+      await one.native.followPath(true)
+      await one.train(finetuning, 4)
+      await other.train(finetuning, 4)
+      expect(await one.native.readSlot('student')).toEqual(await other.native.readSlot('student'))
+      const path: Consolidation = { kind: 'path-integral', penalty: 'path', damping: 1 }
+      await expect(other.consolidate(path)).rejects.toThrow(/needs the path that the weights took/)
+      one.native.dispose()
+      other.native.dispose()
+    })
   })
 })
 

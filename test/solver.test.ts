@@ -3,6 +3,7 @@ import type { NativeClassifier } from '../lib/engine/addon.js'
 import { call } from '../lib/engine/call.js'
 import { finetune, type ImageBatch, type Learner, Solver, type SolverOptions } from '../lib/index.js'
 import type { Stream, Task } from '../lib/streams/stream.js'
+import { devices, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'
 import { bands, bandsStream, collect, failure, tinyLearner } from './support/tiny.js'
 
@@ -50,7 +51,7 @@ function soft(a: Float32Array, b: Float32Array, temperature: number): number {
   return temperature ** 2 * mean(each)
 }
 
-describe('the loss', () => {
+describe.each(devices)('the loss, on %s', (device) => {
   const real = batchOf(first)
   const generated = batchOf(second).images
   // Far from what a fresh classifier answers, and unequal from image to image.
@@ -58,11 +59,11 @@ describe('the loss', () => {
 
   async function firstLoss(change: { temperature: number; swapped: boolean; labelledWeight: number; weight: number }) {
     const native: NativeClassifier = await call((addon) =>
-      addon.createClassifier({ channels: 1, classes, device: 'cpu', seed: 3 }),
+      addon.createClassifier({ channels: 1, classes, device, seed: 3 }),
     )
     onTestFinished(() => native.dispose())
     const { images, labels, height, width, channels } = first.train.dataset
-    const shape = { count: labels.length, height, width, channels, size: 0, device: 'cpu' }
+    const shape = { count: labels.length, height, width, channels, size: 0, device }
     const resident = await call((addon) => addon.createImages({ images, labels, ...shape }))
     onTestFinished(() => resident.dispose())
     const mine = {
@@ -95,7 +96,7 @@ describe('the loss', () => {
     const weights = { labelledWeight: 1 / k, weight: 1 - 1 / k }
     const { real: z, generated: mine, loss } = await firstLoss({ temperature, swapped, ...weights })
     const distillation = swapped ? soft(mine, theirs, temperature) : soft(theirs, mine, temperature)
-    expectClose([loss], [crossEntropy(z, real.labels) / k + (1 - 1 / k) * distillation], 1e-5)
+    expectClose([loss], [crossEntropy(z, real.labels) / k + (1 - 1 / k) * distillation], tolerance(device, 1e-5))
     const other = swapped ? soft(theirs, mine, temperature) : soft(mine, theirs, temperature)
     expect(Math.abs(distillation - other)).toBeGreaterThan(0.1)
   })

@@ -3,29 +3,30 @@ import type { NativeLearner } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
 import { ContinualDiffusionError, paperSchedule, parseUNetConfig, presets, toDiffusersConfig } from '../lib/index.js'
 import { diffusersVersion } from '../lib/unet.js'
+import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose, Golden, goldenJson, goldenUNet } from './support/golden.js'
 
-function nativeLearner(unet: Parameters<typeof toDiffusersConfig>[0]): Promise<NativeLearner> {
+function nativeLearner(unet: Parameters<typeof toDiffusersConfig>[0], device: TestDevice): Promise<NativeLearner> {
   return loadAddon().createLearner({
     unet,
     schedule: paperSchedule,
-    device: 'cpu',
+    device,
     precision: 'fp32',
     seed: 0,
     emaDecay: 0,
   })
 }
 
-async function expectGolden(native: NativeLearner, folder: string): Promise<void> {
+async function expectGolden(native: NativeLearner, folder: string, device: TestDevice): Promise<void> {
   const io = await Golden.read(`${folder}/io.safetensors`)
   const sample = io.tensor('sample')
   const timesteps = io.integers('timestep')
   const { data } = await native.predict('student', sample, timesteps)
-  expectClose(data, io.tensor('output').data, 1e-4, 'output')
+  expectClose(data, io.tensor('output').data, tolerance(device, 1e-4), 'output')
   const ones = new Float32Array(timesteps.length).fill(1)
   const { loss, gradNorm } = await native.computeGiven(sample, timesteps, io.tensor('target'), ones)
-  expectClose([loss], [io.scalar('loss')], 1e-5, 'loss')
-  expectClose([gradNorm], [io.scalar('grad_norm')], 1e-4, 'gradient norm')
+  expectClose([loss], [io.scalar('loss')], tolerance(device, 1e-5), 'loss')
+  expectClose([gradNorm], [io.scalar('grad_norm')], tolerance(device, 1e-4), 'gradient norm')
 }
 
 interface Manifest {
@@ -33,20 +34,20 @@ interface Manifest {
   state_dict: [name: string, shape: number[]][]
 }
 
-describe("the U-Net is diffusers' UNet2DModel", () => {
+describe.each(devices)("the U-Net is diffusers' UNet2DModel, on %s", (device) => {
   it.each(['tiny-gray', 'tiny-rgb'])('%s: names, shapes, output, loss and gradient norm', async (name) => {
-    const native = await nativeLearner(goldenUNet(`unet/${name}/config.json`))
+    const native = await nativeLearner(goldenUNet(`unet/${name}/config.json`), device)
     const { state_dict } = goldenJson<Manifest>(`unet/${name}/manifest.json`)
     const found = native.parameters.map(({ name, shape }) => [name, [...shape]] as const)
     expect(new Map(found)).toEqual(new Map(state_dict))
     const weights = await Golden.read(`unet/${name}/diffusion_pytorch_model.safetensors`)
     await native.writeSlot('student', weights.weights(native))
-    await expectGolden(native, `unet/${name}`)
+    await expectGolden(native, `unet/${name}`, device)
     native.dispose()
   })
 
   it("the paper's Fashion-MNIST U-Net, filled by the rule", async () => {
-    const native = await nativeLearner(goldenUNet('unet/fmnist-paper/config.json'))
+    const native = await nativeLearner(goldenUNet('unet/fmnist-paper/config.json'), device)
     const { state_dict, parameters } = goldenJson<Manifest>('unet/fmnist-paper/manifest.json')
     const filled = new Map(state_dict.map(([name, shape], k) => [name, fill(name, shape, k)]))
     expect([...filled.values()].reduce((sum, { length }) => sum + length, 0)).toBe(parameters)
@@ -54,7 +55,7 @@ describe("the U-Net is diffusers' UNet2DModel", () => {
       'student',
       native.parameters.map(({ name }) => filled.get(name) as Float32Array),
     )
-    await expectGolden(native, 'unet/fmnist-paper')
+    await expectGolden(native, 'unet/fmnist-paper', device)
     native.dispose()
   })
 
@@ -63,7 +64,7 @@ describe("the U-Net is diffusers' UNet2DModel", () => {
       [presets.fashionMnist, 42_855_873],
       [presets.cifar10, 35_746_307],
     ] as const) {
-      const native = await nativeLearner(preset)
+      const native = await nativeLearner(preset, device)
       const total = native.parameters.reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0)
       expect(total).toBe(parameters)
       native.dispose()

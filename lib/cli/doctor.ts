@@ -1,26 +1,15 @@
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { type KnownName, knownSources, locate } from '../data/known.js'
-import type { Addon } from '../engine/addon.js'
-import { addonFile, type EngineRecord, engineRecord } from '../engine/load.js'
+import { type EngineRecord, engineRecord } from '../engine/load.js'
+import { type Trial, trial } from '../engine/trial.js'
 
 /** A tool of the build: its version and path, or what was tried in vain. */
 export interface ToolReport {
   readonly path?: string
   readonly version: string
   readonly tried: readonly string[]
-}
-
-/** What a child process that loaded the addon said. */
-export interface AddonReport {
-  readonly version: string
-  readonly libtorchVersion: string
-  readonly cudaVersion: string | null
-  readonly cudaDevices: readonly string[]
-  /** As `Addon.cpu()`. */
-  readonly cpu: ReturnType<Addon['cpu']>
 }
 
 /** A data set and the places where it is. */
@@ -44,7 +33,8 @@ export interface DoctorReport {
   readonly instructionSets: readonly string[]
   /** Number of processors that this process may use. */
   readonly processors: number
-  readonly addon: AddonReport | { readonly error: string }
+  /** What a child process that loaded it said. */
+  readonly addon: Trial | { readonly error: string }
   readonly dataSets: readonly DataSetReport[]
 }
 
@@ -119,11 +109,15 @@ export function formatDoctor(report: DoctorReport): string {
     say('addon', `does not load: ${addon.error}`)
     say('', 'to mend: npm rebuild continual-diffusion --foreground-scripts (in a clone: npm run build)')
   } else {
-    const { cpu, cudaVersion, cudaDevices } = addon
+    const { cpu, cudaVersion, cudaDevices, cudaError } = addon
     say('addon', `${addon.version}, loads, with libtorch ${addon.libtorchVersion}`)
     say('devices', `cpu (${cpu.capability}, ${cpu.threads} threads, bf16 ${cpu.bf16 ? 'native' : 'not native'})`)
-    say('', ...cudaDevices.map((name, i) => `cuda:${i} (${name}, CUDA ${cudaVersion})`))
+    for (const [i, { name, error }] of cudaDevices.entries()) {
+      say('', `cuda:${i} (${name}, CUDA ${cudaVersion})`)
+      if (error !== null) say('', ...`it can't be used: ${error}`.split('\n'))
+    }
     if (cudaVersion === null) say('', 'no CUDA: this libtorch is a CPU build')
+    else if (cudaError !== null) say('', `libtorch's CUDA ${cudaVersion} can't start: ${cudaError}`)
     else if (cudaDevices.length === 0) say('', `no CUDA device found by libtorch's CUDA ${cudaVersion}`)
   }
   for (const { name, places } of report.dataSets) {
@@ -168,26 +162,11 @@ async function findDataSets(): Promise<DataSetReport[]> {
   )
 }
 
-const trial = `
-const addon = require(process.argv[1])
-const { version, libtorchVersion, cudaVersion } = addon
-const cudaDevices = cudaVersion === null ? [] : addon.cudaDevices()
-process.stdout.write(JSON.stringify({ version, libtorchVersion, cudaVersion, cudaDevices, cpu: addon.cpu() }))
-`
-
 /**
- * Loads an addon in a child process and asks it for its facts.
+ * Tries an addon, and all CUDA devices with it.
  *
  * @param file default: this package's addon
  */
-export function tryAddon(file: string = addonFile): Promise<DoctorReport['addon']> {
-  if (!existsSync(file)) return Promise.resolve({ error: `it is not built: there is no ${file}` })
-  return new Promise((resolve) => {
-    execFile(process.execPath, ['-e', trial, file], { timeout: 120_000 }, (error, stdout, stderr) => {
-      if (!error) return resolve(JSON.parse(stdout) as AddonReport)
-      const said = /^\s*(?:\w*Error|terminate called|.*what\(\)).*$/m.exec(stderr)?.[0]?.trim()
-      const ended = error.signal ? `its process ended by ${error.signal}` : `exit code ${error.code}`
-      resolve({ error: said ? `${said} (${ended})` : ended })
-    })
-  })
+export function tryAddon(file?: string): Promise<DoctorReport['addon']> {
+  return trial(file === undefined ? {} : { file }).catch((error: Error) => ({ error: error.message }))
 }

@@ -258,8 +258,13 @@ export interface Addon {
   close(): void
   /** Locks an open file (flock) until it is closed, which the end of the process does too. */
   lockFile(fd: number): 'taken' | 'held' | 'unsupported'
-  /** Number of CUDA devices and their names; may start the CUDA driver. */
+  /**
+   * Names of the CUDA devices, none where there is no driver or device. Starts the driver, and so is for a trial process
+   * only. Throws where CUDA can't start.
+   */
   cudaDevices(): string[]
+  /** Computes something on a CUDA device, which takes seconds. For a trial process only. Throws what is wrong with it. */
+  tryCudaDevice(index: number): void
   /** e.g. `AVX512`; and whether the CPU multiplies bf16 natively. */
   cpu(): { capability: string; bf16: boolean; amx: boolean; threads: number }
   createImages(options: {

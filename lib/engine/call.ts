@@ -26,6 +26,7 @@ const nativeCodes: ReadonlySet<string> = new Set<ErrorCode>([
   'ERR_BAD_DATA',
   'ERR_BAD_CHECKPOINT',
   'ERR_DEVICE_UNAVAILABLE',
+  'ERR_DEVICE_FAILED',
   'ERR_OUT_OF_MEMORY',
   'ERR_DIVERGED',
   'ERR_DISPOSED',

@@ -1,8 +1,6 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
 import { call } from './call.js'
 import { ContinualDiffusionError } from './errors.js'
-import { addonFile } from './load.js'
+import { type Trial, trial } from './trial.js'
 
 /** Where to compute; `auto`: on the first CUDA device when there is one that works, else on the CPU. */
 export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
@@ -48,41 +46,65 @@ async function resolve(device: Device): Promise<string> {
       "the libtorch in use is a CPU build; use 'cpu' or 'auto', or install again with a CUDA build of libtorch",
     )
   }
-  let devices: string[]
-  try {
-    devices = await probe()
-  } catch (cause) {
-    if (device === 'auto') return 'cpu'
-    throw unavailable(device, "starting CUDA failed in a trial process; see the cause, or use 'cpu'", cause)
-  }
-  if (devices.length === 0 && device === 'auto') return 'cpu'
   const index = device.includes(':') ? Number(device.slice(device.indexOf(':') + 1)) : 0
-  if (index >= devices.length) {
-    const there = devices.length === 0 ? 'none' : devices.map((name, i) => `cuda:${i} (${name})`).join(', ')
-    throw unavailable(device, `CUDA devices found: ${there}`)
+  const { why, cause } = reasonAgainst(await tried(index), index, version)
+  if (why === null) return `cuda:${index}`
+  if (device !== 'auto') throw unavailable(device, why, cause)
+  // Without a GPU the CPU is what was asked for. With one that fails, all would be slow for a reason that nobody sees.
+  if (cause !== undefined && !warned) {
+    warned = true
+    process.emitWarning(`computing on the CPU, because the GPU can't be used: ${cause.message}`, {
+      code: 'CPU_FOR_GPU',
+    })
   }
-  return `cuda:${index}`
+  return 'cpu'
 }
 
-/** The answer of the trial process: it takes seconds, and stays the same while this process lives. */
-let probed: Promise<string[]> | undefined
+let warned = false
 
-/**
- * Names of the CUDA devices, asked for in a child process, so that a driver which takes its process down with it takes
- * that one.
- */
-function probe(): Promise<string[]> {
-  probed ??= cudaDevices().catch((error: unknown) => {
-    probed = undefined
-    throw error
+/** Why a device can't be used, by what the trial process said of it; `cause` where something failed. */
+export function reasonAgainst(
+  found: Trial | Error,
+  index: number,
+  version: string,
+): { why: string | null; cause?: Error } {
+  if (found instanceof Error) {
+    return {
+      why: `a trial process that starts CUDA ${version} failed: ${found.message}; see that nvidia-smi works, or use 'cpu'`,
+      cause: found,
+    }
+  }
+  const { cudaDevices, cudaError } = found
+  if (cudaError !== null) {
+    return {
+      why: `CUDA ${version} can't start: ${cudaError} See that nvidia-smi works and shows CUDA ${version} or newer, or use 'cpu'`,
+      cause: new Error(cudaError),
+    }
+  }
+  if (cudaDevices.length === 0) {
+    const container = 'in a container, that it was started with access to the GPU'
+    return {
+      why: `no CUDA device found by libtorch's CUDA ${version}; see that nvidia-smi lists one and, ${container}`,
+    }
+  }
+  const device = cudaDevices[index]
+  if (device === undefined) {
+    return { why: `CUDA devices found: ${cudaDevices.map(({ name }, i) => `cuda:${i} (${name})`).join(', ')}` }
+  }
+  if (device.error === null) return { why: null }
+  return { why: `${device.name} fails at a first computation: ${device.error}`, cause: new Error(device.error) }
+}
+
+/** The trial process's answers, by the device tried: they take seconds, and stay the same while this process lives. */
+const trials = new Map<number, Promise<Trial>>()
+
+function tried(device: number): Promise<Trial | Error> {
+  const known = trials.get(device) ?? trial({ device })
+  trials.set(device, known)
+  return known.catch((error: Error) => {
+    trials.delete(device) // it may go better the next time
+    return error
   })
-  return probed
-}
-
-async function cudaDevices(): Promise<string[]> {
-  const script = 'process.stdout.write(JSON.stringify(require(process.argv[1]).cudaDevices()))'
-  const { stdout } = await promisify(execFile)(process.execPath, ['-e', script, addonFile], { timeout: 120_000 })
-  return JSON.parse(stdout) as string[]
 }
 
 function unavailable(device: string, why: string, cause?: unknown): ContinualDiffusionError {

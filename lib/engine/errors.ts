@@ -9,7 +9,10 @@ export type ErrorCode =
   | 'ERR_DOWNLOAD_FAILED'
   | 'ERR_WRITE_FAILED'
   | 'ERR_RUN_LOCKED'
+  /** A device that isn't there, or doesn't work with this driver and libtorch. */
   | 'ERR_DEVICE_UNAVAILABLE'
+  /** A device that failed at work: only a new process can use it again. */
+  | 'ERR_DEVICE_FAILED'
   | 'ERR_OUT_OF_MEMORY'
   | 'ERR_DIVERGED'
   | 'ERR_DISPOSED'

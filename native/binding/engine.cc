@@ -1,45 +1,6 @@
 #include "binding/engine.h"
 
-#include <ATen/ATen.h>
-
-#include <new>
-
-#include "runtime/cancellation.h"
-
 namespace continual {
-
-namespace {
-
-struct CodeAndMessage {
-  std::string code, message;
-};
-
-// Called inside a catch block.
-CodeAndMessage currentException() {
-  try {
-    throw;
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  } catch (const c10::OutOfMemoryError& error) {
-    return {"ERR_OUT_OF_MEMORY", std::string(error.what_without_backtrace()) + "\nUse a smaller batch or model."};
-  } catch (const c10::Error& error) {
-    const std::string message = error.what_without_backtrace();
-    if (message.find("can't allocate memory") != std::string::npos) {
-      return {"ERR_OUT_OF_MEMORY", message + "\nUse a smaller batch or model."};
-    }
-    return {"ERR_ENGINE", message};
-  } catch (const std::bad_alloc&) {
-    return {"ERR_OUT_OF_MEMORY", "the host is out of memory. Use a smaller batch or model."};
-  } catch (const Cancelled&) {
-    return {"ERR_CANCELLED", "the call was cancelled"};
-  } catch (const std::exception& error) {
-    return {"ERR_ENGINE", error.what()};
-  } catch (...) {
-    return {"ERR_ENGINE", "an exception of unknown type"};
-  }
-}
-
-}  // namespace
 
 Napi::Error makeError(Napi::Env env, const std::string& code, const std::string& message) {
   Napi::Error error = Napi::Error::New(env, message);
@@ -53,7 +14,7 @@ Napi::Value guarded(Napi::Env env, const std::function<Napi::Value()>& body) {
   } catch (const Napi::Error&) {
     throw;
   } catch (...) {
-    const auto [code, message] = currentException();
+    const auto [code, message] = currentFailure();
     throw makeError(env, code, message);
   }
 }
@@ -105,8 +66,7 @@ void Engine::loop() {
     try {
       job->work();
     } catch (...) {
-      const auto [code, message] = currentException();
-      job->failure = Failure{code, message};
+      job->failure = currentFailure();
     }
     {
       const std::lock_guard lock(mutex_);
@@ -139,7 +99,7 @@ void Engine::settle(napi_env rawEnv, napi_value, void* context, void*) {
     } catch (const Napi::Error& error) {
       job->deferred.Reject(error.Value());
     } catch (...) {
-      const auto [code, message] = currentException();
+      const auto [code, message] = currentFailure();
       job->deferred.Reject(makeError(env, code, message).Value());
     }
   } catch (const Napi::Error&) {

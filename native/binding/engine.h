@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "runtime/error.h"
+#include "runtime/failure.h"
 
 namespace continual {
 
@@ -48,9 +49,6 @@ class Engine {
   void close();
 
  private:
-  struct Failure {
-    std::string code, message;
-  };
   struct Job {
     explicit Job(Napi::Env env) : deferred(env) {}
     virtual ~Job() = default;

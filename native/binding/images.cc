@@ -64,7 +64,7 @@ Napi::Value readImages(const Napi::CallbackInfo& info) {
         [parts = std::move(parts)] {
           const Pool checked(parts);
           const at::Tensor& pixels = parts[0].images->pixels;
-          return pixels.index_select(0, parts[0].indices.to(pixels.device()));
+          return pixels.index_select(0, parts[0].indices.to(pixels.device())).to(at::kCPU);
         },
         [](Napi::Env env, const at::Tensor& pixels) { return toUint8Array(env, pixels); });
   });

@@ -11,7 +11,7 @@
 #endif
 
 #include "binding/addon.h"
-#include "runtime/compute.h"
+#include "runtime/cuda_devices.h"
 
 namespace continual {
 
@@ -45,14 +45,20 @@ Napi::Value cpu(const Napi::CallbackInfo& info) {
   return result;
 }
 
-Napi::Value cudaDevices(const Napi::CallbackInfo& info) {
+Napi::Value listCudaDevices(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     auto result = Napi::Array::New(info.Env());
-    const int64_t count = cudaDeviceCount();
-    for (int64_t i = 0; i < count; ++i) {
-      result.Set(static_cast<uint32_t>(i), Napi::String::New(info.Env(), "cuda:" + std::to_string(i)));
+    for (const std::string& name : cudaDevices()) {
+      result.Set(result.Length(), Napi::String::New(info.Env(), name));
     }
     return result;
+  });
+}
+
+Napi::Value tryDevice(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    tryCudaDevice(info[0].ToNumber().Int64Value());
+    return info.Env().Undefined();
   });
 }
 
@@ -89,7 +95,8 @@ void defineSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("cpu", Napi::Function::New<cpu>(env, "cpu"));
   exports.Set("lockFile", Napi::Function::New<lockFile>(env, "lockFile"));
   exports.Set("close", Napi::Function::New<close>(env, "close"));
-  exports.Set("cudaDevices", Napi::Function::New<cudaDevices>(env, "cudaDevices"));
+  exports.Set("cudaDevices", Napi::Function::New<listCudaDevices>(env, "cudaDevices"));
+  exports.Set("tryCudaDevice", Napi::Function::New<tryDevice>(env, "tryCudaDevice"));
 }
 
 }  // namespace continual

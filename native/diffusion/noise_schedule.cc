@@ -71,7 +71,7 @@ NoiseSchedule::NoiseSchedule(const ScheduleConfig& config, at::Device device)
 }
 
 at::Tensor NoiseSchedule::alphaCumprod(const at::Tensor& timesteps) const {
-  return table_.index_select(0, timesteps + 1).view({-1, 1, 1, 1});
+  return table_.gather(0, timesteps + 1).view({-1, 1, 1, 1});
 }
 
 at::Tensor NoiseSchedule::addNoise(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& timesteps) const {

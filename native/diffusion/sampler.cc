@@ -3,7 +3,7 @@
 namespace continual {
 
 Timesteps samplerTimesteps(int64_t total, const SamplerConfig& sampler, const at::Tensor& stop) {
-  const at::Tensor span = total - stop, jump = span.floor_divide(sampler.steps);
+  const at::Tensor span = total - stop, jump = span.div(sampler.steps, "floor");
   const at::Tensor left = at::arange(sampler.steps, 0, -1, stop.options()).unsqueeze(1);  // S, S − 1, … 1
   const at::Tensor timesteps =
       sampler.spacing == Spacing::trailing

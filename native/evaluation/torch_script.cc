@@ -6,6 +6,7 @@
 
 #include "data/images.h"
 #include "runtime/error.h"
+#include "runtime/failure.h"
 
 namespace continual {
 
@@ -19,18 +20,13 @@ std::string reason(const std::exception& error) {
   return own != nullptr ? own->what_without_backtrace() : error.what();
 }
 
-bool outOfMemory(const std::exception& error) {
-  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-         std::string(error.what()).find("can't allocate memory") != std::string::npos;
-}
-
 torch::jit::Module open(const std::string& file, at::Device device) {
   try {
     torch::jit::Module module = torch::jit::load(file, device);
     module.eval();
     return module;
   } catch (const std::exception& error) {
-    if (outOfMemory(error)) throw;
+    if (machineFailure(error)) throw;
     throw Error(
         "ERR_BAD_CHECKPOINT",
         file + ": cannot be opened as TorchScript; expected a file that torch.jit.save wrote. " + reason(error));
@@ -107,7 +103,7 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
     }
     answer = module_->value.forward({x}, named);
   } catch (const std::exception& error) {
-    if (outOfMemory(error)) throw;
+    if (machineFailure(error)) throw;
     throw fail("the network failed on images of " + std::to_string(count) + " × " + std::to_string(channels) + " × " +
                std::to_string(size) + " × " + std::to_string(size) + ". " + reason(error));
   }

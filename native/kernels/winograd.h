@@ -182,11 +182,11 @@ void answerTiles(const Tiling& tiling, int64_t images, int64_t out, int64_t coun
   }
 }
 
-// A convolution from `in` to `out` channels. `kernels(first, count, to)` writes the transformed kernels of some of the
-// answer's channels.
-template <class Kernels>
-void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t images, const float* x, Kernels kernels,
-           const ConvolutionSummands& plus, float* y, float* scratch) {
+// A convolution from `in` to `out` channels. `transformKernels(first, count, to)` writes the transformed kernels of
+// some of the answer's channels; that is all of them where images are worked on in several rounds.
+template <class TransformKernels>
+void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t images, const float* x,
+           TransformKernels transformKernels, const ConvolutionSummands& plus, float* y, float* scratch) {
   const Tiling tiling(shape, in, out, images);
   float* const theirs = scratch + places * kernelPlane(in, tiling.channels);
   float* const products = theirs + Transformed{in}.size(tiling.tiles());
@@ -196,7 +196,7 @@ void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t image
     transformed<6>(tiling, inputTransform, in, some, x + first * tiling.pixels() * in, room, theirs);
     for (int64_t o = 0; o < out; o += tiling.channels) {
       const int64_t count = out - o < tiling.channels ? out - o : tiling.channels;
-      if (first == 0 || count < out) kernels(o, count, scratch);
+      if (first == 0) transformKernels(o, count, scratch);
       withVectors(vectorsFor(out),
                   [&]<int V>() { multiplyTiles<V>(some * tiling.each(), in, count, theirs, scratch, products); });
       const auto at = [](const float* p, int64_t by) { return p == nullptr ? p : p + by; };

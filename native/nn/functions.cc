@@ -88,9 +88,21 @@ class Convolution : public Function<Convolution> {
                                 dx.mutable_data_ptr<float>() + first * to, scratchFor(shape, count));
       });
     }
-    const at::Tensor dw = at::empty_like(w, w.options(), nhwc);
-    own()->convolutionWeight(shape, x.size(0), x.const_data_ptr<float>(), dy.const_data_ptr<float>(),
-                             dw.mutable_data_ptr<float>(), scratchFor(shape, x.size(0)));
+    // A sum for each thread's share of the images, added in their order.
+    const int64_t images = x.size(0), parts = std::min<int64_t>(images, at::get_num_threads());
+    std::vector<at::Tensor> sums(static_cast<size_t>(parts));
+    overImages(parts, [&](int64_t begin, int64_t count) {
+      for (int64_t part = begin; part < begin + count; ++part) {
+        const int64_t first = images * part / parts, some = images * (part + 1) / parts - first;
+        at::Tensor& sum = sums[static_cast<size_t>(part)];
+        sum = at::empty_like(w, w.options(), nhwc);
+        own()->convolutionWeight(shape, some, x.const_data_ptr<float>() + first * x.stride(0),
+                                 dy.const_data_ptr<float>() + first * dy.stride(0), sum.mutable_data_ptr<float>(),
+                                 scratchFor(shape, some));
+      }
+    });
+    const at::Tensor& dw = sums[0];
+    for (int64_t part = 1; part < parts; ++part) dw.add_(sums[static_cast<size_t>(part)]);
     const at::Tensor perImage = dy.sum({2, 3});
     return {dx, dw, perImage.sum(0), context->saved_data["perImage"].toBool() ? perImage : at::Tensor(),
             context->saved_data["image"].toBool() ? dy : at::Tensor()};

@@ -1,13 +1,11 @@
 #include "runtime/compute.h"
 
-#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include "runtime/cuda_devices.h"
 #include "runtime/error.h"
 
 namespace continual {
-
-int64_t cudaDeviceCount() { return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
 
 at::MemoryFormat Compute::memoryFormat() const { return at::MemoryFormat::ChannelsLast; }
 

@@ -22,9 +22,6 @@ struct Compute {
 /// ERR_INVALID_ARGUMENT.
 Compute parseCompute(const std::string& device, const std::string& precision);
 
-/// Number of CUDA devices this libtorch can use; 0 where it has no CUDA.
-int64_t cudaDeviceCount();
-
 /// Copies to the device without waiting for it: what the host goes on to do overlaps with what the device is at.
 at::Tensor toDevice(const at::Tensor& onHost, at::Device device);
 

@@ -17,6 +17,14 @@ namespace {
 
 constexpr int64_t warmUp = 2;  // libraries choose and allocate in the first calls, which can't be recorded
 
+template <class Work>
+void quietly(Work work) {
+  try {
+    work();
+  } catch (const std::exception&) {
+  }
+}
+
 }  // namespace
 
 struct Graphed::Recorded {
@@ -24,25 +32,24 @@ struct Graphed::Recorded {
   Tensors inputs;  // read by the graph
   at::Tensor output;
 
-  Recorded(at::Device device, const Tensors& given, const Function& function) {
+  Recorded(at::Device device, c10::Stream onto, const Tensors& given, const Function& function) {
     for (const at::Tensor& t : given) inputs.push_back(t.defined() ? t.clone() : t);
     // A graph has memory of its own, and can't use what earlier calls left in the allocator's cache.
     c10::cuda::getCurrentCUDAStream(device.index()).synchronize();
     c10::cuda::CUDACachingAllocator::emptyCache();
-    // The default stream can't be recorded.
-    const c10::cuda::CUDAStreamGuard stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index()));
+    const c10::cuda::CUDAStreamGuard stream(onto);
+    const at::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
     // Other threads of the process may allocate meanwhile.
-    graph.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+    graph.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
     try {
       output = function(inputs);
+      graph.capture_end();
     } catch (...) {
-      try {
-        graph.capture_end();
-      } catch (const std::exception&) {  // the first failure is the one to tell
-      }
+      // The first failure is the one to tell. Either may have been done by now, and says so.
+      quietly([&] { graph.capture_end(); });
+      quietly([&] { c10::cuda::CUDACachingAllocator::endAllocateToPool(device.index(), pool); });
       throw;
     }
-    graph.capture_end();
   }
 
   at::Tensor replay(const Tensors& given) {
@@ -59,17 +66,20 @@ at::Tensor Graphed::operator()(const Tensors& inputs, const Function& function) 
   std::vector<std::vector<int64_t>> shapes;
   for (const at::Tensor& t : inputs) shapes.push_back(t.defined() ? t.sizes().vec() : std::vector<int64_t>{-1});
   if (shapes != shapes_) {
-    reset();
+    recorded_.reset();
+    calls_ = 0;
     shapes_ = std::move(shapes);
   }
   if (!recorded_) {
     if (calls_++ < warmUp) return function(inputs);
+    // The default stream can't be recorded. One for all times, as libraries keep memory for each.
+    if (!stream_) stream_ = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device_.index()).unwrap();
     try {
-      recorded_ = std::make_unique<Recorded>(device_, inputs, function);
+      recorded_ = std::make_unique<Recorded>(device_, *stream_, inputs, function);
     } catch (const Cancelled&) {
       throw;
-    } catch (const std::exception& error) {
-      failure_ = error.what();
+    } catch (const c10::Error& error) {
+      failure_ = error.what_without_backtrace();
       return function(inputs);
     }
   }
@@ -89,8 +99,8 @@ Graphed::~Graphed() = default;
 
 void Graphed::reset() {
   recorded_.reset();
-  shapes_.clear();
   calls_ = 0;
+  failure_.clear();
 }
 
 }  // namespace continual

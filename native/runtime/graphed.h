@@ -1,9 +1,11 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <c10/core/Stream.h>
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,15 +28,16 @@ class Graphed {
   /// `function(inputs)`, in memory of its own. Inputs of other shapes than before are recorded anew.
   at::Tensor operator()(const Tensors& inputs, const Function& function);
   void reset();
-  /// Why recording failed, after which functions are called as elsewhere; else empty.
+  /// Why recording failed, after which functions are called as elsewhere until the next reset; else empty.
   const std::string& failure() const { return failure_; }
 
  private:
   struct Recorded;
 
   at::Device device_;
-  int64_t calls_ = 0;  // since the last reset
+  int64_t calls_ = 0;  // since the last reset, or since shapes changed
   std::vector<std::vector<int64_t>> shapes_;
+  std::optional<c10::Stream> stream_;  // on which it records
   std::unique_ptr<Recorded> recorded_;
   std::string failure_;
 };

@@ -69,6 +69,7 @@ void Trainer::makeTeacher() {
   teacher_ = std::move(frozen);
   hasTeacher_ = true;
   recorded_.step.reset();
+  answers_.erase(Slot::teacher);
 }
 
 std::vector<int64_t> Trainer::imageShape(int64_t count) const {
@@ -505,31 +506,28 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
     const int64_t size = shape[1] * shape[2] * shape[3], whole = (size + 3) / 4 * 4;  // numbers come in fours
     return toDevice(random.normal({length, whole}).narrow(1, 0, size).reshape(shape), how_.device);
   };
-  const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) { return forward(used, x, t); };
-  // Inputs: where each image starts, where it stops, and the noise of each step.
-  const auto generate = [&](const std::vector<at::Tensor>& inputs) {
-    const int64_t length = inputs[0].size(0), parts = std::min(team_.size(), length);
-    std::vector<at::Tensor> images(static_cast<size_t>(parts));
+  Graphed& graphed = answers_.try_emplace(slot, how_.device).first->second;
+  const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) {
+    return graphed({x, t}, [&](const Graphed::Tensors& inputs) { return forward(used, inputs[0], inputs[1]); });
+  };
+  RunAhead ahead(how_.device);
+  std::vector<at::Tensor> result;
+  for (int64_t first = 0; first < count; first += batchSize) {
+    const int64_t length = std::min(batchSize, count - first), parts = std::min(team_.size(), length);
+    const at::Tensor starts = drawn(start, length);
+    const at::Tensor stops = stop.defined() ? toDevice(stop.slice(0, first, first + length), how_.device) : stop;
+    std::vector<at::Tensor> noises, images(static_cast<size_t>(parts));
+    for (Random& random : stepNoise) noises.push_back(drawn(random, length));
     team_.run(parts, [&](int64_t member) {
       const c10::NoGradGuard noGradHere;
       const int64_t begin = length * member / parts, end = length * (member + 1) / parts;
       const auto part = [&](const at::Tensor& t) { return t.defined() ? t.slice(0, begin, end) : t; };
-      const auto noise = [&](int64_t i) { return part(inputs[static_cast<size_t>(2 + i)]); };
+      const auto noise = [&](int64_t i) { return part(noises[static_cast<size_t>(i)]); };
       images[static_cast<size_t>(member)] =
-          continual::sample(schedule_, sampler, denoise, part(inputs[0]), noise, part(inputs[1]), cancellation);
+          continual::sample(schedule_, sampler, denoise, part(starts), noise, part(stops), cancellation);
     });
     const at::Tensor all = at::cat(images);
-    return pixels ? toPixels(all) : all;
-  };
-  Graphed graphed(how_.device);
-  RunAhead ahead(how_.device);
-  std::vector<at::Tensor> result;
-  for (int64_t first = 0; first < count; first += batchSize) {
-    const int64_t length = std::min(batchSize, count - first);
-    std::vector<at::Tensor> inputs{drawn(start, length), {}};
-    if (stop.defined()) inputs[1] = toDevice(stop.slice(0, first, first + length), how_.device);
-    for (Random& random : stepNoise) inputs.push_back(drawn(random, length));
-    result.push_back(graphed(inputs, generate));
+    result.push_back(pixels ? toPixels(all) : all);
     ahead.launched();
   }
   return at::cat(result).to(at::kCPU);

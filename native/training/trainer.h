@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -179,6 +180,7 @@ class Trainer {
     Objective objective;
     OptimizerConfig optimizer;
   } recorded_;
+  std::map<Slot, Graphed> answers_;  // of the network, when sampling
   Epochs epochs_;
   // Written on the engine thread, read by JavaScript's.
   std::atomic<uint64_t> seed_;

@@ -4,6 +4,7 @@
 // one.
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
+#include <torch/library.h>
 
 #include <iostream>
 #include <string>
@@ -16,6 +17,54 @@ namespace {
 using continual::Objective;
 using continual::SourceKind;
 using continual::Target;
+
+// What `meta` has no C++ for.
+
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>&,
+                       at::IntArrayRef stride, at::IntArrayRef, at::IntArrayRef, bool, at::IntArrayRef, int64_t) {
+  return at::empty({x.size(0), weight.size(0), x.size(2) / stride[0], x.size(3) / stride[1]}, x.options());
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> convolutionBackward(const at::Tensor&, const at::Tensor& x,
+                                                                   const at::Tensor& weight, at::IntArrayRef,
+                                                                   at::IntArrayRef, at::IntArrayRef, bool,
+                                                                   at::IntArrayRef, int64_t, std::array<bool, 3>) {
+  return {at::empty_like(x), at::empty_like(weight), at::empty({weight.size(0)}, x.options())};
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> groupNorm(const at::Tensor& x, const std::optional<at::Tensor>&,
+                                                         const std::optional<at::Tensor>&, int64_t images, int64_t,
+                                                         int64_t, int64_t groups, double) {
+  return {at::empty_like(x), at::empty({images, groups}, x.options()), at::empty({images, groups}, x.options())};
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> groupNormBackward(const at::Tensor&, const at::Tensor& x,
+                                                                 const at::Tensor&, const at::Tensor&,
+                                                                 const std::optional<at::Tensor>&, int64_t,
+                                                                 int64_t channels, int64_t, int64_t,
+                                                                 std::array<bool, 3>) {
+  return {at::empty_like(x), at::empty({channels}, x.options()), at::empty({channels}, x.options())};
+}
+
+at::Tensor smoothL1Backward(const at::Tensor&, const at::Tensor& x, const at::Tensor&, int64_t, double) {
+  return at::empty_like(x);
+}
+
+at::Tensor mseBackward(const at::Tensor&, const at::Tensor& x, const at::Tensor&, int64_t) { return at::empty_like(x); }
+
+at::Tensor where(const at::Tensor& flags, const at::Tensor& x, const at::Tensor& y) {
+  return at::empty_like(flags * x * y);
+}
+
+TORCH_LIBRARY_IMPL(aten, Meta, library) {
+  library.impl("where.self", where);
+  library.impl("smooth_l1_loss_backward", smoothL1Backward);
+  library.impl("mse_loss_backward", mseBackward);
+  library.impl("native_group_norm", groupNorm);
+  library.impl("native_group_norm_backward", groupNormBackward);
+  library.impl("convolution_overrideable", convolution);
+  library.impl("convolution_backward_overrideable", convolutionBackward);
+}
 
 int64_t operators = 0, ofHost = 0;
 

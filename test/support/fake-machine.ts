@@ -136,20 +136,21 @@ esac`,
     return this.start([join(folder, 'scripts', 'install.mjs')], env).ended
   }
 
-  /** The step that finds or gets libtorch, alone: prints what it found as JSON, or the error's message. */
-  startLibtorch(env?: Record<string, string>) {
+  /** The step that finds or gets libtorch, alone: prints what it found as JSON, or the error's message. `cuda`: a CUDA build only. */
+  startLibtorch(env?: Record<string, string>, cuda = false) {
     const code = `
       process.once('SIGTERM', () => process.exit(1))
       const { ensureLibtorch } = await import(${JSON.stringify(`${root}scripts/libtorch.mjs`)})
-      try { console.log(JSON.stringify(await ensureLibtorch())) }
+      try { console.log(JSON.stringify(await ensureLibtorch(${cuda}))) }
       catch (error) { console.error(error.message); process.exitCode = 1 }`
     return this.start(['--input-type=module', '-e', code], env)
   }
 
   async libtorch(
     env?: Record<string, string>,
+    cuda = false,
   ): Promise<{ path: string; version: string; variant: string; source: string }> {
-    const { code, stdout, stderr } = await this.startLibtorch(env).ended
+    const { code, stdout, stderr } = await this.startLibtorch(env, cuda).ended
     if (code !== 0) throw new Error(stderr)
     return JSON.parse(stdout)
   }

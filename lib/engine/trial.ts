@@ -1,0 +1,74 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import type { Addon } from './addon.js'
+import { addonFile } from './load.js'
+
+/** A CUDA device that the trial process found. */
+export interface TriedDevice {
+  /** e.g. `NVIDIA H200`; `CUDA device` where the addon was built without CUDA's headers. */
+  readonly name: string
+  /** Why it can't be used; null where it can, or was not tried. */
+  readonly error: string | null
+}
+
+/** What a child process that loaded the addon said. */
+export interface Trial {
+  readonly version: string
+  readonly libtorchVersion: string
+  /** Null where libtorch is a CPU build. */
+  readonly cudaVersion: string | null
+  readonly cudaDevices: readonly TriedDevice[]
+  /** Why CUDA could not start, e.g. by reason of too old a driver; null where it could, also without a driver or device. */
+  readonly cudaError: string | null
+  /** As `Addon.cpu()`. */
+  readonly cpu: ReturnType<Addon['cpu']>
+}
+
+const script = `
+const [file, wanted] = process.argv.slice(1)
+const addon = require(file)
+const { version, libtorchVersion, cudaVersion } = addon
+const failureOf = (run) => {
+  try {
+    run()
+    return null
+  } catch (error) {
+    return error.message
+  }
+}
+let names = []
+const cudaError = cudaVersion === null ? null : failureOf(() => { names = addon.cudaDevices() })
+const cudaDevices = names.map((name, i) => {
+  const tried = wanted === 'all' || wanted === String(i)
+  return { name, error: tried ? failureOf(() => addon.tryCudaDevice(i)) : null }
+})
+const found = { version, libtorchVersion, cudaVersion, cudaDevices, cudaError, cpu: addon.cpu() }
+process.stdout.write(JSON.stringify(found))
+`
+
+const limit = 120_000 // ms; a GPU's first use takes seconds
+
+/**
+ * Loads an addon in a child process, so that a crash of it, or of a driver, takes that one; asks it for its facts, and
+ * lets it compute something on CUDA devices.
+ *
+ * @param options.file default: this package's addon
+ * @param options.device number of the CUDA device to try; default: all of them
+ * @throws Error how the process ended, where it ended before it could answer
+ */
+export function trial({ file = addonFile, device }: { file?: string; device?: number } = {}): Promise<Trial> {
+  if (!existsSync(file)) return Promise.reject(new Error(`it is not built: there is no ${file}`))
+  const args = ['-e', script, file, String(device ?? 'all')]
+  return new Promise((resolve, reject) => {
+    execFile(process.execPath, args, { timeout: limit }, (error, stdout, stderr) => {
+      if (!error) return resolve(JSON.parse(stdout) as Trial)
+      const said = /^\s*(?:\w*Error|terminate called|.*what\(\)).*$/m.exec(stderr)?.[0]?.trim()
+      const ended = error.killed
+        ? `its process gave no answer in ${limit / 1000} s`
+        : error.signal
+          ? `its process ended by ${error.signal}`
+          : `exit code ${error.code}`
+      reject(new Error(said ? `${said} (${ended})` : ended))
+    })
+  })
+}
