@@ -56,7 +56,12 @@ at::Tensor where(const at::Tensor& flags, const at::Tensor& x, const at::Tensor&
   return at::empty_like(flags * x * y);
 }
 
+void fusedAdam(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, double,
+               double, double, double, double, bool, bool, const std::optional<at::Tensor>&,
+               const std::optional<at::Tensor>&) {}
+
 TORCH_LIBRARY_IMPL(aten, Meta, library) {
+  library.impl("_fused_adam_", fusedAdam);
   library.impl("where.self", where);
   library.impl("smooth_l1_loss_backward", smoothL1Backward);
   library.impl("mse_loss_backward", mseBackward);
@@ -138,7 +143,10 @@ int main() {
   cases.push_back({"penalties", {{source(SourceKind::task)}, {noise}, {{"ewc", 1}, {"rank-1", 1}}}});
   for (const auto& [name, objective] : cases) {
     const auto draws = trainer.draw(objective, {pool, pool, 4, true});
-    watch(name, [&] { trainer.compute(objective, draws, never); });
+    watch(name, [&] {
+      trainer.compute(objective, draws, never);
+      trainer.update({1e-3, 0.9, 0.999, 1e-8, 0, 1});
+    });
   }
 
   const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) {
