@@ -63,11 +63,13 @@ async function compare(chosen) {
   const peer = (/** @type {string} */ kind) => start(python, 'peer.py', { ...common, kind, folder })
 
   // In float32 and eagerly, both must have the same losses from the same weights and draws.
-  const checked = [ours('fp32'), peer('eager')]
   const losses = []
-  for (const worker of checked) losses.push((await worker.ask({ do: 'losses', folder })).losses)
+  for (const begin of [() => ours('fp32'), () => peer('eager')]) {
+    const worker = begin() // the second reads at its start what the first has written
+    losses.push((await worker.ask({ do: 'losses', folder })).losses)
+    await worker.end()
+  }
   const [found = [], expected = []] = losses
-  for (const worker of checked) await worker.end()
   const off = Math.max(...found.map((loss, i) => Math.abs(loss / /** @type {number} */ (expected[i]) - 1)))
   const both = `loss and terms: ours ${found.join(', ')}; PyTorch's ${expected.join(', ')}`
   if (!(off <= tolerance)) throw new Error(`the two sides don't compute the same: they are ${off} apart; ${both}`)
