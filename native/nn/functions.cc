@@ -32,11 +32,11 @@ ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
   return {x.size(2), x.size(3), weight.size(1), weight.size(0)};
 }
 
-// With fewer than eight tiles of 4 × 4, transforming the weights takes longer than all the rest.
+// Whatever the number of images, so that an image's numbers don't depend on it; of one image of few pixels oneDNN would
+// be faster, as the weights are transformed for each call.
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   return own() != nullptr && x.device().is_cpu() && x.scalar_type() == at::kFloat && weight.size(2) == 3 &&
-         stride == 1 && weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0 &&
-         x.size(0) * ((x.size(2) + 3) / 4) * ((x.size(3) + 3) / 4) >= 8;
+         stride == 1 && weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0;
 }
 
 // Room for one kernel at a time, kept by each thread: giving pages back and taking them again takes longer than some
