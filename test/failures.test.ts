@@ -1,11 +1,5 @@
-import { execFile } from 'node:child_process'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
-
-const run = promisify(execFile)
-const build = fileURLToPath(new URL('../build', import.meta.url))
+import { nativeCheck, run } from './support/native-check.js'
 
 /** What libtorch puts after the first line of a CUDA error. */
 const forDevelopers =
@@ -94,9 +88,8 @@ const table: [type: string, text: string, code: string, message: RegExp][] = [
 ]
 
 it('what C++ throws becomes a code and a message that says what to do', async () => {
-  await run('cmake', ['--build', build, '--target', 'failures_check'])
   const args = table.flatMap((row) => row.slice(0, 2) as string[])
-  const { stdout } = await run(path.join(build, 'failures_check'), args)
+  const { stdout } = await run(await nativeCheck('failures'), args)
   const told = stdout.split('\0')
   for (const [i, [type, text, code, message]] of table.entries()) {
     expect(told[2 * i], `${type}: ${text}`).toBe(code)

@@ -1,15 +1,8 @@
-import { execFile } from 'node:child_process'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
-
-const run = promisify(execFile)
-const build = fileURLToPath(new URL('../build', import.meta.url))
+import { nativeCheck, run } from './support/native-check.js'
 
 it('what CUDA records as a graph looks at no value, and takes no tensor of the host', async () => {
-  await run('cmake', ['--build', build, '--target', 'graph_check'])
-  const { stdout, stderr } = await run(path.join(build, 'graph_check'))
+  const { stdout, stderr } = await run(await nativeCheck('graph'))
   const cases = stdout
     .trim()
     .split('\n')

@@ -1,25 +1,18 @@
-import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { temporaryFolder } from './support/folders.js'
-
-const run = promisify(execFile)
-const build = fileURLToPath(new URL('../build', import.meta.url))
-
-/** Where a sanitizer's library is loaded before all others, it is not to be into compilers. */
-const plain = { ...process.env, LD_PRELOAD: '' }
+import { build, nativeCheck, plain, run } from './support/native-check.js'
 
 describe.each(['avx512', 'avx2', 'default'])('with ATEN_CPU_CAPABILITY=%s', (capability) => {
+  let program: string
   beforeAll(async () => {
-    await run('cmake', ['--build', build, '--target', 'kernels_check'], { env: plain })
+    program = await nativeCheck('kernels')
   }, 600_000)
 
   it('our kernels and their gradients are those of libtorch’s operators in float64', async () => {
     const env = { ...process.env, ATEN_CPU_CAPABILITY: capability }
-    const { stdout } = await run(path.join(build, 'kernels_check'), { env })
+    const { stdout } = await run(program, { env })
     const lines = stdout.trim().split('\n')
     // A processor without AVX-512 computes the first with AVX2 once more.
     if (capability !== 'avx512') expect(lines.at(-1)).toBe(`capability ${capability.toUpperCase()}`)

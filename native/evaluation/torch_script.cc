@@ -14,12 +14,6 @@ namespace {
 
 constexpr int64_t batchSize = 64;  // bounds the memory of the activations
 
-/// What an exception of the user's network or of torch::jit says, without where in C++ it was thrown.
-std::string reason(const std::exception& error) {
-  const auto* own = dynamic_cast<const c10::Error*>(&error);
-  return own != nullptr ? own->what_without_backtrace() : error.what();
-}
-
 torch::jit::Module open(const std::string& file, at::Device device) {
   try {
     torch::jit::Module module = torch::jit::load(file, device);
@@ -29,7 +23,7 @@ torch::jit::Module open(const std::string& file, at::Device device) {
     if (machineFailure(error)) throw;
     throw Error(
         "ERR_BAD_CHECKPOINT",
-        file + ": cannot be opened as TorchScript; expected a file that torch.jit.save wrote. " + reason(error));
+        file + ": cannot be opened as TorchScript; expected a file that torch.jit.save wrote. " + messageOf(error));
   }
 }
 
@@ -105,7 +99,7 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
   } catch (const std::exception& error) {
     if (machineFailure(error)) throw;
     throw fail("the network failed on images of " + std::to_string(count) + " × " + std::to_string(channels) + " × " +
-               std::to_string(size) + " × " + std::to_string(size) + ". " + reason(error));
+               std::to_string(size) + " × " + std::to_string(size) + ". " + messageOf(error));
   }
 
   if (const auto* index = std::get_if<int64_t>(&output)) {

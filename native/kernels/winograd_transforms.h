@@ -17,14 +17,19 @@ namespace {
 constexpr float near = 0.75F, far = 1.5F;
 constexpr float near2 = near * near, near3 = near2 * near, far2 = far * far, far3 = far2 * far;
 
-inline void inputTransform(const Floats (&d)[6], Floats (&t)[6]) {  // Bᵀ
-  const Floats nearEven = d[4] - far2 * d[2], nearOdd = near * (d[3] - far2 * d[1]);
-  const Floats farEven = d[4] - near2 * d[2], farOdd = far * (d[3] - near2 * d[1]);
-  t[0] = near2 * far2 * d[0] - (near2 + far2) * d[2] + d[4];
+// The four points that come in pairs, of the even and the odd part of a polynomial there.
+inline void atPoints(Floats nearEven, Floats nearOdd, Floats farEven, Floats farOdd, Floats (&t)[6]) {
   t[1] = nearEven + nearOdd;
   t[2] = nearEven - nearOdd;
   t[3] = farEven + farOdd;
   t[4] = farEven - farOdd;
+}
+
+inline void inputTransform(const Floats (&d)[6], Floats (&t)[6]) {  // Bᵀ
+  const Floats nearEven = d[4] - far2 * d[2], nearOdd = near * (d[3] - far2 * d[1]);
+  const Floats farEven = d[4] - near2 * d[2], farOdd = far * (d[3] - near2 * d[1]);
+  t[0] = near2 * far2 * d[0] - (near2 + far2) * d[2] + d[4];
+  atPoints(nearEven, nearOdd, farEven, farOdd, t);
   t[5] = near2 * far2 * d[1] - (near2 + far2) * d[3] + d[5];
 }
 
@@ -35,10 +40,7 @@ inline void kernelTransform(const Floats (&g)[3], Floats (&u)[6]) {  // G
   const Floats nearEven = nearScale * (g[0] + near2 * g[2]), nearOdd = nearScale * near * g[1];
   const Floats farEven = farScale * (g[0] + far2 * g[2]), farOdd = farScale * far * g[1];
   u[0] = zeroScale * g[0];
-  u[1] = nearEven + nearOdd;
-  u[2] = nearEven - nearOdd;
-  u[3] = farEven + farOdd;
-  u[4] = farEven - farOdd;
+  atPoints(nearEven, nearOdd, farEven, farOdd, u);
   u[5] = g[2];
 }
 
@@ -55,10 +57,7 @@ inline void answerGradient(const Floats (&y)[4], Floats (&z)[6]) {  // A
   const Floats nearEven = y[0] + near2 * y[2], nearOdd = near * y[1] + near3 * y[3];
   const Floats farEven = y[0] + far2 * y[2], farOdd = far * y[1] + far3 * y[3];
   z[0] = y[0];
-  z[1] = nearEven + nearOdd;
-  z[2] = nearEven - nearOdd;
-  z[3] = farEven + farOdd;
-  z[4] = farEven - farOdd;
+  atPoints(nearEven, nearOdd, farEven, farOdd, z);
   z[5] = y[3];
 }
 

@@ -12,11 +12,6 @@ namespace continual {
 
 namespace {
 
-std::string text(const std::exception& error) {
-  const auto* own = dynamic_cast<const c10::Error*>(&error);
-  return own != nullptr ? own->what_without_backtrace() : error.what();
-}
-
 /// Where the first of the parts that is there begins.
 size_t first(const std::string& text, std::initializer_list<const char*> parts) {
   for (const char* part : parts) {
@@ -76,8 +71,13 @@ std::optional<Failure> deviceFailure(const std::string& line) {
 
 }  // namespace
 
+std::string messageOf(const std::exception& error) {
+  const auto* own = dynamic_cast<const c10::Error*>(&error);
+  return own != nullptr ? own->what_without_backtrace() : error.what();
+}
+
 std::optional<Failure> machineFailure(const std::exception& error) {
-  const std::string said = text(error);
+  const std::string said = messageOf(error);
   // By their text rather than their types: cuBLAS and cuDNN have none of their own, and TorchScript drops them.
   size_t at = first(said, {"CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
                            "CUDNN_STATUS_ALLOC_FAILED"});
@@ -100,7 +100,7 @@ Failure currentFailure() {
   } catch (const Cancelled&) {
     return {"ERR_CANCELLED", "the call was cancelled"};
   } catch (const std::exception& error) {
-    return machineFailure(error).value_or(Failure{"ERR_ENGINE", text(error)});
+    return machineFailure(error).value_or(Failure{"ERR_ENGINE", messageOf(error)});
   } catch (...) {
     return {"ERR_ENGINE", "an exception of unknown type"};
   }

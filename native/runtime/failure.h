@@ -11,6 +11,9 @@ struct Failure {
   std::string code, message;
 };
 
+/// What an exception says, without where in C++ it was thrown.
+std::string messageOf(const std::exception& error);
+
 /// Of the exception that is being handled; called inside a catch block.
 Failure currentFailure();
 

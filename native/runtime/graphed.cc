@@ -66,8 +66,7 @@ at::Tensor Graphed::operator()(const Tensors& inputs, const Function& function) 
   std::vector<std::vector<int64_t>> shapes;
   for (const at::Tensor& t : inputs) shapes.push_back(t.defined() ? t.sizes().vec() : std::vector<int64_t>{-1});
   if (shapes != shapes_) {
-    recorded_.reset();
-    calls_ = 0;
+    reset();
     shapes_ = std::move(shapes);
   }
   if (!recorded_) {
