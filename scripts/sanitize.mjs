@@ -21,18 +21,23 @@ const nativeTests = [
   'classifier',
   'ddim',
   'denoising-loss',
+  'failures',
+  'graph',
   'kernels',
   'learner',
   'memory',
   'metrics',
   'penalties',
+  'precision',
   'processes',
+  'resume',
   'solver',
   'solver-folder',
   'step',
   'task-in-hand',
   'torch-script',
   'unet',
+  'untrusted',
 ]
 
 /** Tests of what is resident, which a sanitizer's own memory drowns. */

@@ -94,7 +94,12 @@ export async function classifyImages(
   return { features, logits, labels }
 }
 
-/** Fraction of a subset's images that a classifier gives their label, with `batchSize` of them in memory at once. */
+/**
+ * Fraction of a subset's images that a classifier gives their label, with `batchSize` of them in memory at once.
+ *
+ * @throws ContinualDiffusionError `ERR_DIVERGED` where an answer isn't finite. After training this sees what the last update spoiled, which
+ *   no next step's loss shows: a weight that isn't finite makes every answer so
+ */
 export async function accuracyOn(
   native: NativeClassifier,
   shape: ClassifierShape,
@@ -107,7 +112,13 @@ export async function accuracyOn(
   for (let at = 0; at < indices.length; at += batchSize) {
     signal?.throwIfAborted()
     const part = indices.subarray(at, at + batchSize)
-    const { labels } = await classifyImages(native, shape, await resident.read({ dataset, indices: part }))
+    const { labels, logits } = await classifyImages(native, shape, await resident.read({ dataset, indices: part }))
+    if (!logits.every(Number.isFinite)) {
+      throw new ContinualDiffusionError(
+        'ERR_DIVERGED',
+        `the ${shape.name} gives images of ${dataset.name} answers that are not finite: its weights are spoilt; begin again with a smaller lr`,
+      )
+    }
     right += labels.filter((label, i) => label === dataset.labels[part[i] as number]).length
   }
   return right / indices.length

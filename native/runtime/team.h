@@ -17,7 +17,7 @@ class Team {
  public:
   /// `size` members, the caller of `run` among them, each with `threadsEach` threads for its operators.
   Team(int64_t size, int threadsEach);
-  /// As many members as libtorch has threads, but at most eight: each holds a gradient of its own.
+  /// As many members as libtorch has threads, but at most eight: with more, a part of a batch of 32 has few images.
   static Team forThisMachine();
   ~Team();
   Team(const Team&) = delete;

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -49,12 +48,9 @@ Trainer::Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const C
       student_(unet_.layout(), freshWeights(unet_.layout(), compute, seed), compute, /*trainable=*/true),
       adam_(student_.master),
       team_(compute.device.is_cpu() ? Team::forThisMachine() : Team(1, at::get_num_threads())),
+      gradient_(unet_.layout(), student_.master),
       recorded_{Graphed(compute.device), {}, {}},
       seed_(seed) {
-  for (int64_t member = 0; member < team_.size(); ++member) {
-    const at::Tensor flat = at::empty_like(student_.master);
-    gradients_.push_back({flat, unet_.layout().views(flat)});
-  }
   if (emaDecay_ > 0) makeEma();
 }
 
@@ -77,8 +73,8 @@ std::vector<int64_t> Trainer::imageShape(int64_t count) const {
   return {count, c.inChannels, c.sampleSize, c.sampleSize};
 }
 
-at::Tensor Trainer::forward(const WeightSet& weights, const at::Tensor& xt, const at::Tensor& timesteps) const {
-  return unet_(weights.views, xt.to(how_.dtype), timesteps).to(at::kFloat);
+at::Tensor Trainer::forward(const Weights& weights, const at::Tensor& xt, const at::Tensor& timesteps) const {
+  return unet_(weights, xt.to(how_.dtype), timesteps).to(at::kFloat);
 }
 
 Draws Trainer::draw(const Source& source, const Batches& batches, Random& random) {
@@ -123,7 +119,7 @@ Trainer::Noisy Trainer::noisy(const Source& source, const Draws& draws, const Ca
   at::Tensor x0 = draws.x0;
   if (source.kind == SourceKind::teacher && !x0.defined()) {
     const SamplerConfig sampler{SamplerKind::ddim, source.steps, source.eta, /*clip=*/true, Spacing::trailing};
-    const auto denoise = [this](const at::Tensor& x, const at::Tensor& t) { return forward(*teacher_, x, t); };
+    const auto denoise = [this](const at::Tensor& x, const at::Tensor& t) { return forward(teacher_->views, x, t); };
     const auto noise = [&](int64_t step) { return draws.etaNoise.select(0, step); };
     const at::Tensor stop = source.stopAtTimestep ? draws.timesteps : at::Tensor();
     x0 = continual::sample(schedule_, sampler, denoise, draws.z, noise, stop, cancellation);
@@ -132,7 +128,7 @@ Trainer::Noisy Trainer::noisy(const Source& source, const Draws& draws, const Ca
   return {schedule_.addNoise(x0, draws.noise, draws.timesteps), x0};
 }
 
-Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Draws>& draws,
+Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Draws>& draws, const Weights& weights,
                                 const Cancellation& cancellation) const {
   std::vector<Noisy> inputs;
   std::vector<at::Tensor> xts, timesteps, teacherAnswers(objective.sources.size());
@@ -147,12 +143,12 @@ Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Dr
       at::Tensor& answer = teacherAnswers[term.source];
       if (term.target == Target::teacher && !answer.defined()) {
         cancellation.check();
-        answer = forward(*teacher_, xts[term.source], timesteps[term.source]);
+        answer = forward(teacher_->views, xts[term.source], timesteps[term.source]);
       }
     }
     cancellation.check();
   }
-  const at::Tensor answers = forward(student_, at::cat(xts), at::cat(timesteps));
+  const at::Tensor answers = forward(weights, at::cat(xts), at::cat(timesteps));
 
   std::vector<at::Tensor> bySource;
   int64_t start = 0;
@@ -180,12 +176,12 @@ Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& dr
   }
   return backward(
       draws.front().timesteps.size(0),
-      [&](int64_t first, int64_t length) {
+      [&](int64_t first, int64_t length, const Weights& weights) {
         std::vector<Draws> part;
         for (const Draws& whole : draws) {
           part.push_back(whole.with([&](const at::Tensor& t, int64_t dim) { return t.narrow(dim, first, length); }));
         }
-        return evaluate(objective, part, cancellation);
+        return evaluate(objective, part, weights, cancellation);
       },
       objective.penalties);
 }
@@ -193,31 +189,31 @@ Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& dr
 Losses Trainer::compute(const at::Tensor& xt, const at::Tensor& timesteps, const at::Tensor& target,
                         const at::Tensor& weight) {
   return backward(xt.size(0),
-                  [&](int64_t first, int64_t length) -> Sums {
+                  [&](int64_t first, int64_t length, const Weights& weights) -> Sums {
                     const auto cut = [&](const at::Tensor& t) { return t.narrow(0, first, length); };
                     const at::Tensor error =
-                        (forward(student_, cut(xt), cut(timesteps)) - cut(target)).square().flatten(1).mean(1);
+                        (forward(weights, cut(xt), cut(timesteps)) - cut(target)).square().flatten(1).mean(1);
                     const at::Tensor total = (error * cut(weight)).mean();
                     return {total, total.unsqueeze(0)};
                   },
                   {});
 }
 
-Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part,
-                         const std::vector<Penalty>& penalties) {
+Losses Trainer::backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties) {
   if (count < 1) throw Error("ERR_INVALID_ARGUMENT", "a batch needs at least one image");
   const PrecisionScope precision(how_);
   const int64_t parts = std::min(team_.size(), count);
   std::vector<Sums> sums(static_cast<size_t>(parts));
+  gradient_.begin(parts);
   team_.run(parts, [&](int64_t member) {
     const int64_t first = count * member / parts, length = count * (member + 1) / parts - first;
     const double share = static_cast<double>(length) / static_cast<double>(count);
-    const Sums own = part(first, length);
-    const auto gradients = torch::autograd::grad({own.total * share}, student_.views);
-    const c10::NoGradGuard noGrad;
-    const Weights& views = gradients_[static_cast<size_t>(member)].views;
-    for (size_t i = 0; i < gradients.size(); ++i) views[i].copy_(gradients[i]);
-    sums[static_cast<size_t>(member)] = {own.total.detach() * share, own.terms.detach() * share};
+    gradient_.add(member, student_.views, [&](const Weights& weights) {
+      const Sums own = part(first, length, weights);
+      const at::Tensor total = own.total * share;
+      sums[static_cast<size_t>(member)] = {total.detach(), own.terms.detach() * share};
+      return total;
+    });
   });
 
   const c10::NoGradGuard noGrad;
@@ -235,15 +231,11 @@ Losses Trainer::backward(int64_t count, const std::function<Sums(int64_t first, 
   std::mutex mutex;
   std::vector<std::pair<int64_t, at::Tensor>> squares;  // by range, so that they are added in one order
   overWeights([&](int64_t begin, int64_t end) {
-    const auto range = [&](int64_t member) {
-      return gradients_[static_cast<size_t>(member)].flat.slice(0, begin, end);
-    };
-    at::Tensor sum = range(0);
-    for (int64_t member = 1; member < parts; ++member) sum.add_(range(member));
-    if (path_) path_.gradient.slice(0, begin, end).copy_(sum);
-    Penalties::addGradient(costs, student_.master, gradients_[0].flat, begin, end);
+    const at::Tensor part = gradient_.flat().slice(0, begin, end);
+    if (path_) path_.gradient.slice(0, begin, end).copy_(part);
+    Penalties::addGradient(costs, student_.master, gradient_.flat(), begin, end);
     // In float64: over tens of millions of squares, float32 would lose five digits.
-    const at::Tensor norm = at::linalg_vector_norm(sum, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
+    const at::Tensor norm = at::linalg_vector_norm(part, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
     const std::lock_guard lock(mutex);
     squares.emplace_back(begin, norm.square());
   });
@@ -277,7 +269,7 @@ void Trainer::applyGradient(const OptimizerConfig& optimizer) {
   overWeights([&](int64_t begin, int64_t end) {
     const auto part = [&](const at::Tensor& t) { return t.slice(0, begin, end); };
     if (path_) part(path_.before).copy_(part(student_.master));
-    adam_.update(student_.master, gradients_[0].flat, gradNorm_, optimizer, begin, end);
+    adam_.update(student_.master, gradient_.flat(), gradNorm_, optimizer, begin, end);
     student_.refresh(begin, end);
     if (path_) {
       part(path_.integral).addcmul_(part(path_.gradient), part(student_.master) - part(path_.before), -1);
@@ -411,21 +403,21 @@ at::Tensor Trainer::meanOverSamples(const Draws& draws, at::IntArrayRef shape, a
   const PrecisionScope precision(how_);
   const int64_t count = draws.x0.size(0), parts = std::min(team_.size(), count);
   std::vector<at::Tensor> sums(static_cast<size_t>(parts));
-  gradNorm_.reset();  // the kept gradient is overwritten
   team_.run(parts, [&](int64_t member) {
-    const Gradient& gradient = gradients_[static_cast<size_t>(member)];
+    GradientSum gradient(unet_.layout(), student_.master);  // of one sample at a time
     at::Tensor& sum = sums[static_cast<size_t>(member)];
-    sum = at::zeros(shape, gradient.flat.options().dtype(dtype));
+    sum = at::zeros(shape, student_.master.options().dtype(dtype));
     for (int64_t i = count * member / parts; i < count * (member + 1) / parts; ++i) {
       cancellation.check();
       const auto one = [i](const at::Tensor& t) { return t.narrow(0, i, 1); };
       const at::Tensor x0 = one(draws.x0), noise = one(draws.noise), t = one(draws.timesteps);
-      const at::Tensor answer = forward(student_, schedule_.addNoise(x0, noise, t), t);
-      const at::Tensor error = loss(Loss{}, answer, schedule_.target(x0, noise, t), t, schedule_);
-      const auto gradients = torch::autograd::grad({error}, student_.views);
+      gradient.begin(1);
+      gradient.add(0, student_.views, [&](const Weights& weights) {
+        const at::Tensor answer = forward(weights, schedule_.addNoise(x0, noise, t), t);
+        return loss(Loss{}, answer, schedule_.target(x0, noise, t), t, schedule_);
+      });
       const c10::NoGradGuard noGrad;
-      for (size_t p = 0; p < gradients.size(); ++p) gradient.views[p].copy_(gradients[p]);
-      add(gradient.flat, sum);
+      add(gradient.flat(), sum);
     }
   });
   const c10::NoGradGuard noGrad;
@@ -487,7 +479,7 @@ void Trainer::writePenalty(const std::string& name, Shape shape, const std::vect
 at::Tensor Trainer::predict(Slot slot, const at::Tensor& xt, const at::Tensor& timesteps) {
   const c10::NoGradGuard noGrad;
   PrecisionScope precision(how_);
-  return forward(weights(slot), xt.to(how_.device), timesteps.to(how_.device));
+  return forward(weights(slot).views, xt.to(how_.device), timesteps.to(how_.device));
 }
 
 at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const SamplerConfig& sampler, uint64_t seed,
@@ -508,7 +500,7 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
   };
   Graphed& graphed = answers_.try_emplace(slot, how_.device).first->second;
   const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) {
-    return graphed({x, t}, [&](const Graphed::Tensors& inputs) { return forward(used, inputs[0], inputs[1]); });
+    return graphed({x, t}, [&](const Graphed::Tensors& inputs) { return forward(used.views, inputs[0], inputs[1]); });
   };
   RunAhead ahead(how_.device);
   std::vector<at::Tensor> result;
@@ -553,7 +545,7 @@ const at::Tensor& Trainer::master(Slot slot) const {
   if (slot == Slot::expAvgSq) return adam_.expAvgSq;
   if (slot == Slot::pathStart) return path_.start;
   if (slot == Slot::pathIntegral) return path_.integral;
-  if (slot == Slot::gradient) return gradients_[0].flat;
+  if (slot == Slot::gradient) return gradient_.flat();
   return weights(slot).master;
 }
 
@@ -588,7 +580,7 @@ int64_t Trainer::bytes() const {
   count(adam_.expAvg);
   count(adam_.expAvgSq);
   total += penalties_.bytes() + path_.bytes();
-  for (const Gradient& gradient : gradients_) count(gradient.flat);
+  count(gradient_.flat());
   return total;
 }
 

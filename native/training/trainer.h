@@ -16,6 +16,7 @@
 #include "runtime/cancellation.h"
 #include "runtime/graphed.h"
 #include "runtime/team.h"
+#include "training/gradient_sum.h"
 #include "training/objective.h"
 #include "training/optimizer.h"
 #include "training/penalties.h"
@@ -123,7 +124,7 @@ class Trainer {
   void setState(uint64_t seed, int64_t step, int64_t optimizerStep);
 
  private:
-  at::Tensor forward(const WeightSet& weights, const at::Tensor& xt, const at::Tensor& timesteps) const;
+  at::Tensor forward(const Weights& weights, const at::Tensor& xt, const at::Tensor& timesteps) const;
   Draws draw(const Source& source, const Batches& batches, Random& random);
   /// x_t of a source, and its x_0 where it has one; runs the teacher where the source asks for it.
   struct Noisy {
@@ -134,11 +135,12 @@ class Trainer {
   struct Sums {
     at::Tensor total, terms;
   };
-  Sums evaluate(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation) const;
-  /// Splits a batch of `count` between the members of the team: `part(first, length)` gives a part's mean losses, which
-  /// count by their length. The gradient of the whole is kept.
-  Losses backward(int64_t count, const std::function<Sums(int64_t first, int64_t length)>& part,
-                  const std::vector<Penalty>& penalties);
+  Sums evaluate(const Objective& objective, const std::vector<Draws>& draws, const Weights& weights,
+                const Cancellation& cancellation) const;
+  using Part = std::function<Sums(int64_t first, int64_t length, const Weights& weights)>;
+  /// Splits a batch of `count` between the members of the team: `part` gives a part's mean losses, which count by their
+  /// length, for the student's weights as it gets them. The gradient of the whole is kept.
+  Losses backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties);
   /// Importances from the gradients of single samples, as the consolidation says.
   at::Tensor importance(const Consolidation& consolidation, const Pool& pool, const Cancellation& cancellation);
   /// Means over the samples of what `add(gradient, sum)` adds to a member's sum.
@@ -169,12 +171,8 @@ class Trainer {
   Path path_;
   Adam adam_;
   Team team_;
-  struct Gradient {
-    at::Tensor flat;  // float32, laid out like the weights
-    Weights views;
-  };
-  std::vector<Gradient> gradients_;  // one for each member of the team; the first becomes their sum
-  at::Tensor gradNorm_;              // undefined: no gradient to apply
+  GradientSum gradient_;
+  at::Tensor gradNorm_;  // undefined: no gradient to apply
   struct Recorded {
     Graphed step;
     Objective objective;
