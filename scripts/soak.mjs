@@ -23,7 +23,7 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '120' },
     seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 32)) },
-    /** Seconds without a sign of life that count as a hang. */
+    /** Seconds without a sign of life that count as a hang; those in which this script stood still too, as its machine did, don't. */
     hang: { type: 'string', default: '300' },
     folder: { type: 'string' },
     /** The process that lives all the time; started by this script itself. */
@@ -96,7 +96,7 @@ async function steady() {
 
 async function soak() {
   const minutes = Number(values.minutes)
-  const hang = 1000 * Number(values.hang)
+  const hang = Number(values.hang)
   const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'continual-diffusion-soak-'))
   mkdirSync(folder, { recursive: true })
   console.log(`soak of ${minutes} minutes, --seed ${seed}, in ${folder}`)
@@ -147,18 +147,18 @@ async function soak() {
     children.add(child)
     let stdout = ''
     let stderr = ''
-    let life = performance.now()
+    let silent = 0
     let hung = false
     child.stdout.setEncoding('utf8').on('data', (text) => {
       stdout += text
     })
     child.stderr.setEncoding('utf8').on('data', (text) => {
       stderr += text
-      life = performance.now()
+      silent = 0
     })
     const looking = setInterval(() => {
       figures.runPeak = Math.max(figures.runPeak, peakOf(child.pid))
-      if (performance.now() - life < hang || hung) return
+      if (++silent < hang || hung) return
       hung = true
       figures.hangs++
       fail(`no sign of life for ${values.hang} s: ${args.join(' ')}\n${stderr.slice(-1000)}`)
@@ -248,32 +248,35 @@ async function soak() {
     const args = [script, '--steady', '--seed', String(seed), '--folder', folder]
     const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     children.add(child)
-    let life = performance.now()
+    let silent = 0
     let over = false
     child.on('message', (/** @type {any} */ { kind, rss, aborts }) => {
-      life = performance.now()
+      silent = 0
       if (kind !== 'cycle') return
       figures.cycles++
       figures.aborts += aborts
-      figures.resident.push([(life - begin) / 60_000, rss / 2 ** 20])
+      figures.resident.push([(performance.now() - begin) / 60_000, rss / 2 ** 20])
     })
     child.on('close', (status, by) => {
       children.delete(child)
       if (!over) fail(`the steady process ended with ${status ?? by}`)
     })
-    const looking = setInterval(() => {
+    const saying = setInterval(() => {
       const { runs, identical, resumes, ended, evaluations, cycles, aborts, resident } = figures
       const rss = resident.at(-1)?.[1].toFixed(0) ?? '?'
       console.log(
         `minute ${((performance.now() - begin) / 60_000).toFixed(0)}: ${runs} runs, ${identical} identical, ${resumes} resumes, ` +
           `${JSON.stringify(ended)}, ${evaluations} evaluations; ${cycles} cycles, ${aborts} aborts, ${rss} MiB`,
       )
-      if (performance.now() - life < hang) return
+    }, 60_000)
+    const looking = setInterval(() => {
+      if (++silent !== hang) return
       figures.hangs++
       fail(`no sign of life of the steady process for ${values.hang} s`)
-    }, 60_000)
+    }, 1000)
     return () => {
       over = true
+      clearInterval(saying)
       clearInterval(looking)
       child.kill('SIGKILL')
     }

@@ -1,10 +1,13 @@
 #include "binding/addon.h"
 
+#include "runtime/tensor_memory.h"
+
 namespace continual {
 
 namespace {
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  useTensorMemory();
   auto* addon = new AddonState(env);
   env.SetInstanceData(addon);  // deleted with the environment
   // The engine must stop while the environment's memory is still there: typed arrays that jobs read, and references.

@@ -1,5 +1,9 @@
 #include "binding/engine.h"
 
+#include <chrono>
+
+#include "runtime/tensor_memory.h"
+
 namespace continual {
 
 Napi::Error makeError(Napi::Env env, const std::string& code, const std::string& message) {
@@ -58,7 +62,12 @@ void Engine::loop() {
     std::unique_ptr<Job> job;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return closing_ || !waiting_.empty(); });
+      const auto called = [this] { return closing_ || !waiting_.empty(); };
+      if (!wake_.wait_for(lock, std::chrono::seconds(1), called)) {
+        // Nothing to do, so that what the last jobs left free isn't soon needed again.
+        trimTensorMemory();
+        wake_.wait(lock, called);
+      }
       if (closing_) return;
       job = std::move(waiting_.front());
       waiting_.pop_front();
