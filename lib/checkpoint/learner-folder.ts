@@ -10,6 +10,7 @@ import {
   scheduleSchema,
 } from '../diffusion.js'
 import type { ParameterInfo, Slot } from '../engine/addon.js'
+import { seedSchema } from '../fields.js'
 import type { MemoryItem } from '../memory.js'
 import { parseOptions } from '../options.js'
 import { taskInHandSchema } from '../task-in-hand.js'
@@ -47,7 +48,7 @@ const count = z
 const learnerSchema = z
   .strictObject({
     format: z.literal(format),
-    seed: z.int().min(0),
+    seed: seedSchema,
     step: count,
     optimizerStep: count,
     tasksLearned: count,

@@ -10,7 +10,7 @@ import { isShallow, shallowExpected } from '../depth.js'
 import { ContinualDiffusionError } from '../engine/errors.js'
 import type { Learner } from '../learner.js'
 import { parseOptions } from '../options.js'
-import { runsSchema, versionsSchema } from '../report/results-schema.js'
+import { runsSchema, versionsSchema, withinSchema } from '../report/results-schema.js'
 import type { Solver } from '../solver.js'
 import { checkpointsFolder, metricsFile, type RunFolder } from './folder.js'
 import { recorderSchema } from './loss-recorder.js'
@@ -21,9 +21,6 @@ const checkpointFile = 'checkpoint.json'
 const learnerFolder = 'learner'
 const solverFolder = 'solver'
 
-const insideSchema = z
-  .string()
-  .refine((name) => !name.split('/').includes('..'), 'expected a path inside the run folder')
 const checksumSchema = z.strictObject({ bytes: z.int().min(0), sha256: z.string() })
 
 const schema = z.strictObject({
@@ -47,10 +44,10 @@ const schema = z.strictObject({
     })
     .optional(),
   /** Folders of the last run's learner and solver, relative to the run folder. */
-  learner: insideSchema,
-  solver: insideSchema.optional(),
+  learner: withinSchema,
+  solver: withinSchema.optional(),
   /** All files that it consists of, and the beginning of `metrics.jsonl`, by their paths relative to the run folder. */
-  files: z.record(insideSchema, checksumSchema),
+  files: z.record(withinSchema, checksumSchema),
   checksum: z.string(),
 })
 

@@ -2,8 +2,8 @@ import path from 'node:path'
 import { z } from 'zod'
 import type { MethodRun, Results, Versions } from './results.js'
 
-/** A run may come from somebody else, and a report shows what these paths lead to. */
-const within = z
+/** A path in a run folder, relative to it. A run may come from somebody else, and a report shows what its paths lead to. */
+export const withinSchema = z
   .string()
   .refine(
     (file) => !path.isAbsolute(file) && path.normalize(file).split(path.sep)[0] !== '..',
@@ -45,9 +45,9 @@ const taskSchema = z.object({
     .optional(),
   denoising: z.array(z.object({ from: count, to: count, loss: measured, images: count, draws: count })).optional(),
   solver: z.array(share).optional(),
-  samples: within,
-  realSamples: within,
-  learner: within,
+  samples: withinSchema,
+  realSamples: withinSchema,
+  learner: withinSchema,
   sharedFrom: z.string().optional(),
 })
 
