@@ -65,12 +65,10 @@ void ParameterLayout::write(const at::Tensor& flat, const std::vector<at::Tensor
   flat.copy_(staged);
 }
 
-WeightSet::WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how, bool trainable)
-    : master(std::move(masters)), compute(how.dtype == at::kFloat ? master : master.to(how.dtype)) {
-  for (const at::Tensor& view : layout.views(compute)) {
-    views.push_back(view.detach().requires_grad_(trainable));
-  }
-}
+WeightSet::WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how)
+    : master(std::move(masters)),
+      compute(how.dtype == at::kFloat ? master : master.to(how.dtype)),
+      views(layout.views(compute)) {}
 
 void WeightSet::refresh(int64_t begin, int64_t end) {
   if (!compute.is_same(master)) compute.slice(0, begin, end).copy_(master.slice(0, begin, end));

@@ -56,7 +56,7 @@ struct WeightSet {
   at::Tensor compute;
   Weights views;
 
-  WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how, bool trainable);
+  WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how);
   /// Brings elements [begin, end) of `compute` up to date after `master` changed.
   void refresh(int64_t begin, int64_t end);
 };

@@ -1,7 +1,6 @@
 #include "training/classifier_trainer.h"
 
 #include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/autograd.h>
 
 #include "runtime/error.h"
 
@@ -35,10 +34,9 @@ at::Tensor softCrossEntropy(const at::Tensor& student, const at::Tensor& teacher
 ClassifierTrainer::ClassifierTrainer(int64_t channels, int64_t classes, const Compute& compute, uint64_t seed)
     : how_(compute),
       net_(channels, classes, compute.memoryFormat()),
-      weights_(net_.layout(), freshWeights(net_.layout(), compute, seed), compute, /*trainable=*/true),
+      weights_(net_.layout(), freshWeights(net_.layout(), compute, seed), compute),
       adam_(weights_.master),
-      gradient_(at::empty_like(weights_.master)),
-      gradientViews_(net_.layout().views(gradient_)),
+      gradient_(net_.layout(), weights_.master),
       seed_(seed) {}
 
 void ClassifierTrainer::beginTask() {
@@ -70,22 +68,27 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
         random.uniform({x.size(0), ClassifierNet::features}, 0, 1).ge(batches.dropout).to(at::kFloat);
     const at::Tensor labels = pool.labels(positions);
 
-    const at::Tensor answers = net_(weights_.views, x, (keep / (1 - batches.dropout)).to(how_.device)).logits;
-    const at::Tensor logits = answers.slice(0, 0, batchSize);
-    at::Tensor total = at::cross_entropy_loss(logits, labels);
-    if (soft) {
-      const at::Tensor theirs = soft->logits.slice(0, first, last).to(how_.device);
-      total = total * soft->labelledWeight +
-              softCrossEntropy(answers.slice(0, batchSize), theirs, soft->temperature, soft->swapped) * soft->weight;
-    }
-    const auto gradients = torch::autograd::grad({total}, weights_.views);
+    at::Tensor logits, loss;
+    gradient_.begin(1);
+    gradient_.add(0, weights_.views, [&](const Weights& weights) {
+      const at::Tensor answers = net_(weights, x, (keep / (1 - batches.dropout)).to(how_.device)).logits;
+      logits = answers.slice(0, 0, batchSize).detach();
+      at::Tensor total = at::cross_entropy_loss(answers.slice(0, 0, batchSize), labels);
+      if (soft) {
+        const at::Tensor theirs = soft->logits.slice(0, first, last).to(how_.device);
+        total = total * soft->labelledWeight +
+                softCrossEntropy(answers.slice(0, batchSize), theirs, soft->temperature, soft->swapped) * soft->weight;
+      }
+      loss = total.detach();
+      return total;
+    });
 
     const c10::NoGradGuard noGrad;
-    for (size_t i = 0; i < gradients.size(); ++i) gradientViews_[i].copy_(gradients[i]);
+    const at::Tensor& gradient = gradient_.flat();
     adam_.begin();
-    adam_.update(weights_.master, gradient_, at::linalg_vector_norm(gradient_), optimizer, 0, layout().total());
+    adam_.update(weights_.master, gradient, at::linalg_vector_norm(gradient), optimizer, 0, layout().total());
     const at::Tensor correct = logits.argmax(1).eq(labels).to(at::kDouble).mean();
-    sums.add_(at::stack({total.detach().to(at::kDouble), correct}));
+    sums.add_(at::stack({loss.to(at::kDouble), correct}));
   }
   const at::Tensor host = sums.to(at::kCPU);
   const double count = static_cast<double>(std::max<int64_t>(report.steps, 1));

@@ -8,6 +8,7 @@
 #include "data/images.h"
 #include "nn/classifier.h"
 #include "runtime/cancellation.h"
+#include "training/gradient_sum.h"
 #include "training/optimizer.h"
 
 namespace continual {
@@ -68,8 +69,7 @@ class ClassifierTrainer {
   ClassifierNet net_;
   WeightSet weights_;
   Adam adam_;
-  at::Tensor gradient_;
-  Weights gradientViews_;
+  GradientSum gradient_;
   Epochs epochs_;
   uint64_t seed_;
   int64_t step_ = 0, taskStart_ = 0;

@@ -48,13 +48,14 @@ void GradientSum::begin(int64_t parts) {
 }
 
 void GradientSum::add(int64_t part, const Weights& weights, const std::function<at::Tensor(const Weights&)>& total) {
-  Weights tapped;
+  Weights leaves, tapped;
   for (size_t i = 0; i < weights.size(); ++i) {
+    leaves.push_back(weights[i].detach().requires_grad_());  // a part's own: graphs write to their leaves
     const auto receiver = c10::make_intrusive<Receiver>([this, i, part](const at::Tensor& g) { deliver(i, part, g); });
-    tapped.push_back(Tapped::apply(weights[i], receiver));
+    tapped.push_back(Tapped::apply(leaves[i], receiver));
   }
-  // Asked for the weights' own gradients, which the taps leave undefined, so that only what leads to them is computed.
-  torch::autograd::grad({total(tapped)}, weights, {}, std::nullopt, /*create_graph=*/false, /*allow_unused=*/true);
+  // Asked for the leaves' own gradients, which the taps leave undefined, so that only what leads to them is computed.
+  torch::autograd::grad({total(tapped)}, leaves, {}, std::nullopt, /*create_graph=*/false, /*allow_unused=*/true);
 }
 
 void GradientSum::deliver(size_t parameter, int64_t part, const at::Tensor& gradient) {

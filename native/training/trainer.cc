@@ -45,7 +45,7 @@ Trainer::Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const C
       unet_(unet, compute.memoryFormat()),
       schedule_(schedule, compute.device),
       emaDecay_(emaDecay),
-      student_(unet_.layout(), freshWeights(unet_.layout(), compute, seed), compute, /*trainable=*/true),
+      student_(unet_.layout(), freshWeights(unet_.layout(), compute, seed), compute),
       adam_(student_.master),
       team_(compute.device.is_cpu() ? Team::forThisMachine() : Team(1, at::get_num_threads())),
       gradient_(unet_.layout(), student_.master),
@@ -55,13 +55,13 @@ Trainer::Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const C
 }
 
 void Trainer::makeEma() {
-  ema_.emplace(unet_.layout(), student_.master.clone(), how_, /*trainable=*/false);
+  ema_.emplace(unet_.layout(), student_.master.clone(), how_);
   hasEma_ = true;
 }
 
 void Trainer::makeTeacher() {
   // Made before the old one goes, which stays where there is no memory for another.
-  WeightSet frozen(unet_.layout(), master(ema_ ? Slot::ema : Slot::student).clone(), how_, /*trainable=*/false);
+  WeightSet frozen(unet_.layout(), master(ema_ ? Slot::ema : Slot::student).clone(), how_);
   teacher_ = std::move(frozen);
   hasTeacher_ = true;
   recorded_.step.reset();
