@@ -96,6 +96,25 @@ describe('Classifier', () => {
     setTimeout(() => controller.abort('enough'), 50)
     await expect(training).rejects.toBe('enough')
   })
+
+  it('spoilt by its only update, whose loss was finite, is not given out or kept', async () => {
+    const folder = await temporaryFolder()
+    const losses: number[] = []
+    const error = await failure(
+      Classifier.cached(data, {
+        ...options,
+        epochs: 1,
+        batchSize: data.train.labels.length,
+        lr: 1e38,
+        folder,
+        onProgress: ({ loss }) => losses.push(loss),
+      }),
+    )
+    expect(losses).toEqual([expect.closeTo(Math.log(4), 0)])
+    expect(error.code).toBe('ERR_DIVERGED')
+    expect(error.message).toMatch(/classifier gives images of bands\/test answers that are not finite.*smaller lr/)
+    expect(await readdir(folder)).toEqual([])
+  })
 })
 
 describe('Classifier.cached', () => {

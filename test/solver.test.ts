@@ -206,6 +206,15 @@ describe('Solver', () => {
     expect(await solver.learn(second, generator, { epochs: 1, batchSize: 16 })).toHaveLength(2)
   })
 
+  it('spoilt by its only update, whose loss was finite, has not learned the task', async () => {
+    const solver = await solverOf()
+    const { length } = first.train.indices
+    const error = await failure(solver.learn(first, null, { epochs: 1, batchSize: length, lr: 1e38 }))
+    expect(error.code).toBe('ERR_DIVERGED')
+    expect(error.message).toMatch(/^the solver of .* answers that are not finite/)
+    expect([solver.tasksLearned, solver.accuracies.length]).toEqual([0, 0])
+  })
+
   it('refuses what cannot be learned before it trains', async () => {
     const solver = await solverOf()
     const refusal = async (...args: Parameters<Solver['learn']>) => {

@@ -143,7 +143,6 @@ class GroupNormFunction : public Function<GroupNormFunction> {
       }
     });
     context->save_for_backward({x, weight, bias, statistics});
-    context->saved_data["eps"] = eps;
     context->saved_data["silu"] = silu;
     return y;
   }
@@ -152,8 +151,7 @@ class GroupNormFunction : public Function<GroupNormFunction> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &statistics = saved[3];
     const at::Tensor dy = asNhwc(gradients[0]);
-    const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), statistics.size(1),
-                               static_cast<float>(context->saved_data["eps"].toDouble()),
+    const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), statistics.size(1), /*eps=*/0,  // in the statistics
                                context->saved_data["silu"].toBool()};
     const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
     const at::Tensor sums = at::empty({2, shape.channels}, statistics.options());
