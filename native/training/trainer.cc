@@ -231,11 +231,11 @@ Losses Trainer::backward(int64_t count, const Part& part, const std::vector<Pena
   std::mutex mutex;
   std::vector<std::pair<int64_t, at::Tensor>> squares;  // by range, so that they are added in one order
   overWeights([&](int64_t begin, int64_t end) {
-    const at::Tensor part = gradient_.flat().slice(0, begin, end);
-    if (path_) path_.gradient.slice(0, begin, end).copy_(part);
+    const at::Tensor sum = gradient_.flat().slice(0, begin, end);
+    if (path_) path_.gradient.slice(0, begin, end).copy_(sum);
     Penalties::addGradient(costs, student_.master, gradient_.flat(), begin, end);
     // In float64: over tens of millions of squares, float32 would lose five digits.
-    const at::Tensor norm = at::linalg_vector_norm(part, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
+    const at::Tensor norm = at::linalg_vector_norm(sum, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
     const std::lock_guard lock(mutex);
     squares.emplace_back(begin, norm.square());
   });
