@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -7,6 +7,7 @@ import { fromIdx } from '../lib/data/load-idx.js'
 import { loadAddon } from '../lib/engine/load.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import { compareRuns, writeReport } from '../lib/experiment/report.js'
+import { resumeExperiment } from '../lib/experiment/run.js'
 import { Learner, TorchScriptFeatures } from '../lib/index.js'
 import type { Results } from '../lib/report/results.js'
 import { toDiffusersConfig } from '../lib/unet.js'
@@ -135,6 +136,34 @@ describe('a run folder of somebody else', () => {
       ),
     })
   })
+
+  const picture = 'samples/finetune/seed-42/task-1.png'
+  it.each([picture, 'samples/finetune', 'samples'])('can not show a secret that %s links to', async (link) => {
+    const folder = await runFolder()
+    const outside = path.join(folder, '..', 'outside')
+    await mkdir(path.join(outside, path.dirname(picture)), { recursive: true })
+    await writeFile(path.join(outside, picture), 'a secret')
+    await mkdir(path.join(folder, path.dirname(link)), { recursive: true })
+    await symlink(path.join(outside, link), path.join(folder, link))
+    expect(await failure(writeReport(folder))).toMatchObject({
+      code: 'ERR_BAD_DATA',
+      message: expect.stringContaining(`${path.join(folder, picture)} is or lies behind a symbolic link`),
+    })
+  })
+
+  it.each(['report.html', 'run.lock', 'metrics.jsonl'])(
+    'can not have a file overwritten that its %s links to',
+    async (link) => {
+      const folder = await runFolder((results) => ({ ...results, runs: [] }))
+      const outside = path.join(folder, '..', 'outside')
+      await writeFile(outside, 'mine')
+      await symlink(outside, path.join(folder, link))
+      const error = await failure(link === 'report.html' ? writeReport(folder) : resumeExperiment(folder))
+      expect(error.message).toContain(path.join(folder, link))
+      expect(error.code).toBe(link === 'run.lock' ? 'ERR_WRITE_FAILED' : 'ERR_BAD_DATA')
+      expect(await readFile(outside, 'utf8')).toBe('mine')
+    },
+  )
 
   it('names its pictures by paths inside it', async () => {
     // It has none: so far it comes.

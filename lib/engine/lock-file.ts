@@ -1,5 +1,17 @@
-import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { call } from './call.js'
+
+const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW } = constants
 
 /** What came of an attempt to lock a file. */
 export type FileLock =
@@ -18,11 +30,11 @@ export type FileLock =
  * that ends, and depends neither on process numbers nor on any clock.
  *
  * @param holder what others read who find it locked
- * @throws the system's error where the file can't be made
+ * @throws the system's error where the file can't be made; ELOOP where it is a symbolic link, whose target would be emptied
  */
 export function lockFile(file: string, holder: string): FileLock {
   for (;;) {
-    const fd = openSync(file, 'a+')
+    const fd = openSync(file, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW)
     let taken = false
     try {
       const answer = call((addon) => addon.lockFile(fd))

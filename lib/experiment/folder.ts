@@ -81,7 +81,8 @@ export class RunFolder {
   /**
    * Locks the folder of an earlier run, and removes what that one left half-written.
    *
-   * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` where there is no run, `ERR_RUN_LOCKED`, `ERR_WRITE_FAILED`
+   * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` where there is no run, `ERR_BAD_DATA` for a symbolic link in it,
+   *   `ERR_RUN_LOCKED`, `ERR_WRITE_FAILED`
    */
   static async open(at: string): Promise<RunFolder> {
     const folder = path.resolve(at)
@@ -94,8 +95,10 @@ export class RunFolder {
     }
     const opened = RunFolder.#locked(folder)
     try {
-      for (const name of await readdir(folder, { recursive: true })) {
-        if (leftOver.test(name)) await rm(path.join(folder, name), { recursive: true, force: true })
+      for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+        const file = path.join(entry.parentPath, entry.name)
+        if (entry.isSymbolicLink()) throw linkError(file)
+        if (leftOver.test(entry.name)) await rm(file, { recursive: true, force: true })
       }
       return opened
     } catch (error) {
@@ -188,6 +191,12 @@ export class RunFolder {
       throw writeError(file, error)
     }
   }
+}
+
+/** A run may come from somebody else, and a link in its folder would lead what is read or written there to elsewhere. */
+export function linkError(file: string): ContinualDiffusionError {
+  const message = `${file} is or lies behind a symbolic link; expected a run folder that holds its files itself: put a copy there`
+  return new ContinualDiffusionError('ERR_BAD_DATA', message)
 }
 
 /** Makes a folder; false when it is there already. */

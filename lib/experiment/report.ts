@@ -1,7 +1,8 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, realpath, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { replaceFile } from '../checkpoint/atomic.js'
 import { renderPage } from '../report/page.js'
+import { linkError } from './folder.js'
 import { type JoinedRuns, joinRuns } from './join.js'
 import { readPart, readRun } from './read-run.js'
 
@@ -13,7 +14,9 @@ import { readPart, readRun } from './read-run.js'
  */
 export async function writeReport(folder: string): Promise<string> {
   const page = path.join(path.resolve(folder), 'report.html')
-  await writePage(joinRuns([await readRun(folder)]), page)
+  const joined = joinRuns([await readRun(folder)])
+  await checkWithin([await realpath(folder)], page)
+  await writePage(joined, page)
   return page
 }
 
@@ -38,7 +41,23 @@ async function writePage(joined: JoinedRuns, page: string): Promise<void> {
 export async function renderRuns({ records, results, curves }: JoinedRuns): Promise<string> {
   const files = new Set(results.runs.flatMap(({ tasks }) => tasks.flatMap((t) => [t.samples, t.realSamples])))
   const grids = new Map<string, Uint8Array>()
-  for (const file of files) grids.set(file, await readPart(file, readFile(file)))
+  const folders = await Promise.all(records.map(({ folder }) => realpath(folder)))
+  for (const file of files) {
+    await checkWithin(folders, file)
+    grids.set(file, await readPart(file, readFile(file)))
+  }
   const sources = records.map(({ folder, config, results }) => ({ name: path.basename(folder), config, results }))
   return renderPage({ results, sources, curves, grids })
+}
+
+/**
+ * Checks that no link on the way to a file of one of these folders leads out of them.
+ *
+ * @param folders their real paths
+ * @throws ContinualDiffusionError `ERR_BAD_DATA`
+ */
+async function checkWithin(folders: readonly string[], file: string): Promise<void> {
+  // What isn't there leads nowhere.
+  const real = await realpath(file).catch(() => undefined)
+  if (real && !folders.some((folder) => real.startsWith(`${folder}${path.sep}`))) throw linkError(file)
 }
