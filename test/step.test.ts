@@ -90,8 +90,8 @@ describe.each(devices)('on %s', (device) => {
     const after = await native.readSlot('student')
     let off = 0
     let total = 0
-    // Three steps of Adam can't lead farther apart than six times the rate.
-    const most = device === 'cpu' ? steps.lr / 4 : 6 * steps.lr
+    // Three steps of Adam can't lead farther apart than six times the rate; sums in another compiler's order did by a third of it.
+    const most = device === 'cpu' ? steps.lr / 2 : 6 * steps.lr
     for (const [i, weights] of golden.weights(native, 'after.').entries()) {
       const tensor = after[i] as Float32Array
       const { name } = native.parameters[i] as { name: string }
