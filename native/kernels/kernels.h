@@ -28,6 +28,12 @@ struct GroupNormShape {
   bool silu;  // followed by SiLU
 };
 
+/// Attention of heads of eight channels, images × tokens × channels; channels are a multiple of sixteen.
+struct AttentionShape {
+  int64_t tokens, channels;
+  float scale;  // of the scores
+};
+
 /// Own CPU kernels for one instruction set. Each runs on the calling thread; weights lie as O × H × W × I.
 struct Kernels {
   /// Numbers that each of the three below needs room for besides its arguments.
@@ -53,6 +59,20 @@ struct Kernels {
   void (*groupNormGradientBf16)(const GroupNormShape&, int64_t images, const BFloat16* x, const BFloat16* weight,
                                 const BFloat16* bias, const float* statistics, const BFloat16* dy, BFloat16* dx,
                                 float* dweight, float* dbias);
+
+  /// Numbers that each of the four below needs room for besides its arguments.
+  int64_t (*attentionScratch)(const AttentionShape&);
+  /// `statistics`: images × heads × tokens up to a multiple of sixteen × 2, written.
+  void (*attention)(const AttentionShape&, int64_t images, const float* q, const float* k, const float* v,
+                    float* statistics, float* y, float* scratch);
+  void (*attentionBf16)(const AttentionShape&, int64_t images, const BFloat16* q, const BFloat16* k, const BFloat16* v,
+                        float* statistics, BFloat16* y, float* scratch);
+  void (*attentionGradient)(const AttentionShape&, int64_t images, const float* q, const float* k, const float* v,
+                            const float* y, const float* statistics, const float* dy, float* dq, float* dk, float* dv,
+                            float* scratch);
+  void (*attentionGradientBf16)(const AttentionShape&, int64_t images, const BFloat16* q, const BFloat16* k,
+                                const BFloat16* v, const BFloat16* y, const float* statistics, const BFloat16* dy,
+                                BFloat16* dq, BFloat16* dk, BFloat16* dv, float* scratch);
 };
 
 /// Those for what `at::get_cpu_capability()` names: the best instruction set of this processor, or the one that the

@@ -62,44 +62,32 @@ struct Tiling {
   int64_t each() const { return down * across; }
   int64_t tiles() const { return images * each(); }
   int64_t pixels() const { return height * width; }
-  /// Numbers of an image within its border.
-  int64_t framed(int64_t border) const { return (4 * down + 2 * border) * (4 * across + 2 * border); }
 };
 
-// The pixels of one image within a border of zeros on the upper left, and zeros up to whole tiles on the lower right.
-// Gives the numbers of a row.
-int64_t framed(const Tiling& tiling, int64_t channels, int64_t border, const float* image, float* to) {
-  const int64_t row = (4 * tiling.across + 2 * border) * channels, length = tiling.width * channels;
-  const auto clear = [](float* from, int64_t count) {
-    std::memset(from, 0, sizeof(float) * static_cast<size_t>(count));
-  };
-  clear(to, border * row);
-  for (int64_t y = 0; y < tiling.height; ++y) {
-    float* const line = to + (y + border) * row;
-    clear(line, border * channels);
-    std::memcpy(line + border * channels, image + y * length, sizeof(float) * static_cast<size_t>(length));
-    clear(line + border * channels + length, row - border * channels - length);
-  }
-  const int64_t last = border + tiling.height;
-  clear(to + last * row, (4 * tiling.down + 2 * border - last) * row);
-  return row;
-}
-
-// Tiles of `images` images, transformed: Size × Size pixels each, four apart.
+// Tiles of `images` images, transformed: Size × Size pixels each, four apart; those of 6 × 6 begin a pixel further up
+// and left. Outside of an image there are zeros.
 template <int Size>
 void transformed(const Tiling& tiling, void (&one)(const Floats (&)[Size], Floats (&)[6]), int64_t channels,
-                 int64_t images, const float* x, float* room, float* to) {
+                 int64_t images, const float* x, float* to) {
+  constexpr int64_t border = Size == 6 ? 1 : 0;
+  constexpr float zeros[lanes] = {};
   const Transformed layout{channels};
-  const int64_t plane = layout.plane();
+  const int64_t plane = layout.plane(), row = tiling.width * channels;
   int64_t index = 0;
-  for (int64_t n = 0; n < images; ++n, x += tiling.height * tiling.width * channels) {
-    const int64_t row = framed(tiling, channels, Size == 6 ? 1 : 0, x, room);
+  for (int64_t n = 0; n < images; ++n, x += tiling.pixels() * channels) {
     for (int64_t tile = 0; tile < tiling.each(); ++tile, ++index) {
       float* const target = to + layout.tile(index);
-      const float* corner = room + tile / tiling.across * 4 * row + tile % tiling.across * 4 * channels;
+      const int64_t top = tile / tiling.across * 4 - border, left = tile % tiling.across * 4 - border;
+      const auto within = [](int64_t at, int64_t size) {
+        return static_cast<uint64_t>(at) < static_cast<uint64_t>(size);
+      };
       for (int64_t c = 0; c < channels; c += lanes) {
         transform<Size, 6>(
-            one, [=](int i, int j) { return load(corner + i * row + j * channels + c); },
+            one,
+            [&](int i, int j) {
+              const bool inside = within(top + i, tiling.height) && within(left + j, tiling.width);
+              return load(inside ? x + (top + i) * row + (left + j) * channels + c : zeros);
+            },
             [=](int i, const Floats(&result)[6]) {
               for (int j = 0; j < 6; ++j) store(target + (6 * i + j) * plane + c, result[j]);
             });
@@ -190,10 +178,9 @@ void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t image
   const Tiling tiling(shape, in, out, images);
   float* const theirs = scratch + places * kernelPlane(in, tiling.channels);
   float* const products = theirs + Transformed{in}.size(tiling.tiles());
-  float* const room = products + Transformed{tiling.channels}.size(tiling.tiles());
   for (int64_t first = 0; first < images; first += tiling.images) {
     const int64_t some = images - first < tiling.images ? images - first : tiling.images;
-    transformed<6>(tiling, inputTransform, in, some, x + first * tiling.pixels() * in, room, theirs);
+    transformed<6>(tiling, inputTransform, in, some, x + first * tiling.pixels() * in, theirs);
     for (int64_t o = 0; o < out; o += tiling.channels) {
       const int64_t count = out - o < tiling.channels ? out - o : tiling.channels;
       if (first == 0) transformKernels(o, count, scratch);
@@ -279,11 +266,10 @@ void convolutionWeight(const ConvolutionShape& shape, int64_t images, const floa
   const Transformed ofX{in}, ofY{out};
   float* const theirs = scratch + places * kernelPlane(in, tiling.channels);
   float* const ours = theirs + ofX.size(tiling.tiles());
-  float* const room = ours + ofY.size(tiling.tiles());
   for (int64_t first = 0; first < images; first += tiling.images) {
     const int64_t some = images - first < tiling.images ? images - first : tiling.images;
-    transformed<6>(tiling, inputTransform, in, some, x + first * tiling.pixels() * in, room, theirs);
-    transformed<4>(tiling, answerGradient, out, some, dy + first * tiling.pixels() * out, room, ours);
+    transformed<6>(tiling, inputTransform, in, some, x + first * tiling.pixels() * in, theirs);
+    transformed<4>(tiling, answerGradient, out, some, dy + first * tiling.pixels() * out, ours);
     for (int64_t from = 0; from < out; from += tiling.channels) {
       const int64_t count = out - from < tiling.channels ? out - from : tiling.channels;
       const int64_t plane = kernelPlane(in, count);
@@ -318,7 +304,7 @@ int64_t convolutionScratch(const ConvolutionShape& shape, int64_t images) {
   const auto size = [&](int64_t in, int64_t out) {
     const Tiling tiling(shape, in, out, images);
     return places * kernelPlane(in, tiling.channels) + Transformed{in}.size(tiling.tiles()) +
-           Transformed{out}.size(tiling.tiles()) + tiling.framed(1) * (in > out ? in : out);
+           Transformed{out}.size(tiling.tiles());
   };
   const int64_t there = size(shape.in, shape.out), back = size(shape.out, shape.in);
   return there > back ? there : back;

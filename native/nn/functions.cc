@@ -4,6 +4,9 @@
 #include <ATen/Version.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <cmath>
+#include <type_traits>
+
 #include "kernels/kernels.h"
 
 namespace continual {
@@ -26,6 +29,41 @@ at::Tensor asNhwc(const at::Tensor& x) { return x.contiguous(nhwc); }
 
 const float* dataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
+// Room for one kernel at a time, kept by each thread: giving pages back and taking them again takes longer than some
+// kernels do.
+float* scratch(int64_t size) {
+  thread_local at::Tensor kept;
+  if (!kept.defined() || kept.numel() < size) kept = at::empty({size}, at::kFloat);
+  return kept.mutable_data_ptr<float>();
+}
+
+// The images of a batch between the calling thread's share of libtorch's threads.
+void overImages(int64_t images, const std::function<void(int64_t first, int64_t count)>& work) {
+  at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
+}
+
+const BFloat16* bf16(const at::Tensor& x) {
+  return reinterpret_cast<const BFloat16*>(x.const_data_ptr<at::BFloat16>());
+}
+BFloat16* mutableBf16(const at::Tensor& x) { return reinterpret_cast<BFloat16*>(x.mutable_data_ptr<at::BFloat16>()); }
+
+template <class T>
+const T* dataOf(const at::Tensor& x) {
+  if constexpr (std::is_same_v<T, float>) {
+    return x.const_data_ptr<float>();
+  } else {
+    return bf16(x);
+  }
+}
+template <class T>
+T* mutableDataOf(const at::Tensor& x) {
+  if constexpr (std::is_same_v<T, float>) {
+    return x.mutable_data_ptr<float>();
+  } else {
+    return mutableBf16(x);
+  }
+}
+
 // --- convolution ---
 
 ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
@@ -39,19 +77,7 @@ bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t strid
          stride == 1 && weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0;
 }
 
-// Room for one kernel at a time, kept by each thread: giving pages back and taking them again takes longer than some
-// kernels do.
-float* scratchFor(const ConvolutionShape& shape, int64_t images) {
-  thread_local at::Tensor kept;
-  const int64_t size = own()->scratch(shape, images);
-  if (!kept.defined() || kept.numel() < size) kept = at::empty({size}, at::kFloat);
-  return kept.mutable_data_ptr<float>();
-}
-
-// The images of a batch between the calling thread's share of libtorch's threads.
-void overImages(int64_t images, const std::function<void(int64_t first, int64_t count)>& work) {
-  at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
-}
+float* scratchFor(const ConvolutionShape& shape, int64_t images) { return scratch(own()->scratch(shape, images)); }
 
 class Convolution : public Function<Convolution> {
  public:
@@ -118,11 +144,6 @@ bool ownGroupNorm(const at::Tensor& x) {
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
-const BFloat16* bf16(const at::Tensor& x) {
-  return reinterpret_cast<const BFloat16*>(x.const_data_ptr<at::BFloat16>());
-}
-BFloat16* mutableBf16(const at::Tensor& x) { return reinterpret_cast<BFloat16*>(x.mutable_data_ptr<at::BFloat16>()); }
-
 class GroupNormFunction : public Function<GroupNormFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& weight,
@@ -171,6 +192,74 @@ class GroupNormFunction : public Function<GroupNormFunction> {
   }
 };
 
+// --- attention ---
+
+constexpr int64_t headDim = 8;
+
+bool ownAttention(const at::Tensor& q, int64_t heads) {
+  return own() != nullptr && q.device().is_cpu() && q.size(2) == heads * headDim && q.size(2) % lanes == 0 &&
+         (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16);
+}
+
+double scoreScale(int64_t channels) { return 1.0 / std::sqrt(static_cast<double>(channels)); }
+
+class Attention : public Function<Attention> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key,
+                            const at::Tensor& value) {
+    const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
+    const AttentionShape shape = shapeOf(q);
+    const int64_t step = q.stride(0), blocks = (shape.tokens + lanes - 1) / lanes;
+    const at::Tensor y = at::empty_like(q);
+    const at::Tensor statistics =
+        at::empty({q.size(0), shape.channels / headDim, blocks, 2, lanes}, q.options().dtype(at::kFloat));
+    const auto run = [&]<class T>(const auto& kernel) {
+      overImages(q.size(0), [&](int64_t first, int64_t count) {
+        const int64_t at = first * step;
+        kernel(shape, count, dataOf<T>(q) + at, dataOf<T>(k) + at, dataOf<T>(v) + at,
+               statistics.mutable_data_ptr<float>() + first * statistics.stride(0), mutableDataOf<T>(y) + at,
+               scratch(own()->attentionScratch(shape)));
+      });
+    };
+    if (q.scalar_type() == at::kFloat) {
+      run.operator()<float>(own()->attention);
+    } else {
+      run.operator()<BFloat16>(own()->attentionBf16);
+    }
+    context->save_for_backward({q, k, v, y, statistics});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &y = saved[3], &statistics = saved[4];
+    const at::Tensor dy = gradients[0].contiguous();
+    const AttentionShape shape = shapeOf(q);
+    const int64_t step = q.stride(0);
+    const at::Tensor dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
+    const auto run = [&]<class T>(const auto& kernel) {
+      overImages(q.size(0), [&](int64_t first, int64_t count) {
+        const auto from = [at = first * step](const at::Tensor& t) { return dataOf<T>(t) + at; };
+        const auto to = [at = first * step](const at::Tensor& t) { return mutableDataOf<T>(t) + at; };
+        kernel(shape, count, from(q), from(k), from(v), from(y),
+               statistics.const_data_ptr<float>() + first * statistics.stride(0), from(dy), to(dq), to(dk), to(dv),
+               scratch(own()->attentionScratch(shape)));
+      });
+    };
+    if (q.scalar_type() == at::kFloat) {
+      run.operator()<float>(own()->attentionGradient);
+    } else {
+      run.operator()<BFloat16>(own()->attentionGradientBf16);
+    }
+    return {dq, dk, dv};
+  }
+
+ private:
+  static AttentionShape shapeOf(const at::Tensor& q) {
+    return {q.size(1), q.size(2), static_cast<float>(scoreScale(headDim))};
+  }
+};
+
 }  // namespace
 
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
@@ -195,6 +284,18 @@ at::Tensor groupNorm(const at::Tensor& x, int64_t groups, const at::Tensor& weig
   if (ownGroupNorm(x)) return GroupNormFunction::apply(x, weight, bias, groups, eps, silu);
   const at::Tensor normed = at::group_norm(x, groups, weight, bias, eps);
   return silu ? at::silu(normed) : normed;
+}
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads) {
+  if (ownAttention(q, heads)) return Attention::apply(q, k, v);
+  const int64_t batch = q.size(0), tokens = q.size(1), channels = q.size(2), each = channels / heads;
+  const auto split = [&](const at::Tensor& t) {  // N·heads × tokens × a head's channels
+    return t.view({batch, tokens, heads, each}).transpose(1, 2).reshape({batch * heads, tokens, each});
+  };
+  // Few tokens: two batched products beat scaled_dot_product_attention on the CPU.
+  const at::Tensor scores = at::bmm(split(q) * scoreScale(each), split(k).transpose(1, 2));
+  const at::Tensor mixed = at::bmm(at::softmax(scores, -1), split(v)).view({batch, heads, tokens, each});
+  return mixed.transpose(1, 2).reshape({batch, tokens, channels});
 }
 
 }  // namespace continual

@@ -20,4 +20,8 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::
 at::Tensor groupNorm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps,
                      bool silu);
 
+/// softmax(q·kᵀ / √(head's channels))·v for each head, its channels side by side; N × tokens × C each, differentiable.
+/// By a kernel of our own on the CPU for heads of eight channels, else by libtorch's operators.
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads);
+
 }  // namespace continual

@@ -28,18 +28,9 @@ AttentionBlock::AttentionBlock(ParameterLayout& layout, const std::string& name,
       heads(channels / c.attentionHeadDim) {}
 
 at::Tensor AttentionBlock::operator()(const Weights& w, const at::Tensor& x) const {
-  const int64_t batch = x.size(0), channels = x.size(1), tokens = x.size(2) * x.size(3);
-  const int64_t headDim = channels / heads;
   const at::Tensor sequence = norm(w, x).flatten(2).transpose(1, 2);  // N × tokens × C
-  const auto split = [&](const at::Tensor& t) {                       // N·heads × tokens × headDim
-    return t.view({batch, tokens, heads, headDim}).transpose(1, 2).reshape({batch * heads, tokens, headDim});
-  };
-  // Few tokens: two batched products beat scaled_dot_product_attention on the CPU.
-  const at::Tensor q = split(query(w, sequence)), k = split(key(w, sequence)), v = split(value(w, sequence));
-  const at::Tensor scores = at::bmm(q * (1.0 / std::sqrt(static_cast<double>(headDim))), k.transpose(1, 2));
-  const at::Tensor mixed = at::bmm(at::softmax(scores, -1), v).view({batch, heads, tokens, headDim});
-  const at::Tensor answer = out(w, mixed.transpose(1, 2).reshape({batch, tokens, channels}));
-  return x + answer.transpose(1, 2).reshape_as(x);
+  const at::Tensor mixed = attention(query(w, sequence), key(w, sequence), value(w, sequence), heads);
+  return x + out(w, mixed).transpose(1, 2).reshape_as(x);
 }
 
 namespace {

@@ -129,6 +129,21 @@ void groupNorm(int64_t images, int64_t channels, int64_t groups, int64_t height,
   judge(name, ours, composed, inputs, dtype);
 }
 
+void attention(int64_t images, int64_t tokens, int64_t heads, int64_t headDim, at::ScalarType dtype) {
+  const int64_t channels = heads * headDim;
+  Tensors inputs;
+  for (int i = 0; i < 3; ++i) inputs.push_back(at::randn({images, tokens, channels}) * 2);
+  const Function ours = [=](const Tensors& t) { return continual::attention(t[0], t[1], t[2], heads); };
+  const Function composed = [=](const Tensors& t) {
+    const auto split = [&](const at::Tensor& x) { return x.view({images, tokens, heads, headDim}).transpose(1, 2); };
+    return at::scaled_dot_product_attention(split(t[0]), split(t[1]), split(t[2])).transpose(1, 2).flatten(2);
+  };
+  const std::string name = std::string("attention-") + (dtype == at::kFloat ? "float32" : "bfloat16") + "-" +
+                           std::to_string(images) + "x" + std::to_string(tokens) + "-heads-" + std::to_string(heads) +
+                           "x" + std::to_string(headDim);
+  judge(name, ours, composed, inputs, dtype);
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -152,6 +167,9 @@ int main(int count, char** arguments) {
       groupNorm(32, 16, 8, 16, 16, true, dtype);
       groupNorm(32, 64, 32, 32, 32, true, dtype);
       groupNorm(32, 512, 32, 4, 4, true, dtype);
+      attention(32, 16, 8, 8, dtype);
+      attention(32, 16, 64, 8, dtype);
+      attention(32, 256, 32, 8, dtype);
     }
     return 0;
   }
@@ -179,6 +197,12 @@ int main(int count, char** arguments) {
       groupNorm(3, 192, 32, 4, 4, silu, dtype);
       groupNorm(1, 48, 3, 1, 9, silu, dtype);
     }
+    attention(2, 16, 8, 8, dtype);
+    attention(3, 49, 24, 8, dtype);
+    attention(1, 256, 4, 8, dtype);
+    attention(5, 3, 2, 8, dtype);
+    attention(2, 35, 3, 8, dtype);  // here and below, shapes that no kernel of ours is for
+    attention(2, 16, 4, 16, dtype);
   }
   std::cout << "capability " << at::get_cpu_capability() << '\n';
 }
