@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -64,6 +65,12 @@ T* mutableDataOf(const at::Tensor& x) {
   }
 }
 
+// A function with a gradient of its own. Where none is wanted, `forward` alone, with no context to keep things in.
+template <class F, class... Inputs>
+at::Tensor applied(const Inputs&... inputs) {
+  return c10::GradMode::is_enabled() ? F::apply(inputs...) : F::forward(nullptr, inputs...);
+}
+
 // --- convolution ---
 
 ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
@@ -96,6 +103,7 @@ class Convolution : public Function<Convolution> {
                          {dataOrNull(bias), at(dataOrNull(same), shape.out), at(dataOrNull(plus), to)},
                          y.mutable_data_ptr<float>() + first * to, scratchFor(shape, count));
     });
+    if (context == nullptr) return y;
     context->save_for_backward({x, w});
     context->saved_data["perImage"] = perImage.has_value();
     context->saved_data["image"] = image.has_value();
@@ -163,6 +171,7 @@ class GroupNormFunction : public Function<GroupNormFunction> {
                              mutableBf16(y) + first * step);
       }
     });
+    if (context == nullptr) return y;
     context->save_for_backward({x, weight, bias, statistics});
     context->saved_data["silu"] = silu;
     return y;
@@ -226,6 +235,7 @@ class Attention : public Function<Attention> {
     } else {
       run.operator()<BFloat16>(own()->attentionBf16);
     }
+    if (context == nullptr) return y;
     context->save_for_backward({q, k, v, y, statistics});
     return y;
   }
@@ -266,7 +276,7 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::
                        const Summands& plus) {
   if (ownConvolution(x, weight, stride)) {
     const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
-    return Convolution::apply(x, weight, bias, given(plus.perImage), given(plus.image));
+    return applied<Convolution>(x, weight, bias, given(plus.perImage), given(plus.image));
   }
   at::Tensor y;
   if (weight.size(2) == 1 && stride == 1 && x.device().is_cpu()) {  // a matrix product, which oneDNN is slower at
@@ -281,13 +291,13 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::
 
 at::Tensor groupNorm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps,
                      bool silu) {
-  if (ownGroupNorm(x)) return GroupNormFunction::apply(x, weight, bias, groups, eps, silu);
+  if (ownGroupNorm(x)) return applied<GroupNormFunction>(x, weight, bias, groups, eps, silu);
   const at::Tensor normed = at::group_norm(x, groups, weight, bias, eps);
   return silu ? at::silu(normed) : normed;
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads) {
-  if (ownAttention(q, heads)) return Attention::apply(q, k, v);
+  if (ownAttention(q, heads)) return applied<Attention>(q, k, v);
   const int64_t batch = q.size(0), tokens = q.size(1), channels = q.size(2), each = channels / heads;
   const auto split = [&](const at::Tensor& t) {  // N·heads × tokens × a head's channels
     return t.view({batch, tokens, heads, each}).transpose(1, 2).reshape({batch * heads, tokens, each});
