@@ -60,7 +60,7 @@ async function bench(settings, seconds) {
 
   const images = 64
   const { medians: sampling } = await inTurn(seconds / 2, { ms: () => milliseconds(() => work.sample(images, 10)) })
-  const loop = await overhead(settings, work, parts.whole, seconds)
+  const loop = await overhead(settings, parts.whole, seconds)
   return {
     ...settings,
     cpu: cpus()[0]?.model ?? '',
@@ -81,13 +81,14 @@ async function bench(settings, seconds) {
 }
 
 /**
- * Learning a task by `learner.learn` against what that asks of the engine, in one call of `train`.
+ * Learning a task by `learner.learn` against what that asks of the engine, in one call of `train`. Both on an engine that was just
+ * made: one that has worked for a while is some percent faster or slower, by where its memory happens to lie.
  * @param {import('./bench/workload.mjs').Settings} settings
- * @param {Awaited<ReturnType<typeof createWorkload>>} work
  * @param {number} stepMilliseconds
  * @param {number} seconds
  */
-async function overhead(settings, work, stepMilliseconds, seconds) {
+async function overhead(settings, stepMilliseconds, seconds) {
+  const work = await createWorkload(settings)
   const { model, batch: batchSize, device, precision } = settings
   const learner = await Learner.create({
     unet: models[model],
