@@ -270,7 +270,8 @@ export class Solver implements AsyncDisposable {
    * Fraction of the test images of a task, or of some images, that it classifies rightly, among all classes.
    *
    * @returns 0 … 1
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there are no images, or they don't fit; `ERR_DIVERGED` where answers aren't finite
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there are no images, or they don't fit; `ERR_DIVERGED` where
+   *   answers aren't finite
    */
   async accuracy(of: Task | Subset): Promise<number> {
     return this.#measure('test' in of ? of.test : of, undefined)

@@ -15,7 +15,7 @@ import { readPart, readRun } from './read-run.js'
 export async function writeReport(folder: string): Promise<string> {
   const page = path.join(path.resolve(folder), 'report.html')
   const joined = joinRuns([await readRun(folder)])
-  await checkWithin([folder], page)
+  await checkWithin([await realPath(folder)], page)
   await writePage(joined, page)
   return page
 }
@@ -41,7 +41,7 @@ async function writePage(joined: JoinedRuns, page: string): Promise<void> {
 export async function renderRuns({ records, results, curves }: JoinedRuns): Promise<string> {
   const files = new Set(results.runs.flatMap(({ tasks }) => tasks.flatMap((t) => [t.samples, t.realSamples])))
   const grids = new Map<string, Uint8Array>()
-  const folders = records.map(({ folder }) => folder)
+  const folders = await Promise.all(records.map(({ folder }) => realPath(folder)))
   for (const file of files) {
     await checkWithin(folders, file)
     grids.set(file, await readPart(file, readFile(file)))
@@ -53,11 +53,16 @@ export async function renderRuns({ records, results, curves }: JoinedRuns): Prom
 /**
  * Checks that no link on the way to a file of one of these folders leads out of them.
  *
+ * @param folders their real paths
  * @throws ContinualDiffusionError `ERR_BAD_DATA`
  */
-async function checkWithin(folders: readonly string[], file: string): Promise<void> {
-  const real = await realpath(file).catch(() => undefined)
+async function checkWithin(folders: readonly (string | undefined)[], file: string): Promise<void> {
+  const real = await realPath(file)
   if (real === undefined) return // What isn't there leads nowhere.
-  const within = await Promise.all(folders.map(async (folder) => real.startsWith((await realpath(folder)) + path.sep)))
-  if (!within.includes(true)) throw linkError(file)
+  if (!folders.some((folder) => real.startsWith(`${folder}${path.sep}`))) throw linkError(file)
+}
+
+/** Where links lead; undefined where there is nothing. */
+async function realPath(file: string): Promise<string | undefined> {
+  return realpath(file).catch(() => undefined)
 }

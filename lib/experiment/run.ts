@@ -71,8 +71,8 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
  *
  * @param at the run's folder; relative paths in its configuration start where they did when it began
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when there is no run in the folder, `ERR_BAD_DATA` when a symbolic link is in it,
- *   `ERR_RUN_LOCKED` while another process is at work in it, `ERR_BAD_CHECKPOINT` when no checkpoint is whole, `ERR_INVALID_ARGUMENT` when its configuration was changed since,
- *   and what {@link runExperiment} throws
+ *   `ERR_RUN_LOCKED` while another process is at work in it, `ERR_BAD_CHECKPOINT` when no checkpoint is whole,
+ *   `ERR_INVALID_ARGUMENT` when its configuration was changed since, and what {@link runExperiment} throws
  */
 export async function resumeExperiment(at: string, options: RunOptions = {}): Promise<RunOutcome> {
   const { signal, onEvent = () => {} } = options

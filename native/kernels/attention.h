@@ -13,6 +13,9 @@ constexpr int64_t headDim = 8, heads = lanes / headDim;  // of a pair
 
 inline int64_t blocks(const AttentionShape& shape) { return (shape.tokens + lanes - 1) / lanes; }
 
+/// Which sixteen queries, of all those of a pair of heads, a token's are in the head that begins at channel `h`.
+inline int64_t blockOf(int64_t token, int64_t h) { return token / lanes * heads + h / headDim; }
+
 int64_t attentionScratch(const AttentionShape& shape) {
   return 4 * shape.tokens * lanes + blocks(shape) * heads * lanes;
 }
@@ -117,7 +120,7 @@ void attentionGradient(const AttentionShape& shape, int64_t images, const T* q, 
         transposedTokens(shape, first, y + c, answer);
         transposedTokens(shape, first, dy + c, gradient);
         for (int64_t h = 0; h < lanes; h += headDim) {
-          const float* const kept = statistics + (first / lanes * heads + h / headDim) * 2 * lanes;
+          const float* const kept = statistics + blockOf(first, h) * 2 * lanes;
           const Floats most = load(kept), inverse = load(kept + lanes);
           Floats sum = splat(0);
           for (int64_t d = h; d < h + headDim; ++d) {
@@ -125,7 +128,7 @@ void attentionGradient(const AttentionShape& shape, int64_t images, const T* q, 
             sum += gradient[d] * answer[d];
             result[d] = splat(0);
           }
-          store(along + (first / lanes * heads + h / headDim) * lanes, sum);
+          store(along + blockOf(first, h) * lanes, sum);
           for (int64_t j = 0; j < tokens; ++j) {
             const float *const key = keys + j * lanes + h, *const value = values + j * lanes + h;
             const Floats weight = weightOf(product(key, query + h) - most) * inverse;
@@ -142,7 +145,7 @@ void attentionGradient(const AttentionShape& shape, int64_t images, const T* q, 
         for (int64_t h = 0; h < lanes; h += headDim) {
           for (int64_t d = h; d < h + headDim; ++d) ofKey[d] = ofValue[d] = splat(0);
           for (int64_t i = 0; i < tokens; ++i) {
-            const int64_t block = i / lanes * heads + h / headDim, lane = i % lanes;
+            const int64_t block = blockOf(i, h), lane = i % lanes;
             const float* const kept = statistics + block * 2 * lanes + lane;
             const float *const query = queries + i * lanes + h, *const gradient = given + i * lanes + h;
             const Floats weight = weightOf(product(query, key + h) - kept[0]) * kept[lanes];

@@ -3,27 +3,11 @@
 #define CONTINUAL_TILE_ROWS 8
 #define CONTINUAL_TILE_VECTORS 3
 
-#include "kernels/attention.h"
-#include "kernels/group_norm.h"
-#include "kernels/winograd.h"
+#include "kernels/table.h"
 
 namespace continual {
 
 extern const Kernels avx512Kernels;
-const Kernels avx512Kernels{
-    convolutionScratch,
-    convolution,
-    convolutionInput,
-    convolutionWeight,
-    groupNorm<float>,
-    groupNorm<BFloat16>,
-    groupNormGradient<float>,
-    groupNormGradient<BFloat16>,
-    attentionScratch,
-    attention<float>,
-    attention<BFloat16>,
-    attentionGradient<float>,
-    attentionGradient<BFloat16>,
-};
+const Kernels avx512Kernels = table;
 
 }  // namespace continual

@@ -43,25 +43,20 @@ void overImages(int64_t images, const std::function<void(int64_t first, int64_t 
   at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
 }
 
-const BFloat16* bf16(const at::Tensor& x) {
-  return reinterpret_cast<const BFloat16*>(x.const_data_ptr<at::BFloat16>());
-}
-BFloat16* mutableBf16(const at::Tensor& x) { return reinterpret_cast<BFloat16*>(x.mutable_data_ptr<at::BFloat16>()); }
-
 template <class T>
 const T* dataOf(const at::Tensor& x) {
-  if constexpr (std::is_same_v<T, float>) {
-    return x.const_data_ptr<float>();
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    return reinterpret_cast<const T*>(x.const_data_ptr<at::BFloat16>());
   } else {
-    return bf16(x);
+    return x.const_data_ptr<T>();
   }
 }
 template <class T>
 T* mutableDataOf(const at::Tensor& x) {
-  if constexpr (std::is_same_v<T, float>) {
-    return x.mutable_data_ptr<float>();
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    return reinterpret_cast<T*>(x.mutable_data_ptr<at::BFloat16>());
   } else {
-    return mutableBf16(x);
+    return x.mutable_data_ptr<T>();
   }
 }
 
@@ -161,16 +156,17 @@ class GroupNormFunction : public Function<GroupNormFunction> {
     const at::Tensor y = at::empty_like(x, x.options(), nhwc);
     const at::Tensor statistics = at::empty({x.size(0), groups, 2}, x.options().dtype(at::kFloat));
     const int64_t step = x.stride(0);
-    overImages(x.size(0), [&](int64_t first, int64_t count) {
-      float* const kept = statistics.mutable_data_ptr<float>() + first * groups * 2;
-      if (x.scalar_type() == at::kFloat) {
-        own()->groupNorm(shape, count, x.const_data_ptr<float>() + first * step, weight.const_data_ptr<float>(),
-                         bias.const_data_ptr<float>(), kept, y.mutable_data_ptr<float>() + first * step);
-      } else {
-        own()->groupNormBf16(shape, count, bf16(x) + first * step, bf16(weight), bf16(bias), kept,
-                             mutableBf16(y) + first * step);
-      }
-    });
+    const auto run = [&]<class T>(const auto& kernel) {
+      overImages(x.size(0), [&](int64_t first, int64_t count) {
+        kernel(shape, count, dataOf<T>(x) + first * step, dataOf<T>(weight), dataOf<T>(bias),
+               statistics.mutable_data_ptr<float>() + first * groups * 2, mutableDataOf<T>(y) + first * step);
+      });
+    };
+    if (x.scalar_type() == at::kFloat) {
+      run.operator()<float>(own()->groupNorm);
+    } else {
+      run.operator()<BFloat16>(own()->groupNormBf16);
+    }
     if (context == nullptr) return y;
     context->save_for_backward({x, weight, bias, statistics});
     context->saved_data["silu"] = silu;
@@ -186,15 +182,14 @@ class GroupNormFunction : public Function<GroupNormFunction> {
     const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
     const at::Tensor sums = at::empty({2, shape.channels}, statistics.options());
     float* const dweight = sums.mutable_data_ptr<float>();
+    const auto run = [&]<class T>(const auto& kernel) {
+      kernel(shape, x.size(0), dataOf<T>(x), dataOf<T>(weight), dataOf<T>(bias), statistics.const_data_ptr<float>(),
+             dataOf<T>(dy), mutableDataOf<T>(dx), dweight, dweight + shape.channels);
+    };
     if (x.scalar_type() == at::kFloat) {
-      own()->groupNormGradient(shape, x.size(0), x.const_data_ptr<float>(), weight.const_data_ptr<float>(),
-                               bias.const_data_ptr<float>(), statistics.const_data_ptr<float>(),
-                               dy.const_data_ptr<float>(), dx.mutable_data_ptr<float>(), dweight,
-                               dweight + shape.channels);
+      run.operator()<float>(own()->groupNormGradient);
     } else {
-      own()->groupNormGradientBf16(shape, x.size(0), bf16(x), bf16(weight), bf16(bias),
-                                   statistics.const_data_ptr<float>(), bf16(dy), mutableBf16(dx), dweight,
-                                   dweight + shape.channels);
+      run.operator()<BFloat16>(own()->groupNormGradientBf16);
     }
     const at::Tensor typed = sums.to(x.scalar_type());
     return {dx, typed.select(0, 0), typed.select(0, 1), at::Tensor(), at::Tensor(), at::Tensor()};
