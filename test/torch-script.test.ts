@@ -142,6 +142,40 @@ it('a file that is missing, or no TorchScript, is ERR_BAD_CHECKPOINT and named',
   }
 })
 
+it('of a file with any one byte changed, either the damage is noticed or the features are the same', async () => {
+  const [valid, folder, images] = [await readFile(fixture('channels')), await temporaryFolder(), batch(2, 4, 3)]
+  const features = await (await load('channels')).features(images)
+  const file = path.join(folder, 'network.pt')
+  let noticed = 0
+  for (let at = 0; at < valid.length; at++) {
+    const damaged = Uint8Array.from(valid)
+    damaged[at] = (damaged[at] as number) ^ (1 << (at % 8))
+    await writeFile(file, damaged)
+    try {
+      await using network = await TorchScriptFeatures.load(file, { size: 4, device: 'cpu' })
+      expect(await network.features(images), `byte ${at}`).toEqual(features)
+    } catch (error) {
+      expect(error, `byte ${at}`).toMatchObject({ code: 'ERR_BAD_CHECKPOINT' })
+      noticed++
+    }
+  }
+  // Most of the file is records; of their headers, much is dates and sizes that nobody reads.
+  expect(noticed).toBeGreaterThan(valid.length / 2)
+})
+
+it.each([
+  // Fuzzing found them: libtorch reads past the end of the first's tensor, and takes 4 GiB for a string of the second.
+  ['channels', 1073, [255, 0, 0, 0, 0, 0, 0, 0], "the CRC-32 of its record 'archive/data/0' is 00000000, not fff441ff"],
+  ['named', 90, [255, 255, 255, 255, 0, 0, 0, 0], "the CRC-32 of its record 'archive/data.pkl' is 22ea05d8"],
+] as const)('%s, damaged from byte %d on, is refused before libtorch sees it', async (name, at, bytes, message) => {
+  const file = path.join(await temporaryFolder(), 'network.pt')
+  const damaged = await readFile(fixture(name))
+  damaged.set(bytes, at)
+  await writeFile(file, damaged)
+  const failed = await failure(TorchScriptFeatures.load(file, { size: 4, device: 'cpu' }))
+  expect(failed).toMatchObject({ code: 'ERR_BAD_CHECKPOINT', message: expect.stringContaining(message) })
+})
+
 it.each([
   ['channels', { channels: 2 }, /the network failed on images of 1 × 2 × 4 × 4/],
   ['channels', { arguments: { brokn: 1 } }, /brokn/],

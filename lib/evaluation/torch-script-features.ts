@@ -1,7 +1,4 @@
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import path from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 import type { ImageBatch } from '../data/dataset.js'
 import type { NativeTorchScript } from '../engine/addon.js'
@@ -12,6 +9,7 @@ import { Owned } from '../engine/owned.js'
 import { deviceSchema } from '../fields.js'
 import { parseOptions } from '../options.js'
 import { AnswersByBatch, type FeatureExtractor } from './features.js'
+import { checkedTorchArchive } from './torch-archive.js'
 
 /** What a TorchScript file takes and answers. */
 export interface TorchScriptOptions {
@@ -90,7 +88,7 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
   /**
    * Opens a TorchScript file and asks it about one black image.
    *
-   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` for a file that can't be read or is no TorchScript file,
+   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` for a file that can't be read, is damaged or is no TorchScript file,
    *   `ERR_INVALID_ARGUMENT` when the network does not take what the options say, or answers with anything but one row of numbers
    *   for each image; both name the file; `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
    */
@@ -98,7 +96,7 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
     const parsed = parseOptions(schema, options, 'TorchScriptFeatures.load')
     const { inceptionV3, name, size, range, channels, output } = parsed
     const { device } = await resolveDevice(parsed.device, 'fp32')
-    const sha256 = await hashOf(file)
+    const sha256 = await checkedTorchArchive(file)
     const native = await call((addon) =>
       addon.loadTorchScript({ file, device, size, range, channels, arguments: parsed.arguments, output }),
     )
@@ -140,18 +138,4 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
   }
-}
-
-async function hashOf(file: string): Promise<string> {
-  const hash = createHash('sha256')
-  try {
-    await pipeline(createReadStream(file), hash)
-  } catch (cause) {
-    throw new ContinualDiffusionError(
-      'ERR_BAD_CHECKPOINT',
-      `${file}: cannot be read (${(cause as Error).message}); expected a TorchScript file, written by torch.jit.save`,
-      { cause },
-    )
-  }
-  return hash.digest('hex')
 }
