@@ -6,34 +6,14 @@
 
 #include <cerrno>
 #include <cstring>
-#ifdef __x86_64__
-#include <cpuid.h>
-#endif
 
 #include "binding/addon.h"
 #include "runtime/cuda_devices.h"
+#include "runtime/processor.h"
 
 namespace continual {
 
 namespace {
-
-struct NativeBf16 {
-  bool avx512, amx;
-};
-
-// Whether the processor multiplies bf16 itself; where it doesn't, libtorch emulates it, slower than float32.
-NativeBf16 nativeBf16() {
-#ifdef __x86_64__
-  unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx512f")) return {false, false};  // also false where the system saves no such state
-  const bool amx = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 22 & 1) != 0;
-  const bool avx512 = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 5 & 1) != 0;
-  return {avx512, amx};
-#else
-  return {false, false};
-#endif
-}
 
 Napi::Value cpu(const Napi::CallbackInfo& info) {
   const NativeBf16 bf16 = nativeBf16();

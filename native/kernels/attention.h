@@ -9,7 +9,7 @@
 namespace continual {
 namespace {
 
-constexpr int64_t headDim = 8, heads = lanes / headDim;  // of a pair
+constexpr int64_t heads = lanes / headDim;  // of a pair
 
 inline int64_t blocks(const AttentionShape& shape) { return (shape.tokens + lanes - 1) / lanes; }
 

@@ -9,21 +9,11 @@
 namespace continual {
 namespace {
 
-constexpr Kernels table{
-    convolutionScratch,
-    convolution,
-    convolutionInput,
-    convolutionWeight,
-    groupNorm<float>,
-    groupNorm<BFloat16>,
-    groupNormGradient<float>,
-    groupNormGradient<BFloat16>,
-    attentionScratch,
-    attention<float>,
-    attention<BFloat16>,
-    attentionGradient<float>,
-    attentionGradient<BFloat16>,
-};
+template <class T>
+constexpr KernelsFor<T> tableFor{groupNorm<T>, groupNormGradient<T>, attention<T>, attentionGradient<T>};
+
+constexpr Kernels table{convolutionScratch, convolution,     convolutionInput,  convolutionWeight,
+                        attentionScratch,   tableFor<float>, tableFor<BFloat16>};
 
 }  // namespace
 }  // namespace continual

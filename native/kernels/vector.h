@@ -12,11 +12,10 @@
 namespace continual {
 namespace {
 
-constexpr int64_t lanes = 16;
-using Floats = float __attribute__((vector_size(64)));
-using Ints = int32_t __attribute__((vector_size(64)));
-using Words = uint32_t __attribute__((vector_size(64)));
-using Halves = uint16_t __attribute__((vector_size(32)));
+using Floats = float __attribute__((vector_size(4 * lanes)));
+using Ints = int32_t __attribute__((vector_size(4 * lanes)));
+using Words = uint32_t __attribute__((vector_size(4 * lanes)));
+using Halves = uint16_t __attribute__((vector_size(2 * lanes)));
 
 // All are named: Floats{} + x would be a sum, which must turn −0 into 0.
 inline Floats splat(float x) { return Floats{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }

@@ -113,6 +113,16 @@ void convolution(int64_t images, int64_t in, int64_t out, int64_t height, int64_
   judge(name, ours, composed, inputs, at::kFloat);
 }
 
+void columns(int64_t images, int64_t in, int64_t out, int64_t height, int64_t width, at::ScalarType dtype) {
+  const Tensors inputs{at::randn({images, in, height, width}), at::randn({out, in, 3, 3}), at::randn({out})};
+  const Function ours = [](const Tensors& t) { return continual::convolutionByColumns(t[0], t[1], t[2]); };
+  const Function composed = [](const Tensors& t) { return at::conv2d(t[0], t[1], t[2], {1, 1}, {1, 1}); };
+  const std::string name = std::string("columns-") + (dtype == at::kFloat ? "float32" : "bfloat16") + "-" +
+                           std::to_string(images) + "x" + std::to_string(in) + "x" + std::to_string(height) + "x" +
+                           std::to_string(width) + "-to-" + std::to_string(out);
+  judge(name, ours, composed, inputs, dtype);
+}
+
 void groupNorm(int64_t images, int64_t channels, int64_t groups, int64_t height, int64_t width, bool silu,
                at::ScalarType dtype) {
   // Far from zero, where a variance from the sum of squares would lose its digits.
@@ -163,6 +173,8 @@ int main(int count, char** arguments) {
     convolution(32, 96, 32, 8, 8, 1, 1, false);
     convolution(32, 128, 64, 4, 4, 1, 1, false);
     convolution(32, 192, 64, 32, 32, 1, 1, false);
+    for (const auto& [side, in, out] : demo) columns(32, in, out, side, side, at::kBFloat16);
+    for (const auto& [side, in, out] : paper) columns(32, in, out, side, side, at::kBFloat16);
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       groupNorm(32, 16, 8, 16, 16, true, dtype);
       groupNorm(32, 64, 32, 32, 32, true, dtype);
@@ -197,6 +209,9 @@ int main(int count, char** arguments) {
       groupNorm(3, 192, 32, 4, 4, silu, dtype);
       groupNorm(1, 48, 3, 1, 9, silu, dtype);
     }
+    columns(2, 3, 16, 4, 4, dtype);
+    columns(3, 64, 192, 7, 5, dtype);
+    columns(1, 192, 64, 1, 2, dtype);
     attention(2, 16, 8, 8, dtype);
     attention(3, 49, 24, 8, dtype);
     attention(1, 256, 4, 8, dtype);

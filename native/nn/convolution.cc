@@ -1,0 +1,120 @@
+#include <ATen/Parallel.h>
+
+#include "nn/functions.h"
+#include "nn/own_kernels.h"
+#include "runtime/processor.h"
+
+namespace continual {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+const float* dataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
+
+ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
+  return {x.size(2), x.size(3), weight.size(1), weight.size(0)};
+}
+
+// Whatever the number of images, so that an image's numbers don't depend on it; of one image of few pixels oneDNN would
+// be faster, as the weights are transformed for each call.
+bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
+  return suitsOwnKernels(x) && x.scalar_type() == at::kFloat && weight.size(2) == 3 && stride == 1 &&
+         weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0;
+}
+
+float* scratchFor(const ConvolutionShape& shape, int64_t images) {
+  return scratch(ownKernels()->scratch(shape, images));
+}
+
+class Convolution : public Function<Convolution> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& weight,
+                            const at::Tensor& bias, const std::optional<at::Tensor>& perImage,
+                            const std::optional<at::Tensor>& image) {
+    const at::Tensor x = input.contiguous(nhwc), w = weight.contiguous(nhwc);
+    const at::Tensor same = perImage ? perImage->contiguous() : at::Tensor();
+    const at::Tensor plus = image ? image->contiguous(nhwc) : at::Tensor();
+    const ConvolutionShape shape = shapeOf(x, w);
+    const at::Tensor y = at::empty({x.size(0), shape.out, shape.height, shape.width}, x.options(), nhwc);
+    const int64_t from = x.stride(0), to = y.stride(0);
+    overImages(x.size(0), [&](int64_t first, int64_t count) {
+      const auto at = [first](const float* p, int64_t step) { return p == nullptr ? p : p + first * step; };
+      ownKernels()->convolution(shape, count, x.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
+                                {dataOrNull(bias), at(dataOrNull(same), shape.out), at(dataOrNull(plus), to)},
+                                y.mutable_data_ptr<float>() + first * to, scratchFor(shape, count));
+    });
+    if (context == nullptr) return y;
+    context->save_for_backward({x, w});
+    context->saved_data["perImage"] = perImage.has_value();
+    context->saved_data["image"] = image.has_value();
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &w = saved[1];
+    const at::Tensor dy = gradients[0].contiguous(nhwc);
+    const ConvolutionShape shape = shapeOf(x, w);
+    at::Tensor dx;
+    if (context->needs_input_grad(0)) {
+      dx = at::empty_like(x, x.options(), nhwc);
+      const int64_t from = dy.stride(0), to = dx.stride(0);
+      overImages(x.size(0), [&](int64_t first, int64_t count) {
+        ownKernels()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from,
+                                       w.const_data_ptr<float>(), dx.mutable_data_ptr<float>() + first * to,
+                                       scratchFor(shape, count));
+      });
+    }
+    // A sum for each thread's share of the images, added in their order.
+    const int64_t images = x.size(0), parts = std::min<int64_t>(images, at::get_num_threads());
+    std::vector<at::Tensor> sums(static_cast<size_t>(parts));
+    overImages(parts, [&](int64_t begin, int64_t count) {
+      for (int64_t part = begin; part < begin + count; ++part) {
+        const int64_t first = images * part / parts, some = images * (part + 1) / parts - first;
+        at::Tensor& sum = sums[static_cast<size_t>(part)];
+        sum = at::empty_like(w, w.options(), nhwc);
+        ownKernels()->convolutionWeight(shape, some, x.const_data_ptr<float>() + first * x.stride(0),
+                                        dy.const_data_ptr<float>() + first * dy.stride(0),
+                                        sum.mutable_data_ptr<float>(), scratchFor(shape, some));
+      }
+    });
+    const at::Tensor& dw = sums[0];
+    for (int64_t part = 1; part < parts; ++part) dw.add_(sums[static_cast<size_t>(part)]);
+    const at::Tensor perImage = dy.sum({2, 3});
+    return {dx, dw, perImage.sum(0), context->saved_data["perImage"].toBool() ? perImage : at::Tensor(),
+            context->saved_data["image"].toBool() ? dy : at::Tensor()};
+  }
+};
+
+// So few pixels that oneDNN's convolutions leave most of AMX unused, where a matrix product doesn't.
+bool asColumns(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
+  static const bool amx = nativeBf16().amx;
+  return amx && x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && weight.size(2) == 3 && stride == 1 &&
+         x.size(2) * x.size(3) <= 16;
+}
+
+}  // namespace
+
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
+                       const Summands& plus) {
+  if (ownConvolution(x, weight, stride)) {
+    const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
+    return applied<Convolution>(x, weight, bias, given(plus.perImage), given(plus.image));
+  }
+  at::Tensor y;
+  if (weight.size(2) == 1 && stride == 1 && x.device().is_cpu()) {  // a matrix product, which oneDNN is slower at
+    y = at::linear(x.permute({0, 2, 3, 1}), weight.flatten(1), bias).permute({0, 3, 1, 2});
+  } else if (asColumns(x, weight, stride)) {
+    y = convolutionByColumns(x, weight, bias);
+  } else {
+    const int64_t padding = weight.size(2) / 2;
+    y = at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});
+  }
+  if (plus.perImage.defined()) y = y + plus.perImage.unsqueeze(-1).unsqueeze(-1);
+  return plus.image.defined() ? plus.image + y : y;
+}
+
+}  // namespace continual
