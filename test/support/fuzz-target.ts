@@ -13,8 +13,6 @@ export interface Target<Input = unknown> {
   read(input: Input): Promise<void>
   /** Codes that its refusals may have. */
   readonly codes: readonly ErrorCode[]
-  /** What may stay of each input, in bytes, where that is not ours. Default 0. */
-  readonly keeps?: number
   /** Inputs tried on every run of the tests. */
   readonly runs: number
   close?(): Promise<void>

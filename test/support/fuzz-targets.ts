@@ -126,7 +126,7 @@ const images: Open = async () => {
   })
 }
 
-// Files of PyTorch, small networks; what reads them is libtorch, and the program in them is run.
+// Files of PyTorch, small networks. What the checksums let through is read by libtorch, and the program in it is run.
 const torchScript: Open = async () => {
   const { at, close } = await folder()
   const names = ['channels', 'named', 'several', 'wide']
@@ -145,7 +145,6 @@ const torchScript: Open = async () => {
     inputs: damagedBytes(valid),
     read: async (bytes) => check(right.has(await features(bytes)), 'its features are those of no network there is'),
     codes: ['ERR_BAD_CHECKPOINT', 'ERR_INVALID_ARGUMENT', 'ERR_OUT_OF_MEMORY'],
-    keeps: 2 ** 16, // libtorch's own
     runs: 300,
     close,
   })
