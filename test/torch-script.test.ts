@@ -19,6 +19,11 @@ async function load(name: string, options: Partial<TorchScriptOptions> = {}): Pr
   return network
 }
 
+async function answer(file: string, images: ImageBatch): Promise<Float32Array> {
+  await using network = await TorchScriptFeatures.load(file, { size: 4, device: 'cpu' })
+  return await network.features(images)
+}
+
 function batch(count: number, side: number, channels: number): ImageBatch {
   const data = Uint8Array.from({ length: count * side * side * channels }, (_, i) => (i * 37 + (i >> 4) * 11) % 256)
   return { data, count, height: side, width: side, channels }
@@ -148,25 +153,27 @@ it('of a file with any one byte changed, either the damage is noticed or the fea
   const file = path.join(folder, 'network.pt')
   let noticed = 0
   for (let at = 0; at < valid.length; at++) {
-    const damaged = Uint8Array.from(valid)
-    damaged[at] = (damaged[at] as number) ^ (1 << (at % 8))
-    await writeFile(file, damaged)
-    try {
-      await using network = await TorchScriptFeatures.load(file, { size: 4, device: 'cpu' })
-      expect(await network.features(images), `byte ${at}`).toEqual(features)
-    } catch (error) {
-      expect(error, `byte ${at}`).toMatchObject({ code: 'ERR_BAD_CHECKPOINT' })
-      noticed++
+    for (const change of [1 << (at % 8), 0xff]) {
+      const damaged = Uint8Array.from(valid)
+      damaged[at] = (damaged[at] as number) ^ change
+      await writeFile(file, damaged)
+      const found = await answer(file, images).catch((error: unknown) => error)
+      if (found instanceof Float32Array) {
+        expect(found, `byte ${at}`).toEqual(features)
+      } else {
+        expect(found, `byte ${at}`).toMatchObject({ code: 'ERR_BAD_CHECKPOINT' })
+        noticed++
+      }
     }
   }
   // Most of the file is records; of their headers, much is dates and sizes that nobody reads.
-  expect(noticed).toBeGreaterThan(valid.length / 2)
+  expect(noticed).toBeGreaterThan(valid.length)
 })
 
 it.each([
   // Fuzzing found them: libtorch reads past the end of the first's tensor, and takes 4 GiB for a string of the second.
-  ['channels', 1073, [255, 0, 0, 0, 0, 0, 0, 0], "the CRC-32 of its record 'archive/data/0' is 00000000, not fff441ff"],
-  ['named', 90, [255, 255, 255, 255, 0, 0, 0, 0], "the CRC-32 of its record 'archive/data.pkl' is 22ea05d8"],
+  ['channels', 1073, [255, 0, 0, 0, 0, 0, 0, 0], 'the CRC-32 of its record "archive/data/0" is 00000000, not fff441ff'],
+  ['named', 90, [255, 255, 255, 255, 0, 0, 0, 0], 'the CRC-32 of its record "archive/data.pkl" is 22ea05d8'],
 ] as const)('%s, damaged from byte %d on, is refused before libtorch sees it', async (name, at, bytes, message) => {
   const file = path.join(await temporaryFolder(), 'network.pt')
   const damaged = await readFile(fixture(name))

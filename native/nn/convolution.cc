@@ -89,11 +89,11 @@ class Convolution : public Function<Convolution> {
   }
 };
 
-// So few pixels that oneDNN's convolutions leave most of AMX unused, where a matrix product doesn't.
+// With AMX, oneDNN's convolutions of few pixels and many channels take several times as long as the matrix product.
 bool asColumns(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   static const bool amx = nativeBf16().amx;
   return amx && x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && weight.size(2) == 3 && stride == 1 &&
-         x.size(2) * x.size(3) <= 16;
+         x.size(2) * x.size(3) <= 16 && weight.size(0) >= 256 && weight.size(1) >= 256;
 }
 
 }  // namespace

@@ -114,7 +114,9 @@ void convolution(int64_t images, int64_t in, int64_t out, int64_t height, int64_
 }
 
 void columns(int64_t images, int64_t in, int64_t out, int64_t height, int64_t width, at::ScalarType dtype) {
-  const Tensors inputs{at::randn({images, in, height, width}), at::randn({out, in, 3, 3}), at::randn({out})};
+  const auto nhwc = at::MemoryFormat::ChannelsLast;
+  const Tensors inputs{at::randn({images, in, height, width}).contiguous(nhwc),
+                       at::randn({out, in, 3, 3}).contiguous(nhwc), at::randn({out})};
   const Function ours = [](const Tensors& t) { return continual::convolutionByColumns(t[0], t[1], t[2]); };
   const Function composed = [](const Tensors& t) { return at::conv2d(t[0], t[1], t[2], {1, 1}, {1, 1}); };
   const std::string name = std::string("columns-") + (dtype == at::kFloat ? "float32" : "bfloat16") + "-" +
