@@ -21,10 +21,11 @@ struct ConvolutionShape {
 };
 
 /// What is added to a convolution's answer; null for nothing.
+template <class T>
 struct ConvolutionSummands {
-  const float* bias;      // out
-  const float* perImage;  // images × out
-  const float* image;     // images × height × width × out
+  const T* bias;      // out
+  const T* perImage;  // images × out
+  const T* image;     // images × height × width × out
 };
 
 struct GroupNormShape {
@@ -55,18 +56,24 @@ struct KernelsFor {
                             const float* statistics, const T* dy, T* dq, T* dk, T* dv, float* scratch);
 };
 
-/// Own CPU kernels for one instruction set. Each runs on the calling thread; weights lie as O × H × W × I.
-struct Kernels {
+/// Convolutions of float32 or bfloat16 numbers; weights lie as O × H × W × I.
+template <class T>
+struct ConvolutionKernels {
+  /// Channels are multiples of it.
+  int64_t channels;
   /// Numbers that each of the three below needs room for besides its arguments.
   int64_t (*scratch)(const ConvolutionShape&, int64_t images);
-  void (*convolution)(const ConvolutionShape&, int64_t images, const float* x, const float* weight,
-                      const ConvolutionSummands&, float* y, float* scratch);
+  void (*answer)(const ConvolutionShape&, int64_t images, const T* x, const T* weight, const ConvolutionSummands<T>&,
+                 T* y, float* scratch);
   /// dx of dy.
-  void (*convolutionInput)(const ConvolutionShape&, int64_t images, const float* dy, const float* weight, float* dx,
-                           float* scratch);
+  void (*input)(const ConvolutionShape&, int64_t images, const T* dy, const T* weight, T* dx, float* scratch);
   /// dw of x and dy.
-  void (*convolutionWeight)(const ConvolutionShape&, int64_t images, const float* x, const float* dy, float* dw,
-                            float* scratch);
+  void (*weight)(const ConvolutionShape&, int64_t images, const T* x, const T* dy, T* dw, float* scratch);
+};
+
+/// Own CPU kernels for one instruction set. Each runs on the calling thread.
+struct Kernels {
+  ConvolutionKernels<float> convolution;
   /// Numbers that attention and its gradient need room for besides their arguments.
   int64_t (*attentionScratch)(const AttentionShape&);
   KernelsFor<float> fp32;
@@ -76,5 +83,8 @@ struct Kernels {
 /// Those for what `at::get_cpu_capability()` names: the best instruction set of this processor, or the one that the
 /// environment variable ATEN_CPU_CAPABILITY asks libtorch to keep to. Null where there are none for it.
 const Kernels* kernels(const char* capability);
+
+/// Those for a processor with AMX; null where libtorch is to keep to less than AVX-512.
+const ConvolutionKernels<BFloat16>* amxKernels(const char* capability);
 
 }  // namespace continual

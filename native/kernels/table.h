@@ -12,8 +12,10 @@ namespace {
 template <class T>
 constexpr KernelsFor<T> tableFor{groupNorm<T>, groupNormGradient<T>, attention<T>, attentionGradient<T>};
 
-constexpr Kernels table{convolutionScratch, convolution,     convolutionInput,  convolutionWeight,
-                        attentionScratch,   tableFor<float>, tableFor<BFloat16>};
+constexpr Kernels table{{lanes, convolutionScratch, convolution, convolutionInput, convolutionWeight},
+                        attentionScratch,
+                        tableFor<float>,
+                        tableFor<BFloat16>};
 
 }  // namespace
 }  // namespace continual

@@ -143,7 +143,7 @@ void multiplyTiles(int64_t tiles, int64_t in, int64_t out, const float* x, const
 
 // What the products say of `count` of the answer's `out` channels; `y` and the summands begin at the first of them.
 void answerTiles(const Tiling& tiling, int64_t images, int64_t out, int64_t count, const float* products,
-                 const ConvolutionSummands& plus, float* y) {
+                 const ConvolutionSummands<float>& plus, float* y) {
   const Transformed layout{count};
   const int64_t plane = layout.plane(), row = tiling.width * out;
   for (int64_t index = 0; index < images * tiling.each(); ++index) {
@@ -174,7 +174,7 @@ void answerTiles(const Tiling& tiling, int64_t images, int64_t out, int64_t coun
 // some of the answer's channels; that is all of them where images are worked on in several rounds.
 template <class TransformKernels>
 void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t images, const float* x,
-           TransformKernels transformKernels, const ConvolutionSummands& plus, float* y, float* scratch) {
+           TransformKernels transformKernels, const ConvolutionSummands<float>& plus, float* y, float* scratch) {
   const Tiling tiling(shape, in, out, images);
   float* const theirs = scratch + places * kernelPlane(in, tiling.channels);
   float* const products = theirs + Transformed{in}.size(tiling.tiles());
@@ -188,14 +188,15 @@ void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t image
                   [&]<int V>() { multiplyTiles<V>(some * tiling.each(), in, count, theirs, scratch, products); });
       const auto at = [](const float* p, int64_t by) { return p == nullptr ? p : p + by; };
       const int64_t start = first * tiling.pixels() * out + o;
-      const ConvolutionSummands here{at(plus.bias, o), at(plus.perImage, first * out + o), at(plus.image, start)};
+      const ConvolutionSummands<float> here{at(plus.bias, o), at(plus.perImage, first * out + o),
+                                            at(plus.image, start)};
       answerTiles(tiling, some, out, count, products, here, y + start);
     }
   }
 }
 
 void convolution(const ConvolutionShape& shape, int64_t images, const float* x, const float* weight,
-                 const ConvolutionSummands& plus, float* y, float* scratch) {
+                 const ConvolutionSummands<float>& plus, float* y, float* scratch) {
   const int64_t in = shape.in, block = vectorsFor(shape.out) * lanes;
   const auto kernels = [=](int64_t first, int64_t count, float* to) {
     const int64_t plane = kernelPlane(in, count);

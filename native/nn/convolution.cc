@@ -12,21 +12,37 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-const float* dataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
-
-ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
-  return {x.size(2), x.size(3), weight.size(1), weight.size(0)};
+const ConvolutionKernels<BFloat16>* amx() {
+  static const auto* const kernels = nativeBf16().amx ? amxKernels(at::get_cpu_capability().c_str()) : nullptr;
+  return kernels;
 }
 
 // Whatever the number of images, so that an image's numbers don't depend on it; of one image of few pixels oneDNN would
 // be faster, as the weights are transformed for each call.
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
-  return suitsOwnKernels(x) && x.scalar_type() == at::kFloat && weight.size(2) == 3 && stride == 1 &&
-         weight.size(0) % lanes == 0 && weight.size(1) % lanes == 0;
+  if (!x.device().is_cpu() || weight.size(2) != 3 || stride != 1) return false;
+  const auto suits = [&](int64_t channels) { return weight.size(0) % channels == 0 && weight.size(1) % channels == 0; };
+  if (x.scalar_type() == at::kBFloat16) return amx() != nullptr && suits(amx()->channels);
+  return x.scalar_type() == at::kFloat && ownKernels() != nullptr && suits(ownKernels()->convolution.channels);
 }
 
-float* scratchFor(const ConvolutionShape& shape, int64_t images) {
-  return scratch(ownKernels()->scratch(shape, images));
+/// Calls `work` with the convolutions for the numbers of `x`.
+template <class Work>
+void withConvolutions(const at::Tensor& x, const Work& work) {
+  if (x.scalar_type() == at::kFloat) {
+    work(ownKernels()->convolution);
+  } else {
+    work(*amx());
+  }
+}
+
+ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
+  return {x.size(2), x.size(3), weight.size(1), weight.size(0)};
+}
+
+template <class T>
+const T* dataOrNull(const at::Tensor& x) {
+  return x.defined() ? dataOf<T>(x) : nullptr;
 }
 
 class Convolution : public Function<Convolution> {
@@ -40,11 +56,13 @@ class Convolution : public Function<Convolution> {
     const ConvolutionShape shape = shapeOf(x, w);
     const at::Tensor y = at::empty({x.size(0), shape.out, shape.height, shape.width}, x.options(), nhwc);
     const int64_t from = x.stride(0), to = y.stride(0);
-    overImages(x.size(0), [&](int64_t first, int64_t count) {
-      const auto at = [first](const float* p, int64_t step) { return p == nullptr ? p : p + first * step; };
-      ownKernels()->convolution(shape, count, x.const_data_ptr<float>() + first * from, w.const_data_ptr<float>(),
-                                {dataOrNull(bias), at(dataOrNull(same), shape.out), at(dataOrNull(plus), to)},
-                                y.mutable_data_ptr<float>() + first * to, scratchFor(shape, count));
+    withConvolutions(x, [&]<class T>(const ConvolutionKernels<T>& kernels) {
+      overImages(x.size(0), [&](int64_t first, int64_t count) {
+        const auto at = [first](const T* p, int64_t step) { return p == nullptr ? p : p + first * step; };
+        kernels.answer(shape, count, dataOf<T>(x) + first * from, dataOf<T>(w),
+                       {dataOrNull<T>(bias), at(dataOrNull<T>(same), shape.out), at(dataOrNull<T>(plus), to)},
+                       mutableDataOf<T>(y) + first * to, scratch(kernels.scratch(shape, count)));
+      });
     });
     if (context == nullptr) return y;
     context->save_for_backward({x, w});
@@ -62,24 +80,26 @@ class Convolution : public Function<Convolution> {
     if (context->needs_input_grad(0)) {
       dx = at::empty_like(x, x.options(), nhwc);
       const int64_t from = dy.stride(0), to = dx.stride(0);
-      overImages(x.size(0), [&](int64_t first, int64_t count) {
-        ownKernels()->convolutionInput(shape, count, dy.const_data_ptr<float>() + first * from,
-                                       w.const_data_ptr<float>(), dx.mutable_data_ptr<float>() + first * to,
-                                       scratchFor(shape, count));
+      withConvolutions(x, [&]<class T>(const ConvolutionKernels<T>& kernels) {
+        overImages(x.size(0), [&](int64_t first, int64_t count) {
+          kernels.input(shape, count, dataOf<T>(dy) + first * from, dataOf<T>(w), mutableDataOf<T>(dx) + first * to,
+                        scratch(kernels.scratch(shape, count)));
+        });
       });
     }
     // A sum for each thread's share of the images, added in their order.
     const int64_t images = x.size(0), parts = std::min<int64_t>(images, at::get_num_threads());
     std::vector<at::Tensor> sums(static_cast<size_t>(parts));
-    overImages(parts, [&](int64_t begin, int64_t count) {
-      for (int64_t part = begin; part < begin + count; ++part) {
-        const int64_t first = images * part / parts, some = images * (part + 1) / parts - first;
-        at::Tensor& sum = sums[static_cast<size_t>(part)];
-        sum = at::empty_like(w, w.options(), nhwc);
-        ownKernels()->convolutionWeight(shape, some, x.const_data_ptr<float>() + first * x.stride(0),
-                                        dy.const_data_ptr<float>() + first * dy.stride(0),
-                                        sum.mutable_data_ptr<float>(), scratchFor(shape, some));
-      }
+    withConvolutions(x, [&]<class T>(const ConvolutionKernels<T>& kernels) {
+      overImages(parts, [&](int64_t begin, int64_t count) {
+        for (int64_t part = begin; part < begin + count; ++part) {
+          const int64_t first = images * part / parts, some = images * (part + 1) / parts - first;
+          at::Tensor& sum = sums[static_cast<size_t>(part)];
+          sum = at::empty_like(w, w.options(), nhwc);
+          kernels.weight(shape, some, dataOf<T>(x) + first * x.stride(0), dataOf<T>(dy) + first * dy.stride(0),
+                         mutableDataOf<T>(sum), scratch(kernels.scratch(shape, some)));
+        }
+      });
     });
     const at::Tensor& dw = sums[0];
     for (int64_t part = 1; part < parts; ++part) dw.add_(sums[static_cast<size_t>(part)]);
@@ -88,13 +108,6 @@ class Convolution : public Function<Convolution> {
             context->saved_data["image"].toBool() ? dy : at::Tensor()};
   }
 };
-
-// With AMX, oneDNN's convolutions of few pixels and many channels take several times as long as the matrix product.
-bool asColumns(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
-  static const bool amx = nativeBf16().amx;
-  return amx && x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && weight.size(2) == 3 && stride == 1 &&
-         x.size(2) * x.size(3) <= 16 && weight.size(0) >= 256 && weight.size(1) >= 256;
-}
 
 }  // namespace
 
@@ -107,8 +120,6 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::
   at::Tensor y;
   if (weight.size(2) == 1 && stride == 1 && x.device().is_cpu()) {  // a matrix product, which oneDNN is slower at
     y = at::linear(x.permute({0, 2, 3, 1}), weight.flatten(1), bias).permute({0, 3, 1, 2});
-  } else if (asColumns(x, weight, stride)) {
-    y = convolutionByColumns(x, weight, bias);
   } else {
     const int64_t padding = weight.size(2) / 2;
     y = at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});

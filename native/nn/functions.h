@@ -15,10 +15,6 @@ struct Summands {
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
                        const Summands& plus = {});
 
-/// conv2d(x, weight, bias) of 3 × 3 and stride 1 with a padding of 1, as a matrix product over each pixel's neighbours;
-/// differentiable. `convolution` takes it for bf16 images of few pixels and many channels on processors with AMX.
-at::Tensor convolutionByColumns(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
-
 /// Group norm, followed by SiLU if `silu`; differentiable. By a kernel of our own on the CPU where channels are a
 /// multiple of sixteen, else by libtorch's operators.
 at::Tensor groupNorm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps,

@@ -25,12 +25,13 @@ namespace {
 using Tensors = std::vector<at::Tensor>;
 using Function = std::function<at::Tensor(const Tensors&)>;
 
-/// Value and gradients of `function` with respect to all inputs, in the dtype given.
-Tensors valueAndGradients(const Function& function, const Tensors& inputs, at::ScalarType dtype) {
+/// Value and gradients of `function` with respect to all inputs, in the dtype given; the gradient of the value is a
+/// number of the dtype `given`.
+Tensors valueAndGradients(const Function& function, const Tensors& inputs, at::ScalarType dtype, at::ScalarType given) {
   Tensors leaves;
   for (const at::Tensor& input : inputs) leaves.push_back(input.to(dtype).detach().requires_grad_(true));
   const at::Tensor value = function(leaves);
-  const at::Tensor weights = at::sin(at::arange(value.numel(), at::kDouble)).view(value.sizes()).to(dtype);
+  const at::Tensor weights = at::sin(at::arange(value.numel(), at::kDouble)).view(value.sizes()).to(given).to(dtype);
   Tensors result{value};
   for (const at::Tensor& g : torch::autograd::grad({value}, leaves, {weights})) result.push_back(g);
   return result;
@@ -41,8 +42,8 @@ void compare(const std::string& name, const Function& ours, const Function& comp
   // The reference sees the inputs as our kernel does, rounded.
   Tensors rounded;
   for (const at::Tensor& input : inputs) rounded.push_back(input.to(dtype));
-  const Tensors found = valueAndGradients(ours, rounded, dtype);
-  const Tensors expected = valueAndGradients(composed, rounded, at::kDouble);
+  const Tensors found = valueAndGradients(ours, rounded, dtype, dtype);
+  const Tensors expected = valueAndGradients(composed, rounded, at::kDouble, dtype);
   double error = 0;
   for (size_t i = 0; i < found.size(); ++i) {
     const at::Tensor difference = (found[i].to(at::kDouble) - expected[i]).abs().max();
@@ -91,8 +92,10 @@ void judge(const std::string& name, const Function& ours, const Function& compos
   (timed ? time : compare)(name, ours, composed, inputs, dtype);
 }
 
+const char* nameOf(at::ScalarType dtype) { return dtype == at::kFloat ? "float32" : "bfloat16"; }
+
 void convolution(int64_t images, int64_t in, int64_t out, int64_t height, int64_t width, int64_t kernel, int64_t stride,
-                 bool summands) {
+                 bool summands, at::ScalarType dtype = at::kFloat) {
   const int64_t y = (height - 1) / stride + 1, x = (width - 1) / stride + 1;
   Tensors inputs{at::randn({images, in, height, width}), at::randn({out, in, kernel, kernel}), at::randn({out})};
   if (summands) {
@@ -107,21 +110,10 @@ void convolution(int64_t images, int64_t in, int64_t out, int64_t height, int64_
     const at::Tensor plain = at::conv2d(t[0], t[1], t[2], {stride, stride}, {kernel / 2, kernel / 2});
     return summands ? plain + t[3].unsqueeze(-1).unsqueeze(-1) + t[4] : plain;
   };
-  const std::string name = "convolution-" + std::to_string(images) + "x" + std::to_string(in) + "x" +
-                           std::to_string(height) + "x" + std::to_string(width) + "-to-" + std::to_string(out) +
-                           "-kernel-" + std::to_string(kernel) + "-stride-" + std::to_string(stride);
-  judge(name, ours, composed, inputs, at::kFloat);
-}
-
-void columns(int64_t images, int64_t in, int64_t out, int64_t height, int64_t width, at::ScalarType dtype) {
-  const auto nhwc = at::MemoryFormat::ChannelsLast;
-  const Tensors inputs{at::randn({images, in, height, width}).contiguous(nhwc),
-                       at::randn({out, in, 3, 3}).contiguous(nhwc), at::randn({out})};
-  const Function ours = [](const Tensors& t) { return continual::convolutionByColumns(t[0], t[1], t[2]); };
-  const Function composed = [](const Tensors& t) { return at::conv2d(t[0], t[1], t[2], {1, 1}, {1, 1}); };
-  const std::string name = std::string("columns-") + (dtype == at::kFloat ? "float32" : "bfloat16") + "-" +
-                           std::to_string(images) + "x" + std::to_string(in) + "x" + std::to_string(height) + "x" +
-                           std::to_string(width) + "-to-" + std::to_string(out);
+  const std::string name = std::string("convolution-") + nameOf(dtype) + "-" + std::to_string(images) + "x" +
+                           std::to_string(in) + "x" + std::to_string(height) + "x" + std::to_string(width) + "-to-" +
+                           std::to_string(out) + "-kernel-" + std::to_string(kernel) + "-stride-" +
+                           std::to_string(stride);
   judge(name, ours, composed, inputs, dtype);
 }
 
@@ -135,9 +127,9 @@ void groupNorm(int64_t images, int64_t channels, int64_t groups, int64_t height,
     const at::Tensor normed = at::group_norm(t[0], groups, t[1], t[2], 1e-5);
     return silu ? at::silu(normed) : normed;
   };
-  const std::string name = std::string("group-norm-") + (dtype == at::kFloat ? "float32" : "bfloat16") + "-" +
-                           std::to_string(images) + "x" + std::to_string(channels) + "x" + std::to_string(height) +
-                           "x" + std::to_string(width) + "-groups-" + std::to_string(groups) + (silu ? "-silu" : "");
+  const std::string name = std::string("group-norm-") + nameOf(dtype) + "-" + std::to_string(images) + "x" +
+                           std::to_string(channels) + "x" + std::to_string(height) + "x" + std::to_string(width) +
+                           "-groups-" + std::to_string(groups) + (silu ? "-silu" : "");
   judge(name, ours, composed, inputs, dtype);
 }
 
@@ -150,9 +142,8 @@ void attention(int64_t images, int64_t tokens, int64_t heads, int64_t headDim, a
     const auto split = [&](const at::Tensor& x) { return x.view({images, tokens, heads, headDim}).transpose(1, 2); };
     return at::scaled_dot_product_attention(split(t[0]), split(t[1]), split(t[2])).transpose(1, 2).flatten(2);
   };
-  const std::string name = std::string("attention-") + (dtype == at::kFloat ? "float32" : "bfloat16") + "-" +
-                           std::to_string(images) + "x" + std::to_string(tokens) + "-heads-" + std::to_string(heads) +
-                           "x" + std::to_string(headDim);
+  const std::string name = std::string("attention-") + nameOf(dtype) + "-" + std::to_string(images) + "x" +
+                           std::to_string(tokens) + "-heads-" + std::to_string(heads) + "x" + std::to_string(headDim);
   judge(name, ours, composed, inputs, dtype);
 }
 
@@ -175,8 +166,10 @@ int main(int count, char** arguments) {
     convolution(32, 96, 32, 8, 8, 1, 1, false);
     convolution(32, 128, 64, 4, 4, 1, 1, false);
     convolution(32, 192, 64, 32, 32, 1, 1, false);
-    for (const auto& [side, in, out] : demo) columns(32, in, out, side, side, at::kBFloat16);
-    for (const auto& [side, in, out] : paper) columns(32, in, out, side, side, at::kBFloat16);
+    for (const int64_t images : {32, 16, 4, 1}) {
+      for (const auto& [side, in, out] : demo) convolution(images, in, out, side, side, 3, 1, false, at::kBFloat16);
+      for (const auto& [side, in, out] : paper) convolution(images, in, out, side, side, 3, 1, false, at::kBFloat16);
+    }
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       groupNorm(32, 16, 8, 16, 16, true, dtype);
       groupNorm(32, 64, 32, 32, 32, true, dtype);
@@ -204,6 +197,19 @@ int main(int count, char** arguments) {
     convolution(2, 16, 3, 9, 9, kernel, 1, false);
     convolution(2, 16, 16, 9, 7, kernel, 2, false);
   }
+  for (const bool summands : {false, true}) {
+    const auto bf16 = [=](int64_t images, int64_t in, int64_t out, int64_t height, int64_t width) {
+      convolution(images, in, out, height, width, 3, 1, summands, at::kBFloat16);
+    };
+    bf16(1, 64, 32, 32, 32);
+    bf16(3, 32, 192, 7, 5);
+    bf16(2, 192, 64, 16, 16);
+    bf16(40, 64, 32, 4, 4);    // two groups of images
+    bf16(77, 96, 160, 8, 12);  // of three sizes, more channels than are worked on at once
+    bf16(9, 512, 288, 4, 4);   // channels' kernels one after the other
+    bf16(33, 64, 64, 1, 2);
+    bf16(2, 64, 48, 8, 8);  // a shape that no kernel of ours is for
+  }
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     for (const bool silu : {true, false}) {
       groupNorm(2, 16, 8, 16, 16, silu, dtype);
@@ -211,9 +217,6 @@ int main(int count, char** arguments) {
       groupNorm(3, 192, 32, 4, 4, silu, dtype);
       groupNorm(1, 48, 3, 1, 9, silu, dtype);
     }
-    columns(2, 3, 16, 4, 4, dtype);
-    columns(3, 64, 192, 7, 5, dtype);
-    columns(1, 192, 64, 1, 2, dtype);
     attention(2, 16, 8, 8, dtype);
     attention(3, 49, 24, 8, dtype);
     attention(1, 256, 4, 8, dtype);

@@ -1,0 +1,412 @@
+// bf16 convolutions on the processor's tiles (AMX). They replace oneDNN's. Compiled for AMX and AVX-512, whatever the
+// build is for: see CMakeLists.txt.
+//
+// A tile holds 16 rows of 64 bytes. Products are taken of 2 × 2 tiles at a time: two with rows of one matrix, two with
+// columns of the other, whose numbers lie in pairs along the sum, and four of sums. All that is multiplied comes from
+// copies in `scratch` that fit in the second cache; from further away tiles come at a fifth of the speed.
+
+#include <immintrin.h>
+
+#include "kernels/vector.h"
+
+namespace continual {
+namespace {
+
+using Number = BFloat16;
+
+constexpr int64_t block = 32;                 // channels that two tiles hold, or one as pairs
+constexpr int64_t tileNumbers = 16 * block;   // bf16 numbers of a tile
+constexpr int64_t cacheNumbers = 512 * 1024;  // bf16 numbers that may lie in the second cache: 1 MiB of two
+inline int64_t envOr(const char* n, int64_t d) {
+  const char* e = getenv(n);
+  return e ? atoll(e) : d;
+}
+const int64_t frameNumbers = envOr("FRAME", 640 * 1024), mostPixels = envOr("PX", 512);
+
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/// What the tile registers hold: 0 to 3 the sums, 4 and 5 rows, of which there may be fewer than sixteen, 6 and 7
+/// columns.
+class alignas(64) Tiles {
+ public:
+  explicit Tiles(int64_t rows) {
+    for (int i = 0; i < 8; ++i) {
+      columnBytes_[i] = 64;
+      rows_[i] = i >= 6 ? 16 : static_cast<uint8_t>(rows);
+    }
+    _tile_loadconfig(this);
+  }
+  ~Tiles() { _tile_release(); }
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+
+ private:
+  uint8_t palette_ = 1, startRow_ = 0, reserved_[14] = {};
+  uint16_t columnBytes_[16] = {};
+  uint8_t rows_[16] = {};
+};
+
+/// The instructions that load tiles don't tell the compiler what memory they read.
+inline void finishStores() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+
+inline void clearSums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
+inline void addProducts(const Number* rows0, const Number* rows1, int64_t rowBytes, const Number* columns,
+                        int64_t toSecond, int64_t columnBytes) {
+  _tile_loadd(4, rows0, rowBytes);
+  _tile_loadd(6, columns, columnBytes);
+  _tile_loadd(7, columns + toSecond, columnBytes);
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  _tile_loadd(5, rows1, rowBytes);
+  _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(3, 5, 7);
+}
+
+/// Sums of 32 × 32, with a row's numbers side by side and rows so many bytes apart.
+inline void storeSums(float* to, int64_t rowBytes) {
+  _tile_stored(0, to, rowBytes);
+  _tile_stored(1, to + 16, rowBytes);
+  _tile_stored(2, to + 4 * rowBytes, rowBytes);  // 16 rows of rowBytes / 4 numbers
+  _tile_stored(3, to + 4 * rowBytes + 16, rowBytes);
+}
+
+inline void loadSums(const float* from, int64_t rowBytes) {
+  _tile_loadd(0, from, rowBytes);
+  _tile_loadd(1, from + 16, rowBytes);
+  _tile_loadd(2, from + 4 * rowBytes, rowBytes);
+  _tile_loadd(3, from + 4 * rowBytes + 16, rowBytes);
+}
+
+/// Sixteen numbers of `a`, each followed by its neighbour of `b`, as words of 32 bits.
+inline Floats pairs(const Number* a, const Number* b) {
+  const auto words = [](const Number* from) {
+    Halves bits;
+    std::memcpy(&bits, from, sizeof bits);
+    return __builtin_convertvector(bits, Words);
+  };
+  return reinterpret_cast<Floats>(words(a) | (words(b) << 16));
+}
+
+inline void storeWords(Number* to, Floats words) { std::memcpy(to, &words, sizeof words); }
+
+inline Floats loadWords(const Number* from) {
+  Floats words;
+  std::memcpy(&words, from, sizeof words);
+  return words;
+}
+
+// --- the answer, and the gradient of the images, which is a convolution with the kernels turned around --------------
+
+/// Images in scratch with zeros around them, at each pixel all of them side by side. A tile's rows are the images of
+/// one pixel, or of some next to each other; of 32 images there are two tiles for each pixel.
+struct Frame {
+  int64_t height, width, channels, images, across;  // pixels that a tile goes across
+
+  Frame(const ConvolutionShape& shape, int64_t channels_, int64_t most)
+      : height(shape.height), width(shape.width), channels(channels_), images(32), across(1) {
+    while (images > 1 && (images > most || images * height * width > mostPixels || size() > frameNumbers)) images /= 2;
+    while (2 * across * images <= 16 && width % (2 * across) == 0) across *= 2;
+  }
+  /// From one row of a tile to the next: no power of two, which would be the same few sets of a cache for all.
+  int64_t pitch() const { return channels + block; }
+  int64_t pixel() const { return images * pitch(); }
+  int64_t row() const { return (width + 2) * pixel(); }
+  int64_t at(int64_t y, int64_t x) const { return (y + 1) * row() + (x + 1) * pixel(); }
+  int64_t size() const { return (height + 2) * row(); }
+  int64_t rows() const { return smaller(16, images * across); }
+  int64_t tiles() const { return height * width * images / rows(); }
+};
+
+/// Where a tile begins.
+struct Place {
+  int64_t y, x, image;
+
+  Place(const Frame& frame, int64_t tile) : image(0) {
+    if (frame.images > 16) {
+      image = tile % 2 * 16;
+      tile /= 2;
+    }
+    y = tile * frame.across / frame.width;
+    x = tile * frame.across % frame.width;
+  }
+};
+
+/// Which of the 3 × 3 taps meet anything but the frame.
+inline unsigned tapsThatMeet(const Frame& frame, const Place& place) {
+  unsigned result = 0;
+  for (int64_t tap = 0; tap < 9; ++tap) {
+    const int64_t y = place.y + tap / 3 - 1, first = place.x + tap % 3 - 1, last = first + frame.across - 1;
+    if (y >= 0 && y < frame.height && last >= 0 && first < frame.width) result |= 1U << tap;
+  }
+  return result;
+}
+
+void fill(const Frame& frame, int64_t images, const Number* x, Number* to) {
+  for (int64_t n = 0; n < images; ++n) {
+    for (int64_t i = 0; i < frame.height; ++i) {
+      Number* target = to + frame.at(i, 0) + n * frame.pitch();
+      for (int64_t j = 0; j < frame.width; ++j, x += frame.channels, target += frame.pixel()) {
+        for (int64_t c = 0; c < frame.channels; c += block) storeWords(target + c, loadWords(x + c));
+      }
+    }
+  }
+}
+
+/// The kernels of 32 channels of the answer: tap by tap, and of each its blocks of channels, with two tiles for each.
+using PackKernels = void (*)(const ConvolutionShape&, int64_t first, const Number* weight, Number* to);
+
+void packForward(const ConvolutionShape& shape, int64_t first, const Number* weight, Number* to) {
+  for (int64_t tap = 0; tap < 9; ++tap) {
+    for (int64_t c = 0; c < shape.in; c += block) {
+      for (int64_t o = first; o < first + block; o += 16, to += tileNumbers) {
+        Floats rows[16];
+        for (int64_t i = 0; i < 16; ++i) rows[i] = loadWords(weight + ((o + i) * 9 + tap) * shape.in + c);
+        transpose(rows);
+        for (int64_t i = 0; i < 16; ++i) storeWords(to + i * block, rows[i]);
+      }
+    }
+  }
+}
+
+void packBackward(const ConvolutionShape& shape, int64_t first, const Number* weight, Number* to) {
+  for (int64_t tap = 0; tap < 9; ++tap) {
+    for (int64_t o = 0; o < shape.out; o += block) {
+      for (int64_t c = first; c < first + block; c += 16, to += tileNumbers) {
+        for (int64_t i = 0; i < 16; ++i) {
+          const Number* const even = weight + ((o + 2 * i) * 9 + 8 - tap) * shape.in + c;
+          storeWords(to + i * block, pairs(even, even + 9 * shape.in));
+        }
+      }
+    }
+  }
+}
+
+/// Sums of two tiles' pixels and 32 channels, plus the summands.
+struct Answer {
+  const Frame& frame;
+  int64_t channels, first;  // of the answer, and the first of the 32
+  const ConvolutionSummands<Number>& plus;
+  Number* y;
+
+  void operator()(const Place& place, const float* sums) const {
+    const int64_t each = smaller(16, frame.images);
+    for (int64_t i = 0; i < frame.rows(); ++i, sums += block) {
+      const int64_t image = place.image + i % each, x = place.x + i / each;
+      const int64_t at = ((image * frame.height + place.y) * frame.width + x) * channels + first;
+      Floats low = load(sums), high = load(sums + 16);
+      const auto add = [&](const Number* from) {
+        if (from == nullptr) return;
+        low += load(from);
+        high += load(from + 16);
+      };
+      add(plus.bias == nullptr ? nullptr : plus.bias + first);
+      add(plus.perImage == nullptr ? nullptr : plus.perImage + image * channels + first);
+      add(plus.image == nullptr ? nullptr : plus.image + at);
+      const __m512bh rounded = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low));
+      std::memcpy(y + at, &rounded, sizeof rounded);
+    }
+  }
+};
+
+void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernels pack, int64_t images, const Number* x,
+              const Number* weight, const ConvolutionSummands<Number>& plus, Number* y, Number* scratch) {
+  const Frame whole(shape, in, images);
+  const int64_t pixels = shape.height * shape.width, kernels = 9 * in * block;  // numbers of 32 channels' kernels
+  Number* const packed = scratch + whole.size();
+  const bool all = whole.size() + kernels * (out / block) <= cacheNumbers * 3 / 2;
+  alignas(64) float sums[2 * 16 * block];
+  int64_t count = 0;
+  for (int64_t start = 0; start < images; start += count) {
+    const Frame frame(shape, in, smaller(whole.images, images - start));
+    const int64_t tiles = frame.tiles();
+    const bool other = count != frame.images;
+    count = frame.images;
+    if (other) std::memset(scratch, 0, static_cast<size_t>(2 * frame.size()));
+    fill(frame, count, x + start * pixels * in, scratch);
+    const Tiles registers(frame.rows());
+    for (int64_t o = 0; o < out; o += block) {
+      Number* const columns = all ? packed + o / block * kernels : packed;
+      if (!all || start == 0) pack(shape, o, weight, columns);
+      finishStores();
+      const auto at = [&](const Number* from, int64_t step) { return from == nullptr ? from : from + start * step; };
+      const ConvolutionSummands<Number> here{plus.bias, at(plus.perImage, out), at(plus.image, pixels * out)};
+      const Answer answer{frame, out, o, here, y + start * pixels * out};
+      for (int64_t tile = 0; tile < tiles; tile += 2) {
+        const Place first(frame, tile), second(frame, smaller(tile + 1, tiles - 1));
+        const auto rows = [&](const Place& p) { return scratch + frame.at(p.y, p.x) + p.image * frame.pitch(); };
+        const unsigned taps = tapsThatMeet(frame, first) | tapsThatMeet(frame, second);
+        clearSums();
+        for (int64_t tap = 0; tap < 9; ++tap) {
+          if ((taps >> tap & 1) == 0) continue;
+          const int64_t shift = (tap / 3 - 1) * frame.row() + (tap % 3 - 1) * frame.pixel();
+          const Number *a = rows(first) + shift, *b = rows(second) + shift, *w = columns + tap * in * block;
+          for (int64_t c = 0; c < in; c += block, a += block, b += block, w += 2 * tileNumbers) {
+            addProducts(a, b, 2 * frame.pitch(), w, tileNumbers, 64);
+          }
+        }
+        storeSums(sums, 4 * block);
+        answer(first, sums);
+        answer(second, sums + 16 * block);
+      }
+    }
+  }
+}
+
+void convolution(const ConvolutionShape& shape, int64_t images, const Number* x, const Number* weight,
+                 const ConvolutionSummands<Number>& plus, Number* y, float* scratch) {
+  convolve(shape, shape.in, shape.out, packForward, images, x, weight, plus, y, reinterpret_cast<Number*>(scratch));
+}
+
+void convolutionInput(const ConvolutionShape& shape, int64_t images, const Number* dy, const Number* weight, Number* dx,
+                      float* scratch) {
+  convolve(shape, shape.out, shape.in, packBackward, images, dy, weight, {}, dx, reinterpret_cast<Number*>(scratch));
+}
+
+// --- the gradient of the kernels ------------------------------------------------------------------------------------
+
+/// What is summed lies in tiles of `images` images at some pixels next to each other, 32 in all. As much at once as the
+/// second cache holds: some channels of both sides, and some rows.
+struct Portion {
+  int64_t height, width, images = 32, in, out, rows;
+
+  Portion(const ConvolutionShape& shape, int64_t all) : height(shape.height), width(shape.width) {
+    const auto unfilled = [&] { return 4 * ((all + images - 1) / images * images) > 5 * all; };
+    while (images > 2 && (images * height * width > mostPixels || unfilled()) && width % (2 * across()) == 0)
+      images /= 2;
+    int64_t most = 4 * block;
+    while (most > block && 4 * row(most) > cacheNumbers) most /= 2;
+    in = smaller(most, shape.in);
+    out = smaller(most, shape.out);
+    rows = smaller(height, (cacheNumbers - 2 * row(in)) / (row(in) + row(out)));
+    if (rows < 1) rows = 1;
+  }
+  int64_t across() const { return 32 / images; }
+  /// Numbers of all images at a pixel, sixteen channels each.
+  int64_t pixel() const { return images * 16; }
+  /// Numbers of a row, with a pixel of zeros at both ends.
+  int64_t row(int64_t channels) const { return (width + 2) * pixel() * channels / 16; }
+  int64_t sums() const { return 9 * in * out; }
+  int64_t size() const { return 2 * sums() + (rows + 2) * row(in) + rows * row(out); }
+};
+
+/// A row of images, of which there may be fewer than the portion's: tiles with sixteen channels, and of the images
+/// pairs. For x one after the other, so that a tile may begin at any pixel; for dy with a row for each channel.
+template <bool ofX>
+void gather(const Portion& portion, int64_t images, int64_t all, int64_t channels, const Number* row, Number* to) {
+  constexpr Number zeros[16] = {};
+  const int64_t image = portion.height * portion.width * all, eachPixel = portion.images / 2;
+  for (int64_t x = 0; x < portion.width; x += portion.across()) {
+    for (int64_t c = 0; c < channels; c += block) {
+      Floats tiles[2][16];
+      for (int64_t i = 0; i < 16; ++i) {
+        const int64_t n = 2 * (i % eachPixel);
+        const Number* const at = row + (x + i / eachPixel) * all + n * image + c;
+        for (int64_t half = 0; half < 2; ++half) {
+          tiles[half][i] = pairs(n < images ? at + 16 * half : zeros, n + 1 < images ? at + image + 16 * half : zeros);
+        }
+      }
+      for (int64_t half = 0; half < 2; ++half) {
+        if constexpr (!ofX) transpose(tiles[half]);
+        Number* const tile = ofX ? to + ((c / 16 + half) * (portion.width + 2) + x + 1) * portion.pixel()
+                                 : to + x * portion.pixel() * channels / 16 + (c / 16 + half) * tileNumbers;
+        for (int64_t i = 0; i < 16; ++i) storeWords(tile + i * block, tiles[half][i]);
+      }
+    }
+  }
+}
+
+/// Adds the products of rows `top` to `bottom` of dy, and for each tap x where it meets them.
+void sumRows(const Portion& portion, int64_t in, int64_t out, int64_t top, int64_t bottom, const Number* ofX,
+             const Number* ofY, bool first, float* sums) {
+  const int64_t width = portion.width, ring = portion.rows + 2, step = portion.across();
+  for (int64_t tap = 0; tap < 9; ++tap) {
+    const int64_t down = tap / 3 - 1, across = tap % 3 - 1;
+    const int64_t left = step == 1 && across < 0 ? 1 : 0, right = step == 1 && across > 0 ? width - 1 : width;
+    for (int64_t o = 0; o < out; o += block) {
+      for (int64_t c = 0; c < in; c += block) {
+        float* const sum = sums + (tap * out + o) * in + c;
+        if (first) {
+          clearSums();
+        } else {
+          loadSums(sum, 4 * in);
+        }
+        for (int64_t i = top; i < bottom; ++i) {
+          if (i + down < 0 || i + down >= portion.height) continue;
+          const Number* a = ofY + (i - top) * portion.row(out) + left * portion.pixel() * out / 16 + o * block;
+          const Number* b =
+              ofX + (i + down) % ring * portion.row(in) + (c / 16 * (width + 2) + left + across + 1) * portion.pixel();
+          for (int64_t x = left; x < right; x += step, a += block * out, b += tileNumbers) {
+            addProducts(a, a + tileNumbers, 64, b, (width + 2) * portion.pixel(), 64);
+          }
+        }
+        storeSums(sum, 4 * in);
+      }
+    }
+  }
+}
+
+void convolutionWeight(const ConvolutionShape& shape, int64_t images, const Number* x, const Number* dy, Number* dw,
+                       float* scratch) {
+  const Portion portion(shape, images);
+  const int64_t width = shape.width, height = shape.height, pixels = height * width, ring = portion.rows + 2;
+  float* const sums = scratch;
+  Number* const ofX = reinterpret_cast<Number*>(sums + portion.sums());
+  Number* const ofY = ofX + ring * portion.row(portion.in);
+  const Tiles registers(16);
+  for (int64_t firstIn = 0; firstIn < shape.in; firstIn += portion.in) {
+    const int64_t in = smaller(portion.in, shape.in - firstIn);
+    std::memset(ofX, 0, static_cast<size_t>(2 * ring * portion.row(in)));
+    for (int64_t firstOut = 0; firstOut < shape.out; firstOut += portion.out) {
+      const int64_t out = smaller(portion.out, shape.out - firstOut);
+      for (int64_t start = 0; start < images; start += portion.images) {
+        const int64_t count = smaller(portion.images, images - start);
+        for (int64_t top = 0, next = 0; top < height; top += portion.rows) {
+          const int64_t bottom = smaller(height, top + portion.rows);
+          for (; next < smaller(height, bottom + 1); ++next) {
+            gather<true>(portion, count, shape.in, in, x + (start * pixels + next * width) * shape.in + firstIn,
+                         ofX + next % ring * portion.row(in));
+          }
+          for (int64_t i = top; i < bottom; ++i) {
+            gather<false>(portion, count, shape.out, out, dy + (start * pixels + i * width) * shape.out + firstOut,
+                          ofY + (i - top) * portion.row(out));
+          }
+          finishStores();
+          sumRows(portion, in, out, top, bottom, ofX, ofY, start == 0 && top == 0, sums);
+        }
+      }
+      for (int64_t tap = 0; tap < 9; ++tap) {
+        for (int64_t o = 0; o < out; ++o) {
+          for (int64_t c = 0; c < in; c += 16) {
+            store(dw + ((firstOut + o) * 9 + tap) * shape.in + firstIn + c, load(sums + (tap * out + o) * in + c));
+          }
+        }
+      }
+    }
+  }
+}
+
+int64_t convolutionScratch(const ConvolutionShape& shape, int64_t images) {
+  const auto forward = [&](int64_t in, int64_t out) {
+    const int64_t kernels = 9 * in * block, all = kernels * (out / block);
+    const int64_t frame = Frame(shape, in, images).size();
+    return (frame + (frame + all <= cacheNumbers * 3 / 2 ? all : kernels)) / 2;
+  };
+  const int64_t backward = Portion(shape, images).size() / 2;
+  const int64_t there = forward(shape.in, shape.out), back = forward(shape.out, shape.in);
+  const int64_t most = there > back ? there : back;
+  return most > backward ? most : backward;
+}
+
+}  // namespace
+
+extern const ConvolutionKernels<BFloat16> amxConvolution;
+const ConvolutionKernels<BFloat16> amxConvolution{block, convolutionScratch, convolution, convolutionInput,
+                                                  convolutionWeight};
+
+}  // namespace continual
