@@ -208,8 +208,8 @@ struct Answer {
       add(plus.bias == nullptr ? nullptr : plus.bias + first);
       add(plus.perImage == nullptr ? nullptr : plus.perImage + image * channels + first);
       add(plus.image == nullptr ? nullptr : plus.image + at);
-      const __m512bh rounded = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low));
-      std::memcpy(y + at, &rounded, sizeof rounded);
+      store(y + at, low);
+      store(y + at + 16, high);
     }
   }
 };
@@ -405,7 +405,6 @@ int64_t convolutionScratch(const ConvolutionShape& shape, int64_t images) {
 
 }  // namespace
 
-extern const ConvolutionKernels<BFloat16> amxConvolution;
 const ConvolutionKernels<BFloat16> amxConvolution{block, convolutionScratch, convolution, convolutionInput,
                                                   convolutionWeight};
 

@@ -7,7 +7,6 @@
 
 namespace continual {
 
-extern const Kernels avx2Kernels;
 const Kernels avx2Kernels = table;
 
 }  // namespace continual

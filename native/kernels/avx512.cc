@@ -7,7 +7,6 @@
 
 namespace continual {
 
-extern const Kernels avx512Kernels;
 const Kernels avx512Kernels = table;
 
 }  // namespace continual

@@ -28,29 +28,48 @@ inline void overGroups(const GroupNormShape& shape, float* values) {
   }
 }
 
+/// Calls `work.operator()<V>(c)` for all channels, V vectors of them from c on: pixel by pixel two of them are what
+/// lies next to each other in memory.
+template <class Work>
+inline void overChannels(int64_t channels, const Work& work) {
+  int64_t c = 0;
+  for (; c + 2 * lanes <= channels; c += 2 * lanes) work.template operator()<2>(c);
+  if (c < channels) work.template operator()<1>(c);
+}
+
 template <class T>
 void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T* weight, const T* bias,
                float* statistics, T* y) {
-  const int64_t channels = shape.channels, size = channels / shape.groups;
-  const float count = static_cast<float>(shape.pixels * size);
-  float mean[mostChannels], scale[mostChannels], shift[mostChannels];
-  for (int64_t n = 0; n < images; ++n, x += shape.pixels * channels, y += shape.pixels * channels) {
-    const auto sums = [&](float* to, auto term) {
-      for (int64_t c = 0; c < channels; c += lanes) {
-        Floats sum = Floats{};
-        for (int64_t p = 0; p < shape.pixels; ++p) sum += term(load(x + p * channels + c), c);
-        store(to + c, sum);
+  const int64_t channels = shape.channels, size = channels / shape.groups, pixels = shape.pixels;
+  const float count = static_cast<float>(pixels * size), each = static_cast<float>(pixels);
+  float mean[mostChannels], spread[mostChannels], own[mostChannels];
+  for (int64_t n = 0; n < images; ++n, x += pixels * channels, y += pixels * channels) {
+    // Of each channel, as distances from its first number, and then of each group.
+    overChannels(channels, [&]<int V>(int64_t c) {
+      Floats base[V], sum[V], squares[V];
+      for (int v = 0; v < V; ++v) {
+        base[v] = load(x + c + v * lanes);
+        sum[v] = squares[v] = splat(0);
       }
-      overGroups(shape, to);
-    };
-    sums(mean, [](Floats v, int64_t) { return v; });
-    for (int64_t c = 0; c < channels; ++c) mean[c] /= count;
-    sums(scale, [&](Floats v, int64_t c) {
-      const Floats d = v - load(mean + c);
-      return d * d;
+      for (const T *at = x + c, *end = at + pixels * channels; at != end; at += channels) {
+        for (int v = 0; v < V; ++v) {
+          const Floats d = load(at + v * lanes) - base[v];
+          sum[v] += d;
+          squares[v] += d * d;
+        }
+      }
+      for (int v = 0; v < V; ++v) {
+        store(own + c + v * lanes, base[v] + sum[v] / each);
+        store(spread + c + v * lanes, squares[v] - sum[v] * sum[v] / each);
+      }
     });
+    for (int64_t c = 0; c < channels; ++c) mean[c] = own[c] / static_cast<float>(size);
+    overGroups(shape, mean);
+    for (int64_t c = 0; c < channels; ++c) spread[c] += each * (own[c] - mean[c]) * (own[c] - mean[c]);
+    overGroups(shape, spread);
+    float *const scale = spread, *const shift = own;
     for (int64_t c = 0; c < channels; ++c) {
-      const float rstd = 1.0F / __builtin_sqrtf(scale[c] / count + shape.eps);
+      const float rstd = 1.0F / __builtin_sqrtf(spread[c] / count + shape.eps);
       if (c % size == 0) {
         statistics[(n * shape.groups + c / size) * 2] = mean[c];
         statistics[(n * shape.groups + c / size) * 2 + 1] = rstd;
@@ -58,12 +77,25 @@ void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T*
       scale[c] = rstd * number(weight[c]);
       shift[c] = number(bias[c]) - mean[c] * scale[c];
     }
-    for (int64_t c = 0; c < channels; c += lanes) {
-      const Floats a = load(scale + c), b = load(shift + c);
-      for (int64_t p = 0; p < shape.pixels; ++p) {
-        const Floats z = load(x + p * channels + c) * a + b;
-        store(y + p * channels + c, shape.silu ? z * sigmoid(z) : z);
-      }
+    const auto apply = [&]<bool silu>() {
+      overChannels(channels, [&]<int V>(int64_t c) {
+        Floats a[V], b[V];
+        for (int v = 0; v < V; ++v) {
+          a[v] = load(scale + c + v * lanes);
+          b[v] = load(shift + c + v * lanes);
+        }
+        for (int64_t p = c; p < pixels * channels; p += channels) {
+          for (int v = 0; v < V; ++v) {
+            const Floats z = load(x + p + v * lanes) * a[v] + b[v];
+            store(y + p + v * lanes, silu ? z * sigmoid(z) : z);
+          }
+        }
+      });
+    };
+    if (shape.silu) {
+      apply.template operator()<true>();
+    } else {
+      apply.template operator()<false>();
     }
   }
 }
@@ -75,7 +107,7 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
                        const float* statistics, const T* dy, T* dx, float* dweight, float* dbias) {
   const int64_t channels = shape.channels, size = channels / shape.groups, step = shape.pixels * channels;
   const float count = static_cast<float>(shape.pixels * size);
-  float factor[mostChannels], mean[mostChannels], rstd[mostChannels], shift[mostChannels];
+  float factor[mostChannels], shift[mostChannels], mean[mostChannels], rstd[mostChannels];
   float first[mostChannels], second[mostChannels];  // ⟨dz·weight⟩ and ⟨dz·weight·x̂⟩
   for (int64_t c = 0; c < channels; ++c) {
     factor[c] = number(weight[c]);
@@ -87,37 +119,65 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
       mean[c] = statistics[(n * shape.groups + c / size) * 2];
       rstd[c] = statistics[(n * shape.groups + c / size) * 2 + 1];
     }
-    for (int64_t c = 0; c < channels; c += lanes) {
-      const Floats w = load(factor + c), b = load(shift + c), m = load(mean + c), r = load(rstd + c);
-      Floats sum = Floats{}, along = Floats{};
-      for (int64_t p = 0; p < shape.pixels; ++p) {
-        const Floats normed = (load(x + p * channels + c) - m) * r;
-        Floats dz = load(dy + p * channels + c);
-        if (shape.silu) {
-          const Floats z = normed * w + b, s = sigmoid(z);
-          dz *= s * (1.0F + z * (1.0F - s));
-          // Kept for the second pass, which would otherwise take the exponential again.
-          store(dx + p * channels + c, dz);
+    const auto sums = [&]<bool silu>() {
+      overChannels(channels, [&]<int V>(int64_t c) {
+        Floats w[V], b[V], m[V], r[V], sum[V], along[V];
+        for (int v = 0; v < V; ++v) {
+          const int64_t at = c + v * lanes;
+          w[v] = load(factor + at);
+          b[v] = load(shift + at);
+          m[v] = load(mean + at);
+          r[v] = load(rstd + at);
+          sum[v] = along[v] = splat(0);
         }
-        sum += dz;
-        along += dz * normed;
-      }
-      store(dbias + c, load(dbias + c) + sum);
-      store(dweight + c, load(dweight + c) + along);
-      store(first + c, sum * w);
-      store(second + c, along * w);
+        for (int64_t p = c; p < step; p += channels) {
+          for (int v = 0; v < V; ++v) {
+            const Floats normed = (load(x + p + v * lanes) - m[v]) * r[v];
+            Floats dz = load(dy + p + v * lanes);
+            if constexpr (silu) {
+              const Floats z = normed * w[v] + b[v], s = sigmoid(z);
+              dz *= s * (1.0F + z * (1.0F - s));
+              // Kept for the second pass, which would otherwise take the exponential again.
+              store(dx + p + v * lanes, dz);
+            }
+            sum[v] += dz;
+            along[v] += dz * normed;
+          }
+        }
+        for (int v = 0; v < V; ++v) {
+          const int64_t at = c + v * lanes;
+          store(dbias + at, load(dbias + at) + sum[v]);
+          store(dweight + at, load(dweight + at) + along[v]);
+          store(first + at, sum[v] * w[v]);
+          store(second + at, along[v] * w[v]);
+        }
+      });
+    };
+    if (shape.silu) {
+      sums.template operator()<true>();
+    } else {
+      sums.template operator()<false>();
     }
     overGroups(shape, first);
     overGroups(shape, second);
     const T* dz = shape.silu ? dx : dy;
-    for (int64_t c = 0; c < channels; c += lanes) {
-      const Floats w = load(factor + c), m = load(mean + c), r = load(rstd + c);
-      const Floats a = load(first + c) / count, b = load(second + c) / count;
-      for (int64_t p = 0; p < shape.pixels; ++p) {
-        const Floats normed = (load(x + p * channels + c) - m) * r;
-        store(dx + p * channels + c, r * (load(dz + p * channels + c) * w - a - normed * b));
+    overChannels(channels, [&]<int V>(int64_t c) {
+      Floats w[V], m[V], r[V], a[V], b[V];
+      for (int v = 0; v < V; ++v) {
+        const int64_t at = c + v * lanes;
+        m[v] = load(mean + at);
+        r[v] = load(rstd + at);
+        w[v] = load(factor + at) * r[v];
+        a[v] = load(first + at) / count * r[v];
+        b[v] = load(second + at) / count * r[v];
       }
-    }
+      for (int64_t p = c; p < step; p += channels) {
+        for (int v = 0; v < V; ++v) {
+          const Floats normed = (load(x + p + v * lanes) - m[v]) * r[v];
+          store(dx + p + v * lanes, load(dz + p + v * lanes) * w[v] - a[v] - normed * b[v]);
+        }
+      }
+    });
   }
 }
 

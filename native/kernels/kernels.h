@@ -40,9 +40,25 @@ struct AttentionShape {
   float scale;  // of the scores
 };
 
-/// Kernels for float32 or bfloat16 numbers.
+/// Convolutions of float32 or bfloat16 numbers; weights lie as O × H × W × I.
+template <class T>
+struct ConvolutionKernels {
+  /// Channels are multiples of it; 0 where there are no kernels.
+  int64_t channels = 0;
+  /// Numbers that each of the three below needs room for besides its arguments.
+  int64_t (*scratch)(const ConvolutionShape&, int64_t images) = nullptr;
+  void (*answer)(const ConvolutionShape&, int64_t images, const T* x, const T* weight, const ConvolutionSummands<T>&,
+                 T* y, float* scratch) = nullptr;
+  /// dx of dy.
+  void (*input)(const ConvolutionShape&, int64_t images, const T* dy, const T* weight, T* dx, float* scratch) = nullptr;
+  /// dw of x and dy.
+  void (*weight)(const ConvolutionShape&, int64_t images, const T* x, const T* dy, T* dw, float* scratch) = nullptr;
+};
+
+/// Kernels for float32 or bfloat16 numbers. Each runs on the calling thread.
 template <class T>
 struct KernelsFor {
+  ConvolutionKernels<T> convolution;
   /// Group norm, then SiLU where asked for. `statistics`: images × groups × (mean, 1 / standard deviation), written.
   void (*groupNorm)(const GroupNormShape&, int64_t images, const T* x, const T* weight, const T* bias,
                     float* statistics, T* y);
@@ -54,37 +70,21 @@ struct KernelsFor {
                     float* scratch);
   void (*attentionGradient)(const AttentionShape&, int64_t images, const T* q, const T* k, const T* v, const T* y,
                             const float* statistics, const T* dy, T* dq, T* dk, T* dv, float* scratch);
-};
-
-/// Convolutions of float32 or bfloat16 numbers; weights lie as O × H × W × I.
-template <class T>
-struct ConvolutionKernels {
-  /// Channels are multiples of it.
-  int64_t channels;
-  /// Numbers that each of the three below needs room for besides its arguments.
-  int64_t (*scratch)(const ConvolutionShape&, int64_t images);
-  void (*answer)(const ConvolutionShape&, int64_t images, const T* x, const T* weight, const ConvolutionSummands<T>&,
-                 T* y, float* scratch);
-  /// dx of dy.
-  void (*input)(const ConvolutionShape&, int64_t images, const T* dy, const T* weight, T* dx, float* scratch);
-  /// dw of x and dy.
-  void (*weight)(const ConvolutionShape&, int64_t images, const T* x, const T* dy, T* dw, float* scratch);
-};
-
-/// Own CPU kernels for one instruction set. Each runs on the calling thread.
-struct Kernels {
-  ConvolutionKernels<float> convolution;
   /// Numbers that attention and its gradient need room for besides their arguments.
   int64_t (*attentionScratch)(const AttentionShape&);
+};
+
+/// Own CPU kernels.
+struct Kernels {
   KernelsFor<float> fp32;
   KernelsFor<BFloat16> bf16;
 };
 
-/// Those for what `at::get_cpu_capability()` names: the best instruction set of this processor, or the one that the
-/// environment variable ATEN_CPU_CAPABILITY asks libtorch to keep to. Null where there are none for it.
-const Kernels* kernels(const char* capability);
-
-/// Those for a processor with AMX; null where libtorch is to keep to less than AVX-512.
-const ConvolutionKernels<BFloat16>* amxKernels(const char* capability);
+#ifdef __x86_64__
+extern const Kernels avx2Kernels, avx512Kernels;
+/// For processors that convert bf16 themselves, and that multiply tiles of it.
+extern const KernelsFor<BFloat16> avx512Bf16Kernels;
+extern const ConvolutionKernels<BFloat16> amxConvolution;
+#endif
 
 }  // namespace continual

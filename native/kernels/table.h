@@ -9,13 +9,20 @@
 namespace continual {
 namespace {
 
-template <class T>
-constexpr KernelsFor<T> tableFor{groupNorm<T>, groupNormGradient<T>, attention<T>, attentionGradient<T>};
-
-constexpr Kernels table{{lanes, convolutionScratch, convolution, convolutionInput, convolutionWeight},
-                        attentionScratch,
-                        tableFor<float>,
-                        tableFor<BFloat16>};
+constexpr Kernels table{
+    {{lanes, convolutionScratch, convolution, convolutionInput, convolutionWeight},
+     groupNorm<float>,
+     groupNormGradient<float>,
+     attention<float>,
+     attentionGradient<float>,
+     attentionScratch},
+    {{},
+     groupNorm<BFloat16>,
+     groupNormGradient<BFloat16>,
+     attention<BFloat16>,
+     attentionGradient<BFloat16>,
+     attentionScratch},
+};
 
 }  // namespace
 }  // namespace continual

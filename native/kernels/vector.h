@@ -4,6 +4,10 @@
 // instruction set: all of it has internal linkage, and no header with shared inline functions comes with it, so that
 // the linker can't take code of one set for another.
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
 #include <cstdint>
 #include <cstring>
 
@@ -36,8 +40,12 @@ inline Floats load(const BFloat16* from) {
 
 // Rounds to the nearest, ties to even; a NaN may become an infinity, which the check for finite losses sees as well.
 inline void store(BFloat16* to, Floats x) {
+#ifdef __AVX512BF16__
+  const __m256bh rounded = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(x));
+#else
   const Words bits = reinterpret_cast<Words>(x);
   const Halves rounded = __builtin_convertvector((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, Halves);
+#endif
   std::memcpy(to, &rounded, sizeof rounded);
 }
 

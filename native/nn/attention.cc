@@ -32,7 +32,7 @@ class Attention : public Function<Attention> {
         const int64_t at = first * step;
         kernels.attention(shape, count, dataOf<T>(q) + at, dataOf<T>(k) + at, dataOf<T>(v) + at,
                           statistics.mutable_data_ptr<float>() + first * statistics.stride(0), mutableDataOf<T>(y) + at,
-                          scratch(ownKernels()->attentionScratch(shape)));
+                          scratch(kernels.attentionScratch(shape)));
       });
     });
     if (context == nullptr) return y;
@@ -53,7 +53,7 @@ class Attention : public Function<Attention> {
         const auto to = [at = first * step](const at::Tensor& t) { return mutableDataOf<T>(t) + at; };
         kernels.attentionGradient(shape, count, from(q), from(k), from(v), from(y),
                                   statistics.const_data_ptr<float>() + first * statistics.stride(0), from(dy), to(dq),
-                                  to(dk), to(dv), scratch(ownKernels()->attentionScratch(shape)));
+                                  to(dk), to(dv), scratch(kernels.attentionScratch(shape)));
       });
     });
     return {dq, dk, dv};

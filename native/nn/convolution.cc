@@ -2,7 +2,6 @@
 
 #include "nn/functions.h"
 #include "nn/own_kernels.h"
-#include "runtime/processor.h"
 
 namespace continual {
 
@@ -12,28 +11,16 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-const ConvolutionKernels<BFloat16>* amx() {
-  static const auto* const kernels = nativeBf16().amx ? amxKernels(at::get_cpu_capability().c_str()) : nullptr;
-  return kernels;
-}
-
 // Whatever the number of images, so that an image's numbers don't depend on it; of one image of few pixels oneDNN would
 // be faster, as the weights are transformed for each call.
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
-  if (!x.device().is_cpu() || weight.size(2) != 3 || stride != 1) return false;
-  const auto suits = [&](int64_t channels) { return weight.size(0) % channels == 0 && weight.size(1) % channels == 0; };
-  if (x.scalar_type() == at::kBFloat16) return amx() != nullptr && suits(amx()->channels);
-  return x.scalar_type() == at::kFloat && ownKernels() != nullptr && suits(ownKernels()->convolution.channels);
-}
-
-/// Calls `work` with the convolutions for the numbers of `x`.
-template <class Work>
-void withConvolutions(const at::Tensor& x, const Work& work) {
-  if (x.scalar_type() == at::kFloat) {
-    work(ownKernels()->convolution);
-  } else {
-    work(*amx());
-  }
+  if (!suitsOwnKernels(x) || weight.size(2) != 3 || stride != 1) return false;
+  bool suits = false;
+  withKernelsFor(x, [&](const auto& kernels) {
+    const int64_t channels = kernels.convolution.channels;
+    suits = channels > 0 && weight.size(0) % channels == 0 && weight.size(1) % channels == 0;
+  });
+  return suits;
 }
 
 ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
@@ -56,12 +43,13 @@ class Convolution : public Function<Convolution> {
     const ConvolutionShape shape = shapeOf(x, w);
     const at::Tensor y = at::empty({x.size(0), shape.out, shape.height, shape.width}, x.options(), nhwc);
     const int64_t from = x.stride(0), to = y.stride(0);
-    withConvolutions(x, [&]<class T>(const ConvolutionKernels<T>& kernels) {
+    withKernelsFor(x, [&]<class T>(const KernelsFor<T>& kernels) {
       overImages(x.size(0), [&](int64_t first, int64_t count) {
         const auto at = [first](const T* p, int64_t step) { return p == nullptr ? p : p + first * step; };
-        kernels.answer(shape, count, dataOf<T>(x) + first * from, dataOf<T>(w),
-                       {dataOrNull<T>(bias), at(dataOrNull<T>(same), shape.out), at(dataOrNull<T>(plus), to)},
-                       mutableDataOf<T>(y) + first * to, scratch(kernels.scratch(shape, count)));
+        kernels.convolution.answer(
+            shape, count, dataOf<T>(x) + first * from, dataOf<T>(w),
+            {dataOrNull<T>(bias), at(dataOrNull<T>(same), shape.out), at(dataOrNull<T>(plus), to)},
+            mutableDataOf<T>(y) + first * to, scratch(kernels.convolution.scratch(shape, count)));
       });
     });
     if (context == nullptr) return y;
@@ -80,24 +68,26 @@ class Convolution : public Function<Convolution> {
     if (context->needs_input_grad(0)) {
       dx = at::empty_like(x, x.options(), nhwc);
       const int64_t from = dy.stride(0), to = dx.stride(0);
-      withConvolutions(x, [&]<class T>(const ConvolutionKernels<T>& kernels) {
+      withKernelsFor(x, [&]<class T>(const KernelsFor<T>& kernels) {
         overImages(x.size(0), [&](int64_t first, int64_t count) {
-          kernels.input(shape, count, dataOf<T>(dy) + first * from, dataOf<T>(w), mutableDataOf<T>(dx) + first * to,
-                        scratch(kernels.scratch(shape, count)));
+          kernels.convolution.input(shape, count, dataOf<T>(dy) + first * from, dataOf<T>(w),
+                                    mutableDataOf<T>(dx) + first * to,
+                                    scratch(kernels.convolution.scratch(shape, count)));
         });
       });
     }
     // A sum for each thread's share of the images, added in their order.
     const int64_t images = x.size(0), parts = std::min<int64_t>(images, at::get_num_threads());
     std::vector<at::Tensor> sums(static_cast<size_t>(parts));
-    withConvolutions(x, [&]<class T>(const ConvolutionKernels<T>& kernels) {
+    withKernelsFor(x, [&]<class T>(const KernelsFor<T>& kernels) {
       overImages(parts, [&](int64_t begin, int64_t count) {
         for (int64_t part = begin; part < begin + count; ++part) {
           const int64_t first = images * part / parts, some = images * (part + 1) / parts - first;
           at::Tensor& sum = sums[static_cast<size_t>(part)];
           sum = at::empty_like(w, w.options(), nhwc);
-          kernels.weight(shape, some, dataOf<T>(x) + first * x.stride(0), dataOf<T>(dy) + first * dy.stride(0),
-                         mutableDataOf<T>(sum), scratch(kernels.scratch(shape, some)));
+          kernels.convolution.weight(shape, some, dataOf<T>(x) + first * x.stride(0),
+                                     dataOf<T>(dy) + first * dy.stride(0), mutableDataOf<T>(sum),
+                                     scratch(kernels.convolution.scratch(shape, some)));
         }
       });
     });

@@ -3,11 +3,34 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 
+#include <optional>
+
+#include "runtime/processor.h"
+
 namespace continual {
 
+namespace {
+
+std::optional<Kernels> best() {
+#ifdef __x86_64__
+  const std::string capability = at::get_cpu_capability();  // what ATEN_CPU_CAPABILITY asks libtorch to keep to, too
+  if (capability == "AVX2") return avx2Kernels;
+  if (capability == "AVX512") {
+    Kernels result = avx512Kernels;
+    const NativeBf16 bf16 = nativeBf16();
+    if (bf16.avx512) result.bf16 = avx512Bf16Kernels;
+    if (bf16.amx) result.bf16.convolution = amxConvolution;
+    return result;
+  }
+#endif
+  return std::nullopt;
+}
+
+}  // namespace
+
 const Kernels* ownKernels() {
-  static const Kernels* const best = kernels(at::get_cpu_capability().c_str());
-  return best;
+  static const std::optional<Kernels> kernels = best();
+  return kernels ? &*kernels : nullptr;
 }
 
 bool suitsOwnKernels(const at::Tensor& x) {
