@@ -187,29 +187,28 @@ void packBackward(const ConvolutionShape& shape, int64_t first, const Number* we
   }
 }
 
-/// Sums of two tiles' pixels and 32 channels, plus the summands.
+/// The answer's 32 channels from `first` on.
 struct Answer {
   const Frame& frame;
-  int64_t channels, first;  // of the answer, and the first of the 32
-  const ConvolutionSummands<Number>& plus;
+  int64_t channels, first;
+  const Number *perImage, *image;  // summands
   Number* y;
 
   void operator()(const Place& place, const float* sums) const {
-    const int64_t each = smaller(16, frame.images);
-    for (int64_t i = 0; i < frame.rows(); ++i, sums += block) {
-      const int64_t image = place.image + i % each, x = place.x + i / each;
-      const int64_t at = ((image * frame.height + place.y) * frame.width + x) * channels + first;
-      Floats low = load(sums), high = load(sums + 16);
-      const auto add = [&](const Number* from) {
-        if (from == nullptr) return;
-        low += load(from);
-        high += load(from + 16);
-      };
-      add(plus.bias == nullptr ? nullptr : plus.bias + first);
-      add(plus.perImage == nullptr ? nullptr : plus.perImage + image * channels + first);
-      add(plus.image == nullptr ? nullptr : plus.image + at);
-      store(y + at, low);
-      store(y + at + 16, high);
+    const int64_t row = frame.width * channels, each = frame.height * row, images = smaller(16, frame.images);
+    for (int64_t x = place.x; x < place.x + frame.across; ++x) {
+      int64_t at = place.image * each + place.y * row + x * channels + first;
+      for (int64_t n = place.image; n < place.image + images; ++n, at += each, sums += block) {
+        Floats low = load(sums), high = load(sums + 16);
+        const auto add = [&](const Number* from) {
+          low += load(from);
+          high += load(from + 16);
+        };
+        if (perImage != nullptr) add(perImage + n * channels + first);
+        if (image != nullptr) add(image + at);
+        const __m512bh both = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low));
+        std::memcpy(y + at, &both, sizeof both);
+      }
     }
   }
 };
@@ -220,7 +219,7 @@ void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernel
   const int64_t pixels = shape.height * shape.width, kernels = 9 * in * block;  // numbers of 32 channels' kernels
   Number* const packed = scratch + whole.size();
   const bool all = whole.size() + kernels * (out / block) <= cacheNumbers * 3 / 2;
-  alignas(64) float sums[2 * 16 * block];
+  alignas(64) float sums[2 * 16 * block], bias[block];
   int64_t count = 0;
   for (int64_t start = 0; start < images; start += count) {
     const Frame frame(shape, in, smaller(whole.images, images - start));
@@ -233,15 +232,18 @@ void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernel
     for (int64_t o = 0; o < out; o += block) {
       Number* const columns = all ? packed + o / block * kernels : packed;
       if (!all || start == 0) pack(shape, o, weight, columns);
-      finishStores();
       const auto at = [&](const Number* from, int64_t step) { return from == nullptr ? from : from + start * step; };
-      const ConvolutionSummands<Number> here{plus.bias, at(plus.perImage, out), at(plus.image, pixels * out)};
-      const Answer answer{frame, out, o, here, y + start * pixels * out};
+      const Answer answer{
+          frame, out, o, at(plus.perImage, out), at(plus.image, pixels * out), y + start * pixels * out};
+      for (int64_t i = 0; i < block; i += 16) {
+        store(bias + i, plus.bias == nullptr ? splat(0) : load(plus.bias + o + i));
+      }
+      finishStores();
       for (int64_t tile = 0; tile < tiles; tile += 2) {
         const Place first(frame, tile), second(frame, smaller(tile + 1, tiles - 1));
         const auto rows = [&](const Place& p) { return scratch + frame.at(p.y, p.x) + p.image * frame.pitch(); };
         const unsigned taps = tapsThatMeet(frame, first) | tapsThatMeet(frame, second);
-        clearSums();
+        loadSums(bias, 0);  // the same for all rows
         for (int64_t tap = 0; tap < 9; ++tap) {
           if ((taps >> tap & 1) == 0) continue;
           const int64_t shift = (tap / 3 - 1) * frame.row() + (tap % 3 - 1) * frame.pixel();

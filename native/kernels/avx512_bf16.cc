@@ -1,5 +1,6 @@
 // Compiled for AVX-512 with its conversions to bf16, whatever the build is for: see CMakeLists.txt.
 
+#include "kernels/add.h"
 #include "kernels/attention.h"
 #include "kernels/group_norm.h"
 
@@ -10,6 +11,7 @@ const KernelsFor<BFloat16> avx512Bf16Kernels{{},
                                              groupNormGradient<BFloat16>,
                                              attention<BFloat16>,
                                              attentionGradient<BFloat16>,
+                                             addTo<BFloat16>,
                                              attentionScratch};
 
 }  // namespace continual

@@ -10,14 +10,6 @@ namespace {
 
 constexpr int64_t mostChannels = 4096;
 
-inline float number(float x) { return x; }
-inline float number(BFloat16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float result;
-  std::memcpy(&result, &bits, sizeof result);
-  return result;
-}
-
 /// Sums over the channels of a group, put in the place of each of them.
 inline void overGroups(const GroupNormShape& shape, float* values) {
   const int64_t size = shape.channels / shape.groups;

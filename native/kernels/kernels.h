@@ -70,6 +70,8 @@ struct KernelsFor {
                     float* scratch);
   void (*attentionGradient)(const AttentionShape&, int64_t images, const T* q, const T* k, const T* v, const T* y,
                             const float* statistics, const T* dy, T* dq, T* dk, T* dv, float* scratch);
+  /// sum = (first ? 0 : sum) + a + b, of `count` numbers; b may be null.
+  void (*addTo)(int64_t count, bool first, const T* a, const T* b, float* sum);
   /// Numbers that attention and its gradient need room for besides their arguments.
   int64_t (*attentionScratch)(const AttentionShape&);
 };

@@ -49,6 +49,14 @@ inline void store(BFloat16* to, Floats x) {
   std::memcpy(to, &rounded, sizeof rounded);
 }
 
+inline float number(float x) { return x; }
+inline float number(BFloat16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
 // Lanes of a (0 … 15) and b (16 … 31).
 inline Floats mixed(Floats a, Floats b, Ints from) {
 #ifdef __clang__

@@ -86,7 +86,7 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
     const c10::NoGradGuard noGrad;
     const at::Tensor& gradient = gradient_.flat();
     adam_.begin();
-    adam_.update(weights_.master, gradient, at::linalg_vector_norm(gradient), optimizer, 0, layout().total());
+    adam_.update(weights_.master, gradient, gradientNorm(gradient), optimizer, 0, layout().total());
     const at::Tensor correct = logits.argmax(1).eq(labels).to(at::kDouble).mean();
     sums.add_(at::stack({loss.to(at::kDouble), correct}));
   }

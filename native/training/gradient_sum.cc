@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "nn/own_kernels.h"
+
 namespace continual {
 
 namespace {
@@ -33,6 +35,26 @@ class Tapped : public torch::autograd::Function<Tapped> {
     return {at::Tensor(), at::Tensor()};
   }
 };
+
+/// sum = (first ? 0 : sum) + a + b, where there may be no b.
+void addTo(const at::Tensor& sum, bool first, const at::Tensor& a, const at::Tensor& b) {
+  const auto alike = [&](const at::Tensor& t) {
+    return !t.defined() || (suitsOwnKernels(t) && t.is_non_overlapping_and_dense() && t.strides() == sum.strides());
+  };
+  if (alike(a) && alike(b)) {
+    withKernelsFor(a, [&]<class T>(const KernelsFor<T>& kernels) {
+      kernels.addTo(sum.numel(), first, dataOf<T>(a), b.defined() ? dataOf<T>(b) : nullptr,
+                    sum.mutable_data_ptr<float>());
+    });
+    return;
+  }
+  if (first) {
+    sum.copy_(a);
+  } else {
+    sum.add_(a);
+  }
+  if (b.defined()) sum.add_(b);
+}
 
 }  // namespace
 
@@ -63,14 +85,13 @@ void GradientSum::deliver(size_t parameter, int64_t part, const at::Tensor& grad
   Arrivals& arrivals = arrivals_[parameter];
   const std::lock_guard lock(arrivals.mutex);
   arrivals.waiting[static_cast<size_t>(part)] = gradient;
-  for (; arrivals.next < parts_; ++arrivals.next) {
-    const at::Tensor next = std::exchange(arrivals.waiting[static_cast<size_t>(arrivals.next)], {});
-    if (!next.defined()) return;
-    if (arrivals.next == 0) {
-      views_[parameter].copy_(next);
-    } else {
-      views_[parameter].add_(next);
-    }
+  const auto waits = [&](int64_t i) { return i < parts_ && arrivals.waiting[static_cast<size_t>(i)].defined(); };
+  const auto take = [&] { return std::exchange(arrivals.waiting[static_cast<size_t>(arrivals.next++)], {}); };
+  // Two at a time: half the walks through the sum, which is not in the caches.
+  while (waits(arrivals.next) && (waits(arrivals.next + 1) || arrivals.next + 1 == parts_)) {
+    const bool first = arrivals.next == 0;
+    const at::Tensor a = take(), b = arrivals.next < parts_ ? take() : at::Tensor();
+    addTo(views_[parameter], first, a, b);
   }
 }
 

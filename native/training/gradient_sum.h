@@ -13,7 +13,7 @@ namespace continual {
 
 /// The gradient of a batch whose parts are differentiated at once: one flat float32 tensor, laid out like the weights.
 /// What a part finds for a parameter is added as soon as it is known, but in the parts' order: sums don't depend on
-/// timing. So there is one gradient in memory, not one for each part, and none of a part's is kept to its end.
+/// timing. So there is one gradient in memory, not one for each part; of a part's own, what waits for another's.
 class GradientSum {
  public:
   GradientSum(const ParameterLayout& layout, const at::Tensor& master);

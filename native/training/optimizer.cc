@@ -2,6 +2,16 @@
 
 namespace continual {
 
+at::Tensor gradientNorm(const at::Tensor& x) {
+  // Short rows in float32, without a copy in float64 of all that there is.
+  constexpr int64_t row = 1024;
+  const auto squares = [](const at::Tensor& rows) {
+    return at::linalg_vector_norm(rows, 2, {-1}).to(at::kDouble).square().sum();
+  };
+  const int64_t whole = x.numel() / row * row;
+  return (squares(x.slice(0, 0, whole).view({-1, row})) + squares(x.slice(0, whole))).sqrt();
+}
+
 Adam::Adam(const at::Tensor& weights)
     : expAvg(at::zeros_like(weights)),
       expAvgSq(at::zeros_like(weights)),

@@ -4,6 +4,9 @@
 
 namespace continual {
 
+/// The 2-norm of a gradient, or of any numbers in a row, as float64: in float32 a sum of tens of millions of squares would lose five digits.
+at::Tensor gradientNorm(const at::Tensor& x);
+
 struct OptimizerConfig {
   double lr, beta1, beta2, eps, weightDecay;
   double clipGradNorm;  // 0: no clipping

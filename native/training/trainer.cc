@@ -234,10 +234,9 @@ Losses Trainer::backward(int64_t count, const Part& part, const std::vector<Pena
     const at::Tensor sum = gradient_.flat().slice(0, begin, end);
     if (path_) path_.gradient.slice(0, begin, end).copy_(sum);
     Penalties::addGradient(costs, student_.master, gradient_.flat(), begin, end);
-    // In float64: over tens of millions of squares, float32 would lose five digits.
-    const at::Tensor norm = at::linalg_vector_norm(sum, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
+    const at::Tensor square = gradientNorm(sum).square();
     const std::lock_guard lock(mutex);
-    squares.emplace_back(begin, norm.square());
+    squares.emplace_back(begin, square);
   });
   std::sort(squares.begin(), squares.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   gradNorm_ = squares[0].second;
@@ -443,14 +442,14 @@ at::Tensor Trainer::importance(const Consolidation& c, const Pool& pool, const C
   }
   const auto self = [](const at::Tensor& gradient, const at::Tensor& sum) { sum.add_(gradient); };
   const at::Tensor mean = meanOverSamples(draws, {total}, at::kFloat, self, cancellation);
-  const at::Tensor norm = at::linalg_vector_norm(mean, 2, std::nullopt, /*keepdim=*/false, at::kDouble);
-  if (!c.optimal || norm.item<double>() == 0) return mean;
+  const at::Tensor length = gradientNorm(mean);
+  if (!c.optimal || length.item<double>() == 0) return mean;
   // min over f of ‖F − f·mean·meanᵀ‖, F the mean of g·gᵀ: f = meanᵀ·F·mean / ‖mean‖⁴.
   const auto projected = [&](const at::Tensor& gradient, const at::Tensor& sum) {
     sum.add_((gradient * mean).sum(at::kDouble).square());
   };
   const at::Tensor along = meanOverSamples(draws, {}, at::kDouble, projected, cancellation);
-  return mean.mul_((along.sqrt() / norm.square()).to(at::kFloat));
+  return mean.mul_((along.sqrt() / length.square()).to(at::kFloat));
 }
 
 void Trainer::consolidate(const std::vector<Consolidation>& consolidations, const Pool& pool,
