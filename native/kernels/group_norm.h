@@ -20,11 +20,12 @@ inline void overGroups(const GroupNormShape& shape, float* values) {
   }
 }
 
-/// Calls `work.operator()<V>(c)` for all channels, V vectors of them from c on: pixel by pixel two of them are what
-/// lies next to each other in memory.
+/// Calls `work.operator()<V>(c)` for all channels, V vectors of them from c on: enough to fill whole lines of the cache
+/// at each pixel.
 template <class Work>
 inline void overChannels(int64_t channels, const Work& work) {
   int64_t c = 0;
+  for (; c + 4 * lanes <= channels; c += 4 * lanes) work.template operator()<4>(c);
   for (; c + 2 * lanes <= channels; c += 2 * lanes) work.template operator()<2>(c);
   if (c < channels) work.template operator()<1>(c);
 }
@@ -79,7 +80,7 @@ void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T*
         for (int64_t p = c; p < pixels * channels; p += channels) {
           for (int v = 0; v < V; ++v) {
             const Floats z = load(x + p + v * lanes) * a[v] + b[v];
-            store(y + p + v * lanes, silu ? z * sigmoid(z) : z);
+            store(y + p + v * lanes, silu ? z * sigmoid<T>(z) : z);
           }
         }
       });
@@ -127,7 +128,7 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
             const Floats normed = (load(x + p + v * lanes) - m[v]) * r[v];
             Floats dz = load(dy + p + v * lanes);
             if constexpr (silu) {
-              const Floats z = normed * w[v] + b[v], s = sigmoid(z);
+              const Floats z = normed * w[v] + b[v], s = sigmoid<T>(z);
               dz *= s * (1.0F + z * (1.0F - s));
               // Kept for the second pass, which would otherwise take the exponential again.
               store(dx + p + v * lanes, dz);

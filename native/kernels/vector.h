@@ -101,7 +101,28 @@ inline Floats exponential(Floats x) {
   return p * reinterpret_cast<Floats>((__builtin_convertvector(n, Ints) + 127) << 23);
 }
 
-inline Floats sigmoid(Floats x) { return 1.0F / (1.0F + exponential(-x)); }
+/// Of numbers of type T, as exactly as they are.
+template <class T>
+inline Floats sigmoid(Floats x) {
+  return 1.0F / (1.0F + exponential(-x));
+}
+
+#ifdef __AVX512BF16__
+// Within 2⁻¹³ of itself: 2ⁿ·2ʳ with |r| ≤ 1/2, the Taylor polynomial of degree 4 for 2ʳ, and an estimated reciprocal.
+template <>
+inline Floats sigmoid<BFloat16>(Floats x) {
+  constexpr __mmask16 all = 0xFFFF;  // GCC 12 warns about what the instructions without a mask leave undefined
+  const auto raw = [](Floats v) { return reinterpret_cast<__m512>(v); };
+  const Floats power = x * -1.44269504088896341F;
+  const __m512 n = _mm512_maskz_roundscale_ps(all, raw(power), _MM_FROUND_TO_NEAREST_INT);
+  const Floats r = power - reinterpret_cast<Floats>(n);
+  constexpr float coefficients[] = {0.0555041087F, 0.240226507F, 0.693147181F, 1.0F};
+  Floats p = splat(0.00961812911F);
+  for (const float c : coefficients) p = p * r + c;
+  const auto e = reinterpret_cast<Floats>(_mm512_maskz_scalef_ps(all, raw(p), n));
+  return reinterpret_cast<Floats>(_mm512_maskz_rcp14_ps(all, raw(1.0F + e)));
+}
+#endif
 
 }  // namespace
 }  // namespace continual
