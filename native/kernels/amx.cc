@@ -125,26 +125,20 @@ struct Frame {
 
 /// Where a tile begins.
 struct Place {
-  int64_t y, x, image;
+  int64_t y = 0, x = 0, image = 0;
 
-  Place(const Frame& frame, int64_t tile) : image(0) {
-    if (frame.images > 16) {
-      image = tile % 2 * 16;
-      tile /= 2;
-    }
-    y = tile * frame.across / frame.width;
-    x = tile * frame.across % frame.width;
+  Place next(const Frame& frame) const {
+    if (frame.images > 16 && image == 0) return {y, x, 16};
+    return x + frame.across < frame.width ? Place{y, x + frame.across} : Place{y + 1};
   }
 };
 
 /// Which of the 3 × 3 taps meet anything but the frame.
 inline unsigned tapsThatMeet(const Frame& frame, const Place& place) {
-  unsigned result = 0;
-  for (int64_t tap = 0; tap < 9; ++tap) {
-    const int64_t y = place.y + tap / 3 - 1, first = place.x + tap % 3 - 1, last = first + frame.across - 1;
-    if (y >= 0 && y < frame.height && last >= 0 && first < frame.width) result |= 1U << tap;
-  }
-  return result;
+  const unsigned left = place.x > 0 || frame.across > 1 ? 1 : 0;
+  const unsigned right = place.x + 1 < frame.width ? 4 : 0;  // a tile of several pixels begins before the last
+  const unsigned row = left | 2 | right;
+  return (place.y > 0 ? row : 0) | row << 3 | (place.y + 1 < frame.height ? row << 6 : 0);
 }
 
 void fill(const Frame& frame, int64_t images, const Number* x, Number* to) {
@@ -239,8 +233,9 @@ void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernel
         store(bias + i, plus.bias == nullptr ? splat(0) : load(plus.bias + o + i));
       }
       finishStores();
-      for (int64_t tile = 0; tile < tiles; tile += 2) {
-        const Place first(frame, tile), second(frame, smaller(tile + 1, tiles - 1));
+      Place first, second;
+      for (int64_t tile = 0; tile < tiles; tile += 2, first = second.next(frame)) {
+        second = tile + 1 < tiles ? first.next(frame) : first;
         const auto rows = [&](const Place& p) { return scratch + frame.at(p.y, p.x) + p.image * frame.pitch(); };
         const unsigned taps = tapsThatMeet(frame, first) | tapsThatMeet(frame, second);
         loadSums(bias, 0);  // the same for all rows
@@ -323,31 +318,76 @@ void gather(const Portion& portion, int64_t images, int64_t all, int64_t channel
   }
 }
 
-/// Adds the products of rows `top` to `bottom` of dy, and for each tap x where it meets them.
+/// Adds the products of a tile of dy with those of x at a row's taps: sums 0 and 1 for the left one, and so on. x's two
+/// tiles of channels are `toSecond` numbers apart, and neighbouring pixels `pixel`.
+template <bool left, bool right>
+inline void addTaps(const Number* dy, const Number* x, int64_t toSecond, int64_t pixel) {
+  _tile_loadd(6, dy, 64);
+  if constexpr (left) {
+    _tile_loadd(7, x - pixel, 64);
+    _tile_dpbf16ps(0, 6, 7);
+    _tile_loadd(7, x - pixel + toSecond, 64);
+    _tile_dpbf16ps(1, 6, 7);
+  }
+  _tile_loadd(7, x, 64);
+  _tile_dpbf16ps(2, 6, 7);
+  _tile_loadd(7, x + toSecond, 64);
+  _tile_dpbf16ps(3, 6, 7);
+  if constexpr (right) {
+    _tile_loadd(7, x + pixel, 64);
+    _tile_dpbf16ps(4, 6, 7);
+    _tile_loadd(7, x + pixel + toSecond, 64);
+    _tile_dpbf16ps(5, 6, 7);
+  }
+}
+
+/// Adds the products of rows `top` to `bottom` of dy, and for each tap x where it meets them. The taps of a row share
+/// what is loaded.
 void sumRows(const Portion& portion, int64_t in, int64_t out, int64_t top, int64_t bottom, const Number* ofX,
              const Number* ofY, bool first, float* sums) {
-  const int64_t width = portion.width, ring = portion.rows + 2, step = portion.across();
-  for (int64_t tap = 0; tap < 9; ++tap) {
-    const int64_t down = tap / 3 - 1, across = tap % 3 - 1;
-    const int64_t left = step == 1 && across < 0 ? 1 : 0, right = step == 1 && across > 0 ? width - 1 : width;
-    for (int64_t o = 0; o < out; o += block) {
+  const int64_t width = portion.width, ring = portion.rows + 2, step = portion.across(), pixel = portion.pixel();
+  const int64_t toSecond = (width + 2) * pixel, bytes = 4 * in, tap = out * in;
+  for (int64_t down = -1; down <= 1; ++down) {
+    for (int64_t o = 0; o < out; o += 16) {
       for (int64_t c = 0; c < in; c += block) {
-        float* const sum = sums + (tap * out + o) * in + c;
+        float* const sum = sums + (3 * (down + 1) * out + o) * in + c;
         if (first) {
           clearSums();
+          _tile_zero(4);
+          _tile_zero(5);
         } else {
-          loadSums(sum, 4 * in);
+          _tile_loadd(0, sum, bytes);
+          _tile_loadd(1, sum + 16, bytes);
+          _tile_loadd(2, sum + tap, bytes);
+          _tile_loadd(3, sum + tap + 16, bytes);
+          _tile_loadd(4, sum + 2 * tap, bytes);
+          _tile_loadd(5, sum + 2 * tap + 16, bytes);
         }
         for (int64_t i = top; i < bottom; ++i) {
           if (i + down < 0 || i + down >= portion.height) continue;
-          const Number* a = ofY + (i - top) * portion.row(out) + left * portion.pixel() * out / 16 + o * block;
-          const Number* b =
-              ofX + (i + down) % ring * portion.row(in) + (c / 16 * (width + 2) + left + across + 1) * portion.pixel();
-          for (int64_t x = left; x < right; x += step, a += block * out, b += tileNumbers) {
-            addProducts(a, a + tileNumbers, 64, b, (width + 2) * portion.pixel(), 64);
+          const Number* dy = ofY + (i - top) * portion.row(out) + o * block;
+          const Number* x = ofX + (i + down) % ring * portion.row(in) + c / 16 * toSecond + pixel;
+          const auto add = [&]<bool left, bool right>() {
+            addTaps<left, right>(dy, x, toSecond, pixel);
+            dy += block * out;
+            x += tileNumbers;
+          };
+          if (step > 1) {  // a tile reaches beyond the edge at most with some of its pixels
+            for (int64_t j = 0; j < width; j += step) add.template operator()<true, true>();
+          } else if (width == 1) {
+            add.template operator()<false, false>();
+          } else {
+            add.template operator()<false, true>();
+            for (int64_t j = 1; j + 1 < width; ++j) add.template operator()<true, true>();
+            add.template operator()<true, false>();
           }
         }
-        storeSums(sum, 4 * in);
+        _tile_stored(0, sum, bytes);
+        _tile_stored(1, sum + 16, bytes);
+        _tile_stored(2, sum + tap, bytes);
+        _tile_stored(3, sum + tap + 16, bytes);
+        _tile_stored(4, sum + 2 * tap, bytes);
+        _tile_stored(5, sum + 2 * tap + 16, bytes);
       }
     }
   }
