@@ -95,11 +95,13 @@ inline Floats pairs(const Number* a, const Number* b) {
 
 inline void storeWords(Number* to, Floats words) { std::memcpy(to, &words, sizeof words); }
 
-inline Floats loadWords(const Number* from) {
-  Floats words;
-  std::memcpy(&words, from, sizeof words);
-  return words;
+/// 32 numbers, of which there are `count` and then zeros.
+inline Floats loadWords(const Number* from, int64_t count) {
+  return reinterpret_cast<Floats>(_mm512_maskz_loadu_epi16(count < block ? 0xFFFF : ~__mmask32{0}, from));
 }
+
+/// Channels are multiples of sixteen; with zeros, of 32.
+inline int64_t whole(int64_t channels) { return (channels + 16) / block * block; }
 
 // --- the answer, and the gradient of the images, which is a convolution with the kernels turned around --------------
 
@@ -109,7 +111,7 @@ struct Frame {
   int64_t height, width, channels, images, across;  // pixels that a tile goes across
 
   Frame(const ConvolutionShape& shape, int64_t channels_, int64_t most)
-      : height(shape.height), width(shape.width), channels(channels_), images(32), across(1) {
+      : height(shape.height), width(shape.width), channels(whole(channels_)), images(32), across(1) {
     while (images > 1 && (images > most || images * height * width > mostPixels || size() > frameNumbers)) images /= 2;
     while (2 * across * images <= 16 && width % (2 * across) == 0) across *= 2;
   }
@@ -141,12 +143,12 @@ inline unsigned tapsThatMeet(const Frame& frame, const Place& place) {
   return (place.y > 0 ? row : 0) | row << 3 | (place.y + 1 < frame.height ? row << 6 : 0);
 }
 
-void fill(const Frame& frame, int64_t images, const Number* x, Number* to) {
-  for (int64_t n = 0; n < images; ++n) {
+void fill(const Frame& frame, int64_t channels, const Number* x, Number* to) {
+  for (int64_t n = 0; n < frame.images; ++n) {
     for (int64_t i = 0; i < frame.height; ++i) {
       Number* target = to + frame.at(i, 0) + n * frame.pitch();
-      for (int64_t j = 0; j < frame.width; ++j, x += frame.channels, target += frame.pixel()) {
-        for (int64_t c = 0; c < frame.channels; c += block) storeWords(target + c, loadWords(x + c));
+      for (int64_t j = 0; j < frame.width; ++j, x += channels, target += frame.pixel()) {
+        for (int64_t c = 0; c < channels; c += block) storeWords(target + c, loadWords(x + c, channels - c));
       }
     }
   }
@@ -159,8 +161,10 @@ void packForward(const ConvolutionShape& shape, int64_t first, const Number* wei
   for (int64_t tap = 0; tap < 9; ++tap) {
     for (int64_t c = 0; c < shape.in; c += block) {
       for (int64_t o = first; o < first + block; o += 16, to += tileNumbers) {
-        Floats rows[16];
-        for (int64_t i = 0; i < 16; ++i) rows[i] = loadWords(weight + ((o + i) * 9 + tap) * shape.in + c);
+        Floats rows[16] = {};
+        for (int64_t i = 0; i < 16 && o < shape.out; ++i) {
+          rows[i] = loadWords(weight + ((o + i) * 9 + tap) * shape.in + c, shape.in - c);
+        }
         transpose(rows);
         for (int64_t i = 0; i < 16; ++i) storeWords(to + i * block, rows[i]);
       }
@@ -174,7 +178,8 @@ void packBackward(const ConvolutionShape& shape, int64_t first, const Number* we
       for (int64_t c = first; c < first + block; c += 16, to += tileNumbers) {
         for (int64_t i = 0; i < 16; ++i) {
           const Number* const even = weight + ((o + 2 * i) * 9 + 8 - tap) * shape.in + c;
-          storeWords(to + i * block, pairs(even, even + 9 * shape.in));
+          const bool there = o + 2 * i < shape.out && c < shape.in;
+          storeWords(to + i * block, there ? pairs(even, even + 9 * shape.in) : splat(0));
         }
       }
     }
@@ -193,44 +198,56 @@ struct Answer {
     for (int64_t x = place.x; x < place.x + frame.across; ++x) {
       int64_t at = place.image * each + place.y * row + x * channels + first;
       for (int64_t n = place.image; n < place.image + images; ++n, at += each, sums += block) {
-        Floats low = load(sums), high = load(sums + 16);
-        const auto add = [&](const Number* from) {
-          low += load(from);
-          high += load(from + 16);
-        };
-        if (perImage != nullptr) add(perImage + n * channels + first);
-        if (image != nullptr) add(image + at);
-        const __m512bh both = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low));
-        std::memcpy(y + at, &both, sizeof both);
+        for (int64_t half = 0; half < block && first + half < channels; half += 16) {
+          Floats sum = load(sums + half);
+          if (perImage != nullptr) sum += load(perImage + n * channels + first + half);
+          if (image != nullptr) sum += load(image + at + half);
+          store(y + at + half, sum);
+        }
       }
     }
   }
 };
 
+/// What a convolution needs room for: a frame, and the kernels of 32 channels of the answer or, where the cache holds
+/// them too, of all.
+struct Room {
+  Frame frame;
+  int64_t kernels;  // of 32 channels
+  bool all;
+  int64_t size;
+
+  Room(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t images)
+      : frame(shape, in, images), kernels(9 * whole(in) * block) {
+    const int64_t each = kernels * (whole(out) / block);
+    all = frame.size() + each <= cacheNumbers * 3 / 2;
+    size = frame.size() + (all ? each : kernels);
+  }
+};
+
 void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernels pack, int64_t images, const Number* x,
               const Number* weight, const ConvolutionSummands<Number>& plus, Number* y, Number* scratch) {
-  const Frame whole(shape, in, images);
-  const int64_t pixels = shape.height * shape.width, kernels = 9 * in * block;  // numbers of 32 channels' kernels
-  Number* const packed = scratch + whole.size();
-  const bool all = whole.size() + kernels * (out / block) <= cacheNumbers * 3 / 2;
+  const Room room(shape, in, out, images);
+  const int64_t pixels = shape.height * shape.width;
+  Number* const packed = scratch + room.frame.size();
   alignas(64) float sums[2 * 16 * block], bias[block];
   int64_t count = 0;
   for (int64_t start = 0; start < images; start += count) {
-    const Frame frame(shape, in, smaller(whole.images, images - start));
+    const Frame frame(shape, in, smaller(room.frame.images, images - start));
     const int64_t tiles = frame.tiles();
     const bool other = count != frame.images;
     count = frame.images;
     if (other) std::memset(scratch, 0, static_cast<size_t>(2 * frame.size()));
-    fill(frame, count, x + start * pixels * in, scratch);
+    fill(frame, in, x + start * pixels * in, scratch);
     const Tiles registers(frame.rows());
     for (int64_t o = 0; o < out; o += block) {
-      Number* const columns = all ? packed + o / block * kernels : packed;
-      if (!all || start == 0) pack(shape, o, weight, columns);
+      Number* const columns = room.all ? packed + o / block * room.kernels : packed;
+      if (!room.all || start == 0) pack(shape, o, weight, columns);
       const auto at = [&](const Number* from, int64_t step) { return from == nullptr ? from : from + start * step; };
       const Answer answer{
           frame, out, o, at(plus.perImage, out), at(plus.image, pixels * out), y + start * pixels * out};
       for (int64_t i = 0; i < block; i += 16) {
-        store(bias + i, plus.bias == nullptr ? splat(0) : load(plus.bias + o + i));
+        store(bias + i, plus.bias == nullptr || o + i == out ? splat(0) : load(plus.bias + o + i));
       }
       finishStores();
       Place first, second;
@@ -242,7 +259,7 @@ void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernel
         for (int64_t tap = 0; tap < 9; ++tap) {
           if ((taps >> tap & 1) == 0) continue;
           const int64_t shift = (tap / 3 - 1) * frame.row() + (tap % 3 - 1) * frame.pixel();
-          const Number *a = rows(first) + shift, *b = rows(second) + shift, *w = columns + tap * in * block;
+          const Number *a = rows(first) + shift, *b = rows(second) + shift, *w = columns + tap * frame.channels * block;
           for (int64_t c = 0; c < in; c += block, a += block, b += block, w += 2 * tileNumbers) {
             addProducts(a, b, 2 * frame.pitch(), w, tileNumbers, 64);
           }
@@ -278,7 +295,7 @@ struct Portion {
       images /= 2;
     int64_t most = 4 * block;
     while (most > block && 4 * row(most) > cacheNumbers) most /= 2;
-    in = smaller(most, shape.in);
+    in = smaller(most, whole(shape.in));
     out = smaller(most, shape.out);
     rows = smaller(height, (cacheNumbers - 2 * row(in)) / (row(in) + row(out)));
     if (rows < 1) rows = 1;
@@ -299,20 +316,21 @@ void gather(const Portion& portion, int64_t images, int64_t all, int64_t channel
   constexpr Number zeros[16] = {};
   const int64_t image = portion.height * portion.width * all, eachPixel = portion.images / 2;
   for (int64_t x = 0; x < portion.width; x += portion.across()) {
-    for (int64_t c = 0; c < channels; c += block) {
+    for (int64_t c = 0; c < channels; c += block) {  // whole lines of the cache
+      const int64_t halves = channels - c < block ? 1 : 2;
       Floats tiles[2][16];
       for (int64_t i = 0; i < 16; ++i) {
         const int64_t n = 2 * (i % eachPixel);
         const Number* const at = row + (x + i / eachPixel) * all + n * image + c;
-        for (int64_t half = 0; half < 2; ++half) {
+        for (int64_t half = 0; half < halves; ++half) {
           tiles[half][i] = pairs(n < images ? at + 16 * half : zeros, n + 1 < images ? at + image + 16 * half : zeros);
         }
       }
-      for (int64_t half = 0; half < 2; ++half) {
+      for (int64_t half = 0; half < halves; ++half) {
         if constexpr (!ofX) transpose(tiles[half]);
-        Number* const tile = ofX ? to + ((c / 16 + half) * (portion.width + 2) + x + 1) * portion.pixel()
-                                 : to + x * portion.pixel() * channels / 16 + (c / 16 + half) * tileNumbers;
-        for (int64_t i = 0; i < 16; ++i) storeWords(tile + i * block, tiles[half][i]);
+        Number* const target = to + (ofX ? ((c / 16 + half) * (portion.width + 2) + x + 1) * portion.pixel()
+                                         : x * portion.pixel() * channels / 16 + (c / 16 + half) * tileNumbers);
+        for (int64_t i = 0; i < 16; ++i) storeWords(target + i * block, tiles[half][i]);
       }
     }
   }
@@ -402,7 +420,7 @@ void convolutionWeight(const ConvolutionShape& shape, int64_t images, const Numb
   Number* const ofY = ofX + ring * portion.row(portion.in);
   const Tiles registers(16);
   for (int64_t firstIn = 0; firstIn < shape.in; firstIn += portion.in) {
-    const int64_t in = smaller(portion.in, shape.in - firstIn);
+    const int64_t there = smaller(portion.in, shape.in - firstIn), in = whole(there);
     std::memset(ofX, 0, static_cast<size_t>(2 * ring * portion.row(in)));
     for (int64_t firstOut = 0; firstOut < shape.out; firstOut += portion.out) {
       const int64_t out = smaller(portion.out, shape.out - firstOut);
@@ -411,7 +429,7 @@ void convolutionWeight(const ConvolutionShape& shape, int64_t images, const Numb
         for (int64_t top = 0, next = 0; top < height; top += portion.rows) {
           const int64_t bottom = smaller(height, top + portion.rows);
           for (; next < smaller(height, bottom + 1); ++next) {
-            gather<true>(portion, count, shape.in, in, x + (start * pixels + next * width) * shape.in + firstIn,
+            gather<true>(portion, count, shape.in, there, x + (start * pixels + next * width) * shape.in + firstIn,
                          ofX + next % ring * portion.row(in));
           }
           for (int64_t i = top; i < bottom; ++i) {
@@ -424,7 +442,7 @@ void convolutionWeight(const ConvolutionShape& shape, int64_t images, const Numb
       }
       for (int64_t tap = 0; tap < 9; ++tap) {
         for (int64_t o = 0; o < out; ++o) {
-          for (int64_t c = 0; c < in; c += 16) {
+          for (int64_t c = 0; c < there; c += 16) {
             store(dw + ((firstOut + o) * 9 + tap) * shape.in + firstIn + c, load(sums + (tap * out + o) * in + c));
           }
         }
@@ -434,20 +452,14 @@ void convolutionWeight(const ConvolutionShape& shape, int64_t images, const Numb
 }
 
 int64_t convolutionScratch(const ConvolutionShape& shape, int64_t images) {
-  const auto forward = [&](int64_t in, int64_t out) {
-    const int64_t kernels = 9 * in * block, all = kernels * (out / block);
-    const int64_t frame = Frame(shape, in, images).size();
-    return (frame + (frame + all <= cacheNumbers * 3 / 2 ? all : kernels)) / 2;
-  };
-  const int64_t backward = Portion(shape, images).size() / 2;
-  const int64_t there = forward(shape.in, shape.out), back = forward(shape.out, shape.in);
-  const int64_t most = there > back ? there : back;
-  return most > backward ? most : backward;
+  const int64_t there = Room(shape, shape.in, shape.out, images).size;
+  const int64_t back = Room(shape, shape.out, shape.in, images).size;
+  const int64_t weight = Portion(shape, images).size(), most = there > back ? there : back;
+  return (most > weight ? most : weight) / 2;
 }
 
 }  // namespace
 
-const ConvolutionKernels<BFloat16> amxConvolution{block, convolutionScratch, convolution, convolutionInput,
-                                                  convolutionWeight};
+const ConvolutionKernels<BFloat16> amxConvolution{convolutionScratch, convolution, convolutionInput, convolutionWeight};
 
 }  // namespace continual

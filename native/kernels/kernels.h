@@ -40,11 +40,9 @@ struct AttentionShape {
   float scale;  // of the scores
 };
 
-/// Convolutions of float32 or bfloat16 numbers; weights lie as O × H × W × I.
+/// Convolutions of float32 or bfloat16 numbers; weights lie as O × H × W × I. All are null where there are none.
 template <class T>
 struct ConvolutionKernels {
-  /// Channels are multiples of it; 0 where there are no kernels.
-  int64_t channels = 0;
   /// Numbers that each of the three below needs room for besides its arguments.
   int64_t (*scratch)(const ConvolutionShape&, int64_t images) = nullptr;
   void (*answer)(const ConvolutionShape&, int64_t images, const T* x, const T* weight, const ConvolutionSummands<T>&,

@@ -11,7 +11,7 @@ namespace continual {
 namespace {
 
 constexpr Kernels table{
-    {{lanes, convolutionScratch, convolution, convolutionInput, convolutionWeight},
+    {{convolutionScratch, convolution, convolutionInput, convolutionWeight},
      groupNorm<float>,
      groupNormGradient<float>,
      attention<float>,

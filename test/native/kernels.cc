@@ -208,7 +208,11 @@ int main(int count, char** arguments) {
     bf16(77, 96, 160, 8, 12);  // of three sizes, more channels than are worked on at once
     bf16(9, 512, 288, 4, 4);   // channels' kernels one after the other
     bf16(33, 64, 64, 1, 2);
-    bf16(2, 64, 48, 8, 8);  // a shape that no kernel of ours is for
+    bf16(2, 64, 48, 8, 8);
+    bf16(3, 16, 16, 16, 16);
+    bf16(5, 48, 16, 4, 4);
+    bf16(33, 176, 144, 3, 6);
+    bf16(2, 24, 32, 8, 8);  // a shape that no kernel of ours is for
   }
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     for (const bool silu : {true, false}) {
