@@ -11,8 +11,6 @@ const demo = {
   sampler: { steps: 10 },
   ema: 0.99,
   train: { steps: 400, batchSize: 32, lr: 4e-3 },
-  // With so few channels it is faster than bf16.
-  precision: 'fp32',
   methods: [
     'finetune',
     { name: 'generative-replay', teacher: { steps: 2 } },

@@ -1,9 +1,10 @@
 // bf16 convolutions on the processor's tiles (AMX). They replace oneDNN's. Compiled for AMX and AVX-512, whatever the
 // build is for: see CMakeLists.txt.
 //
-// A tile holds 16 rows of 64 bytes. Products are taken of 2 × 2 tiles at a time: two with rows of one matrix, two with
-// columns of the other, whose numbers lie in pairs along the sum, and four of sums. All that is multiplied comes from
-// copies in `scratch` that fit in the second cache; from further away tiles come at a fifth of the speed.
+// A tile holds 16 rows of 64 bytes: sixteen rows of one matrix, 32 bf16 numbers each; as many numbers of sixteen
+// columns of the other, in pairs along the sum, a row for each pair; or 16 × 16 float32 sums of their products. All
+// that is multiplied comes from copies in `scratch` that fit in the second cache; from further away tiles come at a
+// fifth of the speed.
 
 #include <immintrin.h>
 
@@ -14,19 +15,20 @@ namespace {
 
 using Number = BFloat16;
 
-constexpr int64_t block = 32;                 // channels that two tiles hold, or one as pairs
-constexpr int64_t tileNumbers = 16 * block;   // bf16 numbers of a tile
-constexpr int64_t cacheNumbers = 512 * 1024;  // bf16 numbers that may lie in the second cache: 1 MiB of two
-inline int64_t envOr(const char* n, int64_t d) {
-  const char* e = getenv(n);
-  return e ? atoll(e) : d;
-}
-const int64_t frameNumbers = envOr("FRAME", 640 * 1024), mostPixels = envOr("PX", 512);
+constexpr int64_t block = 32;                // channels that two tiles hold, or one as pairs
+constexpr int64_t tileNumbers = 16 * block;  // bf16 numbers of a tile
+
+/// bf16 numbers that may lie in the second cache, which has 2 MiB: when all of it is gone through again and again, of
+/// images beside a part of the kernels, and of images and all kernels.
+constexpr int64_t cacheNumbers = 512 * 1024, frameNumbers = 640 * 1024, roomNumbers = 768 * 1024;
+
+/// Pixels of images that are worked on side by side. Of small images these are many: a tile then holds one pixel of
+/// theirs, and what is outside of them at that pixel needs no products. Of large ones few, for the sake of the caches.
+constexpr int64_t mostPixels = 512;
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/// What the tile registers hold: 0 to 3 the sums, 4 and 5 rows, of which there may be fewer than sixteen, 6 and 7
-/// columns.
+/// The tile registers: 0 to 5 have `rows` rows, 6 and 7, in which columns lie, all sixteen.
 class alignas(64) Tiles {
  public:
   explicit Tiles(int64_t rows) {
@@ -49,40 +51,6 @@ class alignas(64) Tiles {
 /// The instructions that load tiles don't tell the compiler what memory they read.
 inline void finishStores() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 
-inline void clearSums() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-}
-
-inline void addProducts(const Number* rows0, const Number* rows1, int64_t rowBytes, const Number* columns,
-                        int64_t toSecond, int64_t columnBytes) {
-  _tile_loadd(4, rows0, rowBytes);
-  _tile_loadd(6, columns, columnBytes);
-  _tile_loadd(7, columns + toSecond, columnBytes);
-  _tile_dpbf16ps(0, 4, 6);
-  _tile_dpbf16ps(1, 4, 7);
-  _tile_loadd(5, rows1, rowBytes);
-  _tile_dpbf16ps(2, 5, 6);
-  _tile_dpbf16ps(3, 5, 7);
-}
-
-/// Sums of 32 × 32, with a row's numbers side by side and rows so many bytes apart.
-inline void storeSums(float* to, int64_t rowBytes) {
-  _tile_stored(0, to, rowBytes);
-  _tile_stored(1, to + 16, rowBytes);
-  _tile_stored(2, to + 4 * rowBytes, rowBytes);  // 16 rows of rowBytes / 4 numbers
-  _tile_stored(3, to + 4 * rowBytes + 16, rowBytes);
-}
-
-inline void loadSums(const float* from, int64_t rowBytes) {
-  _tile_loadd(0, from, rowBytes);
-  _tile_loadd(1, from + 16, rowBytes);
-  _tile_loadd(2, from + 4 * rowBytes, rowBytes);
-  _tile_loadd(3, from + 4 * rowBytes + 16, rowBytes);
-}
-
 /// Sixteen numbers of `a`, each followed by its neighbour of `b`, as words of 32 bits.
 inline Floats pairs(const Number* a, const Number* b) {
   const auto words = [](const Number* from) {
@@ -104,6 +72,33 @@ inline Floats loadWords(const Number* from, int64_t count) {
 inline int64_t whole(int64_t channels) { return (channels + 16) / block * block; }
 
 // --- the answer, and the gradient of the images, which is a convolution with the kernels turned around --------------
+
+/// Sums of 2 × 2 tiles, 32 × 32 numbers, begin as the bias of 32 channels.
+inline void beginSums(const float* bias) {
+  _tile_loadd(0, bias, 0);  // the same for all rows
+  _tile_loadd(1, bias + 16, 0);
+  _tile_loadd(2, bias, 0);
+  _tile_loadd(3, bias + 16, 0);
+}
+
+inline void addProducts(const Number* rows0, const Number* rows1, int64_t rowBytes, const Number* columns) {
+  _tile_loadd(4, rows0, rowBytes);
+  _tile_loadd(6, columns, 64);
+  _tile_loadd(7, columns + tileNumbers, 64);
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  _tile_loadd(5, rows1, rowBytes);
+  _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(3, 5, 7);
+}
+
+inline void storeSums(float* to) {
+  constexpr int64_t bytes = 4 * block;
+  _tile_stored(0, to, bytes);
+  _tile_stored(1, to + 16, bytes);
+  _tile_stored(2, to + 16 * block, bytes);
+  _tile_stored(3, to + 16 * block + 16, bytes);
+}
 
 /// Images in scratch with zeros around them, at each pixel all of them side by side. A tile's rows are the images of
 /// one pixel, or of some next to each other; of 32 images there are two tiles for each pixel.
@@ -220,7 +215,7 @@ struct Room {
   Room(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t images)
       : frame(shape, in, images), kernels(9 * whole(in) * block) {
     const int64_t each = kernels * (whole(out) / block);
-    all = frame.size() + each <= cacheNumbers * 3 / 2;
+    all = frame.size() + each <= roomNumbers;
     size = frame.size() + (all ? each : kernels);
   }
 };
@@ -255,16 +250,16 @@ void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernel
         second = tile + 1 < tiles ? first.next(frame) : first;
         const auto rows = [&](const Place& p) { return scratch + frame.at(p.y, p.x) + p.image * frame.pitch(); };
         const unsigned taps = tapsThatMeet(frame, first) | tapsThatMeet(frame, second);
-        loadSums(bias, 0);  // the same for all rows
+        beginSums(bias);
         for (int64_t tap = 0; tap < 9; ++tap) {
           if ((taps >> tap & 1) == 0) continue;
           const int64_t shift = (tap / 3 - 1) * frame.row() + (tap % 3 - 1) * frame.pixel();
           const Number *a = rows(first) + shift, *b = rows(second) + shift, *w = columns + tap * frame.channels * block;
           for (int64_t c = 0; c < in; c += block, a += block, b += block, w += 2 * tileNumbers) {
-            addProducts(a, b, 2 * frame.pitch(), w, tileNumbers, 64);
+            addProducts(a, b, 2 * frame.pitch(), w);
           }
         }
-        storeSums(sums, 4 * block);
+        storeSums(sums);
         answer(first, sums);
         answer(second, sums + 16 * block);
       }
@@ -336,7 +331,36 @@ void gather(const Portion& portion, int64_t images, int64_t all, int64_t channel
   }
 }
 
-/// Adds the products of a tile of dy with those of x at a row's taps: sums 0 and 1 for the left one, and so on. x's two
+/// Sums of 16 × 32 numbers for each of a row's taps, one after the other; their rows are so many bytes apart, and the
+/// taps' sums so many numbers.
+inline void clearTaps() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+}
+
+inline void loadTaps(const float* from, int64_t bytes, int64_t tap) {
+  _tile_loadd(0, from, bytes);
+  _tile_loadd(1, from + 16, bytes);
+  _tile_loadd(2, from + tap, bytes);
+  _tile_loadd(3, from + tap + 16, bytes);
+  _tile_loadd(4, from + 2 * tap, bytes);
+  _tile_loadd(5, from + 2 * tap + 16, bytes);
+}
+
+inline void storeTaps(float* to, int64_t bytes, int64_t tap) {
+  _tile_stored(0, to, bytes);
+  _tile_stored(1, to + 16, bytes);
+  _tile_stored(2, to + tap, bytes);
+  _tile_stored(3, to + tap + 16, bytes);
+  _tile_stored(4, to + 2 * tap, bytes);
+  _tile_stored(5, to + 2 * tap + 16, bytes);
+}
+
+/// Adds the products of a tile of dy with those of x at a row's taps, or without the left or the right one. x's two
 /// tiles of channels are `toSecond` numbers apart, and neighbouring pixels `pixel`.
 template <bool left, bool right>
 inline void addTaps(const Number* dy, const Number* x, int64_t toSecond, int64_t pixel) {
@@ -370,16 +394,9 @@ void sumRows(const Portion& portion, int64_t in, int64_t out, int64_t top, int64
       for (int64_t c = 0; c < in; c += block) {
         float* const sum = sums + (3 * (down + 1) * out + o) * in + c;
         if (first) {
-          clearSums();
-          _tile_zero(4);
-          _tile_zero(5);
+          clearTaps();
         } else {
-          _tile_loadd(0, sum, bytes);
-          _tile_loadd(1, sum + 16, bytes);
-          _tile_loadd(2, sum + tap, bytes);
-          _tile_loadd(3, sum + tap + 16, bytes);
-          _tile_loadd(4, sum + 2 * tap, bytes);
-          _tile_loadd(5, sum + 2 * tap + 16, bytes);
+          loadTaps(sum, bytes, tap);
         }
         for (int64_t i = top; i < bottom; ++i) {
           if (i + down < 0 || i + down >= portion.height) continue;
@@ -400,12 +417,7 @@ void sumRows(const Portion& portion, int64_t in, int64_t out, int64_t top, int64
             add.template operator()<true, false>();
           }
         }
-        _tile_stored(0, sum, bytes);
-        _tile_stored(1, sum + 16, bytes);
-        _tile_stored(2, sum + tap, bytes);
-        _tile_stored(3, sum + tap + 16, bytes);
-        _tile_stored(4, sum + 2 * tap, bytes);
-        _tile_stored(5, sum + 2 * tap + 16, bytes);
+        storeTaps(sum, bytes, tap);
       }
     }
   }
