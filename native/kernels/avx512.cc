@@ -1,12 +1,27 @@
 // Compiled for AVX-512 (F, BW, DQ, VL), whatever the build is for: see CMakeLists.txt.
-// 32 registers of sixteen floats: sums of 8 × 3 products, three for the vectors, one for the number.
-#define CONTINUAL_TILE_ROWS 8
-#define CONTINUAL_TILE_VECTORS 3
 
-#include "kernels/table.h"
+#include "kernels/add.h"
+#include "kernels/attention.h"
+#include "kernels/group_norm.h"
+#include "kernels/winograd.h"
 
 namespace continual {
 
-const Kernels avx512Kernels = table;
+const Kernels avx512Kernels{
+    {{convolutionScratch, convolution, convolutionInput, convolutionWeight},
+     groupNorm<float>,
+     groupNormGradient<float>,
+     attention<float>,
+     attentionGradient<float>,
+     addTo<float>,
+     attentionScratch},
+    {{},
+     groupNorm<BFloat16>,
+     groupNormGradient<BFloat16>,
+     attention<BFloat16>,
+     attentionGradient<BFloat16>,
+     addTo<BFloat16>,
+     attentionScratch},
+};
 
 }  // namespace continual

@@ -81,7 +81,7 @@ struct Kernels {
 };
 
 #ifdef __x86_64__
-extern const Kernels avx2Kernels, avx512Kernels;
+extern const Kernels avx512Kernels;
 /// For processors that convert bf16 themselves, and that multiply tiles of it.
 extern const KernelsFor<BFloat16> avx512Bf16Kernels;
 extern const ConvolutionKernels<BFloat16> amxConvolution;

@@ -9,7 +9,8 @@ namespace continual {
 namespace {
 
 constexpr int64_t places = 36;
-constexpr int64_t group = CONTINUAL_TILE_ROWS;
+// Of 32 registers of sixteen floats: sums of 8 × 3 products, three for the vectors, one for the number.
+constexpr int64_t group = 8, mostVectors = 3;
 
 /// Transformed tiles of some channels: in groups, so that the places of one tile are not far apart; a group has them
 /// place by place. The distance from one place to the next is no power of two, which would be the same few sets of the
@@ -27,7 +28,7 @@ struct Transformed {
 // As many vectors of channels as a tile of products takes, so that all channels are whole tiles.
 inline int64_t vectorsFor(int64_t channels) {
   const int64_t vectors = channels / lanes;
-  for (int64_t v = CONTINUAL_TILE_VECTORS; v > 1; --v) {
+  for (int64_t v = mostVectors; v > 1; --v) {
     if (vectors % v == 0) return v;
   }
   return 1;
@@ -37,12 +38,8 @@ inline int64_t vectorsFor(int64_t channels) {
 template <class Work>
 void withVectors(int64_t vectors, const Work& work) {
   if (vectors == 1) work.template operator()<1>();
-  if constexpr (CONTINUAL_TILE_VECTORS >= 2) {
-    if (vectors == 2) work.template operator()<2>();
-  }
-  if constexpr (CONTINUAL_TILE_VECTORS >= 3) {
-    if (vectors == 3) work.template operator()<3>();
-  }
+  if (vectors == 2) work.template operator()<2>();
+  if (vectors == 3) work.template operator()<3>();
 }
 
 /// How the images of a convolution from `in` to `out` channels are cut into tiles, and how much is done at once: of the
