@@ -8,7 +8,7 @@
 namespace continual {
 namespace {
 
-constexpr int64_t mostChannels = 4096;
+constexpr int64_t mostChannels = 4096, run = 64;
 
 /// Sums over the channels of a group, put in the place of each of them.
 inline void overGroups(const GroupNormShape& shape, float* values) {
@@ -37,23 +37,36 @@ void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T*
   const float count = static_cast<float>(pixels * size), each = static_cast<float>(pixels);
   float mean[mostChannels], spread[mostChannels], own[mostChannels];
   for (int64_t n = 0; n < images; ++n, x += pixels * channels, y += pixels * channels) {
-    // Of each channel, as distances from its first number, and then of each group.
+    // Of each channel, and then of each group. In runs of few pixels, as distances from a run's first number: were they
+    // from one that is unlike the others, as corners are, long sums of squares would lose the digits that count.
     overChannels(channels, [&]<int V>(int64_t c) {
-      Floats base[V], sum[V], squares[V];
-      for (int v = 0; v < V; ++v) {
-        base[v] = load(x + c + v * lanes);
-        sum[v] = squares[v] = splat(0);
-      }
-      for (const T *at = x + c, *end = at + pixels * channels; at != end; at += channels) {
+      Floats middle[V], around[V];  // of the pixels before a run: their mean, and the squared distances from it
+      for (int v = 0; v < V; ++v) middle[v] = around[v] = splat(0);
+      for (int64_t before = 0; before < pixels; before += run) {
+        const int64_t here = pixels - before < run ? pixels - before : run;
+        const T* const from = x + before * channels + c;
+        Floats base[V], sum[V], squares[V];
         for (int v = 0; v < V; ++v) {
-          const Floats d = load(at + v * lanes) - base[v];
-          sum[v] += d;
-          squares[v] += d * d;
+          base[v] = load(from + v * lanes);
+          sum[v] = squares[v] = splat(0);
+        }
+        for (const T *at = from, *end = from + here * channels; at != end; at += channels) {
+          for (int v = 0; v < V; ++v) {
+            const Floats d = load(at + v * lanes) - base[v];
+            sum[v] += d;
+            squares[v] += d * d;
+          }
+        }
+        const float size = static_cast<float>(here), share = size / static_cast<float>(before + here);
+        for (int v = 0; v < V; ++v) {
+          const Floats d = base[v] + sum[v] / size - middle[v];
+          middle[v] += d * share;
+          around[v] += squares[v] - sum[v] * sum[v] / size + d * d * (share * static_cast<float>(before));
         }
       }
       for (int v = 0; v < V; ++v) {
-        store(own + c + v * lanes, base[v] + sum[v] / each);
-        store(spread + c + v * lanes, squares[v] - sum[v] * sum[v] / each);
+        store(own + c + v * lanes, middle[v]);
+        store(spread + c + v * lanes, around[v]);
       }
     });
     for (int64_t c = 0; c < channels; ++c) mean[c] = own[c] / static_cast<float>(size);

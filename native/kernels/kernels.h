@@ -43,7 +43,7 @@ struct AttentionShape {
 /// Convolutions of float32 or bfloat16 numbers; weights lie as O × H × W × I. All are null where there are none.
 template <class T>
 struct ConvolutionKernels {
-  /// Numbers that each of the three below needs room for besides its arguments.
+  /// Float32 numbers that each of the three below needs room for besides its arguments.
   int64_t (*scratch)(const ConvolutionShape&, int64_t images) = nullptr;
   void (*answer)(const ConvolutionShape&, int64_t images, const T* x, const T* weight, const ConvolutionSummands<T>&,
                  T* y, float* scratch) = nullptr;

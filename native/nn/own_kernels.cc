@@ -18,7 +18,7 @@ std::optional<Kernels> best() {
     Kernels result = avx512Kernels;
     const NativeBf16 bf16 = nativeBf16();
     if (bf16.avx512) result.bf16 = avx512Bf16Kernels;
-    if (bf16.amx) result.bf16.convolution = amxConvolution;
+    if (bf16.avx512 && bf16.amx) result.bf16.convolution = amxConvolution;
     return result;
   }
 #endif

@@ -3,8 +3,10 @@
 #ifdef __x86_64__
 #include <cpuid.h>
 #include <immintrin.h>
+#ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
 #endif
 
 namespace continual {
@@ -33,7 +35,7 @@ NativeBf16 nativeBf16() {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx512f")) return {false, false};  // also false where the system saves no such state
   const bool amx =
-      __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 22 & 1) != 0 && savesTiles() && mayUseTiles();
+      __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 22 & 5) == 5 && savesTiles() && mayUseTiles();
   const bool avx512 = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 5 & 1) != 0;
   return {avx512, amx};
 }

@@ -7,6 +7,7 @@ struct NativeBf16 {
   bool avx512, amx;
 };
 
+/// Asks the system to let this process use AMX's tiles; where it doesn't, `amx` is false.
 NativeBf16 nativeBf16();
 
 }  // namespace continual

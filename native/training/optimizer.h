@@ -4,7 +4,8 @@
 
 namespace continual {
 
-/// The 2-norm of a gradient, or of any numbers in a row, as float64: in float32 a sum of tens of millions of squares would lose five digits.
+/// The 2-norm of a gradient, or of any numbers in a row, as float64: in float32 a sum of tens of millions of squares
+/// would lose five digits.
 at::Tensor gradientNorm(const at::Tensor& x);
 
 struct OptimizerConfig {
