@@ -96,7 +96,7 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
   const task = results.runs.find(({ method }) => method === 'finetune')!.tasks[4]!
   expect(evaluation.values).toEqual(JSON.parse(JSON.stringify(task.metrics)))
   const earlier = await run(folder, 'evaluate', learner, '--task', '1', '--count', '40')
-  expect(earlier.stdout).toMatch(/^Against 200 test images of .*; 40 generated images\n/)
+  expect(earlier.stdout, JSON.stringify(earlier)).toMatch(/^Against 200 test images of .*; 40 generated images\n/)
   const lost = await run(folder, 'evaluate', 'images')
   expect(lost).toMatchObject({
     status: 1,
