@@ -30,6 +30,16 @@ inline void overChannels(int64_t channels, const Work& work) {
   if (c < channels) work.template operator()<1>(c);
 }
 
+/// Calls `work.operator()<silu>()`, so that no pixel's loop asks for it.
+template <class Work>
+inline void withSilu(bool silu, const Work& work) {
+  if (silu) {
+    work.template operator()<true>();
+  } else {
+    work.template operator()<false>();
+  }
+}
+
 template <class T>
 void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T* weight, const T* bias,
                float* statistics, T* y) {
@@ -83,7 +93,7 @@ void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T*
       scale[c] = rstd * number(weight[c]);
       shift[c] = number(bias[c]) - mean[c] * scale[c];
     }
-    const auto apply = [&]<bool silu>() {
+    withSilu(shape.silu, [&]<bool silu>() {
       overChannels(channels, [&]<int V>(int64_t c) {
         Floats a[V], b[V];
         for (int v = 0; v < V; ++v) {
@@ -97,12 +107,7 @@ void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T*
           }
         }
       });
-    };
-    if (shape.silu) {
-      apply.template operator()<true>();
-    } else {
-      apply.template operator()<false>();
-    }
+    });
   }
 }
 
@@ -125,7 +130,7 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
       mean[c] = statistics[(n * shape.groups + c / size) * 2];
       rstd[c] = statistics[(n * shape.groups + c / size) * 2 + 1];
     }
-    const auto sums = [&]<bool silu>() {
+    withSilu(shape.silu, [&]<bool silu>() {
       overChannels(channels, [&]<int V>(int64_t c) {
         Floats w[V], b[V], m[V], r[V], sum[V], along[V];
         for (int v = 0; v < V; ++v) {
@@ -158,12 +163,7 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
           store(second + at, along[v] * w[v]);
         }
       });
-    };
-    if (shape.silu) {
-      sums.template operator()<true>();
-    } else {
-      sums.template operator()<false>();
-    }
+    });
     overGroups(shape, first);
     overGroups(shape, second);
     const T* dz = shape.silu ? dx : dy;

@@ -16,9 +16,7 @@ using torch::autograd::variable_list;
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   if (!suitsOwnKernels(x) || weight.size(2) != 3 || stride != 1) return false;
   if (weight.size(0) % lanes != 0 || weight.size(1) % lanes != 0) return false;
-  bool there = false;
-  withKernelsFor(x, [&](const auto& kernels) { there = kernels.convolution.answer != nullptr; });
-  return there;
+  return withKernelsFor(x, [](const auto& kernels) { return kernels.convolution.answer != nullptr; });
 }
 
 ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {

@@ -44,14 +44,10 @@ T* mutableDataOf(const at::Tensor& x) {
   }
 }
 
-/// Calls `work` with the kernels for the numbers of `x`.
+/// What `work` gives for the kernels for the numbers of `x`.
 template <class Work>
-void withKernelsFor(const at::Tensor& x, const Work& work) {
-  if (x.scalar_type() == at::kFloat) {
-    work(ownKernels()->fp32);
-  } else {
-    work(ownKernels()->bf16);
-  }
+auto withKernelsFor(const at::Tensor& x, const Work& work) {
+  return x.scalar_type() == at::kFloat ? work(ownKernels()->fp32) : work(ownKernels()->bf16);
 }
 
 /// A function with a gradient of its own. Where none is wanted, `forward` alone, with no context to keep things in.
