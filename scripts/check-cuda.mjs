@@ -85,7 +85,7 @@ const gpu = addon.cudaDevices[0]
 if (gpu) await trainOneStep('cuda')
 
 const named = process.argv.slice(2)
-const tests = named.length > 0 ? named : ['device', 'failures', 'graph', ...(gpu ? onDevices : [])]
+const tests = named.length > 0 ? named : ['device', 'failures', 'graph', 'cuda-kernels', ...(gpu ? onDevices : [])]
 const vitest = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
 const files = tests.map((test) => (test.endsWith('.ts') ? test : `test/${test}.test.ts`))
 node(vitest, 'run', '--config', join(dirname(tree), 'vitest.config.ts'), '--root', tree, ...files)

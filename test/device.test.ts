@@ -29,14 +29,25 @@ const refuse = `(text) => { throw Object.assign(new Error(text), { code: 'ERR_DE
 describe('the trial process', () => {
   it('tries the device asked for, or all, and tells what fails', async () => {
     const addon = `
-      cudaDevices: () => ['A', 'B'], tryCudaDevice: (i) => { if (i === 1) (${refuse})('CUDA error: no kernel image') }`
+      cudaDevices: () => ['A', 'B'], tryCudaDevice: (i) => { if (i === 1) (${refuse})('CUDA error: no kernel image') },
+      tryCudaKernels: () => null`
     const [good, bad] = [
-      { name: 'A', error: null },
-      { name: 'B', error: 'CUDA error: no kernel image' },
+      { name: 'A', error: null, noKernels: null },
+      { name: 'B', error: 'CUDA error: no kernel image', noKernels: null },
     ]
     expect((await trialOf(addon)).cudaDevices).toEqual([good, bad])
-    expect((await trialOf(addon, 0)).cudaDevices).toEqual([good, { name: 'B', error: null }])
+    expect((await trialOf(addon, 0)).cudaDevices).toEqual([good, { ...bad, error: null }])
     expect((await trialOf(addon, 1)).cudaDevices).toEqual([good, bad])
+  })
+
+  it('tells why our kernels do not serve', async () => {
+    const devices = `cudaDevices: () => ['A', 'B', 'C'], tryCudaDevice: () => undefined`
+    const { cudaDevices } = await trialOf(`${devices}, tryCudaKernels: (i) => {
+      if (i === 1) throw new Error('CUDA error: an illegal memory access')
+      return i === 2 ? 'NVRTC can not be used' : null
+    }`)
+    const said = [null, 'CUDA error: an illegal memory access', 'NVRTC can not be used']
+    expect(cudaDevices).toEqual(said.map((noKernels, i) => ({ name: 'ABC'[i], error: null, noKernels })))
   })
 
   it('tells why CUDA did not start', async () => {
@@ -54,7 +65,7 @@ describe('what is said of a device', () => {
     const cpu = { capability: '', bf16: false, amx: false, threads: 1 }
     return { version: '1', libtorchVersion: '2', cudaVersion: '13.0', cudaDevices, cudaError, cpu }
   }
-  const good = { name: 'NVIDIA H200', error: null }
+  const good = { name: 'NVIDIA H200', error: null, noKernels: null }
 
   it.each<[string, Trial | Error, number, RegExp | null, boolean]>([
     ['works', found([good]), 0, null, false],

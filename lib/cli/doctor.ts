@@ -112,9 +112,10 @@ export function formatDoctor(report: DoctorReport): string {
     const { cpu, cudaVersion, cudaDevices, cudaError } = addon
     say('addon', `${addon.version}, loads, with libtorch ${addon.libtorchVersion}`)
     say('devices', `cpu (${cpu.capability}, ${cpu.threads} threads, bf16 ${cpu.bf16 ? 'native' : 'not native'})`)
-    for (const [i, { name, error }] of cudaDevices.entries()) {
+    for (const [i, { name, error, noKernels }] of cudaDevices.entries()) {
       say('', `cuda:${i} (${name}, CUDA ${cudaVersion})`)
       if (error !== null) say('', ...`it can't be used: ${error}`.split('\n'))
+      if (noKernels !== null) say('', ...`without the kernels of continual-diffusion: ${noKernels}`.split('\n'))
     }
     if (cudaVersion === null) say('', 'no CUDA: this libtorch is a CPU build')
     else if (cudaError !== null) say('', `libtorch's CUDA ${cudaVersion} can't start: ${cudaError}`)

@@ -265,6 +265,13 @@ export interface Addon {
   cudaDevices(): string[]
   /** Computes something on a CUDA device, which takes seconds. For a trial process only. Throws what is wrong with it. */
   tryCudaDevice(index: number): void
+  /**
+   * Compiles the CUDA kernels of our own, compares what they give with what libtorch's operators give, and tells why the
+   * operators serve; null where ours do. Takes seconds. For a trial process only.
+   */
+  tryCudaKernels(index: number): string | null
+  /** Lets libtorch's operators serve on a device, because its trial process told why ours can't. */
+  useNoCudaKernels(index: number, why: string): void
   /** e.g. `AVX512`; and whether the CPU multiplies bf16 natively. */
   cpu(): { capability: string; bf16: boolean; amx: boolean; threads: number }
   createImages(options: {

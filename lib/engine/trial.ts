@@ -9,6 +9,8 @@ export interface TriedDevice {
   readonly name: string
   /** Why it can't be used; null where it can, or was not tried. */
   readonly error: string | null
+  /** Why libtorch's operators serve in the place of our kernels; null where ours do, or were not tried. */
+  readonly noKernels: string | null
 }
 
 /** What a child process that loaded the addon said. */
@@ -30,17 +32,17 @@ const addon = require(file)
 const { version, libtorchVersion, cudaVersion } = addon
 const failureOf = (run) => {
   try {
-    run()
-    return null
+    return run() ?? null
   } catch (error) {
     return error.message
   }
 }
 let names = []
-const cudaError = cudaVersion === null ? null : failureOf(() => { names = addon.cudaDevices() })
+const cudaError = cudaVersion === null ? null : failureOf(() => void (names = addon.cudaDevices()))
 const cudaDevices = names.map((name, i) => {
   const tried = wanted === 'all' || wanted === String(i)
-  return { name, error: tried ? failureOf(() => addon.tryCudaDevice(i)) : null }
+  const error = tried ? failureOf(() => addon.tryCudaDevice(i)) : null
+  return { name, error, noKernels: tried && error === null ? failureOf(() => addon.tryCudaKernels(i)) : null }
 })
 const found = { version, libtorchVersion, cudaVersion, cudaDevices, cudaError, cpu: addon.cpu() }
 process.stdout.write(JSON.stringify(found))

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "binding/addon.h"
+#include "nn/cuda_group_norm.h"
 #include "runtime/cuda_devices.h"
 #include "runtime/processor.h"
 
@@ -38,6 +39,24 @@ Napi::Value listCudaDevices(const Napi::CallbackInfo& info) {
 Napi::Value tryDevice(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     tryCudaDevice(info[0].ToNumber().Int64Value());
+    return info.Env().Undefined();
+  });
+}
+
+at::Device cudaDevice(const Napi::Value& index) {
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(index.ToNumber().Int32Value())};
+}
+
+Napi::Value tryKernels(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::string why = cuda::whyNoKernels(cudaDevice(info[0]));
+    return why.empty() ? info.Env().Null() : Napi::Value(Napi::String::New(info.Env(), why));
+  });
+}
+
+Napi::Value useNoKernels(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    cuda::useNoKernels(cudaDevice(info[0]), info[1].ToString());
     return info.Env().Undefined();
   });
 }
@@ -77,6 +96,8 @@ void defineSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("close", Napi::Function::New<close>(env, "close"));
   exports.Set("cudaDevices", Napi::Function::New<listCudaDevices>(env, "cudaDevices"));
   exports.Set("tryCudaDevice", Napi::Function::New<tryDevice>(env, "tryCudaDevice"));
+  exports.Set("tryCudaKernels", Napi::Function::New<tryKernels>(env, "tryCudaKernels"));
+  exports.Set("useNoCudaKernels", Napi::Function::New<useNoKernels>(env, "useNoCudaKernels"));
 }
 
 }  // namespace continual

@@ -1,3 +1,4 @@
+#include "nn/cuda_group_norm.h"
 #include "nn/functions.h"
 #include "nn/own_kernels.h"
 
@@ -9,24 +10,52 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-bool ownGroupNorm(const at::Tensor& x) { return suitsOwnKernels(x) && x.size(1) % lanes == 0 && x.size(1) <= 4096; }
+bool ownGroupNorm(const at::Tensor& x, int64_t groups) {
+  return cuda::suitsKernels(x, groups) || (suitsOwnKernels(x) && x.size(1) % lanes == 0 && x.size(1) <= 4096);
+}
+
+/// y, and the statistics.
+at::Tensor answer(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu,
+                  const at::Tensor& statistics) {
+  if (x.is_cuda()) return cuda::groupNorm(x, weight, bias, eps, silu, statistics);
+  const int64_t groups = statistics.size(1), step = x.stride(0);
+  const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), groups, static_cast<float>(eps), silu};
+  const at::Tensor y = at::empty_like(x, x.options(), nhwc);
+  withKernelsFor(x, [&]<class T>(const KernelsFor<T>& kernels) {
+    overImages(x.size(0), [&](int64_t first, int64_t count) {
+      kernels.groupNorm(shape, count, dataOf<T>(x) + first * step, dataOf<T>(weight), dataOf<T>(bias),
+                        statistics.mutable_data_ptr<float>() + first * groups * 2, mutableDataOf<T>(y) + first * step);
+    });
+  });
+  return y;
+}
+
+/// dx, and in float32 dweight and dbias, 2 × channels.
+std::pair<at::Tensor, at::Tensor> gradient(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                                           bool silu, const at::Tensor& statistics, const at::Tensor& dy) {
+  if (x.is_cuda()) {
+    const cuda::GroupNormGradient of = cuda::groupNormGradient(x, weight, bias, silu, statistics, dy);
+    return {of.x, of.weightAndBias};
+  }
+  const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), statistics.size(1), /*eps=*/0, silu};  // in statistics
+  const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
+  const at::Tensor sums = at::empty({2, shape.channels}, statistics.options());
+  float* const dweight = sums.mutable_data_ptr<float>();
+  withKernelsFor(x, [&]<class T>(const KernelsFor<T>& kernels) {
+    kernels.groupNormGradient(shape, x.size(0), dataOf<T>(x), dataOf<T>(weight), dataOf<T>(bias),
+                              statistics.const_data_ptr<float>(), dataOf<T>(dy), mutableDataOf<T>(dx), dweight,
+                              dweight + shape.channels);
+  });
+  return {dx, sums};
+}
 
 class GroupNormFunction : public Function<GroupNormFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& weight,
                             const at::Tensor& bias, int64_t groups, double eps, bool silu) {
     const at::Tensor x = input.contiguous(nhwc);
-    const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), groups, static_cast<float>(eps), silu};
-    const at::Tensor y = at::empty_like(x, x.options(), nhwc);
     const at::Tensor statistics = at::empty({x.size(0), groups, 2}, x.options().dtype(at::kFloat));
-    const int64_t step = x.stride(0);
-    withKernelsFor(x, [&]<class T>(const KernelsFor<T>& kernels) {
-      overImages(x.size(0), [&](int64_t first, int64_t count) {
-        kernels.groupNorm(shape, count, dataOf<T>(x) + first * step, dataOf<T>(weight), dataOf<T>(bias),
-                          statistics.mutable_data_ptr<float>() + first * groups * 2,
-                          mutableDataOf<T>(y) + first * step);
-      });
-    });
+    const at::Tensor y = answer(x, weight, bias, eps, silu, statistics);
     if (context == nullptr) return y;
     context->save_for_backward({x, weight, bias, statistics});
     context->saved_data["silu"] = silu;
@@ -36,17 +65,8 @@ class GroupNormFunction : public Function<GroupNormFunction> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &statistics = saved[3];
-    const at::Tensor dy = gradients[0].contiguous(nhwc);
-    const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), statistics.size(1), /*eps=*/0,  // in the statistics
-                               context->saved_data["silu"].toBool()};
-    const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
-    const at::Tensor sums = at::empty({2, shape.channels}, statistics.options());
-    float* const dweight = sums.mutable_data_ptr<float>();
-    withKernelsFor(x, [&]<class T>(const KernelsFor<T>& kernels) {
-      kernels.groupNormGradient(shape, x.size(0), dataOf<T>(x), dataOf<T>(weight), dataOf<T>(bias),
-                                statistics.const_data_ptr<float>(), dataOf<T>(dy), mutableDataOf<T>(dx), dweight,
-                                dweight + shape.channels);
-    });
+    const auto [dx, sums] =
+        gradient(x, weight, bias, context->saved_data["silu"].toBool(), statistics, gradients[0].contiguous(nhwc));
     const at::Tensor typed = sums.to(x.scalar_type());
     return {dx, typed.select(0, 0), typed.select(0, 1), at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -56,7 +76,7 @@ class GroupNormFunction : public Function<GroupNormFunction> {
 
 at::Tensor groupNorm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps,
                      bool silu) {
-  if (ownGroupNorm(x)) return applied<GroupNormFunction>(x, weight, bias, groups, eps, silu);
+  if (ownGroupNorm(x, groups)) return applied<GroupNormFunction>(x, weight, bias, groups, eps, silu);
   const at::Tensor normed = at::group_norm(x, groups, weight, bias, eps);
   return silu ? at::silu(normed) : normed;
 }

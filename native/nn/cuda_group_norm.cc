@@ -1,0 +1,190 @@
+#include "nn/cuda_group_norm.h"
+
+#include "runtime/cuda_program.h"
+
+#ifdef CONTINUAL_DIFFUSION_CUDA
+#include <ATen/core/grad_mode.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <limits>
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "kernels/cuda/group_norm.h"
+#endif
+
+namespace continual::cuda {
+
+#ifdef CONTINUAL_DIFFUSION_CUDA
+
+const char* const groupNormSource =
+#include "group_norm.cu.inc"
+    ;
+
+namespace {
+
+constexpr auto nhwc = at::MemoryFormat::ChannelsLast;
+
+std::string nameOf(const char* function, at::ScalarType dtype, bool silu) {
+  return std::string(function) + (dtype == at::kFloat ? "<float, " : "<BFloat16, ") + (silu ? "true>" : "false>");
+}
+
+GroupNormPlan planFor(const at::Tensor& x, int64_t groups) {
+  return planGroupNorm(static_cast<int>(x.size(2) * x.size(3)), static_cast<int>(x.size(1)), static_cast<int>(groups),
+                       static_cast<int>(x.element_size()));
+}
+
+// As it can be read vector by vector.
+at::Tensor aligned(const at::Tensor& x) {
+  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 ? x : x.clone();
+}
+
+const void* dataOf(const at::Tensor& x) { return x.const_data_ptr(); }
+void* mutableDataOf(const at::Tensor& x) { return x.mutable_data_ptr(); }
+
+at::Tensor answer(const Program& program, const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias,
+                  double eps, bool silu, const at::Tensor& statistics) {
+  const c10::cuda::CUDAGuard device(input.device());
+  const at::Tensor x = aligned(input);
+  const GroupNormPlan plan = planFor(x, statistics.size(1));
+  const at::Tensor y = at::empty_like(x, x.options(), nhwc);
+  program.launch(nameOf("groupNorm", x.scalar_type(), silu), static_cast<int>(x.size(0)) * plan.slices, plan.threads,
+                 plan.sharedMemory(1), plan.shape, static_cast<float>(eps), dataOf(x), dataOf(weight), dataOf(bias),
+                 mutableDataOf(statistics), mutableDataOf(y));
+  return y;
+}
+
+GroupNormGradient gradient(const Program& program, const at::Tensor& input, const at::Tensor& weight,
+                           const at::Tensor& bias, bool silu, const at::Tensor& statistics, const at::Tensor& given) {
+  const c10::cuda::CUDAGuard device(input.device());
+  const at::Tensor x = aligned(input), dy = aligned(given);
+  const GroupNormPlan plan = planFor(x, statistics.size(1));
+  const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
+  const at::Tensor parts = at::empty({x.size(0), 2, x.size(1)}, statistics.options());
+  program.launch(nameOf("groupNormGradient", x.scalar_type(), silu), static_cast<int>(x.size(0)) * plan.slices,
+                 plan.threads, plan.sharedMemory(2), plan.shape, dataOf(x), dataOf(weight), dataOf(bias),
+                 dataOf(statistics), dataOf(dy), mutableDataOf(dx), mutableDataOf(parts));
+  return {dx, parts.sum(0)};
+}
+
+/// Throws unless all kernels give what libtorch's operators give.
+void tryKernels(const Program& program, at::Device device) {
+  // More pixels than a thread keeps vectors, and groups that vectors don't end with.
+  constexpr int64_t images = 2, channels = 24, groups = 4, side = 65;
+  const auto numbers = [&](at::IntArrayRef sizes, double step, at::ScalarType dtype) {
+    const int64_t count = c10::multiply_integers(sizes);
+    const at::Tensor all = at::sin(at::arange(count, at::TensorOptions(device).dtype(at::kDouble)) * step);
+    return all.view(sizes).to(dtype);
+  };
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const bool silu : {false, true}) {
+      const at::AutoGradMode enabled(true);
+      const at::Tensor x = numbers({images, channels, side, side}, 0.7, dtype).contiguous(nhwc).requires_grad_(true);
+      const at::Tensor weight = numbers({channels}, 0.9, dtype).requires_grad_(true);
+      const at::Tensor bias = numbers({channels}, 1.1, dtype).requires_grad_(true);
+      const at::Tensor dy = numbers(x.sizes(), 1.3, dtype).contiguous(nhwc);
+      const at::Tensor statistics = at::empty({images, groups, 2}, x.options().dtype(at::kFloat).requires_grad(false));
+      const at::Tensor normed = at::group_norm(x, groups, weight, bias, 1e-5);
+      const at::Tensor expected = silu ? at::silu(normed) : normed;
+      const auto gradients = torch::autograd::grad({expected}, {x, weight, bias}, {dy});
+
+      const at::NoGradGuard values;
+      const at::Tensor y = answer(program, x, weight, bias, 1e-5, silu, statistics);
+      const GroupNormGradient found = gradient(program, x, weight, bias, silu, statistics, dy);
+      const auto compare = [&](const at::Tensor& ours, const at::Tensor& theirs) {
+        const at::Tensor off = (ours.to(at::kFloat) - theirs.to(at::kFloat)).abs().max() / theirs.abs().max();
+        const auto error = off.item<double>();
+        TORCH_CHECK(error < (dtype == at::kFloat ? 1e-4 : 0.04), "our group norm, of ", dtype,
+                    ", is not that of libtorch: of the largest number they are ", error, " apart");
+      };
+      compare(y, expected);
+      compare(found.x, gradients[0]);
+      compare(found.weightAndBias.select(0, 0), gradients[1]);
+      compare(found.weightAndBias.select(0, 1), gradients[2]);
+    }
+  }
+}
+
+struct Kernels {
+  std::optional<Program> program;
+  std::string failure;
+};
+
+Kernels compiledFor(at::Device device) {
+  try {
+    const c10::cuda::CUDAGuard guard(device);
+    Kernels kernels{Program(groupNormSource, groupNormFunctions()), ""};
+    tryKernels(*kernels.program, device);
+    return kernels;
+  } catch (const c10::Error& error) {
+    return {std::nullopt, error.what_without_backtrace()};
+  }
+}
+
+/// Of a device, compiled at the first call unless `given`.
+const Kernels& kernelsOf(at::Device device, std::optional<Kernels> given = std::nullopt) {
+  static std::mutex oneAtATime;
+  static std::map<int, Kernels> known;
+  const std::lock_guard lock(oneAtATime);
+  const auto found = known.find(device.index());
+  if (found != known.end()) return found->second;
+  return known.emplace(device.index(), given ? *std::move(given) : compiledFor(device)).first->second;
+}
+
+}  // namespace
+
+std::vector<std::string> groupNormFunctions() {
+  std::vector<std::string> all;
+  for (const char* function : {"groupNorm", "groupNormGradient"}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      for (const bool silu : {false, true}) all.push_back(nameOf(function, dtype, silu));
+    }
+  }
+  return all;
+}
+
+std::string whyNoKernels(at::Device device) { return kernelsOf(device).failure; }
+
+void useNoKernels(at::Device device, const std::string& why) { kernelsOf(device, Kernels{std::nullopt, why}); }
+
+bool suitsKernels(const at::Tensor& x, int64_t groups) {
+  constexpr int64_t most = std::numeric_limits<int>::max();
+  if (!x.is_cuda() || (x.scalar_type() != at::kFloat && x.scalar_type() != at::kBFloat16)) return false;
+  if (x.numel() == 0 || x.numel() / x.size(0) > most || x.size(0) * x.size(1) > most) return false;
+  return planFor(x, groups).possible() && kernelsOf(x.device()).program;
+}
+
+at::Tensor groupNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu,
+                     const at::Tensor& statistics) {
+  return answer(*kernelsOf(x.device()).program, x, weight, bias, eps, silu, statistics);
+}
+
+GroupNormGradient groupNormGradient(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool silu,
+                                    const at::Tensor& statistics, const at::Tensor& dy) {
+  return gradient(*kernelsOf(x.device()).program, x, weight, bias, silu, statistics, dy);
+}
+
+#else
+
+namespace {
+
+[[noreturn]] void unavailable() { throw std::logic_error("this build has no CUDA kernels"); }
+
+}  // namespace
+
+std::string whyNoKernels(at::Device) { return "the addon was built without CUDA's headers"; }
+void useNoKernels(at::Device, const std::string&) {}
+bool suitsKernels(const at::Tensor&, int64_t) { return false; }
+at::Tensor groupNorm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, bool, const at::Tensor&) {
+  unavailable();
+}
+GroupNormGradient groupNormGradient(const at::Tensor&, const at::Tensor&, const at::Tensor&, bool, const at::Tensor&,
+                                    const at::Tensor&) {
+  unavailable();
+}
+
+#endif
+
+}  // namespace continual::cuda

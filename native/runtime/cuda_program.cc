@@ -1,0 +1,164 @@
+#include "runtime/cuda_program.h"
+
+#ifdef CONTINUAL_DIFFUSION_CUDA
+
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAStream.h>
+#include <c10/util/Exception.h>
+#include <dlfcn.h>
+#include <nvrtc.h>
+
+#include <memory>
+
+namespace continual::cuda {
+
+namespace {
+
+/// The first of these libraries that is found, loaded only now: a machine without a GPU has no driver.
+void* loaded(std::initializer_list<std::string> names) {
+  for (const std::string& name : names) {
+    if (void* const library = dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL)) return library;
+  }
+  const char* const why = dlerror();
+  TORCH_CHECK(false, why == nullptr ? *names.begin() : why);
+}
+
+/// Sets `function` to the library's of that name.
+template <class Function>
+void find(void* library, Function& function, const char* name) {
+  function = reinterpret_cast<Function>(dlsym(library, name));
+  TORCH_CHECK(function != nullptr, "there is no ", name, " in the library that should have it");
+}
+
+struct Nvrtc {
+  decltype(&nvrtcCreateProgram) createProgram;
+  decltype(&nvrtcDestroyProgram) destroyProgram;
+  decltype(&nvrtcAddNameExpression) addNameExpression;
+  decltype(&nvrtcGetLoweredName) loweredName;
+  decltype(&nvrtcCompileProgram) compileProgram;
+  decltype(&nvrtcGetErrorString) errorString;
+  decltype(&nvrtcGetProgramLogSize) logSize;
+  decltype(&nvrtcGetProgramLog) log;
+  decltype(&nvrtcGetNumSupportedArchs) architectureCount;
+  decltype(&nvrtcGetSupportedArchs) architectures;
+  decltype(&nvrtcGetCUBINSize) cubinSize;
+  decltype(&nvrtcGetCUBIN) cubin;
+  decltype(&nvrtcGetPTXSize) ptxSize;
+  decltype(&nvrtcGetPTX) ptx;
+
+  Nvrtc() {
+    // The second leads to the first, which may lie where only libtorch's own libraries look.
+    void* const library = loaded({"libnvrtc.so." + std::to_string(CUDART_VERSION / 1000), "libcaffe2_nvrtc.so"});
+    find(library, createProgram, "nvrtcCreateProgram");
+    find(library, destroyProgram, "nvrtcDestroyProgram");
+    find(library, addNameExpression, "nvrtcAddNameExpression");
+    find(library, loweredName, "nvrtcGetLoweredName");
+    find(library, compileProgram, "nvrtcCompileProgram");
+    find(library, errorString, "nvrtcGetErrorString");
+    find(library, logSize, "nvrtcGetProgramLogSize");
+    find(library, log, "nvrtcGetProgramLog");
+    find(library, architectureCount, "nvrtcGetNumSupportedArchs");
+    find(library, architectures, "nvrtcGetSupportedArchs");
+    find(library, cubinSize, "nvrtcGetCUBINSize");
+    find(library, cubin, "nvrtcGetCUBIN");
+    find(library, ptxSize, "nvrtcGetPTXSize");
+    find(library, ptx, "nvrtcGetPTX");
+  }
+};
+
+struct Driver {
+  decltype(&cuModuleLoadData) loadModule;
+  decltype(&cuModuleGetFunction) functionOf;
+  decltype(&cuLaunchKernel) launch;
+  decltype(&cuGetErrorString) errorString;
+
+  Driver() {
+    void* const library = loaded({"libcuda.so.1"});
+    find(library, loadModule, "cuModuleLoadData");
+    find(library, functionOf, "cuModuleGetFunction");
+    find(library, launch, "cuLaunchKernel");
+    find(library, errorString, "cuGetErrorString");
+  }
+
+  void check(CUresult result) const {
+    if (result == CUDA_SUCCESS) return;
+    const char* text = nullptr;
+    errorString(result, &text);
+    TORCH_CHECK(false, "CUDA error: ", text == nullptr ? std::to_string(result) : text);
+  }
+};
+
+const Driver& driver() {
+  static const Driver found;
+  return found;
+}
+
+}  // namespace
+
+Compiled compile(const char* source, const std::vector<std::string>& functions, int capability) {
+  const Nvrtc nvrtc;
+  const auto check = [&](nvrtcResult result) {
+    TORCH_CHECK(result == NVRTC_SUCCESS, "NVRTC: ", nvrtc.errorString(result));
+  };
+  int count = 0, newest = 0;
+  check(nvrtc.architectureCount(&count));
+  std::vector<int> known(static_cast<size_t>(count));
+  check(nvrtc.architectures(known.data()));
+  for (const int architecture : known) {
+    if (architecture <= capability && architecture > newest) newest = architecture;
+  }
+  const bool cubin = newest == capability;  // which older drivers take, too; PTX is for them to compile
+  const std::string target =
+      (cubin ? "--gpu-architecture=sm_" : "--gpu-architecture=compute_") + std::to_string(newest);
+
+  nvrtcProgram raw = nullptr;
+  check(nvrtc.createProgram(&raw, source, nullptr, 0, nullptr, nullptr));
+  const auto destroy = [&](nvrtcProgram p) { nvrtc.destroyProgram(&p); };
+  const std::unique_ptr<_nvrtcProgram, decltype(destroy)> program(raw, destroy);
+  for (const std::string& function : functions) check(nvrtc.addNameExpression(raw, function.c_str()));
+  const char* const options[] = {"--std=c++17", target.c_str()};
+  const nvrtcResult result = nvrtc.compileProgram(raw, 2, options);
+  if (result != NVRTC_SUCCESS) {
+    size_t size = 0;
+    check(nvrtc.logSize(raw, &size));
+    std::string log(size, '\0');
+    check(nvrtc.log(raw, log.data()));
+    TORCH_CHECK(false, "NVRTC for ", target, ": ", nvrtc.errorString(result), "\n", log.c_str());
+  }
+
+  Compiled compiled;
+  size_t size = 0;
+  check(cubin ? nvrtc.cubinSize(raw, &size) : nvrtc.ptxSize(raw, &size));
+  compiled.code.resize(size);
+  check(cubin ? nvrtc.cubin(raw, compiled.code.data()) : nvrtc.ptx(raw, compiled.code.data()));
+  for (const std::string& function : functions) {
+    const char* name = nullptr;
+    check(nvrtc.loweredName(raw, function.c_str(), &name));
+    compiled.lowered.emplace_back(name);
+  }
+  return compiled;
+}
+
+Program::Program(const char* source, const std::vector<std::string>& functions) {
+  cudaDeviceProp properties{};
+  C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, c10::cuda::current_device()));
+  const Compiled compiled = compile(source, functions, properties.major * 10 + properties.minor);
+  C10_CUDA_CHECK(cudaFree(nullptr));  // the driver's functions want the context that the runtime's make
+  CUmodule module = nullptr;
+  driver().check(driver().loadModule(&module, compiled.code.data()));
+  for (size_t i = 0; i < functions.size(); ++i) {
+    driver().check(driver().functionOf(&functions_[functions[i]], module, compiled.lowered[i].c_str()));
+  }
+}
+
+void Program::launchWith(const std::string& function, int blocks, int threads, int sharedMemory,
+                         void** arguments) const {
+  const auto at = [](int size) { return static_cast<unsigned>(size); };
+  driver().check(driver().launch(functions_.at(function), at(blocks), 1, 1, at(threads), 1, 1, at(sharedMemory),
+                                 c10::cuda::getCurrentCUDAStream(), arguments, nullptr));
+}
+
+}  // namespace continual::cuda
+
+#endif
