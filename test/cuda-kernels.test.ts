@@ -1,5 +1,7 @@
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { loadAddon } from '../lib/engine/load.js'
+import { engineRecord, loadAddon } from '../lib/engine/load.js'
 import { nativeCheck, run } from './support/native-check.js'
 
 it('our CUDA kernels, run by the processor, give what libtorch’s operators give in float64', async () => {
@@ -17,7 +19,11 @@ if (cudaVersion === null) console.warn('skipped: this libtorch has no CUDA (npm 
 
 describe.skipIf(cudaVersion === null)('NVRTC', () => {
   it('compiles them for the GPUs that libtorch serves, and for newer ones than it knows', async () => {
-    const { stdout } = await run(await nativeCheck('cuda_kernels'), ['75', '80', '90', '100', '120', '999'])
+    // Without a driver NVRTC is not loaded by libtorch, which knows where it lies beside it.
+    const nvidia = path.join(engineRecord()?.libtorch.path ?? '', '..', 'nvidia')
+    const packages = await readdir(nvidia).catch(() => [])
+    const env = { ...process.env, LD_LIBRARY_PATH: packages.map((name) => path.join(nvidia, name, 'lib')).join(':') }
+    const { stdout } = await run(await nativeCheck('cuda_kernels'), ['75', '80', '90', '100', '120', '999'], { env })
     const lines = stdout.trim().split('\n')
     expect(lines.map((line) => line.split(' ', 2).join(' '))).toEqual([
       '75 cubin',

@@ -48,8 +48,8 @@ struct Nvrtc {
   decltype(&nvrtcGetPTX) ptx;
 
   Nvrtc() {
-    // The second leads to the first, which may lie where only libtorch's own libraries look.
-    void* const library = loaded({"libnvrtc.so." + std::to_string(CUDART_VERSION / 1000), "libcaffe2_nvrtc.so"});
+    // libtorch's own way to NVRTC knows where it lies, and it where its parts do; but it wants a driver, too.
+    void* const library = loaded({"libcaffe2_nvrtc.so", "libnvrtc.so." + std::to_string(CUDART_VERSION / 1000)});
     find(library, createProgram, "nvrtcCreateProgram");
     find(library, destroyProgram, "nvrtcDestroyProgram");
     find(library, addNameExpression, "nvrtcAddNameExpression");
@@ -93,6 +93,10 @@ const Driver& driver() {
   static const Driver found;
   return found;
 }
+
+// The driver's functions want the context that the runtime's make without being asked: a thread of autograd may have
+// called none of those yet.
+void useContext() { C10_CUDA_CHECK(cudaSetDevice(c10::cuda::current_device())); }
 
 }  // namespace
 
@@ -144,7 +148,7 @@ Program::Program(const char* source, const std::vector<std::string>& functions) 
   cudaDeviceProp properties{};
   C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, c10::cuda::current_device()));
   const Compiled compiled = compile(source, functions, properties.major * 10 + properties.minor);
-  C10_CUDA_CHECK(cudaFree(nullptr));  // the driver's functions want the context that the runtime's make
+  useContext();
   CUmodule module = nullptr;
   driver().check(driver().loadModule(&module, compiled.code.data()));
   for (size_t i = 0; i < functions.size(); ++i) {
@@ -154,6 +158,7 @@ Program::Program(const char* source, const std::vector<std::string>& functions) 
 
 void Program::launchWith(const std::string& function, int blocks, int threads, int sharedMemory,
                          void** arguments) const {
+  useContext();
   const auto at = [](int size) { return static_cast<unsigned>(size); };
   driver().check(driver().launch(functions_.at(function), at(blocks), 1, 1, at(threads), 1, 1, at(sharedMemory),
                                  c10::cuda::getCurrentCUDAStream(), arguments, nullptr));
