@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { devices } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
 import { build, nativeCheck, plain, run } from './support/native-check.js'
 
@@ -23,6 +24,18 @@ describe.each(['avx512', 'avx2', 'default'])('with ATEN_CPU_CAPABILITY=%s', (cap
     }
   })
 })
+
+it.skipIf(!devices.includes('cuda'))(
+  'on a GPU they are those of libtorch in float64, too',
+  async () => {
+    const { stdout } = await run(await nativeCheck('kernels'), ['cuda'])
+    for (const line of stdout.trim().split('\n').slice(0, -1)) {
+      const [name, error] = line.split(' ')
+      expect(Number(error), name).toBeLessThan(name?.includes('bfloat16') ? 2 ** -5 : 1e-4)
+    }
+  },
+  600_000,
+)
 
 it('all that is compiled is instrumented where a sanitizer is asked for', async () => {
   const { libtorch } = JSON.parse(await readFile(path.join(build, 'engine.json'), 'utf8'))
