@@ -50,6 +50,15 @@ describe('the trial process', () => {
     expect(cudaDevices).toEqual(said.map((noKernels, i) => ({ name: 'ABC'[i], error: null, noKernels })))
   })
 
+  it('that our kernels take down tells so, and the device can be used', async () => {
+    const devices = `cudaDevices: () => ['A', 'B'], tryCudaDevice: () => undefined`
+    const { cudaDevices } = await trialOf(`${devices}, tryCudaKernels: () => process.abort()`, 1)
+    expect(cudaDevices).toEqual([
+      { name: 'A', error: null, noKernels: null },
+      { name: 'B', error: null, noKernels: 'the process that tried them ended' },
+    ])
+  })
+
   it('tells why CUDA did not start', async () => {
     const { cudaDevices, cudaError } = await trialOf(`cudaDevices: () => (${refuse})('driver too old')`)
     expect({ cudaDevices, cudaError }).toEqual({ cudaDevices: [], cudaError: 'driver too old' })

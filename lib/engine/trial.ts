@@ -42,10 +42,18 @@ const cudaError = cudaVersion === null ? null : failureOf(() => void (names = ad
 const cudaDevices = names.map((name, i) => {
   const tried = wanted === 'all' || wanted === String(i)
   const error = tried ? failureOf(() => addon.tryCudaDevice(i)) : null
-  return { name, error, noKernels: tried && error === null ? failureOf(() => addon.tryCudaKernels(i)) : null }
+  return { name, error, noKernels: tried && error === null ? 'the process that tried them ended' : null }
 })
-const found = { version, libtorchVersion, cudaVersion, cudaDevices, cudaError, cpu: addon.cpu() }
-process.stdout.write(JSON.stringify(found))
+// Said before our kernels are tried, and once more after: were they to take this process down, the rest still stands.
+const say = () => {
+  const found = { version, libtorchVersion, cudaVersion, cudaDevices, cudaError, cpu: addon.cpu() }
+  require('node:fs').writeSync(1, JSON.stringify(found) + '\\n')
+}
+say()
+cudaDevices.forEach((device, i) => {
+  if (device.noKernels !== null) device.noKernels = failureOf(() => addon.tryCudaKernels(i))
+})
+say()
 `
 
 const limit = 120_000 // ms; a GPU's first use takes seconds
@@ -63,13 +71,14 @@ export function trial({ file = addonFile, device }: { file?: string; device?: nu
   const args = ['-e', script, file, String(device ?? 'all')]
   return new Promise((resolve, reject) => {
     execFile(process.execPath, args, { timeout: limit }, (error, stdout, stderr) => {
-      if (!error) return resolve(JSON.parse(stdout) as Trial)
+      const answer = stdout.split('\n').at(-2)
+      if (answer !== undefined) return resolve(JSON.parse(answer) as Trial)
       const said = /^\s*(?:\w*Error|terminate called|.*what\(\)).*$/m.exec(stderr)?.[0]?.trim()
-      const ended = error.killed
+      const ended = error?.killed
         ? `its process gave no answer in ${limit / 1000} s`
-        : error.signal
+        : error?.signal
           ? `its process ended by ${error.signal}`
-          : `exit code ${error.code}`
+          : `exit code ${error?.code ?? 0}`
       reject(new Error(said ? `${said} (${ended})` : ended))
     })
   })

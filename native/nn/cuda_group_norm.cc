@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "kernels/cuda/group_norm.h"
+#include "runtime/failure.h"
 #endif
 
 namespace continual::cuda {
@@ -31,9 +32,13 @@ std::string nameOf(const char* function, at::ScalarType dtype, bool silu) {
   return std::string(function) + (dtype == at::kFloat ? "<float, " : "<BFloat16, ") + (silu ? "true>" : "false>");
 }
 
-GroupNormPlan planFor(const at::Tensor& x, int64_t groups) {
+GroupNormPlan planFor(const at::Tensor& x, int64_t groups, int tensors) {
   return planGroupNorm(static_cast<int>(x.size(2) * x.size(3)), static_cast<int>(x.size(1)), static_cast<int>(groups),
-                       static_cast<int>(x.element_size()));
+                       static_cast<int>(x.element_size()), tensors);
+}
+
+Program::Grid gridOf(const GroupNormPlan& plan, const at::Tensor& x, int totals) {
+  return {static_cast<int>(x.size(0)) * plan.slices, plan.across, plan.rows, plan.sharedMemory(totals)};
 }
 
 // As it can be read vector by vector.
@@ -48,11 +53,10 @@ at::Tensor answer(const Program& program, const at::Tensor& input, const at::Ten
                   double eps, bool silu, const at::Tensor& statistics) {
   const c10::cuda::CUDAGuard device(input.device());
   const at::Tensor x = aligned(input);
-  const GroupNormPlan plan = planFor(x, statistics.size(1));
+  const GroupNormPlan plan = planFor(x, statistics.size(1), 1);
   const at::Tensor y = at::empty_like(x, x.options(), nhwc);
-  program.launch(nameOf("groupNorm", x.scalar_type(), silu), static_cast<int>(x.size(0)) * plan.slices, plan.threads,
-                 plan.sharedMemory(1), plan.shape, static_cast<float>(eps), dataOf(x), dataOf(weight), dataOf(bias),
-                 mutableDataOf(statistics), mutableDataOf(y));
+  program.launch(nameOf("groupNorm", x.scalar_type(), silu), gridOf(plan, x, 1), plan.shape, static_cast<float>(eps),
+                 dataOf(x), dataOf(weight), dataOf(bias), mutableDataOf(statistics), mutableDataOf(y));
   return y;
 }
 
@@ -60,49 +64,48 @@ GroupNormGradient gradient(const Program& program, const at::Tensor& input, cons
                            const at::Tensor& bias, bool silu, const at::Tensor& statistics, const at::Tensor& given) {
   const c10::cuda::CUDAGuard device(input.device());
   const at::Tensor x = aligned(input), dy = aligned(given);
-  const GroupNormPlan plan = planFor(x, statistics.size(1));
+  const GroupNormPlan plan = planFor(x, statistics.size(1), 2);
   const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
   const at::Tensor parts = at::empty({x.size(0), 2, x.size(1)}, statistics.options());
-  program.launch(nameOf("groupNormGradient", x.scalar_type(), silu), static_cast<int>(x.size(0)) * plan.slices,
-                 plan.threads, plan.sharedMemory(2), plan.shape, dataOf(x), dataOf(weight), dataOf(bias),
-                 dataOf(statistics), dataOf(dy), mutableDataOf(dx), mutableDataOf(parts));
+  program.launch(nameOf("groupNormGradient", x.scalar_type(), silu), gridOf(plan, x, 2), plan.shape, dataOf(x),
+                 dataOf(weight), dataOf(bias), dataOf(statistics), dataOf(dy), mutableDataOf(dx), mutableDataOf(parts));
   return {dx, parts.sum(0)};
 }
 
-/// Throws unless all kernels give what libtorch's operators give.
+/// Throws unless all kernels give what libtorch's operators give in float32 for the same numbers: in bfloat16 those
+/// round between group norm and SiLU as well, which sums over images show.
 void tryKernels(const Program& program, at::Device device) {
   // More pixels than a thread keeps vectors, and groups that vectors don't end with.
   constexpr int64_t images = 2, channels = 24, groups = 4, side = 65;
-  const auto numbers = [&](at::IntArrayRef sizes, double step, at::ScalarType dtype) {
+  const auto numbers = [&](at::IntArrayRef sizes, double step) {
     const int64_t count = c10::multiply_integers(sizes);
-    const at::Tensor all = at::sin(at::arange(count, at::TensorOptions(device).dtype(at::kDouble)) * step);
-    return all.view(sizes).to(dtype);
+    return at::sin(at::arange(count, at::TensorOptions(device).dtype(at::kDouble)) * step).view(sizes);
   };
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     for (const bool silu : {false, true}) {
-      const at::AutoGradMode enabled(true);
-      const at::Tensor x = numbers({images, channels, side, side}, 0.7, dtype).contiguous(nhwc).requires_grad_(true);
-      const at::Tensor weight = numbers({channels}, 0.9, dtype).requires_grad_(true);
-      const at::Tensor bias = numbers({channels}, 1.1, dtype).requires_grad_(true);
-      const at::Tensor dy = numbers(x.sizes(), 1.3, dtype).contiguous(nhwc);
-      const at::Tensor statistics = at::empty({images, groups, 2}, x.options().dtype(at::kFloat).requires_grad(false));
-      const at::Tensor normed = at::group_norm(x, groups, weight, bias, 1e-5);
-      const at::Tensor expected = silu ? at::silu(normed) : normed;
-      const auto gradients = torch::autograd::grad({expected}, {x, weight, bias}, {dy});
-
-      const at::NoGradGuard values;
+      const at::Tensor x = numbers({images, channels, side, side}, 0.7).to(dtype).contiguous(nhwc);
+      const at::Tensor dy = numbers(x.sizes(), 1.3).to(dtype).contiguous(nhwc);
+      const at::Tensor weight = numbers({channels}, 0.9).to(dtype), bias = numbers({channels}, 1.1).to(dtype);
+      const at::Tensor statistics = at::empty({images, groups, 2}, x.options().dtype(at::kFloat));
       const at::Tensor y = answer(program, x, weight, bias, 1e-5, silu, statistics);
       const GroupNormGradient found = gradient(program, x, weight, bias, silu, statistics, dy);
-      const auto compare = [&](const at::Tensor& ours, const at::Tensor& theirs) {
-        const at::Tensor off = (ours.to(at::kFloat) - theirs.to(at::kFloat)).abs().max() / theirs.abs().max();
-        const auto error = off.item<double>();
-        TORCH_CHECK(error < (dtype == at::kFloat ? 1e-4 : 0.04), "our group norm, of ", dtype,
-                    ", is not that of libtorch: of the largest number they are ", error, " apart");
+
+      const at::AutoGradMode enabled(true);
+      std::vector<at::Tensor> leaves;
+      for (const at::Tensor& t : {x, weight, bias}) leaves.push_back(t.to(at::kFloat, false, true).requires_grad_());
+      const at::Tensor normed = at::group_norm(leaves[0], groups, leaves[1], leaves[2], 1e-5);
+      const at::Tensor expected = silu ? at::silu(normed) : normed;
+      const auto gradients = torch::autograd::grad({expected}, leaves, {dy.to(at::kFloat)});
+      const auto compare = [&](const at::Tensor& ours, const at::Tensor& theirs, double most) {
+        const auto off = ((ours.to(at::kFloat) - theirs).abs().max() / theirs.abs().max()).item<double>();
+        TORCH_CHECK(off < most, "our group norm, of ", dtype,
+                    ", is not that of libtorch: of the largest number they are ", off, " apart");
       };
-      compare(y, expected);
-      compare(found.x, gradients[0]);
-      compare(found.weightAndBias.select(0, 0), gradients[1]);
-      compare(found.weightAndBias.select(0, 1), gradients[2]);
+      const double rounding = dtype == at::kFloat ? 1e-4 : 0.01;
+      compare(y, expected.detach(), rounding);
+      compare(found.x, gradients[0], rounding);
+      compare(found.weightAndBias.select(0, 0), gradients[1], 1e-3);
+      compare(found.weightAndBias.select(0, 1), gradients[2], 1e-3);
     }
   }
 }
@@ -118,8 +121,12 @@ Kernels compiledFor(at::Device device) {
     Kernels kernels{Program(groupNormSource, groupNormFunctions()), ""};
     tryKernels(*kernels.program, device);
     return kernels;
-  } catch (const c10::Error& error) {
-    return {std::nullopt, error.what_without_backtrace()};
+  } catch (const c10::OutOfMemoryError&) {
+    throw;  // it says nothing about the kernels
+  } catch (const std::exception& error) {
+    const std::string why = messageOf(error);
+    TORCH_WARN(device, " computes without the kernels of continual-diffusion, and so slower: ", why);
+    return {std::nullopt, why};
   }
 }
 
@@ -149,11 +156,15 @@ std::string whyNoKernels(at::Device device) { return kernelsOf(device).failure; 
 
 void useNoKernels(at::Device device, const std::string& why) { kernelsOf(device, Kernels{std::nullopt, why}); }
 
-bool suitsKernels(const at::Tensor& x, int64_t groups) {
+bool suitsKernels(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups) {
   constexpr int64_t most = std::numeric_limits<int>::max();
   if (!x.is_cuda() || (x.scalar_type() != at::kFloat && x.scalar_type() != at::kBFloat16)) return false;
-  if (x.numel() == 0 || x.numel() / x.size(0) > most || x.size(0) * x.size(1) > most) return false;
-  return planFor(x, groups).possible() && kernelsOf(x.device()).program;
+  for (const at::Tensor& t : {weight, bias}) {
+    if (t.scalar_type() != x.scalar_type() || !t.is_contiguous()) return false;
+  }
+  if (x.numel() == 0 || x.numel() / x.size(0) > most || 2 * x.size(0) * x.size(1) > most) return false;
+  const GroupNormPlan plan = planFor(x, groups, 2);
+  return plan.possible() && plan.fills(static_cast<int>(x.size(0))) && kernelsOf(x.device()).program;
 }
 
 at::Tensor groupNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu,
@@ -176,7 +187,7 @@ namespace {
 
 std::string whyNoKernels(at::Device) { return "the addon was built without CUDA's headers"; }
 void useNoKernels(at::Device, const std::string&) {}
-bool suitsKernels(const at::Tensor&, int64_t) { return false; }
+bool suitsKernels(const at::Tensor&, const at::Tensor&, const at::Tensor&, int64_t) { return false; }
 at::Tensor groupNorm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, bool, const at::Tensor&) {
   unavailable();
 }

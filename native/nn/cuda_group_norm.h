@@ -23,7 +23,7 @@ std::string whyNoKernels(at::Device device);
 void useNoKernels(at::Device device, const std::string& why);
 
 /// Whether our kernels serve `x`.
-bool suitsKernels(const at::Tensor& x, int64_t groups);
+bool suitsKernels(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups);
 
 /// Of channels-last `x`, with SiLU behind it where asked for. `statistics`, N × groups × (mean, 1 / standard
 /// deviation), is written.

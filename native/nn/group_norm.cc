@@ -10,8 +10,9 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-bool ownGroupNorm(const at::Tensor& x, int64_t groups) {
-  return cuda::suitsKernels(x, groups) || (suitsOwnKernels(x) && x.size(1) % lanes == 0 && x.size(1) <= 4096);
+bool ownGroupNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups) {
+  return cuda::suitsKernels(x, weight, bias, groups) ||
+         (suitsOwnKernels(x) && x.size(1) % lanes == 0 && x.size(1) <= 4096);
 }
 
 /// y, and the statistics.
@@ -76,7 +77,7 @@ class GroupNormFunction : public Function<GroupNormFunction> {
 
 at::Tensor groupNorm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps,
                      bool silu) {
-  if (ownGroupNorm(x, groups)) return applied<GroupNormFunction>(x, weight, bias, groups, eps, silu);
+  if (ownGroupNorm(x, weight, bias, groups)) return applied<GroupNormFunction>(x, weight, bias, groups, eps, silu);
   const at::Tensor normed = at::group_norm(x, groups, weight, bias, eps);
   return silu ? at::silu(normed) : normed;
 }

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <nvrtc.h>
 
+#include <iterator>
 #include <memory>
 
 namespace continual::cuda {
@@ -17,11 +18,13 @@ namespace {
 
 /// The first of these libraries that is found, loaded only now: a machine without a GPU has no driver.
 void* loaded(std::initializer_list<std::string> names) {
+  std::string tried;
   for (const std::string& name : names) {
     if (void* const library = dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL)) return library;
+    const char* const why = dlerror();
+    tried += (tried.empty() ? "" : "; ") + (why == nullptr ? name : std::string(why));
   }
-  const char* const why = dlerror();
-  TORCH_CHECK(false, why == nullptr ? *names.begin() : why);
+  TORCH_CHECK(false, tried);
 }
 
 /// Sets `function` to the library's of that name.
@@ -112,7 +115,9 @@ Compiled compile(const char* source, const std::vector<std::string>& functions, 
   for (const int architecture : known) {
     if (architecture <= capability && architecture > newest) newest = architecture;
   }
-  const bool cubin = newest == capability;  // which older drivers take, too; PTX is for them to compile
+  // A cubin, which older drivers take, too, serves all GPUs of its major version from its own on; PTX is for the driver
+  // to compile.
+  const bool cubin = newest / 10 == capability / 10;
   const std::string target =
       (cubin ? "--gpu-architecture=sm_" : "--gpu-architecture=compute_") + std::to_string(newest);
 
@@ -121,8 +126,8 @@ Compiled compile(const char* source, const std::vector<std::string>& functions, 
   const auto destroy = [&](nvrtcProgram p) { nvrtc.destroyProgram(&p); };
   const std::unique_ptr<_nvrtcProgram, decltype(destroy)> program(raw, destroy);
   for (const std::string& function : functions) check(nvrtc.addNameExpression(raw, function.c_str()));
-  const char* const options[] = {"--std=c++17", target.c_str()};
-  const nvrtcResult result = nvrtc.compileProgram(raw, 2, options);
+  const char* const options[] = {"--std=c++17", "--ftz=true", target.c_str()};
+  const nvrtcResult result = nvrtc.compileProgram(raw, static_cast<int>(std::size(options)), options);
   if (result != NVRTC_SUCCESS) {
     size_t size = 0;
     check(nvrtc.logSize(raw, &size));
@@ -156,12 +161,11 @@ Program::Program(const char* source, const std::vector<std::string>& functions) 
   }
 }
 
-void Program::launchWith(const std::string& function, int blocks, int threads, int sharedMemory,
-                         void** arguments) const {
+void Program::launchWith(const std::string& function, const Grid& grid, void** arguments) const {
   useContext();
   const auto at = [](int size) { return static_cast<unsigned>(size); };
-  driver().check(driver().launch(functions_.at(function), at(blocks), 1, 1, at(threads), 1, 1, at(sharedMemory),
-                                 c10::cuda::getCurrentCUDAStream(), arguments, nullptr));
+  driver().check(driver().launch(functions_.at(function), at(grid.blocks), 1, 1, at(grid.threadsX), at(grid.threadsY),
+                                 1, at(grid.sharedMemory), c10::cuda::getCurrentCUDAStream(), arguments, nullptr));
 }
 
 }  // namespace continual::cuda

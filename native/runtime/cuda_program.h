@@ -18,15 +18,19 @@ class Program {
   /// c10::Error.
   Program(const char* source, const std::vector<std::string>& functions);
 
+  struct Grid {
+    int blocks, threadsX, threadsY, sharedMemory;  // the last in bytes
+  };
+
   /// Launches one on the current stream.
   template <class... Arguments>
-  void launch(const std::string& function, int blocks, int threads, int sharedMemory, Arguments... arguments) const {
+  void launch(const std::string& function, const Grid& grid, Arguments... arguments) const {
     void* all[] = {&arguments...};
-    launchWith(function, blocks, threads, sharedMemory, all);
+    launchWith(function, grid, all);
   }
 
  private:
-  void launchWith(const std::string& function, int blocks, int threads, int sharedMemory, void** arguments) const;
+  void launchWith(const std::string& function, const Grid& grid, void** arguments) const;
 
   std::unordered_map<std::string, CUfunction> functions_;  // of a module that stays until the process ends
 };

@@ -28,7 +28,7 @@
 namespace emulated {
 
 struct Index {
-  unsigned x;
+  unsigned x, y;
 };
 Index threadIdx, blockIdx, blockDim;
 float memory[1 << 16];  // shared among a block's threads
@@ -48,12 +48,13 @@ unsigned asBits(float x) {
 class Block {
  public:
   /// Whether all threads passed the same number of barriers.
-  bool run(unsigned block, unsigned threads, bool backwards, const std::function<void()>& kernel) {
+  bool run(unsigned block, Index threadsOf, bool backwards, const std::function<void()>& kernel) {
+    const unsigned threads = threadsOf.x * threadsOf.y;
     kernel_ = &kernel;
     fibers_.resize(threads);
     running_ = this;
-    blockIdx = {block};
-    blockDim = {threads};
+    blockIdx = {block, 0};
+    blockDim = threadsOf;
     for (Fiber& fiber : fibers_) {
       fiber.stack.resize(1 << 16);
       fiber.done = false;
@@ -61,8 +62,9 @@ class Block {
     }
     for (size_t done = 0; done == 0;) {
       for (unsigned i = 0; i < threads; ++i) {
-        threadIdx = {backwards ? threads - 1 - i : i};
-        current_ = &fibers_[threadIdx.x];
+        const unsigned thread = backwards ? threads - 1 - i : i;
+        threadIdx = {thread % threadsOf.x, thread / threadsOf.x};
+        current_ = &fibers_[thread];
         swapcontext(&scheduler_, &current_->context);
         done += current_->done ? 1 : 0;
       }
@@ -103,7 +105,7 @@ class Block {
 #define __global__
 #define __device__
 #define __shared__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __syncthreads() Block::wait()
 #define __expf(x) std::exp(x)
 #define __fdividef(x, y) ((x) / (y))
@@ -133,11 +135,13 @@ T* dataOf(const at::Tensor& x) {
 /// Runs a kernel on all blocks; false where a barrier is missing.
 bool launch(int images, const GroupNormPlan& plan, int totals, bool backwards, const std::function<void()>& kernel) {
   if (plan.sharedMemory(totals) > 48 << 10) throw std::logic_error("more shared memory than every GPU gives");
-  if (plan.threads > continual::cuda::mostThreads) throw std::logic_error("too many threads");
+  if (plan.threads() > continual::cuda::mostThreads) throw std::logic_error("too many threads");
   std::fill(std::begin(emulated::memory), std::end(emulated::memory), NAN);
   emulated::Block block;
   for (int i = 0; i < images * plan.slices; ++i) {
-    if (!block.run(static_cast<unsigned>(i), static_cast<unsigned>(plan.threads), backwards, kernel)) return false;
+    if (!block.run(static_cast<unsigned>(i), {static_cast<unsigned>(plan.across), static_cast<unsigned>(plan.rows)},
+                   backwards, kernel))
+      return false;
   }
   // No thread went beyond the memory that is asked for.
   return std::isnan(emulated::memory[plan.sharedMemory(totals) / static_cast<int>(sizeof(float))]);
@@ -148,20 +152,25 @@ template <class T, bool silu>
 Tensors byKernels(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& dy,
                   int64_t groups, bool backwards) {
   const auto number = [](int64_t n) { return static_cast<int>(n); };
-  const GroupNormPlan plan = continual::cuda::planGroupNorm(number(x.size(2) * x.size(3)), number(x.size(1)),
-                                                            number(groups), number(x.element_size()));
-  const emulated::Shape shape{plan.shape.pixels, plan.shape.channels, plan.shape.groupSize, plan.shape.slice};
+  const auto planOf = [&](int tensors) {
+    return continual::cuda::planGroupNorm(number(x.size(2) * x.size(3)), number(x.size(1)), number(groups),
+                                          number(x.element_size()), tensors);
+  };
+  const GroupNormPlan plan = planOf(1), gradient = planOf(2);
+  const auto shapeOf = [](const GroupNormPlan& p) {
+    return emulated::Shape{p.shape.pixels, p.shape.channels, p.shape.groupSize, p.shape.slice};
+  };
   const at::Tensor y = at::full_like(x, NAN), dx = at::full_like(x, NAN);
   const at::Tensor statistics = at::full({x.size(0), groups, 2}, NAN, at::kFloat);
   const at::Tensor parts = at::full({x.size(0), 2, x.size(1)}, NAN, at::kFloat);
   const bool whole =
       launch(number(x.size(0)), plan, 1, backwards,
              [&] {
-               emulated::groupNorm<T, silu>(shape, static_cast<float>(eps), dataOf<T>(x), dataOf<T>(weight),
+               emulated::groupNorm<T, silu>(shapeOf(plan), static_cast<float>(eps), dataOf<T>(x), dataOf<T>(weight),
                                             dataOf<T>(bias), dataOf<float>(statistics), dataOf<T>(y));
              }) &&
-      launch(number(x.size(0)), plan, 2, backwards, [&] {
-        emulated::groupNormGradient<T, silu>(shape, dataOf<T>(x), dataOf<T>(weight), dataOf<T>(bias),
+      launch(number(x.size(0)), gradient, 2, backwards, [&] {
+        emulated::groupNormGradient<T, silu>(shapeOf(gradient), dataOf<T>(x), dataOf<T>(weight), dataOf<T>(bias),
                                              dataOf<float>(statistics), dataOf<T>(dy), dataOf<T>(dx),
                                              dataOf<float>(parts));
       });
