@@ -7,6 +7,7 @@ import {
   realpathSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { hostname } from 'node:os'
@@ -429,3 +430,22 @@ test('two set-ups at once in a fresh clone take turns, and the second finds all 
   expect(readFileSync(log, 'utf8').trim().split('\n')).toEqual(steps)
   expect(readdirSync(join(copy, 'build'))).toEqual([])
 })
+
+test('what is compiled is compiled again only when a source is newer, at whatever part of a second that was written', async () => {
+  const copy = copyOfPackage()
+  cpSync(join(root, 'tsconfig.json'), join(copy, 'tsconfig.json'))
+  const source = join(copy, 'lib', 'index.ts')
+  mkdirSync(join(copy, 'lib'))
+  const compile = async () => {
+    const { code, stdout, stderr } = await machine.start([join(copy, 'scripts', 'compile.mjs'), '--if-stale']).ended
+    expect(code, stdout).toBe(0)
+    return stderr.includes('compiling')
+  }
+  for (const millisecond of [1, 3, 7]) {
+    writeFileSync(source, `export const millisecond = ${millisecond}\n`)
+    // Times as floating-point seconds are not whole milliseconds, some a little more and some a little less.
+    const written = (Math.floor(Date.now() / 1000) + 60 * millisecond) * 1000 + millisecond
+    for (const path of [source, join(copy, 'lib')]) utimesSync(path, new Date(), new Date(written))
+    expect([await compile(), await compile()], `${millisecond} ms`).toEqual([true, false])
+  }
+}, 60_000)
