@@ -126,7 +126,6 @@ using Tensors = std::vector<at::Tensor>;
 constexpr auto nhwc = at::MemoryFormat::ChannelsLast;
 constexpr double eps = 1e-5;
 
-/// A tensor in memory that ends where it ends and begins at a multiple of sixteen bytes.
 template <class T>
 T* dataOf(const at::Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());

@@ -5,13 +5,14 @@
 
 namespace continual::cuda {
 
-/// How an image's group norm is shared among blocks and threads. Of the layout of group_norm.cu's first argument.
+/// The first argument of group_norm.cu's functions, its `Shape`.
 struct GroupNormShape {
   int pixels, channels, groupSize, slice;
 };
 
 constexpr int vectorWidth = 4, mostThreads = 384;  // as in group_norm.cu
 
+/// How group norm is shared among blocks and threads.
 struct GroupNormPlan {
   GroupNormShape shape;
   int slices, across, rows;  // a block's threads are across × rows
