@@ -37,7 +37,8 @@ if (!(fresh && process.argv.includes('--if-stale'))) {
   }
   const main = join(partial, 'cli', 'main.js')
   if (existsSync(main)) chmodSync(main, 0o755)
-  // A file system may give back a millisecond as one a little shorter: half of all sources would be newer for ever.
+  // Times are set as seconds in floating point, and half of all milliseconds come back a little shorter: one more, lest
+  // the sources be newer for ever.
   utimesSync(partial, new Date(), new Date(changed + 1))
   rmSync(dist, { recursive: true, force: true })
   renameSync(partial, dist)

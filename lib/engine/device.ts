@@ -47,13 +47,8 @@ async function resolve(device: Device): Promise<string> {
     )
   }
   const index = device.includes(':') ? Number(device.slice(device.indexOf(':') + 1)) : 0
-  const found = await tried(index)
-  const { why, cause } = reasonAgainst(found, index, version)
-  if (why === null) {
-    const noKernels = found instanceof Error ? null : found.cudaDevices[index]?.noKernels
-    if (noKernels) withoutKernels(index, noKernels)
-    return `cuda:${index}`
-  }
+  const { why, cause } = reasonAgainst(await tried(index), index, version)
+  if (why === null) return `cuda:${index}`
   if (device !== 'auto') throw unavailable(device, why, cause)
   // Without a GPU the CPU is what was asked for. With one that fails, all would be slow for a reason that nobody sees.
   if (cause !== undefined && !warned) {
@@ -66,18 +61,6 @@ async function resolve(device: Device): Promise<string> {
 }
 
 let warned = false
-
-/** The devices on which libtorch's operators serve in the place of our kernels. */
-const slower = new Set<number>()
-
-function withoutKernels(index: number, why: string): void {
-  if (slower.has(index)) return
-  slower.add(index)
-  call((addon) => addon.useNoCudaKernels(index, why))
-  process.emitWarning(`cuda:${index} computes without the kernels of continual-diffusion, and so slower: ${why}`, {
-    code: 'CONTINUAL_DIFFUSION_NO_KERNELS',
-  })
-}
 
 /** Why a device can't be used, by what the trial process said of it; `cause` where something failed. */
 export function reasonAgainst(
@@ -116,12 +99,24 @@ export function reasonAgainst(
 const trials = new Map<number, Promise<Trial>>()
 
 function tried(device: number): Promise<Trial | Error> {
-  const known = trials.get(device) ?? trial({ device })
+  const known = trials.get(device) ?? trial({ device }).then((found) => withoutFailedKernels(found, device))
   trials.set(device, known)
   return known.catch((error: Error) => {
     trials.delete(device) // it may go better the next time
     return error
   })
+}
+
+/** Lets libtorch's operators serve where the trial told why our kernels can't. */
+function withoutFailedKernels(found: Trial, device: number): Trial {
+  const why = found.cudaDevices[device]?.noKernels
+  if (why) {
+    call((addon) => addon.useNoCudaKernels(device, why))
+    process.emitWarning(`cuda:${device} computes without the kernels of continual-diffusion, and so slower: ${why}`, {
+      code: 'CONTINUAL_DIFFUSION_NO_KERNELS',
+    })
+  }
+  return found
 }
 
 function unavailable(device: string, why: string, cause?: unknown): ContinualDiffusionError {

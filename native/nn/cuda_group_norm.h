@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 // Group norm by kernels of our own on CUDA.
@@ -30,10 +31,9 @@ bool suitsKernels(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 at::Tensor groupNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu,
                      const at::Tensor& statistics);
 
-struct GroupNormGradient {
-  at::Tensor x, weightAndBias;  // the latter 2 × channels, float32
-};
-GroupNormGradient groupNormGradient(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool silu,
-                                    const at::Tensor& statistics, const at::Tensor& dy);
+/// dx, and in float32 dweight and dbias, 2 × channels.
+std::pair<at::Tensor, at::Tensor> groupNormGradient(const at::Tensor& x, const at::Tensor& weight,
+                                                    const at::Tensor& bias, bool silu, const at::Tensor& statistics,
+                                                    const at::Tensor& dy);
 
 }  // namespace continual::cuda

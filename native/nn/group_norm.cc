@@ -34,10 +34,7 @@ at::Tensor answer(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 /// dx, and in float32 dweight and dbias, 2 × channels.
 std::pair<at::Tensor, at::Tensor> gradient(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                            bool silu, const at::Tensor& statistics, const at::Tensor& dy) {
-  if (x.is_cuda()) {
-    const cuda::GroupNormGradient of = cuda::groupNormGradient(x, weight, bias, silu, statistics, dy);
-    return {of.x, of.weightAndBias};
-  }
+  if (x.is_cuda()) return cuda::groupNormGradient(x, weight, bias, silu, statistics, dy);
   const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), statistics.size(1), /*eps=*/0, silu};  // in statistics
   const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
   const at::Tensor sums = at::empty({2, shape.channels}, statistics.options());

@@ -27,62 +27,46 @@ void* loaded(std::initializer_list<std::string> names) {
   TORCH_CHECK(false, tried);
 }
 
-/// Sets `function` to the library's of that name.
-template <class Function>
-void find(void* library, Function& function, const char* name) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  TORCH_CHECK(function != nullptr, "there is no ", name, " in the library that should have it");
-}
-
-struct Nvrtc {
-  decltype(&nvrtcCreateProgram) createProgram;
-  decltype(&nvrtcDestroyProgram) destroyProgram;
-  decltype(&nvrtcAddNameExpression) addNameExpression;
-  decltype(&nvrtcGetLoweredName) loweredName;
-  decltype(&nvrtcCompileProgram) compileProgram;
-  decltype(&nvrtcGetErrorString) errorString;
-  decltype(&nvrtcGetProgramLogSize) logSize;
-  decltype(&nvrtcGetProgramLog) log;
-  decltype(&nvrtcGetNumSupportedArchs) architectureCount;
-  decltype(&nvrtcGetSupportedArchs) architectures;
-  decltype(&nvrtcGetCUBINSize) cubinSize;
-  decltype(&nvrtcGetCUBIN) cubin;
-  decltype(&nvrtcGetPTXSize) ptxSize;
-  decltype(&nvrtcGetPTX) ptx;
-
-  Nvrtc() {
-    // libtorch's own way to NVRTC knows where it lies, and it where its parts do; but it wants a driver, too.
-    void* const library = loaded({"libcaffe2_nvrtc.so", "libnvrtc.so." + std::to_string(CUDART_VERSION / 1000)});
-    find(library, createProgram, "nvrtcCreateProgram");
-    find(library, destroyProgram, "nvrtcDestroyProgram");
-    find(library, addNameExpression, "nvrtcAddNameExpression");
-    find(library, loweredName, "nvrtcGetLoweredName");
-    find(library, compileProgram, "nvrtcCompileProgram");
-    find(library, errorString, "nvrtcGetErrorString");
-    find(library, logSize, "nvrtcGetProgramLogSize");
-    find(library, log, "nvrtcGetProgramLog");
-    find(library, architectureCount, "nvrtcGetNumSupportedArchs");
-    find(library, architectures, "nvrtcGetSupportedArchs");
-    find(library, cubinSize, "nvrtcGetCUBINSize");
-    find(library, cubin, "nvrtcGetCUBIN");
-    find(library, ptxSize, "nvrtcGetPTXSize");
-    find(library, ptx, "nvrtcGetPTX");
+/// Where a function of a library lies, as a pointer of its type.
+struct Found {
+  void* address;
+  template <class Function>
+  operator Function*() const {
+    return reinterpret_cast<Function*>(address);
   }
 };
 
-struct Driver {
-  decltype(&cuModuleLoadData) loadModule;
-  decltype(&cuModuleGetFunction) functionOf;
-  decltype(&cuLaunchKernel) launch;
-  decltype(&cuGetErrorString) errorString;
+Found find(void* library, const char* name) {
+  void* const address = dlsym(library, name);
+  TORCH_CHECK(address != nullptr, "there is no ", name, " in the library that should have it");
+  return {address};
+}
 
-  Driver() {
-    void* const library = loaded({"libcuda.so.1"});
-    find(library, loadModule, "cuModuleLoadData");
-    find(library, functionOf, "cuModuleGetFunction");
-    find(library, launch, "cuLaunchKernel");
-    find(library, errorString, "cuGetErrorString");
-  }
+struct Nvrtc {
+  // libtorch's own way to NVRTC knows where it lies, and it where its parts do; but it wants a driver, too.
+  void* library = loaded({"libcaffe2_nvrtc.so", "libnvrtc.so." + std::to_string(CUDART_VERSION / 1000)});
+  decltype(&nvrtcCreateProgram) createProgram = find(library, "nvrtcCreateProgram");
+  decltype(&nvrtcDestroyProgram) destroyProgram = find(library, "nvrtcDestroyProgram");
+  decltype(&nvrtcAddNameExpression) addNameExpression = find(library, "nvrtcAddNameExpression");
+  decltype(&nvrtcGetLoweredName) loweredName = find(library, "nvrtcGetLoweredName");
+  decltype(&nvrtcCompileProgram) compileProgram = find(library, "nvrtcCompileProgram");
+  decltype(&nvrtcGetErrorString) errorString = find(library, "nvrtcGetErrorString");
+  decltype(&nvrtcGetProgramLogSize) logSize = find(library, "nvrtcGetProgramLogSize");
+  decltype(&nvrtcGetProgramLog) log = find(library, "nvrtcGetProgramLog");
+  decltype(&nvrtcGetNumSupportedArchs) architectureCount = find(library, "nvrtcGetNumSupportedArchs");
+  decltype(&nvrtcGetSupportedArchs) architectures = find(library, "nvrtcGetSupportedArchs");
+  decltype(&nvrtcGetCUBINSize) cubinSize = find(library, "nvrtcGetCUBINSize");
+  decltype(&nvrtcGetCUBIN) cubin = find(library, "nvrtcGetCUBIN");
+  decltype(&nvrtcGetPTXSize) ptxSize = find(library, "nvrtcGetPTXSize");
+  decltype(&nvrtcGetPTX) ptx = find(library, "nvrtcGetPTX");
+};
+
+struct Driver {
+  void* library = loaded({"libcuda.so.1"});
+  decltype(&cuModuleLoadData) loadModule = find(library, "cuModuleLoadData");
+  decltype(&cuModuleGetFunction) functionOf = find(library, "cuModuleGetFunction");
+  decltype(&cuLaunchKernel) launch = find(library, "cuLaunchKernel");
+  decltype(&cuGetErrorString) errorString = find(library, "cuGetErrorString");
 
   void check(CUresult result) const {
     if (result == CUDA_SUCCESS) return;

@@ -180,17 +180,10 @@ int main(int count, char** arguments) {
     at::globalContext().setAllowTF32CuDNN(false);
   }
   if (timed && device.is_cuda()) {
+    const std::vector<std::array<int64_t, 2>> paper{{64, 32},  {128, 32}, {192, 32}, {128, 16}, {256, 16},
+                                                    {384, 16}, {256, 8},  {768, 8},  {512, 4},  {1024, 4}};
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-      for (const auto& [channels, side] : std::vector<std::array<int64_t, 2>>{{64, 32},
-                                                                              {128, 32},
-                                                                              {192, 32},
-                                                                              {128, 16},
-                                                                              {256, 16},
-                                                                              {384, 16},
-                                                                              {256, 8},
-                                                                              {768, 8},
-                                                                              {512, 4},
-                                                                              {1024, 4}}) {
+      for (const auto& [channels, side] : paper) {
         groupNorm(256, channels, 32, side, side, true, dtype);
       }
       attention(256, 16, 64, 8, dtype);
