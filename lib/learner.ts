@@ -475,6 +475,8 @@ export class Learner implements AsyncDisposable {
         const now = performance.now()
         // How the steps are cut into chunks doesn't change what they compute: draws depend on the step's number alone.
         chunk = Math.max(1, Math.min(chunk * 4, Math.round((wanted * chunkMilliseconds) / (now - before))))
+        // On a GPU a teacher generates the images of up to eight steps at once, all of which a call should use.
+        if (chunk > 8) chunk -= chunk % 8
         const { step } = hand
         const stepsPerSecond = ((step - first) * 1000) / (now - start)
         const secondsLeft = (steps - step) / stepsPerSecond

@@ -23,7 +23,6 @@ import { ask, SetupError } from './tools.mjs'
 /** @typedef {ReturnType<typeof start>} Worker */
 
 const kinds = ['eager', 'best', 'compile']
-const images = 64
 const samplingSteps = 10
 const tolerance = 1e-4
 
@@ -51,6 +50,7 @@ async function compare(chosen) {
   const unknown = chosen.find((kind) => !kinds.includes(kind))
   if (unknown !== undefined) throw new Error(`--peers has ${unknown}; expected some of ${kinds.join()}`)
   const { precision, device } = await settings(options)
+  const images = device === 'cpu' ? 64 : 512
   const python = await findPython()
   const versions = ask(python, [
     '-c',
@@ -77,7 +77,7 @@ async function compare(chosen) {
   /** @type {Record<string, Worker>} */
   const workers = { ours: ours(precision), ...Object.fromEntries(chosen.map((kind) => [kind, peer(kind)])) }
   // Enough of them in a call that waiting for a GPU at its end doesn't count.
-  const steps = options.model === 'paper' && device === 'cpu' ? 2 : 20
+  const steps = device === 'cpu' ? (options.model === 'paper' ? 2 : 20) : 40
   const step = await timed(workers, { do: 'step', count: steps })
   const sampling = await timed(workers, { do: 'sample', count: images, steps: samplingSteps })
   console.log(`${cpus()[0]?.model}, ${device}, ${options.threads} threads; torch ${torch}, diffusers ${diffusers}`)

@@ -36,13 +36,13 @@ async function bench(settings, seconds) {
   const work = await createWorkload(settings)
   await work.train(1)
   // So long that a call's own cost doesn't count.
-  const steps = Math.ceil(100 / (await milliseconds(() => work.train(1))))
+  const steps = device === 'cpu' ? Math.ceil(100 / (await milliseconds(() => work.train(1)))) : 40
 
   // A part of the step is what the step costs less without it. Measured at its borders inside the engine, a part would be
   // one thread's of a team, or on CUDA the time to ask for it, and not be there at all where the step is one graph.
   /** @param {import('./bench/workload.mjs').Objective} objective */
   const step = async (objective) => {
-    if (device !== 'cpu') await work.train(3, objective) // what is prepared once for an objective
+    if (device !== 'cpu') await work.train(24, objective) // until all that is recorded for an objective is
     return (await milliseconds(() => work.train(steps, objective))) / steps
   }
   const { rounds, medians: parts } = await inTurn(seconds, {
@@ -58,7 +58,7 @@ async function bench(settings, seconds) {
   })
   const memory = { host: peakMemory(), device: deviceMemory(device) }
 
-  const images = 64
+  const images = device === 'cpu' ? 64 : 512
   const { medians: sampling } = await inTurn(seconds / 2, { ms: () => milliseconds(() => work.sample(images, 10)) })
   const loop = await overhead(settings, parts.whole, seconds)
   return {

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "binding/addon.h"
-#include "nn/cuda_group_norm.h"
+#include "nn/cuda/kernels.h"
 #include "runtime/cuda_devices.h"
 #include "runtime/processor.h"
 

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "nn/cuda/functions.h"
 #include "nn/functions.h"
 #include "nn/own_kernels.h"
 
@@ -68,6 +69,7 @@ class Attention : public Function<Attention> {
 }  // namespace
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads) {
+  if (const auto own = cuda::attention(q, k, v, heads)) return *own;
   if (ownAttention(q, heads)) return applied<Attention>(q, k, v);
   const int64_t batch = q.size(0), tokens = q.size(1), channels = q.size(2), each = channels / heads;
   const auto split = [&](const at::Tensor& t) {  // N·heads × tokens × a head's channels

@@ -1,5 +1,6 @@
 #include <ATen/Parallel.h>
 
+#include "nn/cuda/functions.h"
 #include "nn/functions.h"
 #include "nn/own_kernels.h"
 
@@ -97,21 +98,48 @@ class Convolution : public Function<Convolution> {
 
 }  // namespace
 
-at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
+Joined::Joined(const at::Tensor& one, const at::Tensor& other)
+    : first(one.is_cuda() ? one : at::cat({one, other}, 1)), second(one.is_cuda() ? other : at::Tensor()) {}
+
+namespace {
+
+at::Tensor pixelsOf(const at::Tensor& x) { return x.defined() ? x.permute({0, 2, 3, 1}) : x; }
+
+at::Tensor linearOf(const at::Tensor& x, const at::Tensor& second, const at::Tensor& weight, const at::Tensor& bias) {
+  if (const auto own = cuda::linear(x, second, weight, bias)) return *own;
+  return at::linear(second.defined() ? at::cat({x, second}, -1) : x, weight, bias);
+}
+
+/// With what is added by operators of its own where no kernel does.
+at::Tensor product(const Joined& joined, const at::Tensor& weight, const at::Tensor& bias, int64_t stride) {
+  if (weight.size(2) == 1 && stride == 1) {  // a matrix product, which oneDNN is slower at
+    return linearOf(pixelsOf(joined.first), pixelsOf(joined.second), weight.flatten(1), bias).permute({0, 3, 1, 2});
+  }
+  const int64_t padding = weight.size(2) / 2;
+  return at::conv2d(joined.whole(), weight, bias, {stride, stride}, {padding, padding});
+}
+
+}  // namespace
+
+at::Tensor convolution(const Joined& joined, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
                        const Summands& plus) {
-  if (ownConvolution(x, weight, stride)) {
-    const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
-    return applied<Convolution>(x, weight, bias, given(plus.perImage), given(plus.image));
+  if (weight.size(2) != 1) {
+    const at::Tensor x = joined.whole();
+    if (ownConvolution(x, weight, stride)) {
+      const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
+      return applied<Convolution>(x, weight, bias, given(plus.perImage), given(plus.image));
+    }
+    if (!plus.perImage.defined()) {
+      if (const auto own = cuda::convolution(x, weight, bias, stride, plus.image)) return *own;
+    }
   }
-  at::Tensor y;
-  if (weight.size(2) == 1 && stride == 1 && x.device().is_cpu()) {  // a matrix product, which oneDNN is slower at
-    y = at::linear(x.permute({0, 2, 3, 1}), weight.flatten(1), bias).permute({0, 3, 1, 2});
-  } else {
-    const int64_t padding = weight.size(2) / 2;
-    y = at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});
-  }
+  at::Tensor y = product(joined, weight, bias, stride);
   if (plus.perImage.defined()) y = y + plus.perImage.unsqueeze(-1).unsqueeze(-1);
   return plus.image.defined() ? plus.image + y : y;
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return linearOf(x, {}, weight, bias);
 }
 
 }  // namespace continual

@@ -1,4 +1,4 @@
-#include "nn/cuda_group_norm.h"
+#include "nn/cuda/functions.h"
 #include "nn/functions.h"
 #include "nn/own_kernels.h"
 
@@ -10,15 +10,11 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-bool ownGroupNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups) {
-  return cuda::suitsKernels(x, weight, bias, groups) ||
-         (suitsOwnKernels(x) && x.size(1) % lanes == 0 && x.size(1) <= 4096);
-}
+bool ownGroupNorm(const at::Tensor& x) { return suitsOwnKernels(x) && x.size(1) % lanes == 0 && x.size(1) <= 4096; }
 
 /// y, and the statistics.
 at::Tensor answer(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu,
                   const at::Tensor& statistics) {
-  if (x.is_cuda()) return cuda::groupNorm(x, weight, bias, eps, silu, statistics);
   const int64_t groups = statistics.size(1), step = x.stride(0);
   const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), groups, static_cast<float>(eps), silu};
   const at::Tensor y = at::empty_like(x, x.options(), nhwc);
@@ -34,7 +30,6 @@ at::Tensor answer(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 /// dx, and in float32 dweight and dbias, 2 × channels.
 std::pair<at::Tensor, at::Tensor> gradient(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                            bool silu, const at::Tensor& statistics, const at::Tensor& dy) {
-  if (x.is_cuda()) return cuda::groupNormGradient(x, weight, bias, silu, statistics, dy);
   const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), statistics.size(1), /*eps=*/0, silu};  // in statistics
   const at::Tensor dx = at::empty_like(x, x.options(), nhwc);
   const at::Tensor sums = at::empty({2, shape.channels}, statistics.options());
@@ -72,11 +67,26 @@ class GroupNormFunction : public Function<GroupNormFunction> {
 
 }  // namespace
 
-at::Tensor groupNorm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps,
+at::Tensor groupNorm(const Joined& joined, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps,
                      bool silu) {
-  if (ownGroupNorm(x, weight, bias, groups)) return applied<GroupNormFunction>(x, weight, bias, groups, eps, silu);
+  if (const auto own = cuda::groupNorm(joined, {}, groups, weight, bias, eps, silu)) return *own;
+  const at::Tensor x = joined.whole();
+  if (ownGroupNorm(x)) return applied<GroupNormFunction>(x, weight, bias, groups, eps, silu);
   const at::Tensor normed = at::group_norm(x, groups, weight, bias, eps);
   return silu ? at::silu(normed) : normed;
+}
+
+at::Tensor convolutionNormSilu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                               const at::Tensor& perImage, int64_t groups, const at::Tensor& normWeight,
+                               const at::Tensor& normBias, double eps) {
+  if (x.is_cuda()) {  // the norm adds in passing what the product lacks
+    const int64_t padding = weight.size(2) / 2;
+    const at::Tensor product = at::conv2d(x, weight, {}, 1, padding);
+    const auto own = cuda::groupNorm(product, {bias, perImage}, groups, normWeight, normBias, eps, /*silu=*/true);
+    if (own) return *own;
+  }
+  return groupNorm(convolution(x, weight, bias, 1, {.perImage = perImage}), groups, normWeight, normBias, eps,
+                   /*silu=*/true);
 }
 
 }  // namespace continual

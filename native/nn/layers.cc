@@ -14,7 +14,7 @@ Conv2d::Conv2d(ParameterLayout& layout, const std::string& name, int64_t in, int
   bias = layout.add(name + ".bias", {out}, bound);
 }
 
-at::Tensor Conv2d::operator()(const Weights& w, const at::Tensor& x, const Summands& plus) const {
+at::Tensor Conv2d::operator()(const Weights& w, const Joined& x, const Summands& plus) const {
   return convolution(x, w[weight], w[bias], stride, plus);
 }
 
@@ -24,7 +24,7 @@ Linear::Linear(ParameterLayout& layout, const std::string& name, int64_t in, int
   bias = layout.add(name + ".bias", {out}, bound);
 }
 
-at::Tensor Linear::operator()(const Weights& w, const at::Tensor& x) const { return at::linear(x, w[weight], w[bias]); }
+at::Tensor Linear::operator()(const Weights& w, const at::Tensor& x) const { return linear(x, w[weight], w[bias]); }
 
 GroupNorm::GroupNorm(ParameterLayout& layout, const std::string& name, int64_t channels, int64_t groups_, double eps_)
     : groups(groups_), eps(eps_) {
@@ -36,8 +36,14 @@ at::Tensor GroupNorm::operator()(const Weights& w, const at::Tensor& x) const {
   return groupNorm(x, groups, w[weight], w[bias], eps, /*silu=*/false);
 }
 
-at::Tensor GroupNorm::silu(const Weights& w, const at::Tensor& x) const {
+at::Tensor GroupNorm::silu(const Weights& w, const Joined& x) const {
   return groupNorm(x, groups, w[weight], w[bias], eps, /*silu=*/true);
+}
+
+at::Tensor convolutionNormSilu(const Weights& w, const Conv2d& conv, const GroupNorm& norm, const at::Tensor& x,
+                               const at::Tensor& perImage) {
+  return convolutionNormSilu(x, w[conv.weight], w[conv.bias], perImage, norm.groups, w[norm.weight], w[norm.bias],
+                             norm.eps);
 }
 
 }  // namespace continual

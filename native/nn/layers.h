@@ -16,7 +16,7 @@ struct Conv2d {
   int64_t stride;
 
   Conv2d(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1);
-  at::Tensor operator()(const Weights& w, const at::Tensor& x, const Summands& plus = {}) const;
+  at::Tensor operator()(const Weights& w, const Joined& x, const Summands& plus = {}) const;
 };
 
 struct Linear {
@@ -34,7 +34,11 @@ struct GroupNorm {
   GroupNorm(ParameterLayout& layout, const std::string& name, int64_t channels, int64_t groups, double eps);
   at::Tensor operator()(const Weights& w, const at::Tensor& x) const;
   /// silu(norm(x)), the pair that every block begins with.
-  at::Tensor silu(const Weights& w, const at::Tensor& x) const;
+  at::Tensor silu(const Weights& w, const Joined& x) const;
 };
+
+/// silu(norm(conv(x) + perImage)), of a convolution of stride 1.
+at::Tensor convolutionNormSilu(const Weights& w, const Conv2d& conv, const GroupNorm& norm, const at::Tensor& x,
+                               const at::Tensor& perImage);
 
 }  // namespace continual

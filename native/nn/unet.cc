@@ -14,9 +14,9 @@ ResnetBlock::ResnetBlock(ParameterLayout& layout, const std::string& name, int64
   if (in != out) shortcut.emplace(layout, name + ".conv_shortcut", in, out, 1);
 }
 
-at::Tensor ResnetBlock::operator()(const Weights& w, const at::Tensor& x, const at::Tensor& time) const {
-  const at::Tensor h = conv1(w, norm1.silu(w, x), {.perImage = timeProjection(w, time)});
-  return conv2(w, norm2.silu(w, h), {.image = shortcut ? (*shortcut)(w, x) : x});
+at::Tensor ResnetBlock::operator()(const Weights& w, const Joined& x, const at::Tensor& time) const {
+  const at::Tensor h = convolutionNormSilu(w, conv1, norm2, norm1.silu(w, x), timeProjection(w, time));
+  return conv2(w, h, {.image = shortcut ? (*shortcut)(w, x) : x.whole()});
 }
 
 AttentionBlock::AttentionBlock(ParameterLayout& layout, const std::string& name, int64_t channels, const UNetConfig& c)
@@ -136,11 +136,11 @@ at::Tensor UNet::operator()(const Weights& w, const at::Tensor& input, const at:
 
   for (const UNetBlock& block : up_) {
     for (size_t i = 0; i < block.resnets.size(); ++i) {
-      x = block.resnets[i](w, at::cat({x, kept.back()}, 1), time);
+      x = block.resnets[i](w, {x, kept.back()}, time);
       kept.pop_back();
       if (!block.attentions.empty()) x = block.attentions[i](w, x);
     }
-    if (block.resample) x = (*block.resample)(w, at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)}));
+    if (block.resample) x = (*block.resample)(w, upsample(x));
   }
   return convOut_(w, normOut_.silu(w, x));
 }

@@ -32,7 +32,7 @@ struct ResnetBlock {
 
   ResnetBlock(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, int64_t timeChannels,
               const UNetConfig& config);
-  at::Tensor operator()(const Weights& w, const at::Tensor& x, const at::Tensor& time) const;
+  at::Tensor operator()(const Weights& w, const Joined& x, const at::Tensor& time) const;
 };
 
 struct AttentionBlock {

@@ -71,8 +71,23 @@ void GradientSum::begin(int64_t parts) {
 
 void GradientSum::add(int64_t part, const Weights& weights, const std::function<at::Tensor(const Weights&)>& total) {
   Weights leaves, tapped;
+  for (const at::Tensor& weight : weights) {
+    leaves.push_back(weight.detach().requires_grad_());  // a part's own: graphs write to their leaves
+  }
+  if (!flat_.is_cpu()) {  // one part, whose gradients take one launch for all of them, not one each
+    const Weights gradients = torch::autograd::grad({total(leaves)}, leaves);
+    const c10::NoGradGuard noGrad;
+    Weights rows, targets;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      // Convolutions are channels-last.
+      const auto inOrder = [](const at::Tensor& t) { return t.dim() == 4 ? t.permute({0, 2, 3, 1}) : t; };
+      rows.push_back(inOrder(gradients[i]).reshape({-1}));
+      targets.push_back(inOrder(views_[i]).view({-1}));
+    }
+    at::_foreach_copy_(targets, rows);
+    return;
+  }
   for (size_t i = 0; i < weights.size(); ++i) {
-    leaves.push_back(weights[i].detach().requires_grad_());  // a part's own: graphs write to their leaves
     const auto receiver = c10::make_intrusive<Receiver>([this, i, part](const at::Tensor& g) { deliver(i, part, g); });
     tapped.push_back(Tapped::apply(leaves[i], receiver));
   }

@@ -49,6 +49,7 @@ Trainer::Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const C
       adam_(student_.master),
       team_(compute.device.is_cpu() ? Team::forThisMachine() : Team(1, at::get_num_threads())),
       gradient_(unet_.layout(), student_.master),
+      beside_(compute.device),
       recorded_{Graphed(compute.device), {}, {}},
       seed_(seed) {
   if (emaDecay_ > 0) makeEma();
@@ -65,6 +66,7 @@ void Trainer::makeTeacher() {
   teacher_ = std::move(frozen);
   hasTeacher_ = true;
   recorded_.step.reset();
+  generated_.clear();
   answers_.erase(Slot::teacher);
 }
 
@@ -77,7 +79,7 @@ at::Tensor Trainer::forward(const Weights& weights, const at::Tensor& xt, const 
   return unet_(weights, xt.to(how_.dtype), timesteps).to(at::kFloat);
 }
 
-Draws Trainer::draw(const Source& source, const Batches& batches, Random& random) {
+Draws Trainer::draw(const Source& source, const Batches& batches, int64_t ahead, Random& random) {
   const int64_t count = batches.batchSize;
   const std::vector<int64_t> shape = imageShape(count);
   Draws draws;
@@ -86,7 +88,7 @@ Draws Trainer::draw(const Source& source, const Batches& batches, Random& random
     const Pool& pool = task ? batches.task : batches.memory;
     std::vector<int64_t> positions;
     if (task) {
-      positions = epochs_.batch(seed_, step_ - optimizerStep_, pool.size(), count, optimizerStep_);
+      positions = epochs_.batch(seed_, step_ - optimizerStep_, pool.size(), count, optimizerStep_ + ahead);
     } else {  // the memory is small and the batch as large as the task's: drawn with replacement
       const at::Tensor drawn = random.integers(count, 0, pool.size());
       positions.assign(drawn.const_data_ptr<int64_t>(), drawn.const_data_ptr<int64_t>() + count);
@@ -107,29 +109,67 @@ Draws Trainer::draw(const Source& source, const Batches& batches, Random& random
   return draws.with([this](const at::Tensor& t, int64_t) { return toDevice(t, how_.device); });
 }
 
-std::vector<Draws> Trainer::draw(const Objective& objective, const Batches& batches) {
-  Random random(seed_, Purpose::training, static_cast<uint64_t>(step_));
+std::vector<Draws> Trainer::draw(const Objective& objective, const Batches& batches, int64_t ahead) {
+  Random random(seed_, Purpose::training, static_cast<uint64_t>(step_ + ahead));
   std::vector<Draws> result;
-  for (const Source& source : objective.sources) result.push_back(draw(source, batches, random));
+  for (const Source& source : objective.sources) result.push_back(draw(source, batches, ahead, random));
   return result;
+}
+
+std::deque<std::vector<Draws>> Trainer::drawSeveral(const Objective& objective, const Batches& batches, int64_t most,
+                                                    const Cancellation& cancellation) {
+  // A GPU takes much less time for each image of a large batch. The last is repeated where fewer steps are left, so
+  // that a graph always fits, and an image does not depend on how many there are.
+  constexpr int64_t enoughPixels = 1 << 19, mostSteps = 8;
+  const int64_t side = unet_.config().sampleSize, count = batches.batchSize;
+  const int64_t several =
+      how_.device.is_cuda() ? std::clamp<int64_t>(enoughPixels / (count * side * side), 1, mostSteps) : 1;
+  std::deque<std::vector<Draws>> steps;
+  for (int64_t i = 0; i < std::min(several, most); ++i) steps.push_back(draw(objective, batches, i));
+  if (several == 1) return steps;
+  const c10::NoGradGuard noGrad;
+  const PrecisionScope precision(how_);
+  for (size_t i = 0; i < objective.sources.size(); ++i) {
+    const Source& source = objective.sources[i];
+    if (source.kind != SourceKind::teacher) continue;
+    const auto ofAll = [&](at::Tensor Draws::* field, int64_t dim) {
+      if (!(steps[0][i].*field).defined()) return at::Tensor();
+      std::vector<at::Tensor> all;
+      for (const std::vector<Draws>& step : steps) all.push_back(step[i].*field);
+      all.resize(static_cast<size_t>(several), all.back());
+      return at::cat(all, dim);
+    };
+    Graphed& graphed = generated_.try_emplace(i, how_.device).first->second;
+    const at::Tensor images =
+        graphed({ofAll(&Draws::timesteps, 0), ofAll(&Draws::z, 0), ofAll(&Draws::etaNoise, 1)},
+                [&](const Graphed::Tensors& t) { return generate(source, {{}, {}, t[0], t[1], t[2]}, cancellation); });
+    for (size_t k = 0; k < steps.size(); ++k) {
+      Draws& draws = steps[k][i];
+      draws.x0 = images.narrow(0, static_cast<int64_t>(k) * count, count);
+      draws.z = draws.etaNoise = at::Tensor();
+    }
+  }
+  return steps;
+}
+
+at::Tensor Trainer::generate(const Source& source, const Draws& draws, const Cancellation& cancellation) const {
+  const SamplerConfig sampler{SamplerKind::ddim, source.steps, source.eta, /*clip=*/true, Spacing::trailing};
+  const auto denoise = [this](const at::Tensor& x, const at::Tensor& t) { return forward(teacher_->views, x, t); };
+  const auto noise = [&](int64_t step) { return draws.etaNoise.select(0, step); };
+  const at::Tensor stop = source.stopAtTimestep ? draws.timesteps : at::Tensor();
+  return continual::sample(schedule_, sampler, denoise, draws.z, noise, stop, cancellation);
 }
 
 Trainer::Noisy Trainer::noisy(const Source& source, const Draws& draws, const Cancellation& cancellation) const {
   if (source.kind == SourceKind::gaussian) return {draws.z, {}};
-  at::Tensor x0 = draws.x0;
-  if (source.kind == SourceKind::teacher && !x0.defined()) {
-    const SamplerConfig sampler{SamplerKind::ddim, source.steps, source.eta, /*clip=*/true, Spacing::trailing};
-    const auto denoise = [this](const at::Tensor& x, const at::Tensor& t) { return forward(teacher_->views, x, t); };
-    const auto noise = [&](int64_t step) { return draws.etaNoise.select(0, step); };
-    const at::Tensor stop = source.stopAtTimestep ? draws.timesteps : at::Tensor();
-    x0 = continual::sample(schedule_, sampler, denoise, draws.z, noise, stop, cancellation);
-    if (source.stopAtTimestep) return {x0, {}};
-  }
+  const bool generates = source.kind == SourceKind::teacher && !draws.x0.defined();
+  const at::Tensor x0 = generates ? generate(source, draws, cancellation) : draws.x0;
+  if (source.stopAtTimestep) return {x0, {}};
   return {schedule_.addNoise(x0, draws.noise, draws.timesteps), x0};
 }
 
 Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Draws>& draws, const Weights& weights,
-                                const Cancellation& cancellation) const {
+                                const Cancellation& cancellation) {
   std::vector<Noisy> inputs;
   std::vector<at::Tensor> xts, timesteps, teacherAnswers(objective.sources.size());
   {
@@ -139,16 +179,16 @@ Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Dr
       xts.push_back(inputs[i].xt);
       timesteps.push_back(draws[i].timesteps);
     }
+    cancellation.check();
     for (const Term& term : objective.terms) {
       at::Tensor& answer = teacherAnswers[term.source];
-      if (term.target == Target::teacher && !answer.defined()) {
-        cancellation.check();
-        answer = forward(teacher_->views, xts[term.source], timesteps[term.source]);
-      }
+      if (term.target != Target::teacher || answer.defined()) continue;
+      cancellation.check();
+      beside_.run([&] { answer = forward(teacher_->views, xts[term.source], timesteps[term.source]); });
     }
-    cancellation.check();
   }
   const at::Tensor answers = forward(weights, at::cat(xts), at::cat(timesteps));
+  beside_.join();
 
   std::vector<at::Tensor> bySource;
   int64_t start = 0;
@@ -170,10 +210,13 @@ Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Dr
   return {total, at::stack(terms)};
 }
 
+void Trainer::requireTeacher(const Objective& objective) const {
+  if (!objective.needsTeacher() || teacher_) return;
+  throw Error("ERR_INVALID_ARGUMENT", "the objective has a teacher, but none was frozen: learn a task first");
+}
+
 Losses Trainer::compute(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation) {
-  if (objective.needsTeacher() && !teacher_) {
-    throw Error("ERR_INVALID_ARGUMENT", "the objective has a teacher, but none was frozen: learn a task first");
-  }
+  requireTeacher(objective);
   return backward(
       draws.front().timesteps.size(0),
       [&](int64_t first, int64_t length, const Weights& weights) {
@@ -317,8 +360,10 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
       throw Error("ERR_DIVERGED", "the gradient" + at + ". Lower the learning rate.");
     }
   };
+  requireTeacher(objective);
   if (objective != recorded_.objective || optimizer != recorded_.optimizer) {
     recorded_.step.reset();
+    generated_.clear();
     recorded_.objective = objective;
     recorded_.optimizer = optimizer;
   }
@@ -331,13 +376,18 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
   };
   const int64_t before = step_;
   std::vector<at::Tensor> all;
+  std::deque<std::vector<Draws>> drawn;
   RunAhead ahead(how_.device);
   try {
     while (static_cast<int64_t>(all.size()) < steps && !cancellation.requested()) {
+      if (drawn.empty()) {
+        drawn = drawSeveral(objective, batches, steps - static_cast<int64_t>(all.size()), cancellation);
+      }
       std::vector<at::Tensor> inputs;
-      for (const Draws& d : draw(objective, batches)) {
+      for (const Draws& d : drawn.front()) {
         for (const at::Tensor& t : {d.x0, d.noise, d.timesteps, d.z, d.etaNoise}) inputs.push_back(t);
       }
+      drawn.pop_front();
       all.push_back(recorded_.step(inputs, recordable));
       ++step_;
       ++optimizerStep_;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "data/images.h"
 #include "diffusion/sampler.h"
 #include "nn/unet.h"
+#include "runtime/beside.h"
 #include "runtime/cancellation.h"
 #include "runtime/graphed.h"
 #include "runtime/team.h"
@@ -80,7 +82,7 @@ class Trainer {
                     const Cancellation& cancellation);
 
   /// The draws of the next step: a pure function of (seed, step, data).
-  std::vector<Draws> draw(const Objective& objective, const Batches& batches);
+  std::vector<Draws> draw(const Objective& objective, const Batches& batches) { return draw(objective, batches, 0); }
   /// Losses and the gradient for given draws: a pure function of (weights, draws). Keeps the gradient.
   Losses compute(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation);
   /// The same for a given input and target: mean over the images of weightᵢ times its mean squared error.
@@ -124,8 +126,17 @@ class Trainer {
   void setState(uint64_t seed, int64_t step, int64_t optimizerStep);
 
  private:
+  /// Throws ERR_INVALID_ARGUMENT where the objective has a teacher and the learner has none.
+  void requireTeacher(const Objective& objective) const;
   at::Tensor forward(const Weights& weights, const at::Tensor& xt, const at::Tensor& timesteps) const;
-  Draws draw(const Source& source, const Batches& batches, Random& random);
+  /// `ahead`: for how many steps after the next one.
+  std::vector<Draws> draw(const Objective& objective, const Batches& batches, int64_t ahead);
+  Draws draw(const Source& source, const Batches& batches, int64_t ahead, Random& random);
+  /// The draws of the next steps, at most so many; on CUDA of several, whose images the teacher generates in one batch.
+  std::deque<std::vector<Draws>> drawSeveral(const Objective& objective, const Batches& batches, int64_t most,
+                                             const Cancellation& cancellation);
+  /// The images of a teacher's source.
+  at::Tensor generate(const Source& source, const Draws& draws, const Cancellation& cancellation) const;
   /// x_t of a source, and its x_0 where it has one; runs the teacher where the source asks for it.
   struct Noisy {
     at::Tensor xt, x0;
@@ -136,7 +147,7 @@ class Trainer {
     at::Tensor total, terms;
   };
   Sums evaluate(const Objective& objective, const std::vector<Draws>& draws, const Weights& weights,
-                const Cancellation& cancellation) const;
+                const Cancellation& cancellation);
   using Part = std::function<Sums(int64_t first, int64_t length, const Weights& weights)>;
   /// Splits a batch of `count` between the members of the team: `part` gives a part's mean losses, which count by their
   /// length, for the student's weights as it gets them. The gradient of the whole is kept.
@@ -173,12 +184,14 @@ class Trainer {
   Team team_;
   GradientSum gradient_;
   at::Tensor gradNorm_;  // undefined: no gradient to apply
+  Beside beside_;
   struct Recorded {
     Graphed step;
     Objective objective;
     OptimizerConfig optimizer;
   } recorded_;
-  std::map<Slot, Graphed> answers_;  // of the network, when sampling
+  std::map<size_t, Graphed> generated_;  // images of the teacher, by their source of the recorded objective
+  std::map<Slot, Graphed> answers_;      // of the network, when sampling
   Epochs epochs_;
   // Written on the engine thread, read by JavaScript's.
   std::atomic<uint64_t> seed_;

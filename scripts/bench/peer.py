@@ -120,6 +120,7 @@ def milliseconds(work):
 
 
 def check():
+    torch.backends.cudnn.allow_tf32 = False  # float32 throughout, as ours is
     tensors = {name: t.to(device) for name, t in load_file(os.path.join(settings["folder"], "step.safetensors")).items()}
     parts = {}
     for name, tensor in tensors.items():

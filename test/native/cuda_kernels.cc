@@ -9,6 +9,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <ucontext.h>
 
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -18,8 +19,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/group_norm.h"
-#include "nn/cuda_group_norm.h"
+#include "kernels/cuda/plans.h"
+#include "nn/cuda/kernels.h"
 #include "runtime/cuda_program.h"
 
 // --- what CUDA's compiler knows by itself
@@ -31,7 +32,7 @@ struct Index {
   unsigned x, y;
 };
 Index threadIdx, blockIdx, blockDim;
-float memory[1 << 16];  // shared among a block's threads
+alignas(16) float memory[1 << 16];  // shared among a block's threads
 
 float asFloat(unsigned bits) {
   float result;
@@ -112,7 +113,13 @@ class Block {
 #define __uint_as_float(x) asFloat(x)
 #define __float_as_uint(x) asBits(x)
 #define rsqrtf(x) (1 / std::sqrt(x))
+// clang-format off: each needs the first
+#include "kernels/cuda/vectors.cuh"
 #include "kernels/cuda/group_norm.cu"
+#include "kernels/cuda/sums.cu"
+#include "kernels/cuda/attention.cu"
+#include "kernels/cuda/upsample.cu"
+// clang-format on
 
 }  // namespace emulated
 
@@ -120,7 +127,7 @@ class Block {
 
 namespace {
 
-using continual::cuda::GroupNormPlan;
+using namespace continual::cuda;
 using Tensors = std::vector<at::Tensor>;
 
 constexpr auto nhwc = at::MemoryFormat::ChannelsLast;
@@ -128,75 +135,199 @@ constexpr double eps = 1e-5;
 
 template <class T>
 T* dataOf(const at::Tensor& x) {
-  return static_cast<T*>(x.mutable_data_ptr());
+  return x.defined() ? static_cast<T*>(x.mutable_data_ptr()) : nullptr;
 }
 
-/// Runs a kernel on all blocks; false where a barrier is missing.
-bool launch(int images, const GroupNormPlan& plan, int totals, bool backwards, const std::function<void()>& kernel) {
-  if (plan.sharedMemory(totals) > 48 << 10) throw std::logic_error("more shared memory than every GPU gives");
-  if (plan.threads() > continual::cuda::mostThreads) throw std::logic_error("too many threads");
-  std::fill(std::begin(emulated::memory), std::end(emulated::memory), NAN);
-  emulated::Block block;
-  for (int i = 0; i < images * plan.slices; ++i) {
-    if (!block.run(static_cast<unsigned>(i), {static_cast<unsigned>(plan.across), static_cast<unsigned>(plan.rows)},
-                   backwards, kernel))
-      return false;
+int number(int64_t n) { return static_cast<int>(n); }
+
+/// Runs kernels on all their blocks, and says whether every barrier was there.
+struct Launcher {
+  bool backwards, whole = true;
+
+  void operator()(int blocks, int threadsX, int threadsY, int sharedMemory, const std::function<void()>& kernel) {
+    if (sharedMemory > 48 << 10) throw std::logic_error("more shared memory than every GPU gives");
+    if (threadsX * threadsY > continual::cuda::mostThreads) throw std::logic_error("too many threads");
+    std::fill(std::begin(emulated::memory), std::end(emulated::memory), NAN);
+    emulated::Block block;
+    for (int i = 0; i < blocks && whole; ++i) {
+      whole = block.run(static_cast<unsigned>(i), {static_cast<unsigned>(threadsX), static_cast<unsigned>(threadsY)},
+                        backwards, kernel);
+    }
+    // No thread went beyond the memory that is asked for.
+    whole = whole && std::isnan(emulated::memory[sharedMemory / static_cast<int>(sizeof(float))]);
   }
-  // No thread went beyond the memory that is asked for.
-  return std::isnan(emulated::memory[plan.sharedMemory(totals) / static_cast<int>(sizeof(float))]);
-}
+};
 
-/// y, dx, dweight and dbias by our kernels; empty where a barrier is missing.
-template <class T, bool silu>
-Tensors byKernels(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& dy,
-                  int64_t groups, bool backwards) {
-  const auto number = [](int64_t n) { return static_cast<int>(n); };
-  const auto planOf = [&](int tensors) {
-    return continual::cuda::planGroupNorm(number(x.size(2) * x.size(3)), number(x.size(1)), number(groups),
-                                          number(x.element_size()), tensors);
-  };
-  const GroupNormPlan plan = planOf(1), gradient = planOf(2);
-  const auto shapeOf = [](const GroupNormPlan& p) {
-    return emulated::Shape{p.shape.pixels, p.shape.channels, p.shape.groupSize, p.shape.slice};
-  };
-  const at::Tensor y = at::full_like(x, NAN), dx = at::full_like(x, NAN);
-  const at::Tensor statistics = at::full({x.size(0), groups, 2}, NAN, at::kFloat);
-  const at::Tensor parts = at::full({x.size(0), 2, x.size(1)}, NAN, at::kFloat);
-  const bool whole =
-      launch(number(x.size(0)), plan, 1, backwards,
-             [&] {
-               emulated::groupNorm<T, silu>(shapeOf(plan), static_cast<float>(eps), dataOf<T>(x), dataOf<T>(weight),
-                                            dataOf<T>(bias), dataOf<float>(statistics), dataOf<T>(y));
-             }) &&
-      launch(number(x.size(0)), gradient, 2, backwards, [&] {
-        emulated::groupNormGradient<T, silu>(shapeOf(gradient), dataOf<T>(x), dataOf<T>(weight), dataOf<T>(bias),
-                                             dataOf<float>(statistics), dataOf<T>(dy), dataOf<T>(dx),
-                                             dataOf<float>(parts));
-      });
-  if (!whole) return {};
-  const at::Tensor sums = parts.sum(0);
-  return {y, dx, sums[0], sums[1]};
-}
+/// What a kernel gives: its value, and the gradients of all inputs where it has some.
+using Kernel = std::function<Tensors(Launcher& launch)>;
+using Composed = std::function<at::Tensor(const Tensors&)>;
 
-template <class T, bool silu>
-double errorOf(const Tensors& inputs, const at::Tensor& dy, int64_t groups) {
-  const Tensors found = byKernels<T, silu>(inputs[0], inputs[1], inputs[2], dy, groups, false);
-  const Tensors again = byKernels<T, silu>(inputs[0], inputs[1], inputs[2], dy, groups, true);
-  if (found.empty() || again.empty()) return std::numeric_limits<double>::infinity();
-
+void compare(const std::string& name, const Tensors& inputs, const at::Tensor& dy, const Kernel& kernel,
+             const Composed& composed) {
+  Launcher forwards{false}, backwards{true};
+  const Tensors found = kernel(forwards), again = kernel(backwards);
   Tensors leaves;
   for (const at::Tensor& input : inputs) leaves.push_back(input.to(at::kDouble).detach().requires_grad_(true));
-  const at::Tensor normed = at::group_norm(leaves[0], groups, leaves[1], leaves[2], eps);
-  Tensors expected{silu ? at::silu(normed) : normed};
-  for (const at::Tensor& g : torch::autograd::grad({expected[0]}, leaves, {dy.to(at::kDouble)})) expected.push_back(g);
-  double error = 0;
+  Tensors expected{composed(leaves)};
+  if (found.size() > 1) {
+    for (const at::Tensor& g : torch::autograd::grad({expected[0]}, leaves, {dy.to(at::kDouble)}))
+      expected.push_back(g);
+  }
+  double error = forwards.whole && backwards.whole ? 0 : std::numeric_limits<double>::infinity();
   for (size_t i = 0; i < found.size(); ++i) {
-    if (!at::equal(found[i], again[i])) return std::numeric_limits<double>::infinity();
+    if (!at::equal(found[i], again[i])) error = std::numeric_limits<double>::infinity();
+    if (expected[i].numel() == 0) continue;  // there is no second map
     const double off = (found[i].to(at::kDouble) - expected[i]).abs().max().item<double>();
     const double relative = off / expected[i].abs().max().item<double>();
     if (!(relative <= error)) error = relative;  // so that a NaN stays one
   }
-  return error;
+  std::cout << name << ',' << inputs[0].scalar_type() << ',';
+  for (const int64_t size : inputs[0].sizes()) std::cout << size << 'x';
+  std::cout << ' ' << error << std::endl;
+}
+
+at::Tensor numbers(at::ScalarType dtype, at::IntArrayRef sizes, double mean) {
+  const at::Tensor all = (at::randn(sizes) + mean).to(dtype);
+  return sizes.size() == 4 ? all.contiguous(nhwc) : all;
+}
+
+at::Tensor unwritten(const at::Tensor& like) { return at::full_like(like, NAN); }
+at::Tensor unwritten(at::IntArrayRef sizes) { return at::full(sizes, NAN, at::kFloat); }
+
+/// Group norm; with SiLU, of two feature maps and all that may be added to them.
+template <class T, bool silu>
+void groupNorm(int64_t images, int64_t channels, int64_t groups, int64_t height, int64_t width, at::ScalarType dtype) {
+  const at::Tensor x =
+      numbers(dtype, {images, channels, height, width}, 0) + numbers(dtype, {images, channels, 1, 1}, 3);
+  const at::Tensor dy = numbers(dtype, x.sizes(), 0.5), weight = numbers(dtype, {channels}, 1);
+  const at::Tensor bias = numbers(dtype, {channels}, 0);
+  const int64_t split = silu && channels >= 8 ? channels / 8 * 4 : channels;
+  Tensors inputs{x.narrow(1, 0, split).contiguous(nhwc), weight, bias};
+  at::Tensor second, plus, perImage;
+  if (silu) {
+    inputs.push_back(second = x.narrow(1, split, channels - split).contiguous(nhwc));
+    inputs.push_back(plus = numbers(dtype, {channels}, 1));
+    inputs.push_back(perImage = numbers(dtype, {images, channels}, 1));
+  }
+  const auto planOf = [&](int tensors) {
+    return planGroupNorm(number(height * width), number(channels), number(groups), number(x.element_size()), tensors);
+  };
+  const emulated::Maps<T> maps{dataOf<T>(inputs[0]), dataOf<T>(second), dataOf<T>(plus), dataOf<T>(perImage),
+                               number(split)};
+  const Kernel kernel = [&](Launcher& launch) {
+    const at::Tensor y = unwritten(x), da = unwritten(inputs[0]), db = silu ? unwritten(second) : at::Tensor();
+    const at::Tensor dPerImage = silu ? unwritten(perImage) : at::Tensor();
+    const at::Tensor statistics = unwritten({images, groups, 2}), parts = unwritten({images, 2, channels});
+    const auto launchBy = [&](const GroupNormPlan& plan, int sums, const std::function<void(emulated::Shape)>& call) {
+      const emulated::Shape shape{plan.shape.pixels, plan.shape.channels, plan.shape.groupSize, plan.shape.slice};
+      launch(number(images) * plan.slices, plan.across, plan.rows, plan.sharedMemory(sums), [&] { call(shape); });
+    };
+    launchBy(planOf(1), 1, [&](emulated::Shape shape) {
+      emulated::groupNorm<T, silu>(shape, maps, static_cast<float>(eps), dataOf<T>(weight), dataOf<T>(bias),
+                                   dataOf<float>(statistics), dataOf<T>(y));
+    });
+    launchBy(planOf(2), 2, [&](emulated::Shape shape) {
+      emulated::groupNormGradient<T, silu>(shape, maps, dataOf<T>(weight), dataOf<T>(bias), dataOf<float>(statistics),
+                                           dataOf<T>(dy), dataOf<T>(da), dataOf<T>(db), dataOf<float>(parts),
+                                           dataOf<T>(dPerImage));
+    });
+    const at::Tensor sums = parts.sum(0);
+    Tensors found{y, da, sums[0], sums[1]};
+    // A norm of single channels takes away what is added to them: there is nothing to compare with but rounding.
+    if (silu && channels != groups) found.insert(found.end(), {db, dPerImage.sum(0), dPerImage});
+    return found;
+  };
+  compare("groupNorm/" + std::to_string(groups) + (silu ? "+silu" : ""), inputs, dy, kernel, [&](const Tensors& t) {
+    const at::Tensor in =
+        silu ? at::cat({t[0], t[3]}, 1) + t[4].view({-1, 1, 1}) + t[5].unsqueeze(2).unsqueeze(3) : t[0];
+    const at::Tensor normed = at::group_norm(in, groups, t[1], t[2], eps);
+    return silu ? at::silu(normed) : normed;
+  });
+}
+
+template <class T, bool hasImage>
+void addSummands(int64_t images, int64_t channels, int64_t side, at::ScalarType dtype) {
+  const at::Tensor product = numbers(dtype, {images, channels, side, side}, 0), bias = numbers(dtype, {channels}, 1);
+  const at::Tensor image = numbers(dtype, product.sizes(), 0);
+  const Kernel kernel = [&](Launcher& launch) -> Tensors {
+    const at::Tensor y = product.clone();
+    const int vectors = number(y.numel() / vectorWidth), each = emulated::addedAtOnce * 256;
+    launch((vectors + each - 1) / each, 256, 1, 0, [&] {
+      emulated::addSummands<T, hasImage>(vectors, number(channels), dataOf<T>(bias), dataOf<T>(image), dataOf<T>(y));
+    });
+    return {y};
+  };
+  compare(hasImage ? "addSummands+image" : "addSummands", {product, bias, image}, {}, kernel, [](const Tensors& t) {
+    const at::Tensor sum = t[0] + t[1].view({-1, 1, 1});
+    return hasImage ? sum + t[2] : sum;
+  });
+}
+
+/// In two passes, as `sumRows` of nn/cuda does.
+template <class T>
+void sumRows(int64_t rows, int64_t channels, at::ScalarType dtype) {
+  const at::Tensor x = numbers(dtype, {rows, channels}, 0.5);
+  const Kernel kernel = [&](Launcher& launch) -> Tensors {
+    const auto pass = [&]<class From, class To>(const at::Tensor& from, int most, at::ScalarType to, From*, To*) {
+      const SumPlan plan = planSum(number(from.size(0)), number(channels), most);
+      const at::Tensor sums = unwritten({plan.parts, channels}).to(to);
+      launch(plan.slices * plan.parts, plan.across, plan.down, plan.sharedMemory(), [&] {
+        emulated::sumRows<From, To>(number(from.size(0)), number(channels), plan.parts, dataOf<From>(from),
+                                    dataOf<To>(sums));
+      });
+      return sums;
+    };
+    float* const floats = nullptr;
+    T* const given = nullptr;
+    return {pass(pass(x, mostSums, at::kFloat, given, floats), 1, dtype, floats, given).view({-1})};
+  };
+  compare("sumRows", {x}, {}, kernel, [](const Tensors& t) { return t[0].sum(0); });
+}
+
+template <class T>
+void attention(int64_t images, int64_t tokens, int64_t heads, at::ScalarType dtype) {
+  const int64_t channels = 8 * heads;
+  Tensors inputs;
+  for (int i = 0; i < 3; ++i) inputs.push_back(numbers(dtype, {images, tokens, channels}, 0) * 2);
+  const at::Tensor &q = inputs[0], &k = inputs[1], &v = inputs[2], dy = numbers(dtype, q.sizes(), 0);
+  const AttentionPlan plan = planAttention(number(tokens), number(channels));
+  const emulated::Heads shape{plan.heads.tokens, plan.heads.channels, plan.heads.each, plan.heads.scale};
+  const Kernel kernel = [&](Launcher& launch) -> Tensors {
+    const at::Tensor y = unwritten(q), dq = unwritten(q), dk = unwritten(q), dv = unwritten(q);
+    const at::Tensor statistics = unwritten({images, heads, tokens, 2});
+    const int blocks = number(images) * plan.blocks;
+    launch(blocks, plan.threads, 1, plan.sharedMemory(16), [&] {
+      emulated::attention<T>(shape, dataOf<T>(q), dataOf<T>(k), dataOf<T>(v), dataOf<float>(statistics), dataOf<T>(y));
+    });
+    launch(blocks, plan.threads, 1, plan.sharedMemory(35), [&] {
+      emulated::attentionGradient<T>(shape, dataOf<T>(q), dataOf<T>(k), dataOf<T>(v), dataOf<T>(y),
+                                     dataOf<float>(statistics), dataOf<T>(dy), dataOf<T>(dq), dataOf<T>(dk),
+                                     dataOf<T>(dv));
+    });
+    return {y, dq, dk, dv};
+  };
+  compare("attention", inputs, dy, kernel, [&](const Tensors& t) {
+    const auto split = [&](const at::Tensor& x) { return x.view({images, tokens, heads, 8}).transpose(1, 2); };
+    return at::scaled_dot_product_attention(split(t[0]), split(t[1]), split(t[2])).transpose(1, 2).flatten(2);
+  });
+}
+
+template <class T>
+void upsample(int64_t images, int64_t channels, int64_t height, int64_t width, at::ScalarType dtype) {
+  const at::Tensor x = numbers(dtype, {images, channels, height, width}, 0);
+  const at::Tensor dy = numbers(dtype, {images, channels, 2 * height, 2 * width}, 0);
+  const Kernel kernel = [&](Launcher& launch) -> Tensors {
+    const at::Tensor y = unwritten(dy), dx = unwritten(x);
+    const int vectors = number(x.numel() / vectorWidth), perPixel = number(channels / vectorWidth);
+    const int rowVectors = perPixel * number(width), blocks = (vectors + 255) / 256;
+    launch(blocks, 256, 1, 0,
+           [&] { emulated::upsample<T>(vectors, rowVectors, perPixel, dataOf<T>(x), dataOf<T>(y)); });
+    launch(blocks, 256, 1, 0,
+           [&] { emulated::upsampleGradient<T>(vectors, rowVectors, perPixel, dataOf<T>(dy), dataOf<T>(dx)); });
+    return {y, dx};
+  };
+  compare("upsample", {x}, dy, kernel,
+          [&](const Tensors& t) { return at::upsample_nearest2d(t[0], {2 * height, 2 * width}); });
 }
 
 }  // namespace
@@ -204,8 +335,7 @@ double errorOf(const Tensors& inputs, const at::Tensor& dy, int64_t groups) {
 int main([[maybe_unused]] int count, [[maybe_unused]] char** arguments) {
 #ifdef CONTINUAL_DIFFUSION_CUDA
   for (int i = 1; i < count; ++i) {
-    using namespace continual::cuda;
-    const Compiled compiled = compile(groupNormSource, groupNormFunctions(), std::atoi(arguments[i]));
+    const Compiled compiled = compile(kernelSource, kernelFunctions(), std::atoi(arguments[i]));
     std::cout << arguments[i] << ' ' << (compiled.code.substr(1, 3) == "ELF" ? "cubin" : "PTX");
     for (const std::string& name : compiled.lowered) std::cout << ' ' << name;
     std::cout << std::endl;
@@ -213,32 +343,32 @@ int main([[maybe_unused]] int count, [[maybe_unused]] char** arguments) {
   if (count > 1) return 0;
 #endif
   at::manual_seed(7);
-  struct Case {
-    int64_t images, channels, groups, height, width;
-  };
-  const std::vector<Case> cases{
-      {2, 64, 32, 32, 32}, {1, 192, 32, 32, 32}, {2, 128, 32, 16, 16}, {1, 384, 32, 16, 16}, {2, 768, 32, 8, 8},
-      {3, 512, 32, 4, 4},  {2, 1024, 32, 4, 4},  {2, 16, 8, 16, 16},   {3, 48, 8, 7, 5},     {2, 4, 1, 3, 3},
-      {2, 20, 5, 1, 1},    {1, 24, 4, 65, 65},   {2, 96, 1, 9, 9},     {1, 12, 12, 6, 6},    {1, 8, 2, 90, 90},
-  };
-  for (const auto& [images, channels, groups, height, width] : cases) {
-    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-      const auto numbers = [&](at::IntArrayRef sizes, double mean) { return (at::randn(sizes) + mean).to(dtype); };
-      const at::Tensor x = (numbers({images, channels, height, width}, 0) + numbers({images, channels, 1, 1}, 3))
-                               .to(dtype)
-                               .contiguous(nhwc);
-      const at::Tensor dy = numbers(x.sizes(), 0.5).contiguous(nhwc);
-      const Tensors inputs{x, numbers({channels}, 1), numbers({channels}, 0)};
-      for (const bool silu : {false, true}) {
-        const auto error = [&]<class T>() {
-          return silu ? errorOf<T, true>(inputs, dy, groups) : errorOf<T, false>(inputs, dy, groups);
-        };
-        std::cout << "groupNorm" << (silu ? "+silu" : "") << ',' << dtype << ',' << images << 'x' << channels << 'x'
-                  << height << 'x' << width << '/' << groups << ' '
-                  << (dtype == at::kFloat ? error.template operator()<float>()
-                                          : error.template operator()<emulated::BFloat16>())
-                  << std::endl;
-      }
+  const auto all = [&]<class T>(at::ScalarType dtype, T*) {
+    const std::vector<std::array<int64_t, 5>> norms{
+        {2, 64, 32, 32, 32}, {1, 192, 32, 32, 32}, {2, 128, 32, 16, 16}, {1, 384, 32, 16, 16}, {2, 768, 32, 8, 8},
+        {3, 512, 32, 4, 4},  {2, 1024, 32, 4, 4},  {2, 16, 8, 16, 16},   {3, 48, 8, 7, 5},     {2, 4, 1, 3, 3},
+        {2, 20, 5, 1, 1},    {1, 24, 4, 65, 65},   {2, 96, 1, 9, 9},     {1, 12, 12, 6, 6},    {1, 8, 2, 90, 90},
+    };
+    for (const auto& [images, channels, groups, height, width] : norms) {
+      groupNorm<T, false>(images, channels, groups, height, width, dtype);
+      groupNorm<T, true>(images, channels, groups, height, width, dtype);
     }
-  }
+    for (const auto& [images, channels, side] :
+         std::vector<std::array<int64_t, 3>>{{2, 64, 32}, {3, 12, 5}, {1, 4, 1}}) {
+      addSummands<T, false>(images, channels, side, dtype);
+      addSummands<T, true>(images, channels, side, dtype);
+    }
+    for (const auto& [rows, channels] :
+         std::vector<std::array<int64_t, 2>>{{1, 4}, {3, 12}, {256, 512}, {5000, 64}, {700, 192}, {40, 2048}}) {
+      sumRows<T>(rows, channels, dtype);
+    }
+    for (const auto& [images, tokens, heads] : std::vector<std::array<int64_t, 3>>{
+             {2, 16, 64}, {2, 64, 32}, {1, 256, 4}, {3, 49, 3}, {2, 1, 1}, {1, 350, 2}, {5, 3, 10}}) {
+      attention<T>(images, tokens, heads, dtype);
+    }
+    upsample<T>(2, 64, 16, 16, dtype);
+    upsample<T>(3, 12, 5, 7, dtype);
+  };
+  all(at::kFloat, static_cast<float*>(nullptr));
+  all(at::kBFloat16, static_cast<emulated::BFloat16*>(nullptr));
 }

@@ -1,24 +1,21 @@
-// Group norm with SiLU behind it on CUDA, images N×H×W×C: libtorch's own goes through N×C×H×W and back. Compiled when
-// it is first wanted (runtime/cuda_program), and by the processor's compiler for its test.
+// Group norm with SiLU behind it on CUDA: libtorch's own goes through N×C×H×W and back.
 //
 // A block takes some channels of one image, its slice: whole groups. Each thread has a vector of channels at every
-// `rows`-th pixel, and keeps the first of them. No atomics: the order of a sum never changes. See group_norm.h.
-
-struct BFloat16 {
-  unsigned short bits;
-};
+// `rows`-th pixel, and keeps the first of them. See plans.h.
 
 struct Shape {
   int pixels, channels, groupSize, slice;
 };
 
-constexpr int width = 4, mostThreads = 384, blocksAtOnce = 2;
-
-/// Numbers of type T, as words: of short ones two in each.
+/// What is normed: two feature maps beside each other in channels, of which the first has `split`, or one that has them
+/// all; plus a number for each channel, and one for each image and channel, where these are not null.
 template <class T>
-struct alignas(width * sizeof(T)) Vector {
-  unsigned words[width * sizeof(T) / sizeof(unsigned)];
+struct Maps {
+  const T *first, *second, *bias, *perImage;
+  int split;
 };
+
+constexpr int mostThreads = 384, blocksAtOnce = 2;
 
 /// Vectors that a thread keeps of each of `n` tensors, in 32 registers; what it has more is read again, a few at once.
 template <class T, int n>
@@ -26,38 +23,14 @@ constexpr int kept = 32 / sizeof(T) / n;
 template <class T, int n>
 constexpr int again = kept<T, n> / 4;
 
-__device__ inline float number(float x) { return x; }
-__device__ inline float number(BFloat16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
+/// Where a thread's channels lie at every pixel.
+template <class T>
+struct Column {
+  T* begin;
+  int step;
 
-__device__ inline float number(const Vector<float>& from, int k) { return __uint_as_float(from.words[k]); }
-__device__ inline float number(const Vector<BFloat16>& from, int k) {
-  const unsigned word = from.words[k / 2];
-  return __uint_as_float(k % 2 == 0 ? word << 16 : word & 0xFFFF0000);
-}
-
-/// Two numbers of a word, rounded to the nearest, ties to even.
-__device__ inline unsigned rounded(float low, float high) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  unsigned word;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
-  return word;
-#else
-  const auto upper = [](float x) {
-    const unsigned bits = __float_as_uint(x);
-    return x != x ? 0x7FFF0000 : bits + 0x7FFF + ((bits >> 16) & 1);
-  };
-  return upper(low) >> 16 | (upper(high) & 0xFFFF0000);
-#endif
-}
-
-__device__ inline void put(Vector<float>* to, const float (&x)[width]) {
-  *to = {__float_as_uint(x[0]), __float_as_uint(x[1]), __float_as_uint(x[2]), __float_as_uint(x[3])};
-}
-__device__ inline void put(Vector<BFloat16>* to, const float (&x)[width]) {
-  *to = {rounded(x[0], x[1]), rounded(x[2], x[3])};
-}
-
-__device__ inline float sigmoid(float x) { return __fdividef(1.0F, 1.0F + __expf(-x)); }
+  __device__ T* operator[](int pixel) const { return begin + static_cast<size_t>(pixel) * step; }
+};
 
 /// What of the images is this thread's.
 struct Share {
@@ -77,12 +50,31 @@ struct Share {
     threads = rows * static_cast<int>(blockDim.x);
   }
 
-  /// Where the thread's channels lie at a pixel.
-  __device__ size_t place(int pixel) const {
-    return (static_cast<size_t>(image) * shape.pixels + pixel) * shape.channels + first + channel;
+  /// Of images that two tensors share: `split` channels are the first's.
+  template <class T>
+  __device__ Column<T> column(T* of, T* ofSecond, int split) const {
+    const int c = first + channel;
+    const bool isFirst = c < split;
+    const int step = isFirst ? split : shape.channels - split;
+    return {(isFirst ? of + c : ofSecond + (c - split)) + static_cast<size_t>(image) * shape.pixels * step, step};
+  }
+  template <class T>
+  __device__ Column<T> column(T* of) const {
+    return column(of, of, shape.channels);
   }
 
   __device__ int group(int channelOfSlice) const { return (first + channelOfSlice) / shape.groupSize; }
+
+  /// What is added to the thread's channels.
+  template <class T>
+  __device__ void added(const Maps<T>& maps, float (&to)[width]) const {
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+      const int c = first + channel + k;
+      to[k] = maps.bias == nullptr ? 0 : number(maps.bias[c]);
+      if (maps.perImage != nullptr) to[k] += number(maps.perImage[image * shape.channels + c]);
+    }
+  }
 
   /// Calls work(c) for the slice's channels, shared among the block's threads.
   template <class Work>
@@ -90,44 +82,66 @@ struct Share {
     for (int c = thread; c < shape.slice; c += threads) work(c);
   }
 
-  /// Leaves in sums[c] the sum over all rows of each channel's `mine`; `sums` has room for slice × rows numbers.
-  /// Whoever read it before has passed a barrier since: that of overGroups.
-  __device__ void overRows(const float (&mine)[width], float* sums) const {
-    struct alignas(16) Sums {
-      float of[width];
-    };
-    *reinterpret_cast<Sums*>(sums + row * shape.slice + channel) = {mine[0], mine[1], mine[2], mine[3]};
+  /// Leaves in sums[i × slice + c] the sum over all rows of each channel's mine[i]. `room` is for n × slice × rows
+  /// numbers; whoever read either before has passed a barrier since.
+  template <int n>
+  __device__ void overRows(const float (&mine)[n][width], float* room, float* sums) const {
+    const int size = shape.slice * rows;
+#pragma unroll
+    for (int i = 0; i < n; ++i)
+      put(reinterpret_cast<Vector<float>*>(room + i * size + row * shape.slice + channel), mine[i]);
     __syncthreads();
-    for (int left = rows; left > 1;) {
-      const int upper = (left + 1) / 2;
-      for (int i = thread; i < (left - upper) * shape.slice; i += threads) sums[i] += sums[upper * shape.slice + i];
-      left = upper;
+    const int parts = rows / width > 1 ? rows / width : 1;  // as many as give every thread one
+    const auto sumOf = [&](const float* from, int begin, int end, int step) {
+      float sum = 0;
+      for (int r = begin; r < end; r += step) sum += from[r * shape.slice];
+      return sum;
+    };
+    if (parts > 1) {
+      for (int j = thread; j < parts * shape.slice; j += threads) {
+        const int part = j / shape.slice, c = j - part * shape.slice;
+#pragma unroll
+        for (int i = 0; i < n; ++i) {
+          float* const from = room + i * size + c;
+          from[part * shape.slice] = sumOf(from, part, rows, parts);  // which no other thread reads
+        }
+      }
       __syncthreads();
     }
-  }
-
-  /// For each channel of the slice the sum of term(c) over its group, in `totals`.
-  template <class Term>
-  __device__ void overGroups(const Term& term, float* totals) const {
     overChannels([&](int c) {
-      const int begin = c - c % shape.groupSize;
-      float sum = 0;
-      for (int other = begin; other < begin + shape.groupSize; ++other) sum += term(other);
-      totals[c] = sum;
+#pragma unroll
+      for (int i = 0; i < n; ++i) {
+        sums[i * shape.slice + c] = sumOf(room + i * size + c, 0, parts > 1 ? parts : rows, 1);
+      }
     });
     __syncthreads();
+  }
+
+  /// For each of the thread's channels the sum of term(c) over its group.
+  template <class Term>
+  __device__ void overGroups(const Term& term, float (&to)[width]) const {
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+      const int c = channel + k, begin = c - c % shape.groupSize;
+      if (k > 0 && begin != c) {
+        to[k] = to[k - 1];
+        continue;
+      }
+      to[k] = 0;
+      for (int other = begin; other < begin + shape.groupSize; ++other) to[k] += term(other);
+    }
   }
 };
 
 /// Vectors of `n` tensors at the pixels of a thread.
 template <class T, int n>
 struct Inputs {
-  const T* from[n];
+  Column<const T> from[n];
   Vector<T> first[kept<T, n>][n];
 
-  __device__ Inputs(const Share& share, const T* const (&tensors)[n]) {
+  __device__ Inputs(const Share& share, const Column<const T> (&columns)[n]) {
 #pragma unroll
-    for (int k = 0; k < n; ++k) from[k] = tensors[k];
+    for (int k = 0; k < n; ++k) from[k] = columns[k];
     load(share, share.row, first);
   }
 
@@ -138,7 +152,7 @@ struct Inputs {
     for (int i = 0; i < count; ++i, pixel += share.rows) {
       if (pixel >= share.shape.pixels) break;
 #pragma unroll
-      for (int k = 0; k < n; ++k) to[i][k] = *reinterpret_cast<const Vector<T>*>(from[k] + share.place(pixel));
+      for (int k = 0; k < n; ++k) to[i][k] = *reinterpret_cast<const Vector<T>*>(from[k][pixel]);
     }
   }
 
@@ -164,44 +178,45 @@ struct Inputs {
   }
 };
 
-/// y of x, and images × groups × (mean, 1 / standard deviation). Shared memory: slice × (rows + 1) numbers.
+/// y, and images × groups × (mean, 1 / standard deviation). Shared memory: slice × (rows + 1) numbers.
 template <class T, bool silu>
 __global__ void __launch_bounds__(mostThreads, blocksAtOnce)
-    groupNorm(Shape shape, float eps, const T* x, const T* weight, const T* bias, float* statistics, T* y) {
+    groupNorm(Shape shape, Maps<T> x, float eps, const T* weight, const T* bias, float* statistics, T* y) {
   extern __shared__ float memory[];
   const Share share(shape);
-  float *const totals = memory, *const sums = memory + shape.slice;
+  float *const sums = memory, *const room = memory + shape.slice;
   const float each = 1.0F / (static_cast<float>(shape.pixels) * static_cast<float>(shape.groupSize));
 
-  const Inputs<T, 1> inputs(share, {x});
-  float mine[width] = {};
+  const Inputs<T, 1> inputs(share, {share.column(x.first, x.second, x.split)});
+  float plus[width], mean[width], mine[1][width] = {};
+  share.added(x, plus);
   inputs.each(share, [&](int, const Vector<T>(&in)[1]) {
 #pragma unroll
-    for (int k = 0; k < width; ++k) mine[k] += number(in[0], k);
+    for (int k = 0; k < width; ++k) mine[0][k] += number(in[0], k) + plus[k];
   });
-  share.overRows(mine, sums);
-  share.overGroups([&](int c) { return sums[c]; }, totals);
-  float mean[width];
+  const auto ofChannel = [&](int c) { return sums[c]; };
+  share.overRows(mine, room, sums);
+  share.overGroups(ofChannel, mean);
 #pragma unroll
   for (int k = 0; k < width; ++k) {
-    mean[k] = totals[share.channel + k] * each;
-    mine[k] = 0;
+    mean[k] *= each;
+    plus[k] -= mean[k];
+    mine[0][k] = 0;
   }
   inputs.each(share, [&](int, const Vector<T>(&in)[1]) {
 #pragma unroll
     for (int k = 0; k < width; ++k) {
-      const float d = number(in[0], k) - mean[k];
-      mine[k] += d * d;
+      const float d = number(in[0], k) + plus[k];
+      mine[0][k] += d * d;
     }
   });
-  share.overRows(mine, sums);  // after whose barriers everybody has read the means
-  share.overGroups([&](int c) { return sums[c]; }, totals);
-
+  share.overRows(mine, room, sums);  // whose first barrier comes after everybody has read the sums
   float scale[width], shift[width];
+  share.overGroups(ofChannel, scale);
 #pragma unroll
   for (int k = 0; k < width; ++k) {
     const int c = share.channel + k;
-    const float rstd = rsqrtf(totals[c] * each + eps);
+    const float rstd = rsqrtf(scale[k] * each + eps);
     if (share.row == 0 && c % shape.groupSize == 0) {
       float* const to = statistics + 2 * (share.image * (shape.channels / shape.groupSize) + share.group(c));
       to[0] = mean[k];
@@ -210,40 +225,43 @@ __global__ void __launch_bounds__(mostThreads, blocksAtOnce)
     scale[k] = rstd * number(weight[share.first + c]);
     shift[k] = number(bias[share.first + c]);
   }
+  const Column<T> to = share.column(y);
   inputs.each(share, [&](int pixel, const Vector<T>(&in)[1]) {
     float out[width];
 #pragma unroll
     for (int k = 0; k < width; ++k) {
-      const float z = (number(in[0], k) - mean[k]) * scale[k] + shift[k];
+      const float z = (number(in[0], k) + plus[k]) * scale[k] + shift[k];
       out[k] = silu ? z * sigmoid(z) : z;
     }
-    put(reinterpret_cast<Vector<T>*>(y + share.place(pixel)), out);
+    put(reinterpret_cast<Vector<T>*>(to[pixel]), out);
   });
 }
 
-/// dx of dy, and each image's part of dweight and dbias, images × 2 × channels. Shared memory: slice × (rows + 2).
+/// dx of dy, each image's part of dweight and dbias, images × 2 × channels, and of the gradient of the x.bias, which is
+/// that of x.perImage, where `dPerImage` is not null. Shared memory: slice × 2 × (rows + 1) numbers.
 template <class T, bool silu>
 __global__ void __launch_bounds__(mostThreads, blocksAtOnce)
-    groupNormGradient(Shape shape, const T* x, const T* weight, const T* bias, const float* statistics, const T* dy,
-                      T* dx, float* parts) {
+    groupNormGradient(Shape shape, Maps<T> x, const T* weight, const T* bias, const float* statistics, const T* dy,
+                      T* dFirst, T* dSecond, float* parts, T* dPerImage) {
   extern __shared__ float memory[];
   const Share share(shape);
-  float *const ofNormed = memory, *const ofGiven = memory + shape.slice, *const sums = memory + 2 * shape.slice;
+  float *const sums = memory, *const room = memory + 2 * shape.slice;
   const float each = 1.0F / (static_cast<float>(shape.pixels) * static_cast<float>(shape.groupSize));
 
-  const Inputs<T, 2> inputs(share, {x, dy});
-  float mean[width], rstd[width], factor[width], shift[width];
+  const Inputs<T, 2> inputs(share, {share.column(x.first, x.second, x.split), share.column(dy)});
+  float plus[width], rstd[width], factor[width], shift[width];
+  share.added(x, plus);
 #pragma unroll
   for (int k = 0; k < width; ++k) {
     const int c = share.channel + k;
     const float* const of = statistics + 2 * (share.image * (shape.channels / shape.groupSize) + share.group(c));
-    mean[k] = of[0];
+    plus[k] -= of[0];
     rstd[k] = of[1];
     factor[k] = number(weight[share.first + c]);
     shift[k] = number(bias[share.first + c]);
   }
   // The normed x, and the gradient of what was made of it by weight and bias.
-  const auto normed = [&](const Vector<T>(&in)[2], int k) { return (number(in[0], k) - mean[k]) * rstd[k]; };
+  const auto normed = [&](const Vector<T>(&in)[2], int k) { return (number(in[0], k) + plus[k]) * rstd[k]; };
   const auto given = [&](const Vector<T>(&in)[2], int k, float n) {
     const float g = number(in[1], k);
     if (!silu) return g;
@@ -251,38 +269,44 @@ __global__ void __launch_bounds__(mostThreads, blocksAtOnce)
     return g * s * (1 + z * (1 - s));
   };
 
-  float mineNormed[width] = {}, mineGiven[width] = {};
+  float mine[2][width] = {};
   inputs.each(share, [&](int, const Vector<T>(&in)[2]) {
 #pragma unroll
     for (int k = 0; k < width; ++k) {
       const float n = normed(in, k), g = given(in, k, n);
-      mineNormed[k] += g * n;
-      mineGiven[k] += g;
+      mine[0][k] += g * n;
+      mine[1][k] += g;
     }
   });
-  // Totals over a group are of what reached the normed x: each channel's sum times its weight.
+  share.overRows(mine, room, sums);
   float* const part = parts + static_cast<size_t>(share.image) * 2 * shape.channels + share.first;
-  const auto weighted = [&](int c) { return sums[c] * number(weight[share.first + c]); };
-  share.overRows(mineNormed, sums);
-  share.overChannels([&](int c) { part[c] = sums[c]; });
-  share.overGroups(weighted, ofNormed);
-  share.overRows(mineGiven, sums);
-  share.overChannels([&](int c) { part[shape.channels + c] = sums[c]; });
-  share.overGroups(weighted, ofGiven);
-
+  share.overChannels([&](int c) {
+    part[c] = sums[c];
+    part[shape.channels + c] = sums[shape.slice + c];
+  });
+  // Totals over a group are of what reached the normed x: each channel's sum times its weight.
   float meanNormed[width], meanGiven[width];
+  share.overGroups([&](int c) { return sums[c] * number(weight[share.first + c]); }, meanNormed);
+  share.overGroups([&](int c) { return sums[shape.slice + c] * number(weight[share.first + c]); }, meanGiven);
 #pragma unroll
   for (int k = 0; k < width; ++k) {
-    meanNormed[k] = ofNormed[share.channel + k] * each;
-    meanGiven[k] = ofGiven[share.channel + k] * each;
+    meanNormed[k] *= each;
+    meanGiven[k] *= each;
   }
+  float total[1][width] = {};
+  const Column<T> to = share.column(dFirst, dSecond, x.split);
   inputs.each(share, [&](int pixel, const Vector<T>(&in)[2]) {
     float out[width];
 #pragma unroll
     for (int k = 0; k < width; ++k) {
       const float n = normed(in, k), g = given(in, k, n);
       out[k] = rstd[k] * (g * factor[k] - meanGiven[k] - n * meanNormed[k]);
+      total[0][k] += out[k];
     }
-    put(reinterpret_cast<Vector<T>*>(dx + share.place(pixel)), out);
+    put(reinterpret_cast<Vector<T>*>(to[pixel]), out);
   });
+  if (dPerImage == nullptr) return;
+  share.overRows(total, room, sums);
+  T* const of = dPerImage + static_cast<size_t>(share.image) * shape.channels + share.first;
+  share.overChannels([&](int c) { put(of + c, sums[c]); });
 }
