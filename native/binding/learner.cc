@@ -86,8 +86,8 @@ std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objectiv
     const auto tensor = [&](const char* name) {
       return has(entry, name) ? overTensor(field(entry, name), name).clone() : at::Tensor();
     };
-    const Draws draws{tensor("x0"), tensor("noise"), integers(field(entry, "timesteps"), "timesteps"), tensor("z"),
-                      tensor("etaNoise")};
+    const Draws draws{tensor("x0"), tensor("noise"),    integers(field(entry, "timesteps"), "timesteps"),
+                      tensor("z"),  tensor("etaNoise"), at::Tensor()};
     const Source& source = objective.sources[i];
     const bool generated = source.kind == SourceKind::teacher && !draws.x0.defined();
     const bool gaussian = source.kind == SourceKind::gaussian;

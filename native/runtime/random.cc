@@ -44,14 +44,13 @@ Random::Block Random::block(uint64_t position) const {
 template <class T, class Fill>
 void Random::generate(T* out, int64_t count, Fill fill) {
   const int64_t blocks = (count + 3) / 4;
-  const uint64_t first = position_;
+  const uint64_t first = take(count);
   for (int64_t i = 0; i < blocks; ++i) {
     T values[4];
     fill(block(first + static_cast<uint64_t>(i)), values);
     const int64_t kept = std::min<int64_t>(4, count - 4 * i);
     for (int64_t j = 0; j < kept; ++j) out[4 * i + j] = values[j];
   }
-  position_ += static_cast<uint64_t>(blocks);
 }
 
 at::Tensor Random::normal(at::IntArrayRef shape) {

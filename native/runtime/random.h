@@ -27,6 +27,15 @@ class Random {
  public:
   Random(uint64_t seed, Purpose purpose, uint64_t index);
 
+  uint64_t seed() const { return seed_; }
+  uint64_t stream() const { return stream_; }
+  /// The position of the first of `count` numbers, which whoever asks draws by other means.
+  uint64_t take(int64_t count) {
+    const uint64_t first = position_;
+    position_ += static_cast<uint64_t>((count + 3) / 4);
+    return first;
+  }
+
   /// Standard normal, float32, on the CPU.
   at::Tensor normal(at::IntArrayRef shape);
   /// Uniform in [low, high), float32, on the CPU.

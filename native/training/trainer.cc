@@ -7,6 +7,7 @@
 #include <cmath>
 #include <mutex>
 
+#include "nn/cuda/functions.h"
 #include "runtime/error.h"
 
 namespace continual {
@@ -28,12 +29,12 @@ at::Tensor mirrored(const at::Tensor& noise, const at::Tensor& timesteps, int64_
     return at::cat({second.flip(dim).narrow(dim, 0, length / 2), second}, dim);
   };
   const at::Tensor low = timesteps <= total / 3;
-  const at::Tensor middle = (timesteps <= total * 2 / 3).logical_and(low.logical_not());
+  const at::Tensor middle = (timesteps <= total * 2 / 3) & (timesteps > total / 3);
   const at::Tensor rank = middle.to(at::kLong).cumsum(0);
-  const at::Tensor firstHalf = middle.logical_and(rank <= rank.narrow(0, rank.size(0) - 1, 1).floor_divide(2));
+  const at::Tensor isFirstHalf = 2 * rank <= rank.narrow(0, rank.size(0) - 1, 1);
   const auto pick = [](const at::Tensor& flags) { return flags.view({-1, 1, 1, 1}); };
-  const at::Tensor vertical = at::where(pick(low.logical_or(firstHalf)), across(noise, 2, height), noise);
-  const at::Tensor horizontal = low.logical_or(middle.logical_and(firstHalf.logical_not()));
+  const at::Tensor vertical = at::where(pick(low | (middle & isFirstHalf)), across(noise, 2, height), noise);
+  const at::Tensor horizontal = low | (middle & ~isFirstHalf);
   return at::where(pick(horizontal), across(vertical, 3, width), vertical);
 }
 
@@ -49,7 +50,6 @@ Trainer::Trainer(const UNetConfig& unet, const ScheduleConfig& schedule, const C
       adam_(student_.master),
       team_(compute.device.is_cpu() ? Team::forThisMachine() : Team(1, at::get_num_threads())),
       gradient_(unet_.layout(), student_.master),
-      beside_(compute.device),
       recorded_{Graphed(compute.device), {}, {}},
       seed_(seed) {
   if (emaDecay_ > 0) makeEma();
@@ -66,7 +66,7 @@ void Trainer::makeTeacher() {
   teacher_ = std::move(frozen);
   hasTeacher_ = true;
   recorded_.step.reset();
-  generated_.clear();
+  ahead_.clear();
   answers_.erase(Slot::teacher);
 }
 
@@ -77,6 +77,11 @@ std::vector<int64_t> Trainer::imageShape(int64_t count) const {
 
 at::Tensor Trainer::forward(const Weights& weights, const at::Tensor& xt, const at::Tensor& timesteps) const {
   return unet_(weights, xt.to(how_.dtype), timesteps).to(at::kFloat);
+}
+
+at::Tensor Trainer::normal(Random& random, at::IntArrayRef shape) const {
+  if (const auto own = cuda::normal(random, shape, how_.device)) return *own;
+  return toDevice(random.normal(shape), how_.device);
 }
 
 Draws Trainer::draw(const Source& source, const Batches& batches, int64_t ahead, Random& random) {
@@ -98,13 +103,16 @@ Draws Trainer::draw(const Source& source, const Batches& batches, int64_t ahead,
   }
   draws.timesteps = random.integers(count, source.from, source.to);
   const bool addsNoise = source.kind != SourceKind::gaussian && !source.stopAtTimestep;
-  if (addsNoise) draws.noise = random.normal(shape);
-  if (source.kind == SourceKind::teacher || source.kind == SourceKind::gaussian) draws.z = random.normal(shape);
-  if (source.symmetric) draws.z = mirrored(draws.z, draws.timesteps, schedule_.config().timesteps);
+  if (addsNoise) draws.noise = normal(random, shape);
+  if (source.kind == SourceKind::teacher || source.kind == SourceKind::gaussian) draws.z = normal(random, shape);
+  if (source.symmetric) {
+    draws.timesteps = toDevice(draws.timesteps, how_.device);
+    draws.z = mirrored(draws.z, draws.timesteps, schedule_.config().timesteps);
+  }
   if (source.kind == SourceKind::teacher && source.eta > 0) {
     std::vector<int64_t> stepShape = shape;
     stepShape.insert(stepShape.begin(), source.steps);
-    draws.etaNoise = random.normal(stepShape);
+    draws.etaNoise = normal(random, stepShape);
   }
   return draws.with([this](const at::Tensor& t, int64_t) { return toDevice(t, how_.device); });
 }
@@ -131,22 +139,37 @@ std::deque<std::vector<Draws>> Trainer::drawSeveral(const Objective& objective, 
   const PrecisionScope precision(how_);
   for (size_t i = 0; i < objective.sources.size(); ++i) {
     const Source& source = objective.sources[i];
-    if (source.kind != SourceKind::teacher) continue;
-    const auto ofAll = [&](at::Tensor Draws::* field, int64_t dim) {
-      if (!(steps[0][i].*field).defined()) return at::Tensor();
+    const bool generates = source.kind == SourceKind::teacher;
+    const bool predicts = std::any_of(objective.terms.begin(), objective.terms.end(), [&](const Term& term) {
+      return term.source == i && term.target == Target::teacher;
+    });
+    if (!generates && !predicts) continue;
+    Graphed::Tensors inputs;
+    for (size_t field = 0; field < Draws::fields; ++field) {
       std::vector<at::Tensor> all;
-      for (const std::vector<Draws>& step : steps) all.push_back(step[i].*field);
+      for (std::vector<Draws>& step : steps) all.push_back(step[i].field(field));
       all.resize(static_cast<size_t>(several), all.back());
-      return at::cat(all, dim);
+      inputs.push_back(all[0].defined() ? at::cat(all, Draws::imagesOf(field)) : at::Tensor());
+    }
+    Graphed& graphed = ahead_.try_emplace(i, how_.device).first->second;
+    const at::Tensor computed = graphed(inputs, [&](const Graphed::Tensors& t) {
+      const Draws draws = Draws::from(t, 0);
+      const Noisy input = noisy(source, draws, cancellation);
+      std::vector<at::Tensor> results;
+      if (generates) results.push_back(source.stopAtTimestep ? input.xt : input.x0);
+      if (predicts) results.push_back(forward(teacher_->views, input.xt, draws.timesteps));
+      return at::cat(results);
+    });
+    const auto ofStep = [&](int64_t result, int64_t step) {
+      return computed.narrow(0, (result * several + step) * count, count);
     };
-    Graphed& graphed = generated_.try_emplace(i, how_.device).first->second;
-    const at::Tensor images =
-        graphed({ofAll(&Draws::timesteps, 0), ofAll(&Draws::z, 0), ofAll(&Draws::etaNoise, 1)},
-                [&](const Graphed::Tensors& t) { return generate(source, {{}, {}, t[0], t[1], t[2]}, cancellation); });
-    for (size_t k = 0; k < steps.size(); ++k) {
-      Draws& draws = steps[k][i];
-      draws.x0 = images.narrow(0, static_cast<int64_t>(k) * count, count);
-      draws.z = draws.etaNoise = at::Tensor();
+    for (int64_t k = 0; k < static_cast<int64_t>(steps.size()); ++k) {
+      Draws& draws = steps[static_cast<size_t>(k)][i];
+      if (generates) {
+        draws.x0 = ofStep(0, k);
+        draws.z = draws.etaNoise = at::Tensor();
+      }
+      if (predicts) draws.prediction = ofStep(generates ? 1 : 0, k);
     }
   }
   return steps;
@@ -169,7 +192,7 @@ Trainer::Noisy Trainer::noisy(const Source& source, const Draws& draws, const Ca
 }
 
 Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Draws>& draws, const Weights& weights,
-                                const Cancellation& cancellation) {
+                                const Cancellation& cancellation) const {
   std::vector<Noisy> inputs;
   std::vector<at::Tensor> xts, timesteps, teacherAnswers(objective.sources.size());
   {
@@ -179,16 +202,17 @@ Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Dr
       xts.push_back(inputs[i].xt);
       timesteps.push_back(draws[i].timesteps);
     }
-    cancellation.check();
     for (const Term& term : objective.terms) {
       at::Tensor& answer = teacherAnswers[term.source];
       if (term.target != Target::teacher || answer.defined()) continue;
+      answer = draws[term.source].prediction;
+      if (answer.defined()) continue;
       cancellation.check();
-      beside_.run([&] { answer = forward(teacher_->views, xts[term.source], timesteps[term.source]); });
+      answer = forward(teacher_->views, xts[term.source], timesteps[term.source]);
     }
+    cancellation.check();
   }
   const at::Tensor answers = forward(weights, at::cat(xts), at::cat(timesteps));
-  beside_.join();
 
   std::vector<at::Tensor> bySource;
   int64_t start = 0;
@@ -363,15 +387,13 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
   requireTeacher(objective);
   if (objective != recorded_.objective || optimizer != recorded_.optimizer) {
     recorded_.step.reset();
-    generated_.clear();
+    ahead_.clear();
     recorded_.objective = objective;
     recorded_.optimizer = optimizer;
   }
   const auto recordable = [&](const std::vector<at::Tensor>& inputs) {
     std::vector<Draws> draws;
-    for (size_t i = 0; i < inputs.size(); i += 5) {
-      draws.push_back({inputs[i], inputs[i + 1], inputs[i + 2], inputs[i + 3], inputs[i + 4]});
-    }
+    for (size_t i = 0; i < inputs.size(); i += Draws::fields) draws.push_back(Draws::from(inputs, i));
     return step(objective, draws, optimizer, [&](const double* v) { diverged(v, step_ + 1); }, cancellation);
   };
   const int64_t before = step_;
@@ -384,8 +406,8 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
         drawn = drawSeveral(objective, batches, steps - static_cast<int64_t>(all.size()), cancellation);
       }
       std::vector<at::Tensor> inputs;
-      for (const Draws& d : drawn.front()) {
-        for (const at::Tensor& t : {d.x0, d.noise, d.timesteps, d.z, d.etaNoise}) inputs.push_back(t);
+      for (Draws& draws : drawn.front()) {
+        for (size_t field = 0; field < Draws::fields; ++field) inputs.push_back(draws.field(field));
       }
       drawn.pop_front();
       all.push_back(recorded_.step(inputs, recordable));
@@ -442,7 +464,7 @@ Draws Trainer::drawSamples(const Consolidation& c, const Pool& pool) const {
   Draws draws;
   draws.x0 = pool.images(positions).to(how_.device);
   draws.timesteps = toDevice(random.integers(c.samples, c.from, c.to), how_.device);
-  draws.noise = toDevice(random.normal(imageShape(c.samples)), how_.device);
+  draws.noise = normal(random, imageShape(c.samples));
   return draws;
 }
 
@@ -545,7 +567,7 @@ at::Tensor Trainer::sample(Slot slot, int64_t count, int64_t batchSize, const Sa
   const auto drawn = [&](Random& random, int64_t length) {
     const std::vector<int64_t> shape = imageShape(length);
     const int64_t size = shape[1] * shape[2] * shape[3], whole = (size + 3) / 4 * 4;  // numbers come in fours
-    return toDevice(random.normal({length, whole}).narrow(1, 0, size).reshape(shape), how_.device);
+    return normal(random, {length, whole}).narrow(1, 0, size).reshape(shape);
   };
   Graphed& graphed = answers_.try_emplace(slot, how_.device).first->second;
   const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) {

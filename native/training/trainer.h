@@ -14,7 +14,6 @@
 #include "data/images.h"
 #include "diffusion/sampler.h"
 #include "nn/unet.h"
-#include "runtime/beside.h"
 #include "runtime/cancellation.h"
 #include "runtime/graphed.h"
 #include "runtime/team.h"
@@ -25,19 +24,39 @@
 
 namespace continual {
 
-/// The random draws of one source; which are defined depends on its kind. All that chance decides in a step.
+/// The random draws of one source; which are defined depends on its kind. All that chance decides in a step, and what
+/// the frozen teacher makes of it where that was computed ahead of the step.
 struct Draws {
-  at::Tensor x0;         // clean images; a teacher generates them from z where undefined
-  at::Tensor noise;      // ε added to x0
-  at::Tensor timesteps;  // int64 N
-  at::Tensor z;          // where the teacher's sampler starts, or the Gaussian input
-  at::Tensor etaNoise;   // steps × N × C × H × W, for a teacher with eta > 0
+  at::Tensor x0;          // clean images; a teacher generates them from z where undefined
+  at::Tensor noise;       // ε added to x0
+  at::Tensor timesteps;   // int64 N
+  at::Tensor z;           // where the teacher's sampler starts, or the Gaussian input
+  at::Tensor etaNoise;    // steps × N × C × H × W, for a teacher with eta > 0
+  at::Tensor prediction;  // the teacher's; computed in the step where undefined
+
+  static constexpr size_t fields = 6;
+  at::Tensor& field(size_t i) {
+    at::Tensor* const all[fields] = {&x0, &noise, &timesteps, &z, &etaNoise, &prediction};
+    return *all[i];
+  }
+  /// Which dimension counts the images.
+  static int64_t imagesOf(size_t field) { return field == 4 ? 1 : 0; }
+  /// From the tensors at `first` on, in the order of the fields.
+  static Draws from(const std::vector<at::Tensor>& all, size_t first) {
+    Draws draws;
+    for (size_t i = 0; i < fields; ++i) draws.field(i) = all[first + i];
+    return draws;
+  }
 
   /// `change(tensor, dimension of the images)` of each tensor that is defined.
   template <class Change>
   Draws with(Change change) const {
-    const auto one = [&](const at::Tensor& t, int64_t images) { return t.defined() ? change(t, images) : t; };
-    return {one(x0, 0), one(noise, 0), one(timesteps, 0), one(z, 0), one(etaNoise, 1)};
+    Draws result = *this;
+    for (size_t i = 0; i < fields; ++i) {
+      at::Tensor& t = result.field(i);
+      if (t.defined()) t = change(t, imagesOf(i));
+    }
+    return result;
   }
 };
 
@@ -129,10 +148,13 @@ class Trainer {
   /// Throws ERR_INVALID_ARGUMENT where the objective has a teacher and the learner has none.
   void requireTeacher(const Objective& objective) const;
   at::Tensor forward(const Weights& weights, const at::Tensor& xt, const at::Tensor& timesteps) const;
+  /// Standard normal numbers on the device.
+  at::Tensor normal(Random& random, at::IntArrayRef shape) const;
   /// `ahead`: for how many steps after the next one.
   std::vector<Draws> draw(const Objective& objective, const Batches& batches, int64_t ahead);
   Draws draw(const Source& source, const Batches& batches, int64_t ahead, Random& random);
-  /// The draws of the next steps, at most so many; on CUDA of several, whose images the teacher generates in one batch.
+  /// The draws of the next steps, at most so many; on CUDA of several, for which the teacher generates and predicts in
+  /// one batch.
   std::deque<std::vector<Draws>> drawSeveral(const Objective& objective, const Batches& batches, int64_t most,
                                              const Cancellation& cancellation);
   /// The images of a teacher's source.
@@ -147,7 +169,7 @@ class Trainer {
     at::Tensor total, terms;
   };
   Sums evaluate(const Objective& objective, const std::vector<Draws>& draws, const Weights& weights,
-                const Cancellation& cancellation);
+                const Cancellation& cancellation) const;
   using Part = std::function<Sums(int64_t first, int64_t length, const Weights& weights)>;
   /// Splits a batch of `count` between the members of the team: `part` gives a part's mean losses, which count by their
   /// length, for the student's weights as it gets them. The gradient of the whole is kept.
@@ -184,14 +206,13 @@ class Trainer {
   Team team_;
   GradientSum gradient_;
   at::Tensor gradNorm_;  // undefined: no gradient to apply
-  Beside beside_;
   struct Recorded {
     Graphed step;
     Objective objective;
     OptimizerConfig optimizer;
   } recorded_;
-  std::map<size_t, Graphed> generated_;  // images of the teacher, by their source of the recorded objective
-  std::map<Slot, Graphed> answers_;      // of the network, when sampling
+  std::map<size_t, Graphed> ahead_;  // what the teacher makes of several steps' draws, by source of that objective
+  std::map<Slot, Graphed> answers_;  // of the network, when sampling
   Epochs epochs_;
   // Written on the engine thread, read by JavaScript's.
   std::atomic<uint64_t> seed_;

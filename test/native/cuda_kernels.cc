@@ -22,6 +22,7 @@
 #include "kernels/cuda/plans.h"
 #include "nn/cuda/kernels.h"
 #include "runtime/cuda_program.h"
+#include "runtime/random.h"
 
 // --- what CUDA's compiler knows by itself
 // -----------------------------------------------------------------------------
@@ -119,6 +120,7 @@ class Block {
 #include "kernels/cuda/sums.cu"
 #include "kernels/cuda/attention.cu"
 #include "kernels/cuda/upsample.cu"
+#include "kernels/cuda/random.cu"
 // clang-format on
 
 }  // namespace emulated
@@ -330,6 +332,21 @@ void upsample(int64_t images, int64_t channels, int64_t height, int64_t width, a
           [&](const Tensors& t) { return at::upsample_nearest2d(t[0], {2 * height, 2 * width}); });
 }
 
+void standardNormal(int64_t count) {
+  const uint64_t seed = 0x123456789ABCDEFULL;
+  continual::Random random(seed, continual::Purpose::training, 77);
+  random.normal({5});  // so that it does not begin at 0
+  const at::Tensor expected = random.normal({count});
+  const Kernel kernel = [&](Launcher& launch) -> Tensors {
+    const int blocks = number((count + 3) / 4);
+    const at::Tensor out = unwritten({4 * blocks});
+    launch((blocks + 255) / 256, 256, 1, 0,
+           [&] { emulated::standardNormal(seed, random.stream(), 2, blocks, dataOf<float>(out)); });
+    return {out.narrow(0, 0, count)};
+  };
+  compare("standardNormal", {expected}, {}, kernel, [](const Tensors& t) { return t[0]; });
+}
+
 }  // namespace
 
 int main([[maybe_unused]] int count, [[maybe_unused]] char** arguments) {
@@ -369,6 +386,7 @@ int main([[maybe_unused]] int count, [[maybe_unused]] char** arguments) {
     upsample<T>(2, 64, 16, 16, dtype);
     upsample<T>(3, 12, 5, 7, dtype);
   };
+  standardNormal(4001);
   all(at::kFloat, static_cast<float*>(nullptr));
   all(at::kBFloat16, static_cast<emulated::BFloat16*>(nullptr));
 }

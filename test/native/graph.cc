@@ -56,6 +56,8 @@ at::Tensor where(const at::Tensor& flags, const at::Tensor& x, const at::Tensor&
   return at::empty_like(flags * x * y);
 }
 
+at::Tensor flip(const at::Tensor& x, at::IntArrayRef) { return at::empty_like(x); }
+
 void fusedAdam(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, double,
                double, double, double, double, bool, bool, const std::optional<at::Tensor>&,
                const std::optional<at::Tensor>&) {}
@@ -63,6 +65,7 @@ void fusedAdam(at::TensorList, at::TensorList, at::TensorList, at::TensorList, a
 TORCH_LIBRARY_IMPL(aten, Meta, library) {
   library.impl("_fused_adam_", fusedAdam);
   library.impl("where.self", where);
+  library.impl("flip", flip);
   library.impl("smooth_l1_loss_backward", smoothL1Backward);
   library.impl("mse_loss_backward", mseBackward);
   library.impl("native_group_norm", groupNorm);

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "nn/functions.h"
+#include "runtime/random.h"
 
 // The functions of nn/functions.h by kernels of our own on CUDA, differentiable. Nothing where the kernels don't serve:
 // on other devices, for other number formats or shapes, and on a GPU that could not compile them (see kernels.h).
@@ -29,6 +30,8 @@ std::optional<at::Tensor> linear(const at::Tensor& x, const at::Tensor& second, 
                                  const at::Tensor& bias);
 std::optional<at::Tensor> attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads);
 std::optional<at::Tensor> upsample(const at::Tensor& x);
+/// The numbers that `random.normal(shape)` gives, but for rounding.
+std::optional<at::Tensor> normal(Random& random, at::IntArrayRef shape, at::Device device);
 
 #else
 
@@ -47,6 +50,7 @@ inline std::optional<at::Tensor> attention(const at::Tensor&, const at::Tensor&,
   return std::nullopt;
 }
 inline std::optional<at::Tensor> upsample(const at::Tensor&) { return std::nullopt; }
+inline std::optional<at::Tensor> normal(Random&, at::IntArrayRef, at::Device) { return std::nullopt; }
 
 #endif
 

@@ -104,6 +104,10 @@ void tryKernels(const Program* program, at::Device device) {
   compare(
       "upsampling", [&](const Tensors& t) { return upsample(program, t[0]); },
       [](const Tensors& t) { return at::upsample_nearest2d(t[0], {18, 18}); }, {few});
+  Random here(1, Purpose::sampling, 2), there = here;
+  const at::Tensor difference = normal(program, there, {1001}, device).to(at::kCPU) - here.normal({1001});
+  const auto off = difference.abs().max().item<double>();
+  TORCH_CHECK(off < 1e-4, "our normal numbers are ", off, " away from those of the processor");
 }
 
 struct Kernels {
@@ -143,7 +147,7 @@ std::string nameFor(const char* function, at::ScalarType dtype, const char* more
 }
 
 std::vector<std::string> kernelFunctions() {
-  std::vector<std::string> all;
+  std::vector<std::string> all{"standardNormal"};
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     for (const char* flagged : {"groupNorm", "groupNormGradient", "addSummands"}) {
       for (const char* flag : {", false", ", true"}) all.push_back(nameFor(flagged, dtype, flag));
@@ -160,10 +164,14 @@ std::string whyNoKernels(at::Device device) { return kernelsOf(device).failure; 
 
 void useNoKernels(at::Device device, const std::string& why) { kernelsOf(device, Kernels{std::nullopt, why}); }
 
+const Program* kernelsFor(at::Device device) {
+  const std::optional<Program>& program = kernelsOf(device).program;
+  return program ? &*program : nullptr;
+}
+
 const Program* kernelsFor(const at::Tensor& x) {
   if (!x.is_cuda() || (x.scalar_type() != at::kFloat && x.scalar_type() != at::kBFloat16)) return nullptr;
-  const std::optional<Program>& program = kernelsOf(x.device()).program;
-  return program ? &*program : nullptr;
+  return kernelsFor(x.device());
 }
 
 at::Tensor aligned(const at::Tensor& x) {

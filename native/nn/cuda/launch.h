@@ -15,7 +15,9 @@
 
 namespace continual::cuda {
 
-/// For a tensor of a device that has our kernels, in a number format that they are for; else null.
+/// Of a device that has our kernels; else null.
+const Program* kernelsFor(at::Device device);
+/// For a tensor of such a device, in a number format that they are for; else null.
 const Program* kernelsFor(const at::Tensor& x);
 
 /// `function<T, more>`, as it is compiled for tensors of this dtype.
@@ -41,6 +43,7 @@ at::Tensor linear(const Program* program, const at::Tensor& x, const at::Tensor&
                   const at::Tensor& bias);
 at::Tensor attention(const Program* program, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 at::Tensor upsample(const Program* program, const at::Tensor& x);
+at::Tensor normal(const Program* program, Random& random, at::IntArrayRef shape, at::Device device);
 
 /// The sum over the rows of a contiguous matrix, in the number format given.
 at::Tensor sumRows(const Program& program, const at::Tensor& rows, at::ScalarType dtype);
