@@ -1,7 +1,8 @@
 /**
  * `npm run bench:peers`: the engine beside Python's PyTorch and diffusers, on the same step and the same sampling, in
  * turn. Options: --model paper|demo, --batch images of each kind, --device, --precision (the engine's), --threads,
- * --peers eager,best,compile, --seconds for the steps and again for the sampling.
+ * --peers eager,best,compile, --seconds for the steps and again for the sampling, --compile-mode torch.compile's mode
+ * (on CUDA max-autotune, which tries kernels for many minutes; reduce-overhead has CUDA graphs too, and doesn't try any).
  *
  * - eager: float32, as the paper's code runs it (Adam's default, noise drawn on the CPU, samples checked for NaN)
  * - best: the best that eager mode has: bf16 autocast, channels-last, fused Adam
@@ -32,9 +33,10 @@ const { values } = parseArgs({
     model: { type: 'string', default: 'paper' },
     peers: { type: 'string', default: kinds.join() },
     seconds: { type: 'string', default: '120' },
+    'compile-mode': { type: 'string' },
   },
 })
-const { peers, seconds, ...options } = values
+const { peers, seconds, 'compile-mode': compileMode, ...options } = values
 const folder = mkdtempSync(join(tmpdir(), 'bench-peers-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 try {
@@ -60,7 +62,7 @@ async function compare(chosen) {
 
   const common = { ...options, device }
   const ours = (/** @type {string} */ precision) => start(process.execPath, 'ours.mjs', { ...common, precision })
-  const peer = (/** @type {string} */ kind) => start(python, 'peer.py', { ...common, kind, folder })
+  const peer = (/** @type {string} */ kind) => start(python, 'peer.py', { ...common, kind, folder, compileMode })
 
   // In float32 and eagerly, both must have the same losses from the same weights and draws.
   const losses = []
@@ -81,6 +83,7 @@ async function compare(chosen) {
   const step = await timed(workers, { do: 'step', count: steps })
   const sampling = await timed(workers, { do: 'sample', count: images, steps: samplingSteps })
   console.log(`${cpus()[0]?.model}, ${device}, ${options.threads} threads; torch ${torch}, diffusers ${diffusers}`)
+  if (compileMode !== undefined) console.log(`torch.compile's mode: ${compileMode}`)
   console.log(`${options.model}, ${options.batch} + ${options.batch} images; ours in ${precision}`)
   console.log(
     `same weights and draws, fp32: the losses are ${off.toExponential(1)} of themselves apart, e.g. ${found[0]} and ${expected[0]}`,

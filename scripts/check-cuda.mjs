@@ -20,6 +20,7 @@ for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
 
 /** The tests that run on every device that there is (test/support/devices.ts). */
 const onDevices = [
+  'ahead',
   'kernels',
   'step',
   'unet',

@@ -31,7 +31,7 @@ def make_unet():
     if not plain:
         unet = unet.to(memory_format=torch.channels_last)
     if kind == "compile":
-        unet.compile(dynamic=False, mode="max-autotune" if device.type == "cuda" else None)
+        unet.compile(dynamic=False, mode=settings.get("compileMode", "max-autotune" if device.type == "cuda" else None))
     return unet
 
 
