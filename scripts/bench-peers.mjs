@@ -119,10 +119,15 @@ async function compare(chosen) {
  */
 async function timed(workers, question) {
   const asking = Object.entries(workers).map(([name, worker]) => {
+    let isFirst = true
     return [
       name,
       async () => {
+        const begun = performance.now()
         await worker.ask(question.do === 'step' ? { ...question, count: 1 } : question)
+        // Says who is waited for: torch.compile takes minutes for its first.
+        if (isFirst) console.error(`${name}: first ${question.do} in ${((performance.now() - begun) / 1000).toFixed(1)} s`)
+        isFirst = false
         return (await worker.ask(question)).milliseconds
       },
     ]

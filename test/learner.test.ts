@@ -294,6 +294,19 @@ describe('learn', () => {
     }
   })
 
+  it('refuses a method with keys that methods have not', async () => {
+    const learner = await tinyLearner()
+    for (const [change, message] of [
+      [{ epochof: 'task' }, /unknown option 'epochof' \(did you mean 'epochOf'\?\)/],
+      [{ Data: 'cumulative' }, /unknown option 'Data'/],
+      [{ epochOf: 'tasks' }, /epochOf is 'tasks'/],
+    ] as const) {
+      const error = await failure(collect(learner.learn(first, { ...finetune(), ...change } as Method, quick)))
+      expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+      expect(error.message).toMatch(message)
+    }
+  })
+
   it('refuses what is no task, no method and no memory', async () => {
     const deep = { inside: JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`) as unknown }
     const learner = await tinyLearner()

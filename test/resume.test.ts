@@ -165,6 +165,14 @@ describe('a run that was broken off', () => {
     const again = await resumeExperiment(out, { onEvent: (event) => events.push(event) })
     expect(again.results).toEqual(JSON.parse(JSON.stringify(results)))
     expect(events).toEqual([])
+
+    // What says that all is done is not taken at its word where the rest of it is damaged.
+    const file = path.join(out, 'results.json')
+    await writeFile(file, JSON.stringify({ ...results, runs: [{ method: 7 }] }))
+    await expect(resumeExperiment(out)).rejects.toMatchObject({
+      code: 'ERR_BAD_DATA',
+      message: expect.stringMatching(/results\.json: runs\[0\]\.method is 7/),
+    })
   })
 
   it('whose folder holds no run is refused', async () => {

@@ -33,6 +33,15 @@ const lineSchema = z.looseObject({
 })
 
 /**
+ * Checks what was read of a run's `results.json`.
+ *
+ * @throws ContinualDiffusionError `ERR_BAD_DATA` that names the file and every wrong field
+ */
+export function checkResults(json: unknown, file: string): Results {
+  return parseOptions(resultsSchema, json, file, 'ERR_BAD_DATA')
+}
+
+/**
  * Reads a run folder, also of a run that was stopped.
  *
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder holds no run, `ERR_BAD_DATA` for a damaged file
@@ -40,7 +49,7 @@ const lineSchema = z.looseObject({
 export async function readRun(folder: string): Promise<RunRecord> {
   const at = path.resolve(folder)
   const file = (name: string) => path.join(at, name)
-  const results = parseOptions(resultsSchema, await readJson(file(resultsFile)), file(resultsFile), 'ERR_BAD_DATA')
+  const results = checkResults(await readJson(file(resultsFile)), file(resultsFile))
   const config = await readJson(file(configFile))
   parseOptions(configSchema, config, file(configFile), 'ERR_BAD_DATA')
   const curves = await readCurves(file(metricsFile), results)

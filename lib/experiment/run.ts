@@ -22,6 +22,7 @@ import { type Judge, makeJudge } from './judge.js'
 import { LossRecorder } from './loss-recorder.js'
 import { aboutMethod, type MethodEntry, methodOf } from './methods.js'
 import { type Plan, planExperiment } from './plan.js'
+import { checkResults } from './read-run.js'
 import { writeReport } from './report.js'
 import { versions } from './versions.js'
 
@@ -71,7 +72,8 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
  *
  * @param at the run's folder; relative paths in its configuration start where they did when it began
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when there is no run in the folder, `ERR_BAD_DATA` when a symbolic link is in it,
- *   `ERR_RUN_LOCKED` while another process is at work in it, `ERR_BAD_CHECKPOINT` when no checkpoint is whole,
+ *   or its results, which say that the run is complete, are damaged, `ERR_RUN_LOCKED` while another process is at work in it,
+ *   `ERR_BAD_CHECKPOINT` when no checkpoint is whole,
  *   `ERR_INVALID_ARGUMENT` when its configuration was changed since, and what {@link runExperiment} throws
  */
 export async function resumeExperiment(at: string, options: RunOptions = {}): Promise<RunOutcome> {
@@ -96,8 +98,9 @@ async function readProgress(folder: RunFolder): Promise<{ config: Config; result
   const json = await readJson(file)
   const { out: _, ...config } = resolveExperiment(json as ExperimentInput, file)
   // Whether there is one, and what it says, matters only where it says that all was done.
-  const results = (await readJson(folder.at(resultsFile)).catch(() => undefined)) as Results | undefined
-  return { config, results }
+  const found = await readJson(folder.at(resultsFile)).catch(() => undefined)
+  const says = typeof found === 'object' && found !== null && 'complete' in found && found.complete === true
+  return { config, results: says ? checkResults(found, folder.at(resultsFile)) : undefined }
 }
 
 function checkSameConfig(folder: RunFolder, config: Config, before: Readonly<Record<string, unknown>>): void {

@@ -75,9 +75,10 @@ const keepsSchema = z.strictObject({
   teacherDecay: decay.optional(),
 }) satisfies z.ZodType<Keeps>
 
-const methodSchema = z.looseObject({
+const methodSchema = z.strictObject({
   name: z.string().min(1),
   data: z.enum(['task', 'cumulative']).optional(),
+  epochOf: z.enum(['data', 'task']).optional(),
   weights: z.enum(['kept', 'fresh']).optional(),
   keeps: keepsSchema.optional(),
   objective: z.custom<Method['objective']>((f) => typeof f === 'function', 'expected a function of the task number'),
