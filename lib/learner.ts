@@ -463,7 +463,9 @@ export class Learner implements AsyncDisposable {
       if (hand.step === steps) await this.#alone('learn', where, end)
       const start = performance.now()
       const first = hand.step
-      let chunk = 1
+      // A GPU's teacher generates the images of up to eight steps at once, all of which a call should use.
+      const atOnce = this.device === 'cpu' ? 1 : 8
+      let chunk = atOnce
       while (hand.step < steps) {
         const before = performance.now()
         const wanted = Math.min(chunk, steps - hand.step)
@@ -475,8 +477,7 @@ export class Learner implements AsyncDisposable {
         const now = performance.now()
         // How the steps are cut into chunks doesn't change what they compute: draws depend on the step's number alone.
         chunk = Math.max(1, Math.min(chunk * 4, Math.round((wanted * chunkMilliseconds) / (now - before))))
-        // On a GPU a teacher generates the images of up to eight steps at once, all of which a call should use.
-        if (chunk > 8) chunk -= chunk % 8
+        chunk = Math.ceil(chunk / atOnce) * atOnce
         const { step } = hand
         const stepsPerSecond = ((step - first) * 1000) / (now - start)
         const secondsLeft = (steps - step) / stepsPerSecond

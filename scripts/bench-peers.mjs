@@ -126,7 +126,8 @@ async function timed(workers, question) {
         const begun = performance.now()
         await worker.ask(question.do === 'step' ? { ...question, count: 1 } : question)
         // Says who is waited for: torch.compile takes minutes for its first.
-        if (isFirst) console.error(`${name}: first ${question.do} in ${((performance.now() - begun) / 1000).toFixed(1)} s`)
+        if (isFirst)
+          console.error(`${name}: first ${question.do} in ${((performance.now() - begun) / 1000).toFixed(1)} s`)
         isFirst = false
         return (await worker.ask(question)).milliseconds
       },

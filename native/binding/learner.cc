@@ -91,7 +91,7 @@ std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objectiv
     const Source& source = objective.sources[i];
     const bool generated = source.kind == SourceKind::teacher && !draws.x0.defined();
     const bool gaussian = source.kind == SourceKind::gaussian;
-    const bool addsNoise = !gaussian && !(generated && source.stopAtTimestep);
+    const bool addsNoise = !gaussian && !source.stopAtTimestep;
     if (((generated || gaussian) && !draws.z.defined()) || (!generated && !gaussian && !draws.x0.defined()) ||
         (addsNoise && !draws.noise.defined()) || (generated && source.eta > 0 && !draws.etaNoise.defined())) {
       throw makeError(env, "ERR_INVALID_ARGUMENT",

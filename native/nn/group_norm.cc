@@ -84,6 +84,8 @@ at::Tensor convolutionNormSilu(const at::Tensor& x, const at::Tensor& weight, co
     const at::Tensor product = at::conv2d(x, weight, {}, 1, padding);
     const auto own = cuda::groupNorm(product, {bias, perImage}, groups, normWeight, normBias, eps, /*silu=*/true);
     if (own) return *own;
+    const at::Tensor added = (perImage + bias).unsqueeze(-1).unsqueeze(-1);
+    return groupNorm(product + added, groups, normWeight, normBias, eps, /*silu=*/true);
   }
   return groupNorm(convolution(x, weight, bias, 1, {.perImage = perImage}), groups, normWeight, normBias, eps,
                    /*silu=*/true);

@@ -9,7 +9,7 @@ namespace continual {
 /// The random draws of one source; which are defined depends on its kind. All that chance decides in a step, and what
 /// the frozen teacher makes of it where that was computed ahead of the step.
 struct Draws {
-  at::Tensor x0;          // clean images; a teacher generates them from z where undefined
+  at::Tensor x0;          // clean images, or x_t of a teacher that stops there; generated from z where undefined
   at::Tensor noise;       // ε added to x0
   at::Tensor timesteps;   // int64 N
   at::Tensor z;           // where the teacher's sampler starts, or the Gaussian input

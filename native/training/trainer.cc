@@ -66,8 +66,9 @@ void Trainer::makeTeacher() {
   teacher_ = std::move(frozen);
   hasTeacher_ = true;
   recorded_.step.reset();
-  ahead_.clear();
-  answers_.erase(Slot::teacher);
+  forgetAhead();
+  const auto answers = answers_.find(Slot::teacher);
+  if (answers != answers_.end()) answers->second.reset();
 }
 
 std::vector<int64_t> Trainer::imageShape(int64_t count) const {
@@ -130,13 +131,35 @@ std::deque<std::vector<Draws>> Trainer::drawSeveral(const Objective& objective, 
   // that a graph always fits, and an image does not depend on how many there are.
   constexpr int64_t enoughPixels = 1 << 19, mostSteps = 8;
   const int64_t side = unet_.config().sampleSize, count = batches.batchSize;
+  int64_t pixels = std::max<int64_t>(count, 1) * side * side;
+  for (const Source& source : objective.sources) {
+    if (source.eta > 0) pixels = std::max(pixels, count * side * side * source.steps);  // noise of every sampler step
+  }
   const int64_t several =
-      how_.device.is_cuda() ? std::clamp<int64_t>(enoughPixels / (count * side * side), 1, mostSteps) : 1;
+      how_.device.is_cuda() && looksAhead_ ? std::clamp<int64_t>(enoughPixels / pixels, 1, mostSteps) : 1;
   std::deque<std::vector<Draws>> steps;
   for (int64_t i = 0; i < std::min(several, most); ++i) steps.push_back(draw(objective, batches, i));
   if (several == 1) return steps;
+  try {
+    lookAhead(objective, several, steps, cancellation);
+  } catch (const c10::OutOfMemoryError&) {  // a single step may have room
+    forgetAhead();
+    looksAhead_ = false;
+    return {draw(objective, batches, 0)};
+  }
+  return steps;
+}
+
+void Trainer::forgetAhead() {
+  for (auto& [source, graphed] : ahead_) graphed.reset();
+  looksAhead_ = true;
+}
+
+void Trainer::lookAhead(const Objective& objective, int64_t several, std::deque<std::vector<Draws>>& steps,
+                        const Cancellation& cancellation) {
   const c10::NoGradGuard noGrad;
   const PrecisionScope precision(how_);
+  const int64_t count = steps[0][0].timesteps.size(0);
   for (size_t i = 0; i < objective.sources.size(); ++i) {
     const Source& source = objective.sources[i];
     const bool generates = source.kind == SourceKind::teacher;
@@ -172,7 +195,6 @@ std::deque<std::vector<Draws>> Trainer::drawSeveral(const Objective& objective, 
       if (predicts) draws.prediction = ofStep(generates ? 1 : 0, k);
     }
   }
-  return steps;
 }
 
 at::Tensor Trainer::generate(const Source& source, const Draws& draws, const Cancellation& cancellation) const {
@@ -387,7 +409,7 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
   requireTeacher(objective);
   if (objective != recorded_.objective || optimizer != recorded_.optimizer) {
     recorded_.step.reset();
-    ahead_.clear();
+    forgetAhead();
     recorded_.objective = objective;
     recorded_.optimizer = optimizer;
   }
@@ -424,6 +446,9 @@ TrainReport Trainer::train(const Objective& objective, const Batches& batches, i
   TrainReport report;
   report.steps = static_cast<int64_t>(all.size());
   report.graphFailure = recorded_.step.failure();
+  for (const auto& [source, graphed] : ahead_) {
+    if (report.graphFailure.empty()) report.graphFailure = graphed.failure();
+  }
   if (all.empty()) return report;
   const at::Tensor host = at::stack(all).to(at::kCPU);
   const double* values = host.const_data_ptr<double>();

@@ -122,6 +122,11 @@ class Trainer {
   /// one batch.
   std::deque<std::vector<Draws>> drawSeveral(const Objective& objective, const Batches& batches, int64_t most,
                                              const Cancellation& cancellation);
+  /// Fills in what the teacher makes of these draws: of `several` steps, of which the last are repeated.
+  void lookAhead(const Objective& objective, int64_t several, std::deque<std::vector<Draws>>& steps,
+                 const Cancellation& cancellation);
+  /// What was recorded of it holds no more.
+  void forgetAhead();
   /// The images of a teacher's source.
   at::Tensor generate(const Source& source, const Draws& draws, const Cancellation& cancellation) const;
   /// x_t of a source, and its x_0 where it has one; runs the teacher where the source asks for it.
@@ -176,6 +181,7 @@ class Trainer {
     Objective objective;
     OptimizerConfig optimizer;
   } recorded_;
+  bool looksAhead_ = true;           // until there was no memory for it
   std::map<size_t, Graphed> ahead_;  // what the teacher makes of several steps' draws, by source of that objective
   std::map<Slot, Graphed> answers_;  // of the network, when sampling
   Epochs epochs_;

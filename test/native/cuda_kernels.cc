@@ -107,6 +107,7 @@ class Block {
 #define __global__
 #define __device__
 #define __shared__
+#define __align__(bytes)
 #define __launch_bounds__(...)
 #define __syncthreads() Block::wait()
 #define __expf(x) std::exp(x)

@@ -75,7 +75,7 @@ __device__ inline void add(float factor, const float (&x)[headDim], float (&to)[
 /// softmax(scale · q·kᵀ)·v. Shared memory: 16 numbers for each token of each head.
 template <class T>
 __global__ void attention(Heads heads, const T* q, const T* k, const T* v, float* statistics, T* y) {
-  extern __shared__ float memory[];
+  extern __shared__ __align__(16) float memory[];
   const HeadsShare share(heads);
   float *const keys = memory, *const values = memory + heads.each * heads.tokens * headDim;
   share.read([&](int t) {
@@ -118,7 +118,7 @@ __global__ void attention(Heads heads, const T* q, const T* k, const T* v, float
 template <class T>
 __global__ void attentionGradient(Heads heads, const T* q, const T* k, const T* v, const T* y, const float* statistics,
                                   const T* dy, T* dq, T* dk, T* dv) {
-  extern __shared__ float memory[];
+  extern __shared__ __align__(16) float memory[];
   const HeadsShare share(heads);
   const int all = heads.each * heads.tokens;
   float *const queries = memory, *const keys = queries + all * headDim, *const values = keys + all * headDim;

@@ -182,7 +182,7 @@ struct Inputs {
 template <class T, bool silu>
 __global__ void __launch_bounds__(mostThreads, blocksAtOnce)
     groupNorm(Shape shape, Maps<T> x, float eps, const T* weight, const T* bias, float* statistics, T* y) {
-  extern __shared__ float memory[];
+  extern __shared__ __align__(16) float memory[];
   const Share share(shape);
   float *const sums = memory, *const room = memory + shape.slice;
   const float each = 1.0F / (static_cast<float>(shape.pixels) * static_cast<float>(shape.groupSize));
@@ -243,7 +243,7 @@ template <class T, bool silu>
 __global__ void __launch_bounds__(mostThreads, blocksAtOnce)
     groupNormGradient(Shape shape, Maps<T> x, const T* weight, const T* bias, const float* statistics, const T* dy,
                       T* dFirst, T* dSecond, float* parts, T* dPerImage) {
-  extern __shared__ float memory[];
+  extern __shared__ __align__(16) float memory[];
   const Share share(shape);
   float *const sums = memory, *const room = memory + 2 * shape.slice;
   const float each = 1.0F / (static_cast<float>(shape.pixels) * static_cast<float>(shape.groupSize));

@@ -38,7 +38,7 @@ __global__ void addSummands(int vectors, int channels, const T* bias, const T* i
 /// one part of the vectors that its threads are wide. Shared memory: four numbers a thread.
 template <class From, class To>
 __global__ void sumRows(int rows, int channels, int parts, const From* x, To* sums) {
-  extern __shared__ float memory[];
+  extern __shared__ __align__(16) float memory[];
   constexpr int atOnce = 4;
   const int across = static_cast<int>(blockDim.x), down = static_cast<int>(blockDim.y);
   const int part = static_cast<int>(blockIdx.x) % parts;
