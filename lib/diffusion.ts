@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { call } from './engine/call.js'
-import { ContinualDiffusionError, type ErrorCode } from './engine/errors.js'
-import { parseOptions } from './options.js'
+import { ContinualDiffusionError, type ErrorCode } from './errors.js'
+import { parseOptions } from './validation/options.js'
 
 /** How noise is added: the forward process. */
 export interface ScheduleConfig {

@@ -4,7 +4,10 @@
  *
  * @packageDocumentation
  */
-export { Classifier, type ClassifierOptions } from './classifier.js'
+export { Classifier, type ClassifierOptions } from './classifiers/classifier.js'
+export { Solver, type SolverLearnOptions, type SolverOptions } from './classifiers/solver.js'
+export { presets } from './config/presets.js'
+export { parseUNetConfig, toDiffusersConfig, type UNetConfig } from './config/unet.js'
 export {
   type ArraysOptions,
   type AsyncIterableOptions,
@@ -40,7 +43,7 @@ export {
 } from './diffusion.js'
 export type { Classified } from './engine/classifier.js'
 export type { Device, Precision } from './engine/device.js'
-export { ContinualDiffusionError, type ErrorCode } from './engine/errors.js'
+export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
 export {
   type DenoisingLoss,
@@ -53,10 +56,7 @@ export {
   type StepLosses,
   type StepOptions,
   type UpdateOptions,
-} from './learner.js'
+} from './learner/learner.js'
+export type { TaskInHand } from './learner/task-in-hand.js'
 export * from './methods/index.js'
-export { presets } from './presets.js'
-export { Solver, type SolverLearnOptions, type SolverOptions } from './solver.js'
 export * from './streams/index.js'
-export type { TaskInHand } from './task-in-hand.js'
-export { parseUNetConfig, toDiffusersConfig, type UNetConfig } from './unet.js'

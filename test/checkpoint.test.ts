@@ -3,7 +3,7 @@ import { chmod, cp, lstat, mkdir, readdir, readFile, rm, stat, symlink, writeFil
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { readSafetensors, type StoredTensor, toFloat32, writeSafetensors } from '../lib/checkpoint/safetensors.js'
+import { readSafetensors, type StoredTensor, toFloat32, writeSafetensors } from '../lib/files/safetensors.js'
 import { ContinualDiffusionError, finetune, generativeDistillation, Learner } from '../lib/index.js'
 import { asNobody, temporaryFolder } from './support/folders.js'
 import { goldenPath } from './support/golden.js'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ContinualDiffusionError } from '../lib/engine/errors.js'
+import { ContinualDiffusionError } from '../lib/errors.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import { presetNames } from '../lib/experiment/presets.js'
 import { methods } from '../lib/methods/index.js'

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it, vi } from 'vitest'
-import { ContinualDiffusionError } from '../lib/engine/errors.js'
+import { ContinualDiffusionError } from '../lib/errors.js'
 import { targets } from './support/fuzz-targets.js'
 
 vi.mock(import('node:fs/promises'), async (original) =>

@@ -4,8 +4,8 @@ import path from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import type { ImageBatch } from '../lib/data/dataset.js'
-import { imageGrid } from '../lib/report/grid.js'
-import { writeImages } from '../lib/report/image-files.js'
+import { imageGrid } from '../lib/images/grid.js'
+import { writeImages } from '../lib/images/image-files.js'
 
 /** Images whose every byte says where it is. */
 function batch(count: number, height: number, width: number, channels: number): ImageBatch {

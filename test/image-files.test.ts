@@ -2,7 +2,7 @@ import { readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
-import { writeImages } from '../lib/report/image-files.js'
+import { writeImages } from '../lib/images/image-files.js'
 import { temporaryFolder } from './support/folders.js'
 
 const images = (count: number) => {

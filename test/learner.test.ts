@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { readSafetensors } from '../lib/checkpoint/safetensors.js'
+import { readSafetensors } from '../lib/files/safetensors.js'
 import {
   finetune,
   generativeDistillation,

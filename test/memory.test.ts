@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readSafetensors, type StoredTensor, writeSafetensors } from '../lib/checkpoint/safetensors.js'
 import type { Dataset } from '../lib/data/dataset.js'
+import { readSafetensors, type StoredTensor, writeSafetensors } from '../lib/files/safetensors.js'
 import {
   compose,
   ewc,
@@ -12,7 +12,7 @@ import {
   type LearnOptions,
   type MemoryOptions,
 } from '../lib/index.js'
-import { type MemoryItem, remember, subsetsOf } from '../lib/memory.js'
+import { type MemoryItem, remember, subsetsOf } from '../lib/learner/memory.js'
 import type { Task } from '../lib/streams/stream.js'
 import { temporaryFolder } from './support/folders.js'
 import { bands, bandsData, bandsStream, collect, failure, tinyLearner } from './support/tiny.js'

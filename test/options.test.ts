@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../lib/engine/errors.js'
-import { nearest, parseOptions, unknownName } from '../lib/options.js'
+import { ContinualDiffusionError } from '../lib/errors.js'
+import { nearest, parseOptions, unknownName } from '../lib/validation/options.js'
 
 const schema = z.strictObject({
   lambda: z.number().min(0).default(1),

@@ -1,6 +1,6 @@
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
-import { imageGrid } from '../lib/report/grid.js'
+import { imageGrid } from '../lib/images/grid.js'
 import { renderPage } from '../lib/report/page.js'
 import type { Results } from '../lib/report/results.js'
 import { forgettingSection } from '../lib/report/sections/forgetting.js'

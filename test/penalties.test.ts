@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readSafetensors } from '../lib/checkpoint/safetensors.js'
 import type { NativeDraws, NativeLearner, NativePool, NativeQuadratic, NativeTensor } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import { readSafetensors } from '../lib/files/safetensors.js'
 import {
   type Consolidation,
   compose,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { diffusersVersion } from '../lib/config/unet.js'
 import type { NativeLearner } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
 import { ContinualDiffusionError, paperSchedule, parseUNetConfig, presets, toDiffusersConfig } from '../lib/index.js'
-import { diffusersVersion } from '../lib/unet.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose, Golden, goldenJson, goldenUNet } from './support/golden.js'
 

@@ -1,5 +1,6 @@
 import path from 'node:path'
 import { z } from 'zod'
+import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
 import {
   paperSampler,
   paperSchedule,
@@ -10,17 +11,16 @@ import {
   scheduleSchema,
 } from '../diffusion.js'
 import type { ParameterInfo, Slot } from '../engine/addon.js'
-import { seedSchema } from '../fields.js'
-import type { MemoryItem } from '../memory.js'
-import { parseOptions } from '../options.js'
-import { taskInHandSchema } from '../task-in-hand.js'
-import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../unet.js'
-import { replaceFolder, writeJson } from './atomic.js'
+import { replaceFolder, writeJson } from '../files/atomic.js'
+import { readJson } from '../files/read-json.js'
+import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
+import type { MemoryItem } from '../learner/memory.js'
+import { taskInHandSchema } from '../learner/task-in-hand.js'
+import { seedSchema } from '../validation/fields.js'
+import { parseOptions } from '../validation/options.js'
 import { memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
 import { badFile as bad, checkFormat, nameParameters, pickParameters as pick } from './parameters.js'
 import { penaltiesSchema, readPenalties, type StoredPenalty, writePenalties } from './penalties-file.js'
-import { readJson } from './read-json.js'
-import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
 
 /** The weights that sampling uses, and the U-Net they are for: the file names that diffusers gives them. */

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.js'
-import { groupBy, type MemoryItem } from '../memory.js'
+import { type Dtype, readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
+import { groupBy, type MemoryItem } from '../learner/memory.js'
 import { badFile } from './parameters.js'
-import { type Dtype, readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
 /** What learner.json says of the data sets that the memory's images are from. */
 export const memorySchema = z

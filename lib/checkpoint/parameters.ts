@@ -1,6 +1,6 @@
 import type { ParameterInfo } from '../engine/addon.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { type StoredTensor, toFloat32 } from './safetensors.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { type StoredTensor, toFloat32 } from '../files/safetensors.js'
 
 /**
  * The tensors in the network's order; there must be exactly these.

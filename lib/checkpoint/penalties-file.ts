@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { NativePenalty, NativeQuadratic, ParameterInfo } from '../engine/addon.js'
+import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import { badFile, nameParameters, pickParameters } from './parameters.js'
-import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
 /** What learner.json says of what is consolidated. */
 export const penaltiesSchema = z

@@ -1,7 +1,7 @@
 import { z } from 'zod'
+import { diffusersVersion } from '../config/unet.js'
 import { paperSampler, parseSampler, type SamplerConfig, type ScheduleConfig, scheduleSchema } from '../diffusion.js'
-import { parseOptions } from '../options.js'
-import { diffusersVersion } from '../unet.js'
+import { parseOptions } from '../validation/options.js'
 
 const betaNames = { linear: 'linear', scaled_linear: 'scaled-linear', squaredcos_cap_v2: 'cosine' } as const
 const predictionNames = { epsilon: 'epsilon', sample: 'sample', v_prediction: 'v' } as const

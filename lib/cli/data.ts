@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { readIdxShape } from '../data/idx.js'
 import { type KnownSource, knownSource, knownSources, locate, type Place } from '../data/known.js'
 import { getKnown } from '../data/load-known.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 
 /**
  * Adds the commands `data`, which lists the known data sets and where they were found, and `data get <name>`, which

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { runOf } from '../experiment/evaluate-saved.js'
 import { presetNames } from '../experiment/presets.js'
-import { unknownName } from '../options.js'
+import { unknownName } from '../validation/options.js'
 
 /**
  * An experiment as the command line names it: a preset, or a JSON file.
@@ -42,8 +42,4 @@ export async function experimentOf(learner: string, named: string | undefined): 
   const input = await readExperiment(file)
   resolveExperiment(input, file)
   return input
-}
-
-function invalid(message: string, cause?: unknown): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message, { cause })
 }

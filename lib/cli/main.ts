@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 import { packageVersion } from '../experiment/versions.js'
 import { registerCompare } from './compare.js'
 import { registerData } from './data.js'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { parseOptions } from '../options.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { parseOptions } from '../validation/options.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { signalSchema } from '../fields.js'
-import { parseOptions } from '../options.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { signalSchema } from '../validation/fields.js'
+import { parseOptions } from '../validation/options.js'
 import { type ArraysOptions, fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 

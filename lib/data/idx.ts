@@ -1,7 +1,7 @@
 import { open, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { constants, gunzip } from 'node:zlib'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 
 /** An array of bytes as an IDX file holds it. */
 export interface IdxArray {

@@ -3,8 +3,8 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import envPaths from 'env-paths'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { unknownName } from '../options.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { unknownName } from '../validation/options.js'
 import type { IdxFiles } from './load-idx.js'
 
 /** Names of the data sets that the package knows where to find. */

@@ -1,9 +1,9 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { signalSchema } from '../fields.js'
-import { parseOptions } from '../options.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { signalSchema } from '../validation/fields.js'
+import { parseOptions } from '../validation/options.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { parseOptions } from '../options.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { parseOptions } from '../validation/options.js'
 import type { TrainTest } from './dataset.js'
 import { download, verify } from './download.js'
 import {

@@ -1,5 +1,5 @@
+import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
 import type { Addon, CancelFlag } from './addon.js'
-import { ContinualDiffusionError, type ErrorCode } from './errors.js'
 import { loadAddon } from './load.js'
 
 /**

@@ -1,7 +1,7 @@
 import type { ImageBatch, Subset } from '../data/dataset.js'
+import { ContinualDiffusionError } from '../errors.js'
 import type { NativeClassifier, NativeClassifierOptions } from './addon.js'
 import { call, withCancel } from './call.js'
-import { ContinualDiffusionError } from './errors.js'
 import type { ResidentImages } from './resident-images.js'
 
 /** A classifier's answer for some images. */

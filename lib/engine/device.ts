@@ -1,5 +1,5 @@
+import { ContinualDiffusionError } from '../errors.js'
 import { call } from './call.js'
-import { ContinualDiffusionError } from './errors.js'
 import { type Trial, trial } from './trial.js'
 
 /** Where to compute; `auto`: on the first CUDA device when there is one that works, else on the CPU. */

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import { ContinualDiffusionError } from '../errors.js'
 import type { Addon } from './addon.js'
-import { ContinualDiffusionError } from './errors.js'
 
 /** What the installation wrote about the libtorch it built the addon against. */
 export interface EngineRecord {

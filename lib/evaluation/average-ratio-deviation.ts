@@ -1,4 +1,4 @@
-import type { Classifier } from '../classifier.js'
+import type { Classifier } from '../classifiers/classifier.js'
 import { classCounting } from './class-frequencies.js'
 import type { Metric } from './metric.js'
 

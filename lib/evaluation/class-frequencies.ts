@@ -1,5 +1,5 @@
-import type { Classifier } from '../classifier.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import type { Classifier } from '../classifiers/classifier.js'
+import { invalid } from '../errors.js'
 import { checkCounts } from './kept-features.js'
 import type { Metric, MetricRun, MetricValue } from './metric.js'
 
@@ -82,8 +82,4 @@ export function compareCounts(real: Float64Array, generated: Float64Array): Comp
 
 function total(counts: Float64Array): number {
   return counts.reduce((sum, count) => sum + count, 0)
-}
-
-function invalid(message: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }

@@ -1,5 +1,5 @@
 import type { ImageBatch } from '../data/dataset.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 
 /**
  * Turns images into features, the numbers in which metrics compare sets of images. A `Classifier` is one,

@@ -1,4 +1,4 @@
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 import { describeFeatures, type FeatureExtractor, featuresOf } from './features.js'
 import type { Metric } from './metric.js'
 

@@ -1,6 +1,6 @@
-import type { Classifier } from '../classifier.js'
+import type { Classifier } from '../classifiers/classifier.js'
 import type { ImageBatch } from '../data/dataset.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 import type { Task } from '../streams/stream.js'
 import type { Counts, Metric, MetricValue } from './metric.js'
 

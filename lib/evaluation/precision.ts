@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { call, withCancel } from '../engine/call.js'
-import { parseOptions } from '../options.js'
+import { parseOptions } from '../validation/options.js'
 import type { FeatureExtractor } from './features.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'

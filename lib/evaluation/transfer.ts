@@ -1,4 +1,4 @@
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { invalid } from '../errors.js'
 import type { Evaluation } from './evaluate.js'
 
 /**
@@ -92,8 +92,4 @@ function transfer(
   const known = tasks.filter((value) => value !== null)
   const mean = known.length === end ? known.reduce((sum, value) => sum + value, 0) / end : null
   return { tasks, mean }
-}
-
-function invalid(message: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }

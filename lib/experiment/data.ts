@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
+import type { UNetConfig } from '../config/unet.js'
 import { trainTest } from '../data/arrays.js'
 import type { TrainTest } from '../data/dataset.js'
 import { loadCifar10, loadCifar100 } from '../data/load-cifar.js'
 import { loadIdx } from '../data/load-idx.js'
 import { loadImageFolder } from '../data/load-image-folder.js'
 import { fashionMnist, mnist } from '../data/load-known.js'
-import type { UNetConfig } from '../unet.js'
 
 /** Side in pixels of the square that images are resized to. Default: the U-Net's `sample_size`. */
 const size = z.int().min(1).optional()

@@ -1,10 +1,10 @@
 import { appendFile, mkdir, open, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
-import { replaceFile, writeError, writeJson } from '../checkpoint/atomic.js'
-import { type Checksum, checksumOf } from '../checkpoint/checksum.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
 import { type FileLock, lockFile } from '../engine/lock-file.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { replaceFile, writeError, writeJson } from '../files/atomic.js'
+import { type Checksum, checksumOf } from '../files/checksum.js'
 
 export const configFile = 'config.json'
 export const resultsFile = 'results.json'

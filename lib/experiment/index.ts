@@ -5,7 +5,7 @@
  * @module experiment
  */
 export type { MetricValue } from '../evaluation/metric.js'
-export { type GridOptions, imageGrid } from '../report/grid.js'
+export { type GridOptions, imageGrid } from '../images/grid.js'
 export type { LossCurve, MethodRun, MetricInfo, Results, TaskResult, Versions } from '../report/results.js'
 export { finalTable, type Layout, tablesByTask } from '../report/table.js'
 export {

@@ -1,8 +1,8 @@
 import path from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { shown, shownPath } from '../options.js'
+import { invalid } from '../errors.js'
 import type { LossCurve, Results } from '../report/results.js'
+import { shown, shownPath } from '../validation/options.js'
 import type { RunRecord } from './read-run.js'
 
 /** Several runs as one, and where each came from. */
@@ -122,8 +122,4 @@ function namesOf(records: readonly RunRecord[]): string[] {
     if (new Set(names).size === names.length) return names
   }
   throw invalid('compare: a run folder is named twice; name each once')
-}
-
-function invalid(message: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { invalid } from '../errors.js'
 import { type MethodName, methodByName } from '../methods/by-name.js'
 import type { Method } from '../methods/objective.js'
 import type { Stream } from '../streams/stream.js'
@@ -78,10 +78,6 @@ export function aboutMethod(name: string): string {
     .split('+')
     .map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
     .join(' ')
-}
-
-function invalid(message: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }
 
 const about: Readonly<Record<MethodName, string>> = {

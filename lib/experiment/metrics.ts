@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Classifier } from '../classifier.js'
+import type { Classifier } from '../classifiers/classifier.js'
 import { averageRatioDeviation } from '../evaluation/average-ratio-deviation.js'
 import { classFrequencies } from '../evaluation/class-frequencies.js'
 import type { FeatureExtractor } from '../evaluation/features.js'
@@ -9,8 +9,8 @@ import { kernelDistance } from '../evaluation/kernel-distance.js'
 import type { Metric } from '../evaluation/metric.js'
 import { precision } from '../evaluation/precision.js'
 import { recall } from '../evaluation/recall.js'
-import { batchSizeSchema } from '../fields.js'
-import { shown, unknownName } from '../options.js'
+import { batchSizeSchema } from '../validation/fields.js'
+import { shown, unknownName } from '../validation/options.js'
 
 /** What metrics are made with: the classifier, what gives the features, and k of precision and recall. */
 interface Parts {

@@ -1,7 +1,7 @@
 import type { Dataset, Subset, TrainTest } from '../data/dataset.js'
 import { resolveDevice } from '../engine/device.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
 import { ResidentImages } from '../engine/resident-images.js'
+import { ContinualDiffusionError } from '../errors.js'
 import { TorchScriptFeatures, type TorchScriptOptions } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
 import type { ExperimentConfig } from './config.js'

@@ -1,4 +1,4 @@
-import { presets as unets } from '../presets.js'
+import { presets as unets } from '../config/presets.js'
 
 // The numbers of the experiments that have a name. Those of the paper are read off its reference code.
 

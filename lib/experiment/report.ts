@@ -1,6 +1,6 @@
 import { readFile, realpath, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { replaceFile } from '../checkpoint/atomic.js'
+import { replaceFile } from '../files/atomic.js'
 import { renderPage } from '../report/page.js'
 import { linkError } from './folder.js'
 import { type JoinedRuns, joinRuns } from './join.js'

@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import type { TrainTest } from '../data/dataset.js'
-import { seedSchema } from '../fields.js'
 import { classIncremental } from '../streams/class-incremental.js'
 import { dataIncremental } from '../streams/data-incremental.js'
 import { type Domain, domainIncremental, permuted, rotated, unchanged } from '../streams/domain-incremental.js'
 import { fromDatasets } from '../streams/from-datasets.js'
 import { single } from '../streams/single.js'
 import type { Stream } from '../streams/stream.js'
+import { seedSchema } from '../validation/fields.js'
 
 const tasks = z.int().min(1).default(5)
 

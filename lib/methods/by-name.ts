@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { parseOptions, unknownName } from '../options.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { parseOptions, unknownName } from '../validation/options.js'
 import { compose } from './compose.js'
 import { ewc } from './ewc.js'
 import { experienceReplay } from './experience-replay.js'

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { invalid } from '../errors.js'
 import type { Keeps, Method, Objective, Term } from './objective.js'
 
 /**
@@ -49,8 +49,4 @@ function join(a: Keeps | undefined, b: Keeps | undefined, name: string): Keeps |
   const twice = names.find((penalty, i) => names.indexOf(penalty) !== i)
   if (twice !== undefined) throw invalid(`${name}: both methods have the penalty '${twice}'; a learner keeps it once`)
   return { ...a, ...b, ...(consolidations.length > 0 ? { consolidations } : {}) }
-}
-
-function invalid(message: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseOptions } from '../options.js'
+import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
 import { type FisherOptions, fisherShape, penalized, strengthSchema } from './penalized.js'
 import { gate } from './terms.js'

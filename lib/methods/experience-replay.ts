@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseOptions } from '../options.js'
+import { parseOptions } from '../validation/options.js'
 import type { MemoryOptions, Method } from './objective.js'
 import { gate, lambdaSchema, taskNumber, taskTerm, timestepsSchema } from './terms.js'
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseOptions } from '../options.js'
+import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
 import { balanced, gate, keepsTeacher, lambdaSchema, type TeacherTermOptions, teacherTermShape } from './terms.js'
 

@@ -1,4 +1,4 @@
-import { parseOptions } from '../options.js'
+import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
 import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
 

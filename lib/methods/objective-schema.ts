@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseOptions } from '../options.js'
+import { parseOptions } from '../validation/options.js'
 import type { Keeps, Loss, Method, Objective } from './objective.js'
 
 /** Schema of {@link Loss}. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseOptions } from '../options.js'
+import { parseOptions } from '../validation/options.js'
 import type { Loss, Method, Source } from './objective.js'
 import { lossSchema } from './objective-schema.js'
 import { gate, type TeacherOptions, taskNumber, taskTerm, teacherSchema, timestepsSchema } from './terms.js'

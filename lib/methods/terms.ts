@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 import type { Method, Objective, Term } from './objective.js'
 
 /** How the teacher generates the images that stand for the earlier tasks. */

@@ -1,5 +1,5 @@
 import type { Dataset, Subset } from '../data/dataset.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 import type { Seen, Stream, Task } from './stream.js'
 
 /** What a kind of stream says of each of its tasks. */

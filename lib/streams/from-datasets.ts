@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { Dataset, TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { parseOptions } from '../options.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { parseOptions } from '../validation/options.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 

@@ -1,6 +1,6 @@
 import type { TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
-import { parseOptions } from '../options.js'
+import { parseOptions } from '../validation/options.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 

@@ -252,7 +252,7 @@ UNetConfig unetConfig(const Napi::Object& value) {
                boolean(value, "flip_sin_to_cos"),
                number(value, "freq_shift")};
   const size_t levels = c.blockOutChannels.size();
-  // Bounds of lib/unet.ts too: within them no number of elements overflows.
+  // Bounds of lib/config/unet.ts too: within them no number of elements overflows.
   const auto unfit = [&](int64_t width) { return width < 2 || width > 65536 || width < c.attentionHeadDim; };
   if (levels == 0 || levels > 12 || c.downAttention.size() != levels || c.upAttention.size() != levels ||
       c.layersPerBlock < 1 || c.layersPerBlock > 64 || c.normNumGroups < 1 || c.attentionHeadDim < 1 ||

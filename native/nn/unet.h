@@ -10,7 +10,7 @@
 
 namespace continual {
 
-/// The options of diffusers' `UNet2DModel` that the engine has; lib/unet.ts documents and checks them.
+/// The options of diffusers' `UNet2DModel` that the engine has; lib/config/unet.ts documents and checks them.
 struct UNetConfig {
   int64_t sampleSize, inChannels, outChannels;
   std::vector<int64_t> blockOutChannels;

@@ -5,7 +5,7 @@
 
 namespace continual {
 
-/// An error with the stable code that JavaScript sees (lib/engine/errors.ts lists them).
+/// An error with the stable code that JavaScript sees (lib/errors.ts lists them).
 class Error : public std::runtime_error {
  public:
   Error(std::string code, const std::string& message) : std::runtime_error(message), code_(std::move(code)) {}

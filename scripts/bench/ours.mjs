@@ -2,12 +2,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { writeSafetensors } from '../../dist/checkpoint/safetensors.js'
+import { writeSafetensors } from '../../dist/files/safetensors.js'
 import { toDiffusersConfig } from '../../dist/index.js'
 import { milliseconds, peakMemory } from './timing.mjs'
 import { createWorkload, models, objectives, settings } from './workload.mjs'
 
-/** @typedef {import('../../dist/checkpoint/safetensors.js').StoredTensor} StoredTensor */
+/** @typedef {import('../../dist/files/safetensors.js').StoredTensor} StoredTensor */
 
 const options = await settings(JSON.parse(/** @type {string} */ (process.argv[2])))
 const work = await createWorkload(options)

@@ -2,9 +2,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type fc from 'fast-check'
-import { type StoredTensor, writeSafetensors } from '../../lib/checkpoint/safetensors.js'
 import type { Dataset } from '../../lib/data/dataset.js'
-import type { ErrorCode } from '../../lib/engine/errors.js'
+import type { ErrorCode } from '../../lib/errors.js'
+import { type StoredTensor, writeSafetensors } from '../../lib/files/safetensors.js'
 
 /** A reader of foreign input, and what to try it with. */
 export interface Target<Input = unknown> {

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'vitest'
-import { readSafetensors, type StoredTensor, toFloat32 } from '../../lib/checkpoint/safetensors.js'
+import { parseUNetConfig, type UNetConfig } from '../../lib/config/unet.js'
 import type { NativeLearner, NativeTensor } from '../../lib/engine/addon.js'
-import { parseUNetConfig, type UNetConfig } from '../../lib/unet.js'
+import { readSafetensors, type StoredTensor, toFloat32 } from '../../lib/files/safetensors.js'
 
 /** Path of a file that Python's PyTorch and diffusers wrote; see README.md there. */
 export function goldenPath(name: string): string {

@@ -1,10 +1,10 @@
 import { onTestFinished } from 'vitest'
+import type { UNetConfig } from '../../lib/config/unet.js'
 import { type Dataset, fromArrays, type TrainTest } from '../../lib/data/index.js'
-import { ContinualDiffusionError } from '../../lib/engine/errors.js'
-import { Learner, type LearnerOptions } from '../../lib/learner.js'
+import { ContinualDiffusionError } from '../../lib/errors.js'
+import { Learner, type LearnerOptions } from '../../lib/learner/learner.js'
 import { classIncremental } from '../../lib/streams/index.js'
 import type { Stream } from '../../lib/streams/stream.js'
-import type { UNetConfig } from '../../lib/unet.js'
 
 /** A U-Net that takes milliseconds a step. */
 export const tinyUNet: UNetConfig = {

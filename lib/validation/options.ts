@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { z } from 'zod'
-import { ContinualDiffusionError, type ErrorCode } from './engine/errors.js'
+import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
 
 /**
  * Checks options that came from outside against a schema and returns them with the schema's defaults filled in.

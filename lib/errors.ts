@@ -31,3 +31,8 @@ export class ContinualDiffusionError extends Error {
     this.code = code
   }
 }
+
+/** The commonest of them. @internal */
+export function invalid(message: string, cause?: unknown): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message, cause === undefined ? undefined : { cause })
+}

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { ContinualDiffusionError } from '../engine/errors.js'
-import { shown } from '../options.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { shown } from '../validation/options.js'
 
 /** Arrays that hold each dtype's elements; half floats, which JavaScript lacks, are held as their bits. */
 const arrays = {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { ErrorCode } from './engine/errors.js'
-import { parseOptions } from './options.js'
+import type { ErrorCode } from '../errors.js'
+import { parseOptions } from '../validation/options.js'
 
 /**
  * Options of diffusers' `UNet2DModel` that this package has, under diffusers' own names (the keys of its

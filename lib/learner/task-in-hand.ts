@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import type { Subset } from './data/dataset.js'
-import { isShallow, shallowExpected } from './depth.js'
-import { ContinualDiffusionError } from './engine/errors.js'
-import { shown } from './options.js'
+import type { Subset } from '../data/dataset.js'
+import { invalid } from '../errors.js'
+import { isShallow, shallowExpected } from '../validation/depth.js'
+import { shown } from '../validation/options.js'
 
 /** A task that a learner has begun and not ended. */
 export interface TaskInHand {
@@ -68,8 +68,4 @@ export function checkSame(
   if (wrong.length > 0) {
     throw invalid(`${where}: a task goes on as it was begun: ${wrong.join('; ')}; or leave out resume to begin anew`)
   }
-}
-
-function invalid(message: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }

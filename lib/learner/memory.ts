@@ -1,7 +1,7 @@
-import type { Dataset, Subset } from './data/dataset.js'
-import type { MemoryOptions } from './methods/objective.js'
-import type { Task } from './streams/stream.js'
-import { mersenneTwister } from './streams/torch-random.js'
+import type { Dataset, Subset } from '../data/dataset.js'
+import type { MemoryOptions } from '../methods/objective.js'
+import type { Task } from '../streams/stream.js'
+import { mersenneTwister } from '../streams/torch-random.js'
 
 /** A real image that is kept. */
 export interface MemoryItem {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 
 /**
  * Makes a folder whole or not at all: `fill` writes into a temporary sibling, which is then renamed to `folder`. An

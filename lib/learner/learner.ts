@@ -1,22 +1,22 @@
 import { z } from 'zod'
-import { readLearnerFolder, writeLearnerFolder } from './checkpoint/learner-folder.js'
-import type { StoredPenalty } from './checkpoint/penalties-file.js'
-import type { ImageBatch, Subset } from './data/dataset.js'
-import { subsetSchema } from './data/schemas.js'
-import { parseSampler, type SamplerConfig, type ScheduleConfig, scheduleSchema } from './diffusion.js'
-import type { NativeLearner, NativeOptimizer, NativePool, NativeTrainReport, Slot } from './engine/addon.js'
-import { call, disposedError, withCancel } from './engine/call.js'
-import { type Device, type Precision, resolveDevice } from './engine/device.js'
-import { ContinualDiffusionError } from './engine/errors.js'
-import { ResidentImages } from './engine/resident-images.js'
-import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from './fields.js'
+import { readLearnerFolder, writeLearnerFolder } from '../checkpoint/learner-folder.js'
+import type { StoredPenalty } from '../checkpoint/penalties-file.js'
+import { parseUNetConfig, type UNetConfig } from '../config/unet.js'
+import type { ImageBatch, Subset } from '../data/dataset.js'
+import { subsetSchema } from '../data/schemas.js'
+import { parseSampler, type SamplerConfig, type ScheduleConfig, scheduleSchema } from '../diffusion.js'
+import type { NativeLearner, NativeOptimizer, NativePool, NativeTrainReport, Slot } from '../engine/addon.js'
+import { call, disposedError, withCancel } from '../engine/call.js'
+import { type Device, type Precision, resolveDevice } from '../engine/device.js'
+import { ResidentImages } from '../engine/resident-images.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
+import type { Keeps, Method, Objective, Penalty } from '../methods/objective.js'
+import { checkMethod, parseObjective } from '../methods/objective-schema.js'
+import type { Task } from '../streams/stream.js'
+import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import { parseOptions } from '../validation/options.js'
 import { type MemoryItem, remember, subsetsOf } from './memory.js'
-import type { Keeps, Method, Objective, Penalty } from './methods/objective.js'
-import { checkMethod, parseObjective } from './methods/objective-schema.js'
-import { parseOptions } from './options.js'
-import type { Task } from './streams/stream.js'
 import { checkSame, digestOf, plainSettings, type StoredTaskInHand, type TaskInHand } from './task-in-hand.js'
-import { parseUNetConfig, type UNetConfig } from './unet.js'
 
 /** What a learner is made of. */
 export interface LearnerOptions {
@@ -898,8 +898,4 @@ function meanOf(steps: readonly StepLosses[]): Omit<StepLosses, 'step' | 'steps'
 
 function countImages(subsets: readonly Subset[]): number {
   return subsets.reduce((sum, { indices }) => sum + indices.length, 0)
-}
-
-function invalid(message: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Device, Precision } from './engine/device.js'
+import type { Device, Precision } from '../engine/device.js'
 
 /** Schemas of options that many functions take. */
 

@@ -1,19 +1,19 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import { readSolverFolder, writeSolverFolder } from './checkpoint/solver-folder.js'
-import type { Dataset, ImageBatch, Subset } from './data/dataset.js'
-import type { SamplerConfig } from './diffusion.js'
-import type { NativeClassifier, NativeClassifierOptions } from './engine/addon.js'
-import { call } from './engine/call.js'
-import { accuracyOn, type Classified, classifyImages, trainClassifier } from './engine/classifier.js'
-import { type Device, resolveDevice } from './engine/device.js'
-import { ContinualDiffusionError } from './engine/errors.js'
-import { Owned } from './engine/owned.js'
-import { ResidentImages } from './engine/resident-images.js'
-import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from './fields.js'
-import type { Learner } from './learner.js'
-import { parseOptions, shown } from './options.js'
-import type { Stream, Task } from './streams/stream.js'
+import { readSolverFolder, writeSolverFolder } from '../checkpoint/solver-folder.js'
+import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
+import type { SamplerConfig } from '../diffusion.js'
+import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.js'
+import { call } from '../engine/call.js'
+import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
+import { type Device, resolveDevice } from '../engine/device.js'
+import { Owned } from '../engine/owned.js'
+import { ResidentImages } from '../engine/resident-images.js'
+import { invalid } from '../errors.js'
+import type { Learner } from '../learner/learner.js'
+import type { Stream, Task } from '../streams/stream.js'
+import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import { parseOptions, shown } from '../validation/options.js'
 
 /** What a solver is made with. */
 export interface SolverOptions {
@@ -373,8 +373,4 @@ export class Solver implements AsyncDisposable {
 
 function sizeOf({ size, height }: Dataset): number {
   return size ?? height
-}
-
-function invalid(message: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message)
 }

@@ -1,6 +1,6 @@
 import sharp from 'sharp'
 import type { ImageBatch } from '../data/dataset.js'
-import { ContinualDiffusionError } from '../engine/errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 
 export interface GridOptions {
   /** Images in a row. Default: as square as the count allows. */
