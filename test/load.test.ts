@@ -11,7 +11,9 @@ let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'load-'))
   mkdirSync(join(folder, 'build', 'Release'), { recursive: true })
-  cpSync(join(root, 'lib', 'engine'), join(folder, 'lib', 'engine'), { recursive: true })
+  for (const part of ['errors.ts', 'engine']) {
+    cpSync(join(root, 'lib', part), join(folder, 'lib', part), { recursive: true })
+  }
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
