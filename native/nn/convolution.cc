@@ -110,7 +110,7 @@ at::Tensor linearOf(const at::Tensor& x, const at::Tensor& second, const at::Ten
   return at::linear(second.defined() ? at::cat({x, second}, -1) : x, weight, bias);
 }
 
-/// With what is added by operators of its own where no kernel does.
+/// The product and its bias, where no convolution of ours serves.
 at::Tensor product(const Joined& joined, const at::Tensor& weight, const at::Tensor& bias, int64_t stride) {
   if (weight.size(2) == 1 && stride == 1) {  // a matrix product, which oneDNN is slower at
     return linearOf(pixelsOf(joined.first), pixelsOf(joined.second), weight.flatten(1), bias).permute({0, 3, 1, 2});
@@ -126,7 +126,6 @@ at::Tensor convolution(const Joined& joined, const at::Tensor& weight, const at:
   if (weight.size(2) != 1) {
     const at::Tensor x = joined.whole();
     if (ownConvolution(x, weight, stride)) {
-      const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
       return applied<Convolution>(x, weight, bias, given(plus.perImage), given(plus.image));
     }
     if (!plus.perImage.defined()) {

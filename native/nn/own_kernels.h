@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <functional>
+#include <optional>
 #include <type_traits>
 
 #include "kernels/kernels.h"
@@ -49,6 +50,9 @@ template <class Work>
 auto withKernelsFor(const at::Tensor& x, const Work& work) {
   return x.scalar_type() == at::kFloat ? work(ownKernels()->fp32) : work(ownKernels()->bf16);
 }
+
+/// A tensor that may be undefined, as autograd's functions take it.
+inline std::optional<at::Tensor> given(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
 /// A function with a gradient of its own. Where none is wanted, `forward` alone, with no context to keep things in.
 template <class F, class... Inputs>

@@ -223,14 +223,14 @@ Trainer::Sums Trainer::evaluate(const Objective& objective, const std::vector<Dr
       inputs.push_back(noisy(objective.sources[i], draws[i], cancellation));
       xts.push_back(inputs[i].xt);
       timesteps.push_back(draws[i].timesteps);
+      teacherAnswers[i] = draws[i].prediction;  // where it was computed ahead
     }
     for (const Term& term : objective.terms) {
       at::Tensor& answer = teacherAnswers[term.source];
-      if (term.target != Target::teacher || answer.defined()) continue;
-      answer = draws[term.source].prediction;
-      if (answer.defined()) continue;
-      cancellation.check();
-      answer = forward(teacher_->views, xts[term.source], timesteps[term.source]);
+      if (term.target == Target::teacher && !answer.defined()) {
+        cancellation.check();
+        answer = forward(teacher_->views, xts[term.source], timesteps[term.source]);
+      }
     }
     cancellation.check();
   }

@@ -10,8 +10,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-GroupNormPlan planFor(const at::Tensor& x, int64_t groups, int tensors) {
-  return planGroupNorm(static_cast<int>(x.size(2) * x.size(3)), static_cast<int>(x.size(1)), static_cast<int>(groups),
+/// `channels`: of x, or of all the maps of which it is the first.
+GroupNormPlan planFor(const at::Tensor& x, int64_t channels, int64_t groups, int tensors) {
+  return planGroupNorm(static_cast<int>(x.size(2) * x.size(3)), static_cast<int>(channels), static_cast<int>(groups),
                        static_cast<int>(x.element_size()), tensors);
 }
 
@@ -42,7 +43,7 @@ class GroupNorm : public torch::autograd::Function<GroupNorm> {
     const int64_t channels = a.size(1) + (b.defined() ? b.size(1) : 0);
     const at::Tensor statistics = at::empty({a.size(0), groups, 2}, a.options().dtype(at::kFloat));
     const at::Tensor y = at::empty({a.size(0), channels, a.size(2), a.size(3)}, a.options(), nhwc);
-    const GroupNormPlan plan = planFor(y, groups, 1);
+    const GroupNormPlan plan = planFor(y, channels, groups, 1);
     program->launch(nameFor("groupNorm", y.scalar_type(), silu ? ", true" : ", false"), gridOf(plan, y, 1), plan.shape,
                     mapsOf(a, b, plus, perImage), static_cast<float>(eps), dataOf(weight), dataOf(bias),
                     mutableDataOf(statistics), mutableDataOf(y));
@@ -64,7 +65,7 @@ class GroupNorm : public torch::autograd::Function<GroupNorm> {
     const at::Tensor db = b.defined() ? at::empty_like(b, b.options(), nhwc) : at::Tensor();
     const at::Tensor dPerImage = perImage.defined() ? at::empty_like(perImage) : at::Tensor();
     const at::Tensor parts = at::empty({dy.size(0), 2 * dy.size(1)}, statistics.options());
-    const GroupNormPlan plan = planFor(dy, statistics.size(1), 2);
+    const GroupNormPlan plan = planFor(dy, dy.size(1), statistics.size(1), 2);
     const bool silu = context->saved_data["silu"].toBool();
     program.launch(nameFor("groupNormGradient", dy.scalar_type(), silu ? ", true" : ", false"), gridOf(plan, dy, 2),
                    plan.shape, mapsOf(a, b, plus, perImage), dataOf(weight), dataOf(bias), dataOf(statistics),
@@ -74,8 +75,6 @@ class GroupNorm : public torch::autograd::Function<GroupNorm> {
     return {da, db, dPlus, dPerImage, sums.select(0, 0), sums.select(0, 1), {}, {}, {}, {}};
   }
 };
-
-Maybe given(const at::Tensor& x) { return x.defined() ? Maybe(x) : std::nullopt; }
 
 }  // namespace
 
@@ -95,8 +94,7 @@ std::optional<at::Tensor> groupNorm(const Joined& x, const Added& added, int64_t
   for (const at::Tensor& t : {weight, bias}) {
     if (t.scalar_type() != a.scalar_type() || !t.is_contiguous()) return std::nullopt;
   }
-  const GroupNormPlan plan = planGroupNorm(static_cast<int>(a.size(2) * a.size(3)), static_cast<int>(channels),
-                                           static_cast<int>(groups), static_cast<int>(a.element_size()), 2);
+  const GroupNormPlan plan = planFor(a, channels, groups, 2);
   if (!plan.possible() || !plan.fills(static_cast<int>(a.size(0)))) return std::nullopt;
   const Program* const program = kernelsFor(a);
   if (program == nullptr) return std::nullopt;

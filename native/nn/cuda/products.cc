@@ -112,12 +112,12 @@ at::Tensor sumRows(const Program& program, const at::Tensor& rows, at::ScalarTyp
 
 at::Tensor convolution(const Program* program, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                        int64_t stride, const at::Tensor& image) {
-  return applied<Convolution>(x, weight, bias, image.defined() ? std::optional(image) : std::nullopt, stride, program);
+  return applied<Convolution>(x, weight, bias, given(image), stride, program);
 }
 
 at::Tensor linear(const Program* program, const at::Tensor& x, const at::Tensor& second, const at::Tensor& weight,
                   const at::Tensor& bias) {
-  return applied<Linear>(x, second.defined() ? std::optional(second) : std::nullopt, weight, bias, program);
+  return applied<Linear>(x, given(second), weight, bias, program);
 }
 
 namespace {
