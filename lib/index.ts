@@ -7,6 +7,8 @@
 export { Classifier, type ClassifierOptions } from './classifiers/classifier.js'
 export { Solver, type SolverLearnOptions, type SolverOptions } from './classifiers/solver.js'
 export { presets } from './config/presets.js'
+export { paperSampler, type SamplerConfig } from './config/sampler.js'
+export { paperSchedule, type ScheduleConfig } from './config/schedule.js'
 export { parseUNetConfig, toDiffusersConfig, type UNetConfig } from './config/unet.js'
 export {
   type ArraysOptions,
@@ -31,18 +33,9 @@ export {
   type TrainTest,
   trainTest,
 } from './data/index.js'
-export {
-  paperSampler,
-  paperSchedule,
-  type SamplerConfig,
-  type ScheduleConfig,
-  samplerStep,
-  samplerTimesteps,
-  schedule,
-  type Tensor,
-} from './diffusion.js'
 export type { Classified } from './engine/classifier.js'
 export type { Device, Precision } from './engine/device.js'
+export { samplerStep, samplerTimesteps, schedule, type Tensor } from './engine/diffusion.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
 export {

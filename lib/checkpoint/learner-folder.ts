@@ -1,15 +1,8 @@
 import path from 'node:path'
 import { z } from 'zod'
+import { paperSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
+import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
-import {
-  paperSampler,
-  paperSchedule,
-  parseSampler,
-  type SamplerConfig,
-  type ScheduleConfig,
-  samplerSchema,
-  scheduleSchema,
-} from '../diffusion.js'
 import type { ParameterInfo, Slot } from '../engine/addon.js'
 import { replaceFolder, writeJson } from '../files/atomic.js'
 import { readJson } from '../files/read-json.js'

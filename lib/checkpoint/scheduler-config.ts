@@ -1,6 +1,7 @@
 import { z } from 'zod'
+import { paperSampler, parseSampler, type SamplerConfig } from '../config/sampler.js'
+import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { diffusersVersion } from '../config/unet.js'
-import { paperSampler, parseSampler, type SamplerConfig, type ScheduleConfig, scheduleSchema } from '../diffusion.js'
 import { parseOptions } from '../validation/options.js'
 
 const betaNames = { linear: 'linear', scaled_linear: 'scaled-linear', squaredcos_cap_v2: 'cosine' } as const

@@ -4,9 +4,10 @@
  * row-major order: images as uint8 N×H×W×C, everything inside the diffusion process as float32 N×C×H×W.
  */
 
+import type { SamplerConfig } from '../config/sampler.js'
+import type { ScheduleConfig } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
-import type { SamplerConfig, ScheduleConfig } from '../diffusion.js'
 import type { Consolidation, Objective } from '../methods/objective.js'
 
 /** A float32 tensor as it crosses the binding. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
-import type { SamplerConfig } from '../diffusion.js'
+import type { SamplerConfig } from '../config/sampler.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Learner } from '../learner/learner.js'

@@ -1,0 +1,54 @@
+import { z } from 'zod'
+import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
+import { parseOptions } from '../validation/options.js'
+import type { ScheduleConfig } from './schedule.js'
+
+/** How images are generated. */
+export interface SamplerConfig {
+  /** `ddim` (arXiv 2010.02502) or `ddpm`, ancestral sampling (arXiv 2006.11239). Default `ddim`. */
+  readonly kind: 'ddim' | 'ddpm'
+  /** Denoising steps S, 1 … T. Default 10. */
+  readonly steps: number
+  /** DDIM's η ≥ 0: 0 is deterministic. Ignored by `ddpm`. Default 0. */
+  readonly eta: number
+  /** Clips the predicted x₀ to [−1, 1] at every step. Default true. */
+  readonly clip: boolean
+  /** `trailing` starts at T − 1; `leading` ends at 0. Default `trailing`. */
+  readonly spacing: 'trailing' | 'leading'
+}
+
+/** The sampler with which the paper's Fashion-MNIST models are evaluated: DDIM in 10 steps, η = 0, x₀ clipped, trailing. */
+export const paperSampler: SamplerConfig = { kind: 'ddim', steps: 10, eta: 0, clip: true, spacing: 'trailing' }
+
+/** Schema of {@link SamplerConfig}; what is left out is as in {@link paperSampler}. */
+export const samplerSchema = z.strictObject({
+  kind: z.enum(['ddim', 'ddpm']).default(paperSampler.kind),
+  steps: z.int().min(1).default(paperSampler.steps),
+  eta: z.number().min(0).default(paperSampler.eta),
+  clip: z.boolean().default(paperSampler.clip),
+  spacing: z.enum(['trailing', 'leading']).default(paperSampler.spacing),
+})
+
+/** Checks a sampler, filling in `defaults`, and that it has no more steps than the schedule has timesteps. */
+export function parseSampler(
+  schedule: ScheduleConfig,
+  sampler: unknown,
+  where: string,
+  defaults: SamplerConfig = paperSampler,
+  code?: ErrorCode,
+): SamplerConfig {
+  const given = parseOptions(z.looseObject({}), sampler ?? {}, where, code)
+  const result = parseOptions(samplerSchema, { ...defaults, ...defined(given) }, where, code)
+  if (result.steps > schedule.timesteps) {
+    throw new ContinualDiffusionError(
+      code ?? 'ERR_INVALID_ARGUMENT',
+      `${where}: steps is ${result.steps}; expected at most the schedule's ${schedule.timesteps} timesteps`,
+    )
+  }
+  return result
+}
+
+/** Without the keys whose value is undefined, which would hide a default. */
+function defined<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
+}
