@@ -6,7 +6,7 @@ const coarseToFine: Method = {
   name: 'coarse-to-fine',
   objective(k) {
     const source = { kind: 'teacher', steps: 2 } as const
-    const task: Term = { source: { kind: 'task' }, target: 'noise', weight: 1 / k }
+    const task: Term = { source: { kind: 'task' }, target: 'data', weight: 1 / k }
     const high: Term = { source, target: 'teacher', timesteps: [500, 1000], weight: 1 - 1 / k }
     const low: Term = { source, target: 'teacher', timesteps: [0, 500], weight: 0.5 - 0.5 / k, loss: 'smooth-l1' }
     return { terms: k === 1 ? [task] : [task, high, low] }

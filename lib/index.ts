@@ -8,7 +8,7 @@ export { Classifier, type ClassifierOptions } from './classifiers/classifier.js'
 export { Solver, type SolverLearnOptions, type SolverOptions } from './classifiers/solver.js'
 export { presets } from './config/presets.js'
 export { paperSampler, type SamplerConfig } from './config/sampler.js'
-export { paperSchedule, type ScheduleConfig } from './config/schedule.js'
+export { paperSchedule, type ScheduleConfig, schedule } from './config/schedule.js'
 export { parseUNetConfig, toDiffusersConfig, type UNetConfig } from './config/unet.js'
 export {
   type ArraysOptions,
@@ -35,21 +35,21 @@ export {
 } from './data/index.js'
 export type { Classified } from './engine/classifier.js'
 export type { Device, Precision } from './engine/device.js'
-export { samplerStep, samplerTimesteps, schedule, type Tensor } from './engine/diffusion.js'
+export { samplerTimesteps } from './engine/sampler-timesteps.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
-export {
-  type DenoisingLoss,
-  type DenoisingLossOptions,
-  Learner,
-  type LearnerOptions,
-  type LearnOptions,
-  type Progress,
-  type SampleOptions,
-  type StepLosses,
-  type StepOptions,
-  type UpdateOptions,
-} from './learner/learner.js'
-export type { TaskInHand } from './learner/task-in-hand.js'
+export { Learner } from './learner/learner.js'
+export type {
+  DenoisingLoss,
+  DenoisingLossOptions,
+  LearnerOptions,
+  LearnOptions,
+  Progress,
+  SampleOptions,
+  StepLosses,
+  StepOptions,
+  UpdateOptions,
+} from './learner/options.js'
+export type { TaskInProgress } from './learner/task-in-progress.js'
 export * from './methods/index.js'
 export * from './streams/index.js'

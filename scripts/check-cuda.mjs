@@ -31,7 +31,7 @@ const onDevices = [
   'classifier',
   'solver',
   'penalties',
-  'task-in-hand',
+  'task-in-progress',
 ]
 
 const tree = copySources('cuda')

@@ -34,7 +34,7 @@ const nativeTests = [
   'solver',
   'solver-folder',
   'step',
-  'task-in-hand',
+  'task-in-progress',
   'torch-script',
   'unet',
   'untrusted',

@@ -2,9 +2,10 @@ import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { paperSampler } from '../lib/config/sampler.js'
-import { paperSchedule } from '../lib/config/schedule.js'
-import type { Addon, NativeClassifier, NativeImages, NativeLearner } from '../lib/engine/addon.js'
+import { paperSchedule, scheduleTable } from '../lib/config/schedule.js'
+import type { Addon, NativeClassifier, NativeImages, NativeLearner, NativeSession } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import { optimizer, resolve } from './support/native.js'
 import { tinyUNet } from './support/tiny.js'
 
 // The addon is called as only a mistake in lib/ could call it: with wrong types, shapes and lengths. It may answer as it likes, but by
@@ -73,18 +74,26 @@ function replace(value: unknown, [first = 0, ...rest]: readonly number[], by: un
 
 interface Objects {
   readonly learner: NativeLearner
+  readonly session: NativeSession
   readonly classifier: NativeClassifier
   readonly images: NativeImages
 }
 
-const unet = { unet: tinyUNet, schedule: paperSchedule, device: 'cpu', precision: 'fp32', seed: 1, emaDecay: 0 }
+const schedule = scheduleTable(paperSchedule)
+const prediction = 'epsilon'
+const unet = { unet: tinyUNet, schedule, prediction, device: 'cpu', precision: 'fp32', seed: 1, emaDecay: 0 } as const
 
 async function objects(): Promise<Objects> {
   const learner = await addon.createLearner(unet)
   await learner.freezeTeacher()
   await learner.computeGiven(tensor, timesteps, tensor, new Float32Array(2)) // a gradient for `update`
   const classifier = await addon.createClassifier({ channels: 1, classes: 2, device: 'cpu', seed: 1 })
-  return { learner, classifier, images: await addon.createImages(imageSet) }
+  const images = await addon.createImages(imageSet)
+  const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
+  const objective = resolve({ terms: [{ source: { kind: 'task' }, target: 'data', weight: 1 }] })
+  const batches = { task: pool, memory: pool, batchSize: 2, horizontalFlip: false }
+  const session = await learner.beginSession({ objective, ...batches, optimizer })
+  return { learner, session, classifier, images }
 }
 
 const imageSet = {
@@ -100,7 +109,6 @@ const imageSet = {
 const batch = { data: new Uint8Array(128), count: 2, height: 8, width: 8, channels: 1 }
 const tensor = { data: new Float32Array(128), shape: [2, 1, 8, 8] }
 const timesteps = Int32Array.of(5, 500)
-const optimizer = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, clipGradNorm: 1 }
 const moments = () => [new Float32Array(6), 0, new Float64Array(3), new Float64Array(9)]
 
 /** Valid arguments of every call; what they are made with comes first. */
@@ -110,13 +118,12 @@ const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => rea
   createLearner: () => [addon, 'createLearner', [unet]],
   unetParameters: () => [addon, 'unetParameters', [tinyUNet]],
   createClassifier: () => [addon, 'createClassifier', [{ channels: 1, classes: 2, device: 'cpu', seed: 1 }]],
-  schedule: () => [addon, 'schedule', [paperSchedule]],
-  samplerTimesteps: () => [addon, 'samplerTimesteps', [paperSchedule, paperSampler]],
-  samplerStep: () => [
-    addon,
-    'samplerStep',
-    [{ schedule: paperSchedule, sampler: paperSampler, sample: tensor, prediction: tensor, timestep: 9, previous: 3 }],
-  ],
+  samplerTimesteps: () => [addon, 'samplerTimesteps', [{ timesteps: 1000, sampler: paperSampler }]],
+  samplerTrajectory: () => {
+    const sampler = { ...paperSampler, kind: 'ddpm', steps: 2 }
+    const options = { schedule, prediction, sampler, start: tensor }
+    return [addon, 'samplerTrajectory', [{ ...options, predictions: [tensor, tensor], noises: [tensor, tensor] }]]
+  },
   accumulateMoments: () => [addon, 'accumulateMoments', moments()],
   frechetDistance: () => {
     const [mean, covariance] = [new Float64Array(3), new Float64Array(9)]
@@ -136,36 +143,34 @@ const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => rea
     return [addon, 'loadTorchScript', [options]]
   },
   setState: ({ learner }) => [learner, 'setState', [{ seed: 1, step: 0, optimizerStep: 0 }]],
-  train: ({ learner, images }, cancel) => {
-    const source = { kind: 'teacher', steps: 2, eta: 0, stopAtTimestep: false }
+  beginSession: ({ learner, images }) => {
+    const sampler = { ...paperSampler, steps: 2 }
     const objective = {
       terms: [
-        { source: { kind: 'task' }, target: 'noise', weight: 1, loss: 'mse', timesteps: [0, 1000] },
-        { source, target: 'teacher', weight: 1, loss: { kind: 'min-snr', gamma: 5 } },
+        { source: { kind: 'task' }, target: 'data', weight: 1, loss: 'mse', timesteps: [0, 1000] },
+        { source: { kind: 'teacher', sampler }, target: 'teacher', weight: 1, loss: { kind: 'min-snr', gamma: 5 } },
       ],
     }
     const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
-    const data = { task: pool, memory: [], batchSize: 2, steps: 1, horizontalFlip: true }
-    return [learner, 'train', [{ objective, ...data, optimizer }, cancel]]
+    const data = { task: pool, memory: [], batchSize: 2, horizontalFlip: true }
+    return [learner, 'beginSession', [{ objective, ...data, optimizer }]]
   },
-  draw: ({ learner, images }) => {
-    const objective = { terms: [{ source: { kind: 'task' }, target: 'noise', weight: 1 }] }
-    const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
-    return [learner, 'draw', [{ objective, task: pool, memory: pool, batchSize: 2, horizontalFlip: false }]]
+  'run of a session': ({ session }, cancel) => [session, 'run', [{ steps: 1, milliseconds: 1 }, cancel]],
+  'drawSamples of a session': ({ session }) => {
+    return [session, 'drawSamples', [{ penalty: 'a', kind: 'mean-gradient', samples: 2, optimal: false }]]
+  },
+  'consolidate of a session': ({ session }, cancel) => {
+    const squares = { penalty: 'a', kind: 'squared-gradients', samples: 2, timesteps: [0, 1000], decay: 0.5 }
+    return [session, 'consolidate', [[squares], cancel]]
   },
   compute: ({ learner }) => {
-    const objective = { terms: [{ source: { kind: 'task' }, target: 'noise', weight: 1 }] }
+    const objective = { terms: [{ source: { kind: 'task' }, target: 'data', weight: 1 }] }
     return [learner, 'compute', [objective, [{ x0: tensor, noise: tensor, timesteps }]]]
   },
   computeGiven: ({ learner }) => [learner, 'computeGiven', [tensor, timesteps, tensor, new Float32Array(2)]],
   update: ({ learner }) => [learner, 'update', [optimizer]],
   freezeTeacher: ({ learner }) => [learner, 'freezeTeacher', [0.5]],
   followPath: ({ learner }) => [learner, 'followPath', [false]],
-  consolidate: ({ learner, images }, cancel) => {
-    const squares = { penalty: 'a', kind: 'squared-gradients', samples: 2, timesteps: [0, 1000], decay: 0.5 }
-    const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
-    return [learner, 'consolidate', [[squares], pool, cancel]]
-  },
   writePenalty: ({ learner }) => {
     const values = learner.parameters.map(({ shape }) => new Float32Array(shape.reduce((n, size) => n * size, 1)))
     return [learner, 'writePenalty', [{ name: 'b', shape: 'diagonal', anchor: values, importance: values }]]
@@ -173,19 +178,20 @@ const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => rea
   predict: ({ learner }) => [learner, 'predict', ['student', tensor, timesteps]],
   sample: ({ learner }, cancel) => {
     const sampler = { ...paperSampler, steps: 2 }
-    const options = { slot: 'teacher', count: 2, batchSize: 2, sampler, seed: 1, format: 'float32' }
+    const use = { purpose: 1, part: 3 }
+    const options = { weights: 'teacher', count: 2, batchSize: 2, sampler, seed: 1, use, format: 'float32' }
     return [learner, 'sample', [{ ...options, stopTimesteps: timesteps }, cancel]]
   },
   denoisingLoss: ({ learner, images }, cancel) => {
     const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
-    const options = { slot: 'student', pool, edges: Int32Array.of(0, 500, 1000), samples: 1, batchSize: 2, seed: 1 }
+    const options = { weights: 'student', pool, edges: Int32Array.of(0, 500, 1000), samples: 1, batchSize: 2, seed: 1 }
     return [learner, 'denoisingLoss', [options, cancel]]
   },
-  hasSlot: ({ learner }) => [learner, 'hasSlot', ['teacher']],
-  readSlot: ({ learner }) => [learner, 'readSlot', ['student']],
-  writeSlot: ({ learner }) => {
+  has: ({ learner }) => [learner, 'has', ['teacher']],
+  read: ({ learner }) => [learner, 'read', ['student']],
+  write: ({ learner }) => {
     const values = learner.parameters.map(({ shape }) => new Float32Array(shape.reduce((n, size) => n * size, 1)))
-    return [learner, 'writeSlot', ['exp_avg', values]]
+    return [learner, 'write', ['exp_avg', values]]
   },
   classify: ({ classifier }) => [classifier, 'classify', [batch]],
   'train of a classifier': ({ classifier, images }, cancel) => {

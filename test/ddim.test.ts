@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { type SamplerConfig, type ScheduleConfig, samplerStep, samplerTimesteps, schedule } from '../lib/index.js'
+import { paperSampler, type SamplerConfig } from '../lib/config/sampler.js'
+import { paperSchedule, type ScheduleConfig, scheduleTable } from '../lib/config/schedule.js'
+import { loadAddon } from '../lib/engine/load.js'
+import { samplerTimesteps, schedule } from '../lib/index.js'
 import { expectClose, Golden, row } from './support/golden.js'
 
 const golden = await Golden.read('ddim/ddim.safetensors')
@@ -71,7 +74,28 @@ describe('samplerTimesteps', () => {
   })
 })
 
-/** Follows a golden trajectory with the toy model ε(x, t) = tanh(0.7·x + 0.001·t) − 0.1, each step from its own last sample. */
+/** A trajectory from `start`, all states of it, with a network whose predictions are given. */
+async function trajectory(
+  given: Partial<ScheduleConfig>,
+  sampler: Partial<SamplerConfig>,
+  start: Float32Array,
+  predictions: readonly Float32Array[],
+  noises: readonly Float32Array[] = [],
+  shape: readonly number[] = imageShape,
+): Promise<Float32Array[]> {
+  const tensor = (data: Float32Array) => ({ data, shape })
+  const config = { ...paperSchedule, ...given }
+  return loadAddon().samplerTrajectory({
+    schedule: scheduleTable(config),
+    prediction: config.prediction,
+    sampler: { ...paperSampler, ...sampler },
+    start: tensor(start),
+    predictions: predictions.map(tensor),
+    noises: noises.map(tensor),
+  })
+}
+
+/** Follows a golden trajectory with the toy model ε(x, t) = tanh(0.7·x + 0.001·t) − 0.1, asked at the reference's states. */
 async function expectTrajectory(
   name: string,
   given: Partial<ScheduleConfig>,
@@ -79,22 +103,14 @@ async function expectTrajectory(
   noises?: string,
 ) {
   const expected = golden.tensor(name)
-  const { timesteps, previous } = samplerTimesteps(given, sampler)
-  let sample = row(expected, 0)
-  for (const [i, t] of timesteps.entries()) {
-    const prediction = { data: sample.data.map((x) => Math.tanh(0.7 * x + 0.001 * t) - 0.1), shape: sample.shape }
-    const noise = noises === undefined ? {} : { noise: row(golden.tensor(noises), i) }
-    sample = await samplerStep({
-      schedule: given,
-      sampler,
-      sample,
-      prediction,
-      timestep: t,
-      previous: previous[i] as number,
-      ...noise,
-    })
-    expectClose(sample.data, row(expected, i + 1).data, 1e-4, `${name}, step ${i}`)
-  }
+  const { timesteps } = samplerTimesteps(given, sampler)
+  const states = Array.from({ length: timesteps.length + 1 }, (_, i) => row(expected, i))
+  const predictions = Array.from(timesteps, (t, i) => states[i]!.data.map((x) => Math.tanh(0.7 * x + 0.001 * t) - 0.1))
+  const drawn = noises === undefined ? [] : predictions.map((_, i) => row(golden.tensor(noises), i).data)
+  const [start] = states
+  const found = await trajectory(given, sampler, start!.data, predictions, drawn, start!.shape)
+  expect(found).toHaveLength(states.length)
+  for (const [i, state] of states.entries()) expectClose(found[i]!, state.data, 1e-4, `${name}, step ${i}`)
 }
 
 describe('DDIM follows the reference', () => {
@@ -114,7 +130,7 @@ function numbers(count: number, seed: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * seed) * 1.7)
 }
 
-const shape = [2, 1, 4, 4]
+const imageShape = [2, 1, 4, 4]
 const x0 = numbers(32, 1).map((x) => x / 2)
 const epsilon = numbers(32, 2)
 const plain = { zeroTerminalSnr: false } as const
@@ -123,68 +139,42 @@ function mix(a: number, x: Float32Array, b: number, y: Float32Array): Float32Arr
   return x.map((value, i) => a * value + b * (y[i] as number))
 }
 
-describe('a step with the true answer', () => {
+describe('a trajectory with true predictions', () => {
   const { alphasCumprod } = schedule(plain)
   const alpha = (t: number) => (t < 0 ? 1 : (alphasCumprod[t] as number))
+  const signal = (t: number) => Math.sqrt(alpha(t))
+  const sigma = (t: number) => Math.sqrt(1 - alpha(t))
 
   it.each(['epsilon', 'sample', 'v'] as const)('of kind %s goes along the line from ε to x₀', async (prediction) => {
-    for (const [t, previous] of [
-      [999, 499],
-      [499, 299],
-      [99, -1],
-    ] as const) {
-      const [signal, sigma] = [Math.sqrt(alpha(t)), Math.sqrt(1 - alpha(t))]
-      const answers = { epsilon, sample: x0, v: mix(signal, epsilon, -sigma, x0) }
-      const { data } = await samplerStep({
-        schedule: { ...plain, prediction },
-        sampler: { steps: 10, clip: false },
-        sample: { data: mix(signal, x0, sigma, epsilon), shape },
-        prediction: { data: answers[prediction], shape },
-        timestep: t,
-        previous,
-      })
-      expectClose(data, mix(Math.sqrt(alpha(previous)), x0, Math.sqrt(1 - alpha(previous)), epsilon), 1e-3)
+    const sampler = { steps: 10, clip: false }
+    const { timesteps, previous } = samplerTimesteps(plain, sampler)
+    const on = (t: number) => mix(signal(t), x0, sigma(t), epsilon)
+    const truth = (t: number) => ({ epsilon, sample: x0, v: mix(signal(t), epsilon, -sigma(t), x0) })[prediction]
+    const found = await trajectory({ ...plain, prediction }, sampler, on(999), Array.from(timesteps, truth))
+    for (const [i, t] of previous.entries()) expectClose(found[i + 1]!, on(t), 1e-3, `step ${i}`)
+  })
+
+  it('of DDPM has steps that are equation 11 of its paper, with the posterior variance', async () => {
+    const { betas } = schedule(plain)
+    const noises = Array.from({ length: 1000 }, (_, i) => numbers(32, 3 + i))
+    const sampler = { kind: 'ddpm', steps: 1000, clip: false } as const
+    const found = await trajectory(plain, sampler, numbers(32, 4), Array(1000).fill(epsilon), noises)
+    for (const [i, x] of found.slice(0, 999).entries()) {
+      const t = 999 - i
+      const beta = betas[t] as number
+      const mean = mix(1 / Math.sqrt(1 - beta), x, -beta / Math.sqrt((1 - beta) * (1 - alpha(t))), epsilon)
+      const deviation = Math.sqrt(((1 - alpha(t - 1)) / (1 - alpha(t))) * beta)
+      expectClose(found[i + 1]!, mix(1, mean, deviation, noises[i]!), 1e-4, `timestep ${t}`)
     }
   })
 
-  it.each([1, 10, 500, 999])(
-    'of DDPM at t = %i is equation 11 of its paper, with the posterior variance',
-    async (t) => {
-      const noise = numbers(32, 3)
-      const beta = schedule(plain).betas[t] as number
-      const x = numbers(32, 4)
-      const mean = mix(1 / Math.sqrt(1 - beta), x, -beta / Math.sqrt((1 - beta) * (1 - alpha(t))), epsilon)
-      const deviation = Math.sqrt(((1 - alpha(t - 1)) / (1 - alpha(t))) * beta)
-      const { data } = await samplerStep({
-        schedule: plain,
-        sampler: { kind: 'ddpm', steps: 1000, clip: false },
-        sample: { data: x, shape },
-        prediction: { data: epsilon, shape },
-        timestep: t,
-        previous: t - 1,
-        noise: { data: noise, shape },
-      })
-      expectClose(data, mix(1, mean, deviation, noise), 1e-4)
-    },
-  )
-
   it('clips x₀ where it is told to', async () => {
-    const step = (clip: boolean) =>
-      samplerStep({
-        sampler: { steps: 2, clip },
-        sample: { data: numbers(32, 4), shape },
-        prediction: { data: epsilon, shape },
-        timestep: 499,
-        previous: -1,
-      })
-    // The step to the clean image is x̂₀ itself.
-    const free = (await step(false)).data
+    // The last step, to the clean image, gives x̂₀ itself.
+    const end = async (clip: boolean) =>
+      (await trajectory(plain, { steps: 2, clip }, numbers(32, 4), [epsilon, epsilon])).at(-1)!
+    const free = await end(false)
     expect(free.some((x) => Math.abs(x) > 1)).toBe(true)
-    expectClose(
-      (await step(true)).data,
-      free.map((x) => Math.min(1, Math.max(-1, x))),
-      1e-6,
-    )
+    expect((await end(true)).every((x) => Math.abs(x) <= 1)).toBe(true)
   })
 })
 
@@ -205,23 +195,5 @@ describe('wrong options', () => {
     ['an unknown sampler', () => samplerTimesteps({}, { kind: 'euler' as never }), /kind is 'euler'; expected one of/],
   ])('%s', (_, run, message) => {
     expect(run).toThrow(message)
-  })
-})
-
-describe('wrong steps of a sampler', () => {
-  const tensor = { data: new Float32Array(4), shape: [1, 1, 2, 2] }
-  const step = { sample: tensor, prediction: tensor, timestep: 10, previous: 5 }
-
-  it.each<[string, unknown, RegExp]>([
-    ['nothing', undefined, /^samplerStep: the value is missing/],
-    ['an unknown key', { ...step, eta: 1 }, /unknown option 'eta'/],
-    ['an array in place of a tensor', { ...step, sample: tensor.data }, /sample/],
-    ['doubles', { ...step, sample: { ...tensor, data: new Float64Array(4) } }, /sample\.data is .*Float32Array/],
-    ['half a timestep', { ...step, timestep: 1.5 }, /timestep is 1\.5/],
-    ['data that does not fill its shape', { ...step, sample: { ...tensor, shape: [1, 1, 3, 3] } }, /./],
-  ])('%s', async (_, options, message) => {
-    await expect(samplerStep(options as never)).rejects.toThrow(
-      expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringMatching(message) }),
-    )
   })
 })

@@ -1,9 +1,10 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { NativeImages } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
-import { finetune, type Learner, paperSchedule, type ScheduleConfig, type Subset, schedule } from '../lib/index.js'
+import { finetune, type Learner, type ScheduleConfig, type Subset, schedule } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'
+import { fp32Learner } from './support/native.js'
 import { bandsData, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
 const data = bandsData()
@@ -20,9 +21,7 @@ async function ofZero(
   batchSize = 128,
 ) {
   const addon = loadAddon()
-  const config = { ...paperSchedule, prediction }
-  const options = { unet: tinyUNet, schedule: config, device, precision: 'fp32', seed: 0, emaDecay: 0 }
-  const native = await addon.createLearner(options)
+  const native = await fp32Learner(tinyUNet, device, { schedule: { prediction } })
   const resident: NativeImages = await addon.createImages({
     ...{ images, labels, count, height, width, channels },
     size: 0,
@@ -32,16 +31,16 @@ async function ofZero(
     native.dispose()
     resident.dispose()
   })
-  const weights = await native.readSlot('student')
+  const weights = await native.read('student')
   const last = native.parameters.findIndex(({ name }) => name === 'conv_out.weight')
   const bias = native.parameters.findIndex(({ name }) => name === 'conv_out.bias')
-  await native.writeSlot(
+  await native.write(
     'student',
     weights.map((tensor, i) => (i === last || i === bias ? new Float32Array(tensor.length) : tensor)),
   )
   return native.denoisingLoss(
     {
-      slot: 'student',
+      weights: 'student',
       pool: [{ images: resident, indices: held.indices }],
       edges: Int32Array.from(edges),
       samples,

@@ -221,13 +221,13 @@ it('a run that diverges names step and term, and its last checkpoint is whole an
   const train = { steps: 10, batchSize: 4, lr: 1e30 }
   const error = await failure(runExperiment({ ...experiment, train, ema: 0, checkpoints: { everySteps: 1 }, out }))
   expect(error.code).toBe('ERR_DIVERGED')
-  expect(error.message).toMatch(/not finite at step 2 of the learner, term 'task → noise'/)
+  expect(error.message).toMatch(/not finite at step 2 of the learner, term 'task → data'/)
   const folder = await RunFolder.open(out)
   onTestFinished(() => folder.release())
   const { learner: saved } = await readCheckpoint(folder, 1)
   const learner = await Learner.load(folder.at(saved), { device: 'cpu' })
   onTestFinished(() => learner.dispose())
-  expect(learner.taskInHand).toEqual({ task: 1, step: 1, steps: 10 })
+  expect(learner.taskInProgress).toEqual({ task: 1, step: 1, steps: 10 })
   // Going on as it began comes to the same end, and leaves the checkpoint.
   folder.release()
   expect((await failure(resumeExperiment(out))).code).toBe('ERR_DIVERGED')

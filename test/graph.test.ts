@@ -11,6 +11,7 @@ it('what CUDA records as a graph looks at no value, and takes no tensor of the h
     'memory',
     'teacher',
     'teacher-eta',
+    'teacher-ddpm',
     'teacher-partial',
     'gaussian',
     'gaussian-symmetric',

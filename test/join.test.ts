@@ -66,5 +66,5 @@ test('teacher calls: its steps, and its answers', () => {
   expect(teacherCalls(lwfDistillation().objective(2))).toBe(1)
   // Two terms of one source share what the teacher generates and answers.
   const [, term] = objective(2).terms
-  expect(teacherCalls({ terms: [term!, { ...term!, target: 'noise' }, { ...term!, timesteps: [0, 10] }] })).toBe(6)
+  expect(teacherCalls({ terms: [term!, { ...term!, target: 'data' }, { ...term!, timesteps: [0, 10] }] })).toBe(6)
 })

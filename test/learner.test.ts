@@ -171,7 +171,7 @@ describe('learn', () => {
     const learner = await tinyLearner()
     const replay: Method = {
       name: 'replay',
-      objective: () => ({ terms: [{ source: { kind: 'memory' }, target: 'noise', weight: 1 }] }),
+      objective: () => ({ terms: [{ source: { kind: 'memory' }, target: 'data', weight: 1 }] }),
     }
     const progress = await collect(learner.learn(second, replay, { ...quick, memory: [first.train] }))
     expect(progress.at(-1)?.step).toBe(6)
@@ -231,12 +231,12 @@ describe('learn', () => {
         const controller = new AbortController()
         const late = { ...spoiling, signal: controller.signal, onStep: () => controller.abort('late') }
         await expect(collect(learner.learn(second, finetune(), late))).rejects.toBe('late')
-        expect(learner.taskInHand).toMatchObject({ step: 1, steps: 1 })
+        expect(learner.taskInProgress).toMatchObject({ step: 1, steps: 1 })
       }
       const error = await failure(collect(learner.learn(second, finetune(), { ...spoiling, resume: true })))
       expect(error.code).toBe('ERR_DIVERGED')
       expect(error.message).toMatch(/learn, task 2 by finetune: .* not finite after the task's last step, step 7 of/)
-      expect(learner).toMatchObject({ tasksLearned: 1, taskInHand: undefined })
+      expect(learner).toMatchObject({ tasksLearned: 1, taskInProgress: undefined })
       expect(await teacher()).toEqual(before)
       expect(before).not.toEqual([])
     },
@@ -268,14 +268,14 @@ describe('learn', () => {
   it('refuses objectives that make no sense', async () => {
     const learner = await tinyLearner()
     const method = (terms: unknown): Method => ({ name: 'odd', objective: () => ({ terms: terms as never }) })
-    const gaussian = [{ source: { kind: 'gaussian' }, target: 'noise', weight: 1 }]
-    const one = { source: { kind: 'task' }, target: 'noise', weight: 1 }
-    const teacher = { kind: 'teacher', steps: 2 }
+    const gaussian = [{ source: { kind: 'gaussian' }, target: 'data', weight: 1 }]
+    const one = { source: { kind: 'task' }, target: 'data', weight: 1 }
+    const teacher = { kind: 'teacher' }
     for (const [terms, message] of [
       [undefined, /objective: terms is missing/],
       [[], /terms is \[\]; expected at least one term/],
-      [gaussian, /terms\[0\]\.target is 'noise'; expected 'teacher': the term gaussian → noise has no noise to answer/],
-      [[{ ...one, source: { ...teacher, stopAtTimestep: true } }], /the term teacher → noise has no noise to answer/],
+      [gaussian, /terms\[0\]\.target is 'data'; expected 'teacher': the source gaussian has no clean image/],
+      [[{ ...one, source: { ...teacher, stopAtTimestep: true } }], /the source teacher has no clean image/],
       [[{ ...one, timesteps: [10, 5] }], /terms\[0\]\.timesteps is \[ 10, 5 \]; expected \[from, to\) with from < to/],
       [[{ ...one, timesteps: [10, 1001] }], /terms\[0\]\.timesteps is .*; expected at most the schedule's 1000/],
       [[{ ...one, weight: -1 }], /terms\[0\]\.weight is -1/],
@@ -284,9 +284,15 @@ describe('learn', () => {
       [[{ ...one, target: 'image' }], /terms\[0\]\.target is 'image'/],
       [[{ ...one, loss: 'l3' }], /terms\[0\]\.loss is 'l3'/],
       [[{ ...one, source: { kind: 'memroy' } }], /terms\[0\]\.source.* is 'memroy'; expected .*'memory'/],
-      [[{ ...one, source: { ...teacher, steps: 0 } }], /terms\[0\]\.source\.steps is 0/],
-      [[{ ...one, source: { ...teacher, steps: 1001 } }], /terms\[0\]\.source\.steps is 1001; expected at most/],
-      [[{ ...one, source: { ...teacher, setps: 1 } }], /unknown option 'setps' \(did you mean 'steps'\?\)/],
+      [[{ ...one, source: { ...teacher, sampler: { steps: 0 } } }], /terms\[0\]\.source\.sampler\.steps is 0/],
+      [
+        [{ ...one, source: { ...teacher, sampler: { steps: 1001 } } }],
+        /source\.sampler\.steps is 1001; expected at most/,
+      ],
+      [
+        [{ ...one, source: { ...teacher, sampler: { setps: 1 } } }],
+        /unknown option 'setps' \(did you mean 'steps'\?\)/,
+      ],
     ] as const) {
       const error = await failure(collect(learner.learn(first, method(terms), quick)))
       expect(error.code).toBe('ERR_INVALID_ARGUMENT')
@@ -315,7 +321,7 @@ describe('learn', () => {
       [first, undefined, quick, /^learn: method: the value is missing/],
       [first, { name: 'mine', objective: { terms: [] } }, quick, /objective is .*; expected a function/],
       [first, { ...finetune(), data: 'all' }, quick, /data is 'all'/],
-      // A task in hand is saved with what its method keeps.
+      // A task in progress is saved with what its method keeps.
       [first, { ...finetune(), keeps: deep }, quick, /unknown option 'inside'; .* in keeps/],
       [first, { ...finetune(), keeps: { memory: { size: 4 } } }, quick, /keeps.memory.policy is missing; expected/],
       [
@@ -528,7 +534,7 @@ describe('errors of the engine', () => {
     const error = await failure(collect(learner.learn(task, finetune(), quick)))
     expect(error.code).toBe('ERR_INVALID_ARGUMENT')
     expect(error.message).toMatch(/indices/)
-    expect(error.stack).toContain('learner.ts')
+    expect(error.stack).toContain('learn.ts')
     expect(error.cause).toBeInstanceOf(Error)
   })
 })

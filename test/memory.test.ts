@@ -145,7 +145,7 @@ describe('experience replay', () => {
   it('trains on the learner’s own memory, where it is given no other', async () => {
     const replay = {
       ...method,
-      objective: () => ({ terms: [{ source: { kind: 'memory' }, target: 'noise', weight: 1 } as const] }),
+      objective: () => ({ terms: [{ source: { kind: 'memory' }, target: 'data', weight: 1 } as const] }),
     }
     const sampleAfter = async (memory: LearnOptions['memory']) => {
       const learner = await tinyLearner()

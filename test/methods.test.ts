@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { paperSampler } from '../lib/config/sampler.js'
 import {
   compose,
   ewc,
@@ -22,12 +23,12 @@ const names = Object.keys(methods) as MethodName[]
 const error = (message: RegExp) =>
   expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringMatching(message) })
 
-const task: Term = { source: { kind: 'task' }, target: 'noise', weight: 1 }
-const teacher = { kind: 'teacher', steps: 2, eta: 0 }
+const task: Term = { source: { kind: 'task' }, target: 'data', weight: 1 }
+const teacher = { kind: 'teacher', sampler: { ...paperSampler, steps: 2 } }
 
 /** The table of the terms that stand for the earlier tasks, with the default λ. */
 const table: Record<string, [lambda: number, source: object, target: string]> = {
-  'generative-replay': [1, teacher, 'noise'],
+  'generative-replay': [1, teacher, 'data'],
   'generative-distillation': [0.75, teacher, 'teacher'],
   'partial-generation-distillation': [0.75, { ...teacher, stopAtTimestep: true }, 'teacher'],
   'gaussian-distillation': [8, { kind: 'gaussian' }, 'teacher'],
@@ -90,10 +91,13 @@ describe('balanced methods', () => {
     }
   })
 
-  it('takes the teacher’s steps and η', () => {
+  it('takes any sampler for the teacher', () => {
     const { source } = generativeDistillation({ teacher: { steps: 10, eta: 0.5 } }).objective(2).terms[1] as Term
-    expect(source).toEqual({ kind: 'teacher', steps: 10, eta: 0.5 })
-    expect(generativeDistillation({ teacher: { steps: 10 } }).objective(2).terms[1]?.source).toMatchObject({ eta: 0 })
+    expect(source).toEqual({ kind: 'teacher', sampler: { ...paperSampler, steps: 10, eta: 0.5 } })
+    const other = generativeDistillation({ teacher: { kind: 'ddpm', clip: false, spacing: 'leading' } }).objective(2)
+    expect(other.terms[1]?.source).toMatchObject({
+      sampler: { kind: 'ddpm', steps: 2, eta: 0, clip: false, spacing: 'leading' },
+    })
   })
 
   it.each([
@@ -116,7 +120,7 @@ describe('balanced methods', () => {
 describe('experienceReplay', () => {
   it('adds the memory, unweighted, and says what to keep', () => {
     const method = experienceReplay({ size: 50, policy: 'class-balanced' })
-    const memory: Term = { source: { kind: 'memory' }, target: 'noise', weight: 1 }
+    const memory: Term = { source: { kind: 'memory' }, target: 'data', weight: 1 }
     for (const k of [2, 5]) expect(method.objective(k)).toEqual({ terms: [task, memory] })
     expect(method.keeps).toEqual({ memory: { size: 50, policy: 'class-balanced' } })
     expect(experienceReplay({ lambda: 0.5 }).objective(3).terms[1]?.weight).toBe(0.5)
@@ -174,8 +178,8 @@ describe('compose', () => {
     expect(both.keeps).toEqual(ewc().keeps)
     const terms = compose(experienceReplay(), lwfDistillation({ lambda: 1 })).objective(2).terms
     expect(terms.map(({ source, target, weight }) => [source.kind, target, weight])).toEqual([
-      ['task', 'noise', 1],
-      ['memory', 'noise', 1],
+      ['task', 'data', 1],
+      ['memory', 'data', 1],
       ['task', 'teacher', 0.5],
     ])
   })
@@ -240,10 +244,10 @@ describe('teacherToStudent', () => {
   })
 
   it('learns the noise on generated images where it is not to distil', () => {
-    expect(teacherToStudent({ target: 'noise' }).objective(2)).toEqual({
-      terms: [{ source: teacher, target: 'noise', weight: 1, loss: 'mse' }],
+    expect(teacherToStudent({ target: 'data' }).objective(2)).toEqual({
+      terms: [{ source: teacher, target: 'data', weight: 1, loss: 'mse' }],
     })
-    expect(() => teacherToStudent({ target: 'noise', input: 'gaussian' })).toThrow(
+    expect(() => teacherToStudent({ target: 'data', input: 'gaussian' })).toThrow(
       error(/input is 'gaussian'; expected 'generation'/),
     )
   })

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import type { NativeDraws, NativeImages, NativeLearner, NativeTrainOptions } from '../lib/engine/addon.js'
+import type { NativeDraws, NativeImages } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
 import { type Objective, paperSchedule, type ScheduleConfig, schedule, type Term } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'
+import { type Batches, drawNext, fp32Learner, resolve, train } from './support/native.js'
 import { bands, tinyUNet } from './support/tiny.js'
 
 const batchSize = 5
@@ -12,15 +13,7 @@ const dataset = bands('bands', 6)
 
 async function setUp(config: Partial<ScheduleConfig> = {}, device: TestDevice = 'cpu') {
   const addon = loadAddon()
-  const full = { ...paperSchedule, ...config }
-  const native = await addon.createLearner({
-    unet: tinyUNet,
-    schedule: full,
-    device,
-    precision: 'fp32',
-    seed: 3,
-    emaDecay: 0,
-  })
+  const native = await fp32Learner(tinyUNet, device, { seed: 3, schedule: config })
   const { images, labels, height, width, channels } = dataset
   const count = labels.length
   const resident = await addon.createImages({ images, labels, count, height, width, channels, size: 0, device })
@@ -28,12 +21,12 @@ async function setUp(config: Partial<ScheduleConfig> = {}, device: TestDevice = 
   return { native, resident, alphas }
 }
 
-function batches(objective: Objective, images: NativeImages): Omit<NativeTrainOptions, 'steps' | 'optimizer'> {
+function batches(images: NativeImages): Batches {
   const part = (from: number, to: number) => ({
     images,
     indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
   })
-  return { objective, task: [part(0, 12)], memory: [part(12, 16)], batchSize, horizontalFlip: false }
+  return { task: [part(0, 12)], memory: [part(12, 16)], batchSize, horizontalFlip: false }
 }
 
 const shape = [batchSize, 1, tinyUNet.sample_size, tinyUNet.sample_size]
@@ -57,12 +50,12 @@ describe.each(devices)('terms are the formulas of their papers, on %s', (device)
   it.each(['epsilon', 'sample', 'v'] as const)('MSE, smooth L1 and min-SNR, %s-prediction', async (prediction) => {
     const gamma = 5
     const terms: Term[] = [
-      { source: task, target: 'noise', weight: 0.5 },
-      { source: task, target: 'noise', weight: 2, loss: 'smooth-l1' },
-      { source: task, target: 'noise', weight: 0.25, loss: { kind: 'min-snr', gamma } },
+      { source: task, target: 'data', weight: 0.5 },
+      { source: task, target: 'data', weight: 2, loss: 'smooth-l1' },
+      { source: task, target: 'data', weight: 0.25, loss: { kind: 'min-snr', gamma } },
     ]
     const { native, resident, alphas } = await setUp({ prediction }, device)
-    const draws = await native.draw(batches({ terms }, resident))
+    const draws = await drawNext(native, { terms }, batches(resident))
     expect(draws).toHaveLength(1)
     const draw = draws[0] as NativeDraws
     const x0 = draw.x0?.data as Float32Array
@@ -84,7 +77,7 @@ describe.each(devices)('terms are the formulas of their papers, on %s', (device)
       mean(Array.from(errors, (e) => (Math.abs(e) < 1 ? (e * e) / 2 : Math.abs(e) - 0.5))),
       mean(Array.from(errors, (e, i) => snrWeight(i) * e * e)),
     ] as const
-    const found = await native.compute({ terms }, draws)
+    const found = await native.compute(resolve({ terms }), draws)
     for (const [i, value] of expected.entries())
       expectClose([found.terms[i] as number], [value], tolerance(device, 1e-4), `term ${i}`)
     expectClose(
@@ -100,11 +93,14 @@ describe.each(devices)('terms are the formulas of their papers, on %s', (device)
   it('min-SNR is finite at zero terminal SNR, where its weight for ε is 1', async () => {
     const last = [paperSchedule.timesteps - 1, paperSchedule.timesteps] as const
     const terms: Term[] = [
-      { source: task, target: 'noise', weight: 1, timesteps: last },
-      { source: task, target: 'noise', weight: 1, timesteps: last, loss: { kind: 'min-snr', gamma: 5 } },
+      { source: task, target: 'data', weight: 1, timesteps: last },
+      { source: task, target: 'data', weight: 1, timesteps: last, loss: { kind: 'min-snr', gamma: 5 } },
     ]
     const { native, resident } = await setUp({}, device)
-    const { terms: found } = await native.compute({ terms }, await native.draw(batches({ terms }, resident)))
+    const { terms: found } = await native.compute(
+      resolve({ terms }),
+      await drawNext(native, { terms }, batches(resident)),
+    )
     expect(found[0]).toBeGreaterThan(0)
     expectClose([found[1] as number], [found[0] as number], tolerance(device, 1e-6))
     native.dispose()
@@ -115,46 +111,41 @@ describe.each(devices)('terms are the formulas of their papers, on %s', (device)
     const terms: Term[] = [{ source: { kind: 'gaussian' }, target: 'teacher', weight: 1 }]
     const { native, resident } = await setUp({}, device)
     await native.freezeTeacher()
-    await train(native, { terms: [{ source: task, target: 'noise', weight: 1 }] }, resident, 3)
-    const draws = await native.draw(batches({ terms }, resident))
+    await train(native, { terms: [{ source: task, target: 'data', weight: 1 }] }, batches(resident), 3)
+    const draws = await drawNext(native, { terms }, batches(resident))
     const { z, timesteps } = draws[0] as NativeDraws
     if (!z) throw new Error('no z was drawn')
     const student = (await native.predict('student', z, timesteps)).data
     const teacher = (await native.predict('teacher', z, timesteps)).data
     const expected = mean(Array.from(student, (value, i) => (value - (teacher[i] as number)) ** 2))
     expect(expected).toBeGreaterThan(0)
-    expectClose([(await native.compute({ terms }, draws)).loss], [expected], tolerance(device, 1e-4))
+    expectClose([(await native.compute(resolve({ terms }), draws)).loss], [expected], tolerance(device, 1e-4))
     native.dispose()
     resident.dispose()
   })
 
   it('a teacher that stops at the drawn timestep hands on its own x_t', async () => {
-    const source = { kind: 'teacher', steps: 3, eta: 0, stopAtTimestep: true } as const
+    const source = { kind: 'teacher', sampler: { steps: 3 }, stopAtTimestep: true } as const
     const terms: Term[] = [{ source, target: 'teacher', weight: 1 }]
     const { native, resident } = await setUp({}, device)
     await native.freezeTeacher()
-    const draws = await native.draw(batches({ terms }, resident))
+    const draws = await drawNext(native, { terms }, batches(resident))
     const draw = draws[0] as NativeDraws
     expect(draw.noise).toBeUndefined()
     // The student still is the teacher, so whatever x_t is, both answer it alike.
-    expect((await native.compute({ terms }, draws)).loss).toBeLessThanOrEqual(device === 'cpu' ? 0 : 1e-9)
-    await train(native, { terms: [{ source: task, target: 'noise', weight: 1 }] }, resident, 3)
-    const { loss } = await native.compute({ terms }, draws)
+    expect((await native.compute(resolve({ terms }), draws)).loss).toBeLessThanOrEqual(device === 'cpu' ? 0 : 1e-9)
+    await train(native, { terms: [{ source: task, target: 'data', weight: 1 }] }, batches(resident), 3)
+    const { loss } = await native.compute(resolve({ terms }), draws)
     expect(loss).toBeGreaterThan(0)
     native.dispose()
     resident.dispose()
   })
 })
 
-async function train(native: NativeLearner, objective: Objective, images: NativeImages, steps: number) {
-  const optimizer = { lr: 1e-3, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, clipGradNorm: 1 }
-  return native.train({ ...batches(objective, images), steps, optimizer }, new Int32Array(1))
-}
-
 describe('draws', () => {
   const terms: Term[] = [
-    { source: task, target: 'noise', weight: 1, timesteps: [100, 200] },
-    { source: { kind: 'memory' }, target: 'noise', weight: 1 },
+    { source: task, target: 'data', weight: 1, timesteps: [100, 200] },
+    { source: { kind: 'memory' }, target: 'data', weight: 1 },
   ]
 
   /** Positions in the data set of the images that were drawn, and whether each is mirrored; fails for one that isn't there. */
@@ -177,7 +168,7 @@ describe('draws', () => {
 
   it('are images of the right set, scaled to [−1, 1], and timesteps of the given range', async () => {
     const { native, resident } = await setUp()
-    const [fromTask, fromMemory] = (await native.draw(batches({ terms }, resident))) as [NativeDraws, NativeDraws]
+    const [fromTask, fromMemory] = (await drawNext(native, { terms }, batches(resident))) as [NativeDraws, NativeDraws]
     for (const { position, mirrored } of found(fromTask.x0?.data as Float32Array)) {
       expect(position).toBeLessThan(12)
       expect(mirrored).toBe(false)
@@ -193,13 +184,13 @@ describe('draws', () => {
 
   it('see every image of the task once an epoch, and mirror about half of them when told to', async () => {
     const { native, resident } = await setUp()
-    const objective: Objective = { terms: [{ source: task, target: 'noise', weight: 1 }] }
-    const options = { ...batches(objective, resident), batchSize: 4, horizontalFlip: true }
+    const objective: Objective = { terms: [{ source: task, target: 'data', weight: 1 }] }
+    const options = { ...batches(resident), batchSize: 4, horizontalFlip: true }
     const seen: { position: number; mirrored: boolean }[] = []
     for (let step = 0; step < 12; step++) {
-      const [draw] = await native.draw(options)
-      seen.push(...found(draw?.x0?.data as Float32Array))
-      await train(native, objective, resident, 1)
+      const [drawn] = await drawNext(native, objective, options)
+      seen.push(...found(drawn?.x0?.data as Float32Array))
+      await train(native, objective, batches(resident), 1)
     }
     // 12 images in batches of 4: three steps an epoch.
     for (let epoch = 0; epoch < 4; epoch++) {
@@ -213,12 +204,12 @@ describe('draws', () => {
     resident.dispose()
   })
 
-  it('do not change what `train` draws, and are what it draws', async () => {
+  it('do not change what a session draws, and are what it draws', async () => {
     const { native, resident } = await setUp()
     const { native: other } = await setUp()
-    const objective: Objective = { terms: [{ source: task, target: 'noise', weight: 1 }] }
-    const byHand = await native.compute(objective, await native.draw(batches(objective, resident)))
-    const report = await train(other, objective, resident, 1)
+    const objective: Objective = { terms: [{ source: task, target: 'data', weight: 1 }] }
+    const byHand = await native.compute(resolve(objective), await drawNext(native, objective, batches(resident)))
+    const report = await train(other, objective, batches(resident), 1)
     expect([...report.losses]).toEqual([byHand.loss])
     expect([...report.gradNorms]).toEqual([byHand.gradNorm])
     native.dispose()
@@ -227,12 +218,12 @@ describe('draws', () => {
   })
 
   it('cut into chunks of any size, training gives the same weights to the bit', async () => {
-    const objective: Objective = { terms: [{ source: task, target: 'noise', weight: 1 }] }
+    const objective: Objective = { terms: [{ source: task, target: 'data', weight: 1 }] }
     const after: Float32Array[][] = []
     for (const chunks of [[7], [1, 1, 1, 1, 1, 1, 1], [2, 5]]) {
       const { native, resident } = await setUp()
-      for (const steps of chunks) await train(native, objective, resident, steps)
-      after.push(await native.readSlot('student'))
+      for (const steps of chunks) await train(native, objective, batches(resident), steps)
+      after.push(await native.read('student'))
       native.dispose()
       resident.dispose()
     }

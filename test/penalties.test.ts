@@ -16,13 +16,13 @@ import {
   type Method,
   type Objective,
   type Progress,
-  paperSchedule,
   rankOneEwc,
   synapticIntelligence,
 } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose, row } from './support/golden.js'
+import { drawNext, fp32Learner, inSession, never, resolve, train } from './support/native.js'
 import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
 /** One quadratic of what is kept under a name. */
@@ -31,13 +31,11 @@ async function readPenalty(native: NativeLearner, name: string, part: number): P
   return kept?.quadratics[part] as NativeQuadratic
 }
 
-const finetuning: Objective = { terms: [{ source: { kind: 'task' }, target: 'noise', weight: 1 }] }
-const optimizer = { lr: 1e-3, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, clipGradNorm: 1 }
+const finetuning = resolve({ terms: [{ source: { kind: 'task' }, target: 'data', weight: 1 }] })
 
 async function setUpOn(device: TestDevice) {
   const addon = loadAddon()
-  const options = { unet: tinyUNet, schedule: paperSchedule, device, precision: 'fp32', seed: 3, emaDecay: 0 }
-  const native = await addon.createLearner(options)
+  const native = await fp32Learner(tinyUNet, device, { seed: 3 })
   const { images, labels, height, width, channels } = bands('bands', 6)
   const resident = await addon.createImages({
     images,
@@ -51,11 +49,15 @@ async function setUpOn(device: TestDevice) {
   })
   const pool: NativePool = [{ images: resident, indices: Int32Array.from(labels, (_, i) => i) }]
   const batches = { task: pool, memory: [], batchSize: 4, horizontalFlip: false }
-  const train = (objective: Objective, steps: number) =>
-    native.train({ ...batches, objective, steps, optimizer }, new Int32Array(1))
-  const consolidate = (...consolidations: Consolidation[]) =>
-    native.consolidate(consolidations, pool, new Int32Array(1))
-  return { native, pool, batches, train, consolidate }
+  return {
+    native,
+    train: (objective: Objective, steps: number) => train(native, objective, batches, steps),
+    draw: (objective: Objective) => drawNext(native, objective, batches),
+    drawSamples: (consolidation: Consolidation) =>
+      inSession(native, finetuning, batches, (session) => session.drawSamples(consolidation)),
+    consolidate: (...consolidations: Consolidation[]) =>
+      inSession(native, finetuning, batches, (session) => session.consolidate(consolidations, never)),
+  }
 }
 
 /** All of a learner's tensors of one kind as one array in float64. */
@@ -77,7 +79,7 @@ async function sampleGradients(native: NativeLearner, draws: NativeDraws): Promi
   for (const [i, t] of draws.timesteps.entries()) {
     const draw = { x0: one(draws.x0, i), noise: one(draws.noise, i), timesteps: Int32Array.of(t) }
     await native.compute(finetuning, [draw])
-    gradients.push(flat(await native.readSlot('gradient')))
+    gradients.push(flat(await native.read('gradient')))
   }
   return gradients
 }
@@ -98,9 +100,9 @@ describe.each(devices)('on %s', (device) => {
     const averaged: Consolidation = { kind: 'mean-gradient', penalty: 'b', samples: 30, optimal: false }
 
     it('has the mean squared gradient of single samples on its diagonal', async () => {
-      const { native, pool, train, consolidate } = await setUp()
+      const { native, drawSamples, train, consolidate } = await setUp()
       await train(finetuning, 3)
-      const draws = await native.drawSamples(squared, pool)
+      const draws = await drawSamples(squared)
       // More samples than the 24 images: these come again, with other noise.
       expect(draws.x0?.shape).toEqual([30, 1, 8, 8])
       const gradients = await sampleGradients(native, draws)
@@ -108,14 +110,14 @@ describe.each(devices)('on %s', (device) => {
       const { anchor, importance } = await readPenalty(native, 'a', 0)
       const expected = mean(gradients.map((g) => g.map((value) => value * value)))
       expectClose(flat(importance), expected, within(1e-4), 'Fisher')
-      expect(anchor).toEqual(await native.readSlot('student'))
+      expect(anchor).toEqual(await native.read('student'))
       native.dispose()
     })
 
     it('of rank one is the mean gradient’s, scaled to be the nearest to the whole matrix', async () => {
-      const { native, pool, train, consolidate } = await setUp()
+      const { native, drawSamples, train, consolidate } = await setUp()
       await train(finetuning, 3)
-      const gradients = await sampleGradients(native, await native.drawSamples(averaged, pool))
+      const gradients = await sampleGradients(native, await drawSamples(averaged))
       const g = mean(gradients)
       await consolidate(averaged, { ...averaged, penalty: 'c', optimal: true })
       const [plain, optimal] = [await readPenalty(native, 'b', 0), await readPenalty(native, 'c', 0)]
@@ -134,13 +136,13 @@ describe.each(devices)('on %s', (device) => {
     })
 
     it('draws its timesteps from the range given, and the same for the same step', async () => {
-      const { native, pool, train } = await setUp()
+      const { native, drawSamples, train } = await setUp()
       const gated: Consolidation = { ...squared, timesteps: [990, 1000] }
-      const { timesteps, noise } = await native.drawSamples(gated, pool)
+      const { timesteps, noise } = await drawSamples(gated)
       expect(timesteps.every((t) => t >= 990 && t < 1000)).toBe(true)
-      expect((await native.drawSamples(gated, pool)).noise).toEqual(noise)
+      expect((await drawSamples(gated)).noise).toEqual(noise)
       await train(finetuning, 1)
-      expect((await native.drawSamples(gated, pool)).noise).not.toEqual(noise)
+      expect((await drawSamples(gated)).noise).not.toEqual(noise)
       native.dispose()
     })
   })
@@ -149,7 +151,7 @@ describe.each(devices)('on %s', (device) => {
     /** Weights with quadratics around other ones, of every shape and in several parts. */
     async function penalized() {
       const set = await setUp()
-      const weights = await set.native.readSlot('student')
+      const weights = await set.native.read('student')
       const near = (k: number) => weights.map((w) => w.map((value, i) => value + 0.01 * Math.sin(k + i)))
       const positive = (k: number) => weights.map((w) => w.map((_, i) => 1 + Math.cos(k * i)))
       const signed = (k: number) => weights.map((w) => w.map((_, i) => Math.cos(k * i)))
@@ -165,9 +167,9 @@ describe.each(devices)('on %s', (device) => {
     }
 
     it('add strength · ½·Σ importance·δ² or ½·(importance·δ)² to the loss', async () => {
-      const { native, batches, objective, weights } = await penalized()
-      const draws = await native.draw({ ...batches, objective })
-      const { loss, terms, penalties } = await native.compute(objective, draws)
+      const { native, draw, objective, weights } = await penalized()
+      const draws = await draw(objective)
+      const { loss, terms, penalties } = await native.compute(resolve(objective), draws)
       const theta = flat(weights)
       const expected = { flat: 0, thin: 0 }
       for (const part of [0, 1]) {
@@ -191,19 +193,19 @@ describe.each(devices)('on %s', (device) => {
     })
 
     it('add their own gradient, by finite differences, and the norm is that of the sum', async () => {
-      const { native, batches, objective, weights } = await penalized()
-      const draws = await native.draw({ ...batches, objective })
+      const { native, draw, objective, weights } = await penalized()
+      const draws = await draw(objective)
       await native.compute(finetuning, draws)
-      const without = flat(await native.readSlot('gradient'))
-      const { gradNorm } = await native.compute(objective, draws)
-      const gradient = flat(await native.readSlot('gradient'))
+      const without = flat(await native.read('gradient'))
+      const { gradNorm } = await native.compute(resolve(objective), draws)
+      const gradient = flat(await native.read('gradient'))
       expectClose([gradNorm], [Math.sqrt(dot(gradient, gradient))], within(1e-5))
       for (const k of [3, 4, 5]) {
         const direction = weights.map((w) => w.map((_, i) => Math.sin(k * i + 0.3)))
         const cost = async (h: number) => {
           const moved = weights.map((w, p) => w.map((value, i) => value + h * (direction[p]?.[i] as number)))
-          await native.writeSlot('student', moved)
-          const { penalties } = await native.compute(objective, draws)
+          await native.write('student', moved)
+          const { penalties } = await native.compute(resolve(objective), draws)
           return 0.7 * (penalties[0] as number) + 3 * (penalties[1] as number)
         }
         // The costs are quadratic, so that central differences are exact at any distance.
@@ -223,7 +225,7 @@ describe.each(devices)('on %s', (device) => {
       await consolidate({ kind: 'squared-gradients', penalty: 'a', samples: 3 })
       await train({ ...finetuning, penalties: [{ name: 'a', strength: 0 }] }, 3)
       await other.train(finetuning, 3)
-      expect(await native.readSlot('student')).toEqual(await other.native.readSlot('student'))
+      expect(await native.read('student')).toEqual(await other.native.read('student'))
       await consolidate({ kind: 'squared-gradients', penalty: 'b', samples: 3 })
       const { penalties } = await train({ ...finetuning, penalties: [{ name: 'b', strength: 1e6 }] }, 1)
       expect(penalties).toEqual(Float64Array.of(0))
@@ -235,12 +237,12 @@ describe.each(devices)('on %s', (device) => {
       const distances: number[] = []
       for (const strength of [0, 1e3, 1e6]) {
         const { native, train } = await setUp()
-        const anchor = await native.readSlot('student')
+        const anchor = await native.read('student')
         const importance = anchor.map((w) => w.map(() => 1))
         await native.writePenalty({ name: 'a', shape: 'diagonal', anchor, importance })
         await train({ ...finetuning, penalties: [{ name: 'a', strength }] }, 30)
         const start = flat(anchor)
-        const delta = flat(await native.readSlot('student')).map((value, i) => value - (start[i] as number))
+        const delta = flat(await native.read('student')).map((value, i) => value - (start[i] as number))
         distances.push(dot(delta, delta))
         native.dispose()
       }
@@ -277,7 +279,7 @@ describe.each(devices)('on %s', (device) => {
 
     it('name themselves when they diverge, and when there is nothing to take them from', async () => {
       const { native, train } = await setUp()
-      const anchor = await native.readSlot('student')
+      const anchor = await native.read('student')
       const importance = anchor.map((w) => w.map(() => Number.POSITIVE_INFINITY))
       await native.writePenalty({ name: 'wild', shape: 'diagonal', anchor, importance })
       const objective = { ...finetuning, penalties: [{ name: 'wild', strength: 1 }] }
@@ -285,26 +287,26 @@ describe.each(devices)('on %s', (device) => {
       const missing = { ...finetuning, penalties: [{ name: 'none', strength: 1 }] }
       await expect(train(missing, 1)).rejects.toThrow(/penalty 'none', but nothing was consolidated/)
       // On CUDA a loss is looked at when the call's steps are done.
-      if (device === 'cpu') expect(await native.readSlot('student')).toEqual(anchor)
+      if (device === 'cpu') expect(await native.read('student')).toEqual(anchor)
       native.dispose()
     })
   })
 
   describe('the path integral', () => {
     it('is Σ −g·Δθ of the terms alone over (Δ² + ξ), and never negative', async () => {
-      const { native, batches, train, consolidate } = await setUp()
+      const { native, draw, train, consolidate } = await setUp()
       await consolidate({ kind: 'squared-gradients', penalty: 'a', samples: 4 })
       await train(finetuning, 5)
       const objective = { ...finetuning, penalties: [{ name: 'a', strength: 1e4 }] }
-      const start = flat(await native.readSlot('student'))
+      const start = flat(await native.read('student'))
       const integral = new Float64Array(start.length)
       await native.followPath(true)
       let before = start
       for (let step = 0; step < 6; step++) {
-        await native.compute(finetuning, await native.draw({ ...batches, objective }))
-        const gradient = flat(await native.readSlot('gradient'))
+        await native.compute(finetuning, await draw(objective))
+        const gradient = flat(await native.read('gradient'))
         await train(objective, 1)
-        const after = flat(await native.readSlot('student'))
+        const after = flat(await native.read('student'))
         for (const [i, g] of gradient.entries()) integral[i]! -= g * ((after[i] as number) - (before[i] as number))
         before = after
       }
@@ -333,7 +335,7 @@ describe.each(devices)('on %s', (device) => {
       await one.native.followPath(true)
       await one.train(finetuning, 4)
       await other.train(finetuning, 4)
-      expect(await one.native.readSlot('student')).toEqual(await other.native.readSlot('student'))
+      expect(await one.native.read('student')).toEqual(await other.native.read('student'))
       const path: Consolidation = { kind: 'path-integral', penalty: 'path', damping: 1 }
       await expect(other.consolidate(path)).rejects.toThrow(/needs the path that the weights took/)
       one.native.dispose()

@@ -1,24 +1,22 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { NativeLearner } from '../lib/engine/addon.js'
-import { loadAddon } from '../lib/engine/load.js'
-import { finetune, type Precision, paperSchedule } from '../lib/index.js'
+import { finetune, paperSchedule } from '../lib/index.js'
+import { createNative } from '../lib/learner/core.js'
 import { devices } from './support/devices.js'
 import { expectClose, Golden, goldenUNet } from './support/golden.js'
 import { bandsStream, tinyLearner } from './support/tiny.js'
 
 /** A learner with the weights of a golden file. */
-async function nativeLearner(folder: string, device: string, precision: Precision): Promise<NativeLearner> {
-  const native = await loadAddon().createLearner({
-    unet: goldenUNet(`${folder}/config.json`),
-    schedule: paperSchedule,
-    device,
-    precision,
-    seed: 0,
-    emaDecay: 0,
-  })
+async function nativeLearner(
+  folder: string,
+  device: string,
+  precision: 'fp32' | 'tf32' | 'bf16',
+): Promise<NativeLearner> {
+  const unet = goldenUNet(`${folder}/config.json`)
+  const native = await createNative({ unet, schedule: paperSchedule, device, precision, ema: 0 }, 0)
   onTestFinished(() => native.dispose())
   const weights = await Golden.read(`${folder}/diffusion_pytorch_model.safetensors`)
-  await native.writeSlot('student', weights.weights(native))
+  await native.write('student', weights.weights(native))
   return native
 }
 
@@ -37,7 +35,7 @@ describe.each(devices)('on %s', (device) => {
     it.each(['tiny-gray', 'tiny-rgb'])("loss and gradient norm are fp32's within the bound: %s", async (name) => {
       const io = await Golden.read(`unet/${name}/io.safetensors`)
       const timesteps = io.integers('timestep')
-      const compute = async (how: Precision) => {
+      const compute = async (how: 'fp32' | 'tf32' | 'bf16') => {
         const native = await nativeLearner(`unet/${name}`, device, how)
         const ones = new Float32Array(timesteps.length).fill(1)
         return native.computeGiven(io.tensor('sample'), timesteps, io.tensor('target'), ones)

@@ -62,8 +62,9 @@ describe('in the middle of a step', () => {
         }
         console.log('alive')
       } else {
-        const x = { data: new Float32Array(4), shape: [1, 1, 2, 2] }
-        const step = () => samplerStep({ sample: x, prediction: x, timestep: 999, previous: 499 }).then(step)
+        const learner = await create()
+        const x = new Float32Array(256)
+        const step = () => learner.predict(x, Int32Array.of(999)).then(step)
         for (let i = 0; i < 32; i++) step()
         parentPort.postMessage('busy')
       }`)

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import type { NativeDraws, NativeLearner } from '../lib/engine/addon.js'
-import { loadAddon } from '../lib/engine/load.js'
 import {
   finetune,
   gaussianDistillation,
@@ -8,11 +7,11 @@ import {
   generativeReplay,
   lwfDistillation,
   type Method,
-  paperSchedule,
   type Source,
 } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose, Golden, goldenJson, goldenUNet } from './support/golden.js'
+import { fp32Learner, resolve } from './support/native.js'
 
 interface Result {
   real: number
@@ -42,17 +41,10 @@ const methods: Method[] = [
 ]
 
 async function nativeLearner(device: TestDevice): Promise<NativeLearner> {
-  const native = await loadAddon().createLearner({
-    unet: goldenUNet('step/config.json'),
-    schedule: paperSchedule,
-    device,
-    precision: 'fp32',
-    seed: 0,
-    emaDecay: 0,
-  })
+  const native = await fp32Learner(goldenUNet('step/config.json'), device)
   const weights = await Golden.read('step/weights.safetensors')
-  await native.writeSlot('student', weights.weights(native, 'student.'))
-  await native.writeSlot('teacher', weights.weights(native, 'teacher.'))
+  await native.write('student', weights.weights(native, 'student.'))
+  await native.write('teacher', weights.weights(native, 'teacher.'))
   return native
 }
 
@@ -71,7 +63,7 @@ describe.each(devices)('on %s', (device) => {
   it.each(methods)('three optimiser steps of $name are those of PyTorch', async (method) => {
     const native = await nativeLearner(device)
     const golden = await Golden.read(`step/${method.name}.safetensors`)
-    const objective = method.objective(steps.task)
+    const objective = resolve(method.objective(steps.task))
     const kinds = [...new Set(objective.terms.map(({ source }) => source.kind))]
     const expected = results[method.name] as Result[]
     for (const [i, { real, replay, loss, grad_norm }] of expected.entries()) {
@@ -87,7 +79,7 @@ describe.each(devices)('on %s', (device) => {
       const { lr, clip_grad_norm: clipGradNorm } = steps
       await native.update({ lr, clipGradNorm, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 })
     }
-    const after = await native.readSlot('student')
+    const after = await native.read('student')
     let off = 0
     let total = 0
     // Three steps of Adam can't lead farther apart than six times the rate; sums in another compiler's order did by a third of it.
@@ -117,7 +109,7 @@ describe.each(devices)('on %s', (device) => {
       // Given the reference's images for x0, the losses must be those that the engine's own images give.
       const native = await nativeLearner(device)
       const golden = await Golden.read(`step/${method.name}.safetensors`)
-      const objective = method.objective(steps.task)
+      const objective = resolve(method.objective(steps.task))
       const task = draws(golden, 0, 'task')
       const own = draws(golden, 0, 'teacher')
       const given = { ...own, x0: golden.tensor('0.replay_x0') }

@@ -1,21 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { diffusersVersion } from '../lib/config/unet.js'
 import type { NativeLearner } from '../lib/engine/addon.js'
-import { loadAddon } from '../lib/engine/load.js'
-import { ContinualDiffusionError, paperSchedule, parseUNetConfig, presets, toDiffusersConfig } from '../lib/index.js'
+import { ContinualDiffusionError, parseUNetConfig, presets, toDiffusersConfig } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose, Golden, goldenJson, goldenUNet } from './support/golden.js'
-
-function nativeLearner(unet: Parameters<typeof toDiffusersConfig>[0], device: TestDevice): Promise<NativeLearner> {
-  return loadAddon().createLearner({
-    unet,
-    schedule: paperSchedule,
-    device,
-    precision: 'fp32',
-    seed: 0,
-    emaDecay: 0,
-  })
-}
+import { fp32Learner } from './support/native.js'
 
 async function expectGolden(native: NativeLearner, folder: string, device: TestDevice): Promise<void> {
   const io = await Golden.read(`${folder}/io.safetensors`)
@@ -36,22 +25,22 @@ interface Manifest {
 
 describe.each(devices)("the U-Net is diffusers' UNet2DModel, on %s", (device) => {
   it.each(['tiny-gray', 'tiny-rgb'])('%s: names, shapes, output, loss and gradient norm', async (name) => {
-    const native = await nativeLearner(goldenUNet(`unet/${name}/config.json`), device)
+    const native = await fp32Learner(goldenUNet(`unet/${name}/config.json`), device)
     const { state_dict } = goldenJson<Manifest>(`unet/${name}/manifest.json`)
     const found = native.parameters.map(({ name, shape }) => [name, [...shape]] as const)
     expect(new Map(found)).toEqual(new Map(state_dict))
     const weights = await Golden.read(`unet/${name}/diffusion_pytorch_model.safetensors`)
-    await native.writeSlot('student', weights.weights(native))
+    await native.write('student', weights.weights(native))
     await expectGolden(native, `unet/${name}`, device)
     native.dispose()
   })
 
   it("the paper's Fashion-MNIST U-Net, filled by the rule", async () => {
-    const native = await nativeLearner(goldenUNet('unet/fmnist-paper/config.json'), device)
+    const native = await fp32Learner(goldenUNet('unet/fmnist-paper/config.json'), device)
     const { state_dict, parameters } = goldenJson<Manifest>('unet/fmnist-paper/manifest.json')
     const filled = new Map(state_dict.map(([name, shape], k) => [name, fill(name, shape, k)]))
     expect([...filled.values()].reduce((sum, { length }) => sum + length, 0)).toBe(parameters)
-    await native.writeSlot(
+    await native.write(
       'student',
       native.parameters.map(({ name }) => filled.get(name) as Float32Array),
     )
@@ -64,7 +53,7 @@ describe.each(devices)("the U-Net is diffusers' UNet2DModel, on %s", (device) =>
       [presets.fashionMnist, 42_855_873],
       [presets.cifar10, 35_746_307],
     ] as const) {
-      const native = await nativeLearner(preset, device)
+      const native = await fp32Learner(preset, device)
       const total = native.parameters.reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0)
       expect(total).toBe(parameters)
       native.dispose()

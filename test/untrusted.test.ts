@@ -80,8 +80,8 @@ describe('sizes are checked before memory is taken', () => {
       [{ step: 2 ** 50 }, /step is 1125899906842624/],
       // Saving it again would fill the stack.
       [
-        { taskInHand: { task: 1, step: 1, steps: 2, settings: { x: nested(200) } } },
-        /taskInHand.settings is .*; expected at most 100 levels/,
+        { taskInProgress: { task: 1, step: 1, steps: 2, settings: { x: nested(200) } } },
+        /taskInProgress.settings is .*; expected at most 100 levels/,
       ],
       // Training goes on from these two; the order of the images would be looked up at a negative place.
       [{ step: 1, optimizerStep: 2 }, /optimizerStep is 2; expected at most step/],

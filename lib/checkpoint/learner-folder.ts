@@ -3,12 +3,12 @@ import { z } from 'zod'
 import { paperSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
-import type { ParameterInfo, Slot } from '../engine/addon.js'
+import type { ParameterInfo, StateTensor } from '../engine/addon.js'
 import { replaceFolder, writeJson } from '../files/atomic.js'
 import { readJson } from '../files/read-json.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import type { MemoryItem } from '../learner/memory.js'
-import { taskInHandSchema } from '../learner/task-in-hand.js'
+import { taskInProgressSchema } from '../learner/task-in-progress.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
@@ -45,7 +45,7 @@ const learnerSchema = z
     step: count,
     optimizerStep: count,
     tasksLearned: count,
-    taskInHand: taskInHandSchema.optional(),
+    taskInProgress: taskInProgressSchema.optional(),
     ema: z.number().min(0).lt(1),
     precision: z.enum(['fp32', 'tf32', 'bf16']),
     schedule: scheduleSchema,
@@ -69,7 +69,7 @@ export interface LearnerFolder {
   /** Null for a folder that is a diffusers model and no more. */
   readonly record: LearnerRecord | null
   /** Reads and checks the tensors, once the names and shapes that the network has are known. */
-  readTensors(parameters: readonly ParameterInfo[]): Promise<Map<Slot, Float32Array[]>>
+  readTensors(parameters: readonly ParameterInfo[]): Promise<Map<StateTensor, Float32Array[]>>
   readPenalties(parameters: readonly ParameterInfo[]): Promise<StoredPenalty[]>
   readMemory(): Promise<MemoryItem[]>
 }
@@ -122,8 +122,8 @@ export interface LearnerContents {
   readonly unet: UNetConfig
   readonly record: Omit<LearnerRecord, 'penalties' | 'memory'>
   readonly parameters: readonly ParameterInfo[]
-  /** The slots that the learner has. */
-  readonly slots: ReadonlyMap<Slot, readonly Float32Array[]>
+  /** The tensors that the learner has. */
+  readonly tensors: ReadonlyMap<StateTensor, readonly Float32Array[]>
   readonly penalties: readonly StoredPenalty[]
   readonly memory: readonly MemoryItem[]
 }
@@ -135,17 +135,17 @@ export interface LearnerContents {
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`
  */
 export async function writeLearnerFolder(folder: string, contents: LearnerContents): Promise<void> {
-  const { unet, record, parameters, slots, penalties, memory } = contents
-  const sampled = sampledSlot(record)
+  const { unet, record, parameters, tensors, penalties, memory } = contents
+  const sampled = sampledWeights(record)
   await replaceFolder(folder, { marker: learnerFile, isOurs: (name) => files.includes(name) }, async (temporary) => {
     const file = (name: string) => path.join(temporary, name)
     await writeJson(file(configFile), toDiffusersConfig(unet))
     await writeJson(file(schedulerFile), toSchedulerConfig(record.schedule, record.sampler))
     const weights = new Map<string, StoredTensor>()
     const training = new Map<string, StoredTensor>()
-    for (const [slot, tensors] of slots) {
-      const isSampled = slot === sampled
-      for (const [name, tensor] of nameParameters(tensors, parameters, isSampled ? '' : `${slot}.`)) {
+    for (const [which, values] of tensors) {
+      const isSampled = which === sampled
+      for (const [name, tensor] of nameParameters(values, parameters, isSampled ? '' : `${which}.`)) {
         const target = isSampled ? weights : training
         target.set(name, tensor)
       }
@@ -163,42 +163,49 @@ export async function writeLearnerFolder(folder: string, contents: LearnerConten
   })
 }
 
-/** The slot whose weights sampling uses. */
-function sampledSlot(record: Pick<LearnerRecord, 'ema'> | null): Slot {
+/** The tensor whose weights sampling uses. */
+function sampledWeights(record: Pick<LearnerRecord, 'ema'> | null): StateTensor {
   return record !== null && record.ema > 0 ? 'ema' : 'student'
 }
 
 async function readAll(folder: string, parameters: readonly ParameterInfo[], record: LearnerRecord | null) {
   const weights = path.join(folder, weightsFile)
-  const { tensors } = await readSafetensors(weights)
-  const slots = new Map<Slot, Float32Array[]>()
-  const sampled = pick(weights, tensors, parameters)
-  slots.set(sampledSlot(record), sampled)
-  if (record === null) return slots
+  const { tensors: stored } = await readSafetensors(weights)
+  const tensors = new Map<StateTensor, Float32Array[]>()
+  const sampled = pick(weights, stored, parameters)
+  tensors.set(sampledWeights(record), sampled)
+  if (record === null) return tensors
 
   const training = path.join(folder, trainingFile)
-  const groups = new Map<Slot, Map<string, StoredTensor>>()
+  const groups = new Map<StateTensor, Map<string, StoredTensor>>()
   for (const [name, tensor] of (await readSafetensors(training)).tensors) {
     const dot = name.indexOf('.')
-    const slot = trainingSlots.find((known) => known === name.slice(0, dot))
-    if (slot === undefined || slots.has(slot)) throw bad(training, `tensor '${name}' is not one that a learner has`)
-    const group = groups.get(slot) ?? new Map<string, StoredTensor>()
-    groups.set(slot, group.set(name.slice(dot + 1), tensor))
+    const which = trainingTensors.find((known) => known === name.slice(0, dot))
+    if (which === undefined || tensors.has(which)) throw bad(training, `tensor '${name}' is not one that a learner has`)
+    const group = groups.get(which) ?? new Map<string, StoredTensor>()
+    groups.set(which, group.set(name.slice(dot + 1), tensor))
   }
-  for (const [slot, group] of groups) slots.set(slot, pick(training, group, parameters, `${slot}.`))
-  const needed: Slot[] = [
+  for (const [which, group] of groups) tensors.set(which, pick(training, group, parameters, `${which}.`))
+  const needed: StateTensor[] = [
     'student',
     ...(record.tasksLearned > 0 ? (['teacher'] as const) : []),
     ...(record.optimizerStep > 0 ? (['exp_avg', 'exp_avg_sq'] as const) : []),
-    ...((['path_start', 'path_integral'] as const).some((slot) => slots.has(slot))
+    ...((['path_start', 'path_integral'] as const).some((which) => tensors.has(which))
       ? (['path_start', 'path_integral'] as const)
       : []),
   ]
-  for (const slot of needed) {
-    if (!slots.has(slot))
-      throw bad(training, `the tensors '${slot}.…' are missing; learner.json says that there are some`)
+  for (const which of needed) {
+    if (!tensors.has(which))
+      throw bad(training, `the tensors '${which}.…' are missing; learner.json says that there are some`)
   }
-  return slots
+  return tensors
 }
 
-const trainingSlots: readonly Slot[] = ['student', 'teacher', 'exp_avg', 'exp_avg_sq', 'path_start', 'path_integral']
+const trainingTensors: readonly StateTensor[] = [
+  'student',
+  'teacher',
+  'exp_avg',
+  'exp_avg_sq',
+  'path_start',
+  'path_integral',
+]

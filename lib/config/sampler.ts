@@ -29,6 +29,9 @@ export const samplerSchema = z.strictObject({
   spacing: z.enum(['trailing', 'leading']).default(paperSampler.spacing),
 })
 
+/** Schema of how a teacher generates; what is left out is as in the paper's experiments: DDIM in 2 steps. */
+export const teacherSamplerSchema = samplerSchema.extend({ steps: z.int().min(1).default(2) }).prefault({})
+
 /** Checks a sampler, filling in `defaults`, and that it has no more steps than the schedule has timesteps. */
 export function parseSampler(
   schedule: ScheduleConfig,

@@ -5,10 +5,10 @@
  */
 
 import type { SamplerConfig } from '../config/sampler.js'
-import type { ScheduleConfig } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
-import type { Consolidation, Objective } from '../methods/objective.js'
+import type { Consolidation, ResolvedObjective } from '../methods/objective.js'
+import type { sampleUses } from './sample-use.js'
 
 /** A float32 tensor as it crosses the binding. */
 export interface NativeTensor {
@@ -34,14 +34,20 @@ export interface NativeImages {
 export type NativePool = readonly { readonly images: NativeImages; readonly indices: Int32Array }[]
 
 /** The flat tensors of a learner, all laid out like its weights. */
-export type Slot = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq' | 'path_start' | 'path_integral'
+export type StateTensor = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq' | 'path_start' | 'path_integral'
 
-export interface NativeTrainOptions {
-  readonly objective: Objective
+/** α_t² and σ_t² at each timestep. */
+export interface NativeSchedule {
+  readonly alpha2: Float32Array
+  readonly sigma2: Float32Array
+}
+
+/** How a task is trained: what stays the same from step to step. */
+export interface NativeSessionOptions {
+  readonly objective: ResolvedObjective
   readonly task: NativePool
   readonly memory: NativePool
   readonly batchSize: number
-  readonly steps: number
   readonly horizontalFlip: boolean
   readonly optimizer: NativeOptimizer
 }
@@ -55,9 +61,9 @@ export interface NativeOptimizer {
   readonly clipGradNorm: number
 }
 
-/** What each step of one call of `train` computed, in order. */
+/** What each step of one call of `run` computed, in order. */
 export interface NativeTrainReport {
-  /** Steps done; fewer than asked for only when cancelled. */
+  /** Steps done; fewer than asked for where time was up, or it was cancelled. */
   readonly steps: number
   /** Total loss of each step. */
   readonly losses: Float64Array
@@ -79,8 +85,10 @@ export interface NativeDraws {
   readonly timesteps: Int32Array
   /** Where the teacher's sampler starts, or the Gaussian input. */
   readonly z?: NativeTensor
-  /** Noise of each sampler step when eta > 0: steps × N × C × H × W. */
-  readonly etaNoise?: NativeTensor
+  /** Noises of the teacher's sampler: noises × N × C × H × W. */
+  readonly stepNoise?: NativeTensor
+  /** The teacher's prediction; it is asked for it when absent. */
+  readonly prediction?: NativeTensor
 }
 
 export interface NativeLosses {
@@ -103,14 +111,27 @@ export interface NativeQuadratic {
   readonly importance: Float32Array[]
 }
 
+/** The training of one task; it owns its images, objective and settings, and what is recorded of its steps. */
+export interface NativeSession {
+  /**
+   * Draw → compute → update, until `steps` are done, `milliseconds` have passed or it is cancelled, without returning to JavaScript:
+   * whole steps, and at least one unless it is cancelled.
+   */
+  run(options: { steps: number; milliseconds: number }, cancel: CancelFlag): Promise<NativeTrainReport>
+  /** The draws of the next step. */
+  draw(): Promise<NativeDraws[]>
+  /** The draws that `consolidate` would now estimate from. */
+  drawSamples(consolidation: Consolidation): Promise<NativeDraws>
+  /** Adds the task, which ends here, to what is kept for penalties; where it fails or is cancelled, nothing is added. */
+  consolidate(consolidations: readonly Consolidation[], cancel: CancelFlag): Promise<void>
+  dispose(): void
+}
+
 export interface NativeLearner {
   readonly parameters: readonly ParameterInfo[]
-  /** Draw → compute → update, `steps` times, without returning to JavaScript. */
-  train(options: NativeTrainOptions, cancel: CancelFlag): Promise<NativeTrainReport>
-  /** The draws that the next step of `train` with these options would use. */
-  draw(options: Omit<NativeTrainOptions, 'steps' | 'optimizer'>): Promise<NativeDraws[]>
+  beginSession(options: NativeSessionOptions): Promise<NativeSession>
   /** Loss and gradients for given draws (one entry per distinct source, in order of first appearance); keeps the gradients for `update`. */
-  compute(objective: Objective, draws: readonly NativeDraws[]): Promise<NativeLosses>
+  compute(objective: ResolvedObjective, draws: readonly NativeDraws[]): Promise<NativeLosses>
   /** Loss and gradients of Σ weightᵢ · mean((prediction(xt, t) − target)ᵢ²) / N. */
   computeGiven(
     xt: NativeTensor,
@@ -127,48 +148,26 @@ export interface NativeLearner {
    * Default of decay: 0.
    */
   freezeTeacher(decay?: number): Promise<void>
-  /** Whether to follow, from here on, the path of the weights for `path-integral`, which makes its two slots. */
+  /** Whether to follow, from here on, the path of the weights for `path-integral`, which makes its two tensors. */
   followPath(follow: boolean): Promise<void>
-  /** The draws that `consolidate` would now estimate from. */
-  drawSamples(consolidation: Consolidation, task: NativePool): Promise<NativeDraws>
-  /** Adds the task that ends here to what is kept for penalties; where it fails or is cancelled, nothing is added. */
-  consolidate(consolidations: readonly Consolidation[], task: NativePool, cancel: CancelFlag): Promise<void>
   /** What is kept, by name. */
   penalties(): Promise<NativePenalty[]>
   /** All that is kept, as it is at one moment. */
   readPenalties(): Promise<{ name: string; shape: 'diagonal' | 'rank-1'; quadratics: NativeQuadratic[] }[]>
   /** Adds one quadratic to what is kept under the name. */
   writePenalty(penalty: { name: string; shape: 'diagonal' | 'rank-1' } & NativeQuadratic): Promise<void>
-  predict(slot: 'student' | 'ema' | 'teacher', xt: NativeTensor, timesteps: Int32Array): Promise<NativeTensor>
-  /** Images in [−1, 1], float32 N×C×H×W, or uint8 N×H×W×C. `stopTimesteps`: one per image, for partial generation. */
-  sample(
-    options: {
-      slot: 'student' | 'ema' | 'teacher'
-      count: number
-      batchSize: number
-      sampler: SamplerConfig
-      seed: number
-      stopTimesteps?: Int32Array
-    } & { format: 'float32' },
-    cancel: CancelFlag,
-  ): Promise<NativeTensor>
-  sample(
-    options: {
-      slot: 'student' | 'ema' | 'teacher'
-      count: number
-      batchSize: number
-      sampler: SamplerConfig
-      seed: number
-    } & { format: 'uint8' },
-    cancel: CancelFlag,
-  ): Promise<Uint8Array>
+  predict(weights: 'student' | 'ema' | 'teacher', xt: NativeTensor, timesteps: Int32Array): Promise<NativeTensor>
+  /** Images in [−1, 1], float32 N×C×H×W. */
+  sample(options: NativeSampleOptions & { format: 'float32' }, cancel: CancelFlag): Promise<NativeTensor>
+  /** Images, uint8 N×H×W×C. */
+  sample(options: NativeSampleOptions & { format: 'uint8' }, cancel: CancelFlag): Promise<Uint8Array>
   /**
-   * Mean squared error to the schedule's target over the images of `pool`, `samples` draws each, in each band of
+   * Mean squared error to what a perfect network would predict, over the images of `pool`, `samples` draws each, in each band of
    * timesteps; band b reaches from `edges[b]` to before `edges[b + 1]`.
    */
   denoisingLoss(
     options: {
-      slot: 'student' | 'ema'
+      weights: 'student' | 'ema'
       pool: NativePool
       edges: Int32Array
       samples: number
@@ -177,15 +176,26 @@ export interface NativeLearner {
     },
     cancel: CancelFlag,
   ): Promise<Float64Array>
-  hasSlot(slot: Slot): boolean
-  /** The slot's tensors in `parameters` order, row-major; `gradient`: that of the last `compute`. */
-  readSlot(slot: Slot | 'gradient'): Promise<Float32Array[]>
-  /** Creates the slot where it does not exist yet. */
-  writeSlot(slot: Slot, tensors: readonly Float32Array[]): Promise<void>
+  has(tensor: StateTensor): boolean
+  /** The tensor in `parameters` order, row-major; `gradient`: that of the last `compute`. */
+  read(tensor: StateTensor | 'gradient'): Promise<Float32Array[]>
+  /** Makes the tensor where there is none yet. */
+  write(tensor: StateTensor, values: readonly Float32Array[]): Promise<void>
   /** Training steps done since creation: with the seed it is the whole random state, besides Adam's step count. */
   readonly state: { readonly seed: number; readonly step: number; readonly optimizerStep: number }
   setState(state: { seed: number; step: number; optimizerStep: number }): Promise<void>
   dispose(): void
+}
+
+export interface NativeSampleOptions {
+  readonly weights: 'student' | 'ema' | 'teacher'
+  readonly count: number
+  readonly batchSize: number
+  readonly sampler: SamplerConfig
+  readonly seed: number
+  readonly use: { readonly purpose: (typeof sampleUses)[keyof typeof sampleUses]; readonly part: number }
+  /** One per image, where its sampling stops, for partial generation. */
+  readonly stopTimesteps?: Int32Array
 }
 
 export interface NativeClassifierOptions {
@@ -198,7 +208,7 @@ export interface NativeClassifierOptions {
   readonly shift: number
   /** Probability that a feature is left out in a step. */
   readonly dropout: number
-  /** Images without labels, with another classifier's answers; as many for each step, in the order of the steps. */
+  /** Images without labels, with another classifier's logits; as many for each step, in the order of the steps. */
   readonly softLabelled?: {
     readonly images: ImageBatch
     /** count × classes. */
@@ -238,7 +248,7 @@ export interface NativeClassifier {
 
 /** A network of the user's from a TorchScript file, that turns images into features. */
 export interface NativeTorchScript {
-  /** Width of its answer. */
+  /** Width of its output. */
   readonly dimension: number
   /** uint8 N×H×W×C → N × dimension. */
   features(images: ImageBatch): Promise<Float32Array>
@@ -290,7 +300,8 @@ export interface Addon {
   readImages(images: NativeImages, indices: Int32Array): Promise<Uint8Array>
   createLearner(options: {
     unet: UNetConfig
-    schedule: ScheduleConfig
+    schedule: NativeSchedule
+    prediction: 'epsilon' | 'sample' | 'v'
     device: string
     precision: string
     seed: number
@@ -305,20 +316,23 @@ export interface Addon {
     device: string
     seed: number
   }): Promise<NativeClassifier>
-  /** float64 betas and cumulative alphas of a schedule. */
-  schedule(config: ScheduleConfig): { betas: Float64Array; alphasCumprod: Float64Array }
-  /** A sampler's timesteps with, for each, the one it goes to (−1: the clean image). */
-  samplerTimesteps(schedule: ScheduleConfig, sampler: SamplerConfig): { timesteps: Int32Array; previous: Int32Array }
-  /** One sampler step x_t → x_prev, given the model's answer. */
-  samplerStep(options: {
-    schedule: ScheduleConfig
+  /** A sampler's timesteps with, for each, the one it goes to (−1: the clean image); `timesteps`: T. */
+  samplerTimesteps(options: { timesteps: number; sampler: SamplerConfig }): {
+    timesteps: Int32Array
+    previous: Int32Array
+  }
+  /**
+   * A sampler's trajectory from `start`, with a network whose predictions are given in the order in which it is called: the images
+   * before each step and at the end.
+   */
+  samplerTrajectory(options: {
+    schedule: NativeSchedule
+    prediction: 'epsilon' | 'sample' | 'v'
     sampler: SamplerConfig
-    sample: NativeTensor
-    prediction: NativeTensor
-    timestep: number
-    previous: number
-    noise?: NativeTensor
-  }): Promise<NativeTensor>
+    start: NativeTensor
+    predictions: readonly NativeTensor[]
+    noises: readonly NativeTensor[]
+  }): Promise<Float32Array[]>
   /**
    * Adds rows (N × D, float32) to running moments, in place, in float64: `mean` (D) and `m2` (D × D, the centred sum
    * of outer products), which hold `count` rows so far.
@@ -336,7 +350,7 @@ export interface Addon {
     channels: number
     /** Further arguments of `forward`, by name. */
     arguments: Readonly<Record<string, number | boolean>>
-    /** Which part of an answer that is a tuple or list (position) or a dictionary (key). */
+    /** Which part of an output that is a tuple or list (position) or a dictionary (key). */
     output: number | string | undefined
   }): Promise<NativeTorchScript>
   /** Unbiased MMD² of rows with D columns in the kernel (x·y / D + 1)³, over all pairs. */

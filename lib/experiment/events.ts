@@ -1,4 +1,4 @@
-import type { Progress } from '../learner/learner.js'
+import type { Progress } from '../learner/options.js'
 import type { MetricInfo, TaskResult } from '../report/results.js'
 
 /** Which part of a run an event is about. */

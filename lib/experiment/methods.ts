@@ -48,7 +48,7 @@ export function checkMethod(entry: MethodEntry, timesteps: number): void {
     throw invalid(`${entry.label}: ${what} is ${value}; expected at most schedule.timesteps, which is ${timesteps}`)
   }
   for (const { source, timesteps: range } of method.objective(2).terms) {
-    if (source.kind === 'teacher') atMost('teacher.steps', source.steps)
+    if (source.kind === 'teacher' && source.sampler?.steps) atMost('teacher.steps', source.sampler.steps)
     if (range) atMost('timesteps[1]', range[1])
   }
   for (const consolidation of method.keeps?.consolidations ?? []) {

@@ -96,7 +96,7 @@ const teacherToStudent = {
     { ...student, label: 'partial-generation', input: 'partial-generation' },
     { ...student, label: 'gaussian', input: 'gaussian' },
     { ...student, label: 'symmetric-gaussian', input: 'symmetric-gaussian' },
-    { ...student, label: 'no-distillation', target: 'noise' },
+    { ...student, label: 'no-distillation', target: 'data' },
   ],
   seeds: [42, 69, 1714],
   evaluation: {

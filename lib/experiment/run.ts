@@ -8,7 +8,8 @@ import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { readJson } from '../files/read-json.js'
 import { imageGrid } from '../images/grid.js'
-import { Learner, type StepLosses } from '../learner/learner.js'
+import { Learner } from '../learner/learner.js'
+import type { StepLosses } from '../learner/options.js'
 import { firstTaskOf } from '../methods/objective.js'
 import type { MethodRun, Results, TaskResult, Versions } from '../report/results.js'
 import type { Stream, Task } from '../streams/stream.js'
@@ -444,7 +445,7 @@ class Run {
     }
     const { everySteps = Number.POSITIVE_INFINITY, everyMinutes } = this.#config.checkpoints
     const every = everyMinutes === 0 ? Number.POSITIVE_INFINITY : everyMinutes * 60_000
-    let last = { step: learner.taskInHand?.step ?? 0, time: begin }
+    let last = { step: learner.taskInProgress?.step ?? 0, time: begin }
     try {
       const options = { ...this.#config.train, resume: true, onStep, signal }
       for await (const progress of learner.learn(task, methodOf(entry), options)) {
@@ -452,12 +453,12 @@ class Run {
         await flush()
         const { step } = progress
         const isDue = step - last.step >= everySteps || performance.now() - last.time >= every
-        if (!isDue || learner.taskInHand === undefined) continue
+        if (!isDue || learner.taskInProgress === undefined) continue
         await keep(learner)
         last = { step, time: performance.now() }
       }
     } catch (error) {
-      if (signal?.aborted && learner.taskInHand) {
+      if (signal?.aborted && learner.taskInProgress) {
         // The abort is why the run ends; where this fails, it goes on from the checkpoint before.
         await keep(learner).catch(({ message }: Error) => this.#onEvent({ kind: 'warning', message }))
       }

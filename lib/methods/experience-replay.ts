@@ -34,7 +34,7 @@ export function experienceReplay(options?: ExperienceReplayOptions): Method {
     keeps: { memory: { size, policy } },
     objective: (k) => {
       if (taskNumber(k) === 1) return { terms: [taskTerm] }
-      return { terms: [taskTerm, { source: { kind: 'memory' }, target: 'noise', weight: lambda, ...gate(timesteps) }] }
+      return { terms: [taskTerm, { source: { kind: 'memory' }, target: 'data', weight: lambda, ...gate(timesteps) }] }
     },
   }
 }

@@ -19,6 +19,6 @@ export function generativeDistillation(options?: TeacherMethodOptions): Method {
     name: 'generative-distillation',
     ...keepsTeacher(teacherDecay),
     objective: (k) =>
-      balanced(k, lambda, { source: { kind: 'teacher', ...teacher }, target: 'teacher', ...gate(timesteps) }),
+      balanced(k, lambda, { source: { kind: 'teacher', sampler: teacher }, target: 'teacher', ...gate(timesteps) }),
   }
 }

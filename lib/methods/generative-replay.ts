@@ -18,6 +18,6 @@ export function generativeReplay(options?: TeacherMethodOptions): Method {
     name: 'generative-replay',
     ...keepsTeacher(teacherDecay),
     objective: (k) =>
-      balanced(k, lambda, { source: { kind: 'teacher', ...teacher }, target: 'noise', ...gate(timesteps) }),
+      balanced(k, lambda, { source: { kind: 'teacher', sampler: teacher }, target: 'data', ...gate(timesteps) }),
   }
 }

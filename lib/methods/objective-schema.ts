@@ -1,6 +1,7 @@
 import { z } from 'zod'
+import { teacherSamplerSchema } from '../config/sampler.js'
 import { parseOptions } from '../validation/options.js'
-import type { Keeps, Loss, Method, Objective } from './objective.js'
+import type { Keeps, Loss, Method, ResolvedObjective } from './objective.js'
 
 /** Schema of {@link Loss}. */
 export const lossSchema = z.union([
@@ -15,8 +16,7 @@ const sourceSchema = z.discriminatedUnion(
     z.strictObject({ kind: z.literal('memory') }),
     z.strictObject({
       kind: z.literal('teacher'),
-      steps: z.int().min(1),
-      eta: z.number().min(0).optional(),
+      sampler: teacherSamplerSchema,
       stopAtTimestep: z.boolean().optional(),
     }),
     z.strictObject({ kind: z.literal('gaussian'), symmetric: z.boolean().optional() }),
@@ -31,7 +31,7 @@ const timestepsSchema = z
 
 const termSchema = z.strictObject({
   source: sourceSchema,
-  target: z.enum(['noise', 'teacher']),
+  target: z.enum(['data', 'teacher']),
   weight: z.number().min(0),
   loss: lossSchema.optional(),
   timesteps: timestepsSchema.optional(),
@@ -66,7 +66,7 @@ const consolidationSchema = z.discriminatedUnion(
   "expected an object whose kind is 'squared-gradients', 'mean-gradient' or 'path-integral'",
 )
 
-// Used when a task ends, hours after it began, and saved with a task in hand: what is wrong is to be known before.
+// Used when a task ends, hours after it began, and saved with a task in progress: what is wrong is to be known before.
 const keepsSchema = z.strictObject({
   consolidations: z.array(consolidationSchema).readonly().optional(),
   memory: z
@@ -95,16 +95,19 @@ export function checkMethod(method: unknown, where: string): void {
  * @param timesteps T of the schedule that it is for
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names every wrong field
  */
-export function parseObjective(objective: unknown, timesteps: number, where: string): Objective {
+export function parseObjective(objective: unknown, timesteps: number, where: string): ResolvedObjective {
   const checked = schema.superRefine(({ terms }, context) => {
     for (const [i, { source, target, timesteps: range }] of terms.entries()) {
       const refuse = (path: string[], message: string) =>
         context.addIssue({ code: 'custom', path: ['terms', i, ...path], message })
-      if (target === 'noise' && (source.kind === 'gaussian' || (source.kind === 'teacher' && source.stopAtTimestep))) {
-        refuse(['target'], `expected 'teacher': the term ${source.kind} → noise has no noise to answer`)
+      if (target === 'data' && (source.kind === 'gaussian' || (source.kind === 'teacher' && source.stopAtTimestep))) {
+        refuse(
+          ['target'],
+          `expected 'teacher': the source ${source.kind} has no clean image that the target could be made of`,
+        )
       }
-      if (source.kind === 'teacher' && source.steps > timesteps) {
-        refuse(['source', 'steps'], `expected at most the schedule's ${timesteps} timesteps`)
+      if (source.kind === 'teacher' && source.sampler.steps > timesteps) {
+        refuse(['source', 'sampler', 'steps'], `expected at most the schedule's ${timesteps} timesteps`)
       }
       if (range !== undefined && range[1] > timesteps) {
         refuse(['timesteps'], `expected at most the schedule's ${timesteps} timesteps for its end`)

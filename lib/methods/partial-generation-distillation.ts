@@ -20,7 +20,7 @@ export function partialGenerationDistillation(options?: TeacherMethodOptions): M
     ...keepsTeacher(teacherDecay),
     objective: (k) =>
       balanced(k, lambda, {
-        source: { kind: 'teacher', ...teacher, stopAtTimestep: true },
+        source: { kind: 'teacher', sampler: teacher, stopAtTimestep: true },
         target: 'teacher',
         ...gate(timesteps),
       }),

@@ -1,8 +1,9 @@
 import { z } from 'zod'
+import { teacherSamplerSchema } from '../config/sampler.js'
 import { parseOptions } from '../validation/options.js'
 import type { Loss, Method, Source } from './objective.js'
 import { lossSchema } from './objective-schema.js'
-import { gate, type TeacherOptions, taskNumber, taskTerm, teacherSchema, timestepsSchema } from './terms.js'
+import { gate, type TeacherOptions, taskNumber, taskTerm, timestepsSchema } from './terms.js'
 
 /** Options of {@link teacherToStudent}. */
 export interface TeacherToStudentOptions {
@@ -11,11 +12,11 @@ export interface TeacherToStudentOptions {
   /** What the student is shown: see the methods of the same names. Default `generation`. */
   input?: 'generation' | 'partial-generation' | 'gaussian' | 'symmetric-gaussian'
   /**
-   * What it learns to answer: what the `teacher` answers (default), or the `noise` that was added, for which `input` must be
-   * `generation`: the teacher's images are then training data like any other, for comparison.
+   * What it learns to predict: what the `teacher` predicts (default), or, as from `data`, the noise that was added, for which `input`
+   * must be `generation`: the teacher's images are then training data like any other, for comparison.
    */
-  target?: 'teacher' | 'noise'
-  /** How the answers are compared. Default `mse`. */
+  target?: 'teacher' | 'data'
+  /** How the predictions are compared. Default `mse`. */
   loss?: Loss
   /** Timesteps are drawn from [from, to) alone, 0 ≤ from < to ≤ T. Default: all. */
   timesteps?: readonly [from: number, to: number]
@@ -23,14 +24,14 @@ export interface TeacherToStudentOptions {
 
 const schema = z
   .strictObject({
-    teacher: teacherSchema,
+    teacher: teacherSamplerSchema,
     input: z.enum(['generation', 'partial-generation', 'gaussian', 'symmetric-gaussian']).default('generation'),
-    target: z.enum(['teacher', 'noise']).default('teacher'),
+    target: z.enum(['teacher', 'data']).default('teacher'),
     loss: lossSchema.default('mse'),
     timesteps: timestepsSchema.optional(),
   })
   .refine(({ input, target }) => target === 'teacher' || input === 'generation', {
-    error: "expected 'generation': only to generated images noise is added that could be answered",
+    error: "expected 'generation': only generated images have noise added, which could be predicted",
     path: ['input'],
   })
   .prefault({})
@@ -41,13 +42,13 @@ const schema = z
  * not looked at. So give it a stream whose first task has all classes, e.g. `dataIncremental` in two tasks.
  *
  * The data-free transfer experiment of Masip et al. 2024 (arXiv 2311.14028), with its four inputs, its three losses and, by
- * the target `noise`, its baseline without distillation. {@link frechetArea} is its score.
+ * the target `data`, its baseline without distillation. {@link frechetArea} is its score.
  */
 export function teacherToStudent(options?: TeacherToStudentOptions): Method {
   const { teacher, input, target, loss, timesteps } = parseOptions(schema, options, 'teacherToStudent')
   const sources: Record<typeof input, Source> = {
-    generation: { kind: 'teacher', ...teacher },
-    'partial-generation': { kind: 'teacher', ...teacher, stopAtTimestep: true },
+    generation: { kind: 'teacher', sampler: teacher },
+    'partial-generation': { kind: 'teacher', sampler: teacher, stopAtTimestep: true },
     gaussian: { kind: 'gaussian' },
     'symmetric-gaussian': { kind: 'gaussian', symmetric: true },
   }

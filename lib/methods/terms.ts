@@ -1,14 +1,10 @@
 import { z } from 'zod'
+import { type SamplerConfig, teacherSamplerSchema } from '../config/sampler.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Method, Objective, Term } from './objective.js'
 
-/** How the teacher generates the images that stand for the earlier tasks. */
-export interface TeacherOptions {
-  /** DDIM steps, 1 … T. Default 2, as in the paper. */
-  steps?: number
-  /** DDIM's η ≥ 0. Default 0: deterministic. */
-  eta?: number
-}
+/** How the teacher generates the images that stand for the earlier tasks: what differs from DDIM in 2 steps, as in the paper. */
+export type TeacherOptions = Partial<SamplerConfig>
 
 /** Options of the methods that have a teacher. */
 export interface TeacherTermOptions {
@@ -35,10 +31,6 @@ export interface TeacherMethodOptions extends TeacherTermOptions {
 /** Weight of what the earlier tasks add to the loss: any finite number ≥ 0. */
 export const lambdaSchema = z.number().min(0)
 
-export const teacherSchema = z
-  .strictObject({ steps: z.int().min(1).default(2), eta: z.number().min(0).default(0) })
-  .prefault({})
-
 export const timestepsSchema = z
   .tuple([z.int().min(0), z.int().min(1)])
   .readonly()
@@ -52,7 +44,9 @@ export const teacherTermShape = {
 
 /** Schema of {@link TeacherMethodOptions}. */
 export const teacherMethodSchema = (lambda: number) =>
-  z.strictObject({ lambda: lambdaSchema.default(lambda), teacher: teacherSchema, ...teacherTermShape }).prefault({})
+  z
+    .strictObject({ lambda: lambdaSchema.default(lambda), teacher: teacherSamplerSchema, ...teacherTermShape })
+    .prefault({})
 
 /** What a term's options say of its timesteps. */
 export function gate(timesteps: readonly [number, number] | undefined): Pick<Term, 'timesteps'> {
@@ -65,7 +59,7 @@ export function keepsTeacher(teacherDecay: number): Pick<Method, 'keeps'> {
 }
 
 /** Learning the task itself: ‖ε − ε_θ(x_t, t)‖² on its real images. */
-export const taskTerm: Term = { source: { kind: 'task' }, target: 'noise', weight: 1 }
+export const taskTerm: Term = { source: { kind: 'task' }, target: 'data', weight: 1 }
 
 /** Checks a task number. */
 export function taskNumber(k: number): number {

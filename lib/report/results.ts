@@ -1,6 +1,6 @@
 import type { MetricValue } from '../evaluation/metric.js'
 import type { TaskEvaluation } from '../evaluation/per-task.js'
-import type { DenoisingLoss } from '../learner/learner.js'
+import type { DenoisingLoss } from '../learner/options.js'
 
 /** What a run found: the content of its `results.json`, and all that tables, charts and pages are made from. */
 export interface Results {

@@ -14,6 +14,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   env.AddCleanupHook([addon] { addon->engine.close(); });
   defineImages(env, exports);
   defineLearner(env, exports);
+  defineSession(env, exports);
   defineClassifier(env, exports);
   defineDiffusion(env, exports);
   defineEvaluation(env, exports);

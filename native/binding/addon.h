@@ -11,7 +11,7 @@ struct AddonState {
   explicit AddonState(Napi::Env env) : engine(env) {}
 
   Engine engine;
-  Napi::FunctionReference images, learner, classifier, torchScript;  // constructors
+  Napi::FunctionReference images, learner, session, classifier, torchScript;  // constructors
 };
 
 inline AddonState& state(Napi::Env env) { return *env.GetInstanceData<AddonState>(); }
@@ -19,6 +19,7 @@ inline AddonState& state(Napi::Env env) { return *env.GetInstanceData<AddonState
 // Each defines its class or functions on the addon's exports.
 void defineImages(Napi::Env env, Napi::Object exports);
 void defineLearner(Napi::Env env, Napi::Object exports);
+void defineSession(Napi::Env env, Napi::Object exports);
 void defineClassifier(Napi::Env env, Napi::Object exports);
 void defineDiffusion(Napi::Env env, Napi::Object exports);
 void defineEvaluation(Napi::Env env, Napi::Object exports);

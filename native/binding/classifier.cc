@@ -1,6 +1,6 @@
-#include "binding/convert.h"
 #include "binding/handle.h"
 #include "binding/images.h"
+#include "binding/values.h"
 #include "training/classifier_trainer.h"
 
 namespace continual {

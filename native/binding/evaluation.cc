@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "binding/addon.h"
-#include "binding/convert.h"
+#include "binding/values.h"
 #include "evaluation/moments.h"
 #include "evaluation/neighbours.h"
 

@@ -1,6 +1,6 @@
 #include "binding/images.h"
 
-#include "binding/convert.h"
+#include "binding/values.h"
 
 namespace continual {
 

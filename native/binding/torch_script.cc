@@ -1,7 +1,7 @@
 #include "evaluation/torch_script.h"
 
-#include "binding/convert.h"
 #include "binding/handle.h"
+#include "binding/values.h"
 
 namespace continual {
 

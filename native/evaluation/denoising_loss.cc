@@ -8,10 +8,11 @@
 
 namespace continual {
 
-std::vector<double> denoisingLoss(const NoiseSchedule& schedule, const Denoiser& denoiser, const Pool& pool,
+std::vector<double> denoisingLoss(const DiffusionModel& model, const Weights& weights, const Pool& pool,
                                   const std::vector<int64_t>& edges, int64_t samples, int64_t batchSize, uint64_t seed,
-                                  at::Device device, const Cancellation& cancellation) {
+                                  const Cancellation& cancellation) {
   const c10::NoGradGuard noGrad;
+  const at::Device device = model.how.device;
   const int64_t draws = pool.size() * samples;
   std::vector<double> losses;
   for (size_t band = 0; band + 1 < edges.size(); ++band) {
@@ -21,12 +22,14 @@ std::vector<double> denoisingLoss(const NoiseSchedule& schedule, const Denoiser&
     at::Tensor sum = at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
     for (int64_t first = 0; first < draws; first += batchSize) {
       cancellation.check();
+      const PrecisionScope precision(model.how);
       const int64_t length = std::min(batchSize, draws - first);
       std::vector<int64_t> positions(static_cast<size_t>(length));
       for (int64_t i = 0; i < length; ++i) positions[static_cast<size_t>(i)] = (first + i) / samples;
       const at::Tensor x0 = pool.images(positions).to(device), t = timesteps.narrow(0, first, length);
       const at::Tensor noise = ofNoise.normal(x0.sizes()).to(device);
-      const at::Tensor error = denoiser(schedule.addNoise(x0, noise, t), t) - schedule.target(x0, noise, t);
+      const at::Tensor prediction = model.predict(weights, {model.schedule.addNoise(x0, noise, t), t});
+      const at::Tensor error = prediction - model.target(x0, noise, t);
       sum += error.square().flatten(1).mean(1).sum(std::nullopt, false, at::kDouble);
     }
     losses.push_back(sum.item<double>() / static_cast<double>(draws));

@@ -115,11 +115,11 @@ at::Tensor UNet::timeEmbedding(const Weights& w, const at::Tensor& timesteps, at
   return time2_(w, at::silu(time1_(w, embedding.to(dtype))));
 }
 
-at::Tensor UNet::operator()(const Weights& w, const at::Tensor& input, const at::Tensor& timesteps) const {
+at::Tensor UNet::operator()(const Weights& w, const ModelInput& input) const {
   // Every residual block projects silu(embedding), so it is taken once.
-  const at::Tensor time = at::silu(timeEmbedding(w, timesteps, input.scalar_type()));
+  const at::Tensor time = at::silu(timeEmbedding(w, input.timesteps, input.xt.scalar_type()));
 
-  at::Tensor x = convIn_(w, input.contiguous(memoryFormat_));
+  at::Tensor x = convIn_(w, input.xt.contiguous(memoryFormat_));
   std::vector<at::Tensor> kept{x};
   for (const UNetBlock& block : down_) {
     for (size_t i = 0; i < block.resnets.size(); ++i) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nn/layers.h"
+#include "nn/model_input.h"
 
 namespace continual {
 
@@ -60,8 +61,8 @@ class UNet {
   const UNetConfig& config() const { return config_; }
   const ParameterLayout& layout() const { return layout_; }
 
-  /// x: N×C×H×W in the weights' dtype; timesteps: N, int64. Returns N×C×H×W in the same dtype.
-  at::Tensor operator()(const Weights& w, const at::Tensor& x, const at::Tensor& timesteps) const;
+  /// The prediction, N×C×H×W in the weights' dtype, which is that of the input's x_t too.
+  at::Tensor operator()(const Weights& w, const ModelInput& input) const;
 
  private:
   at::Tensor timeEmbedding(const Weights& w, const at::Tensor& timesteps, at::ScalarType dtype) const;

@@ -48,7 +48,8 @@ void ClassifierTrainer::beginTask() {
 ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const ClassifierBatches& batches,
                                                    const Cancellation& cancellation) {
   PrecisionScope precision(how_);
-  const OptimizerConfig optimizer{batches.lr, 0.9, 0.999, 1e-8, 0, 1};
+  const OptimizerConfig optimizer{0.9, 0.999, 1e-8, 0, 1};
+  adam_.setLearningRate(batches.lr);
   const int64_t batchSize = batches.batchSize;
   const auto& soft = batches.softLabelled;
   const int64_t softSize = soft ? soft->pixels.size(0) / batches.steps : 0;

@@ -2,44 +2,97 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <vector>
+
+#include "data/epochs.h"
+#include "data/images.h"
+#include "diffusion/model.h"
+#include "distributed/group.h"
+#include "training/objective.h"
 
 namespace continual {
 
-/// The random draws of one source; which are defined depends on its kind. All that chance decides in a step, and what
-/// the frozen teacher makes of it where that was computed ahead of the step.
+/// All that chance decides for one source in a step, and what the frozen teacher makes of it where that was computed
+/// ahead of the step. Which tensors are defined depends on the source.
 struct Draws {
   at::Tensor x0;          // clean images, or x_t of a teacher that stops there; generated from z where undefined
   at::Tensor noise;       // ε added to x0
   at::Tensor timesteps;   // int64 N
   at::Tensor z;           // where the teacher's sampler starts, or the Gaussian input
-  at::Tensor etaNoise;    // steps × N × C × H × W, for a teacher with eta > 0
+  at::Tensor stepNoise;   // noises × N × C × H × W, of the teacher's sampler
   at::Tensor prediction;  // the teacher's; computed in the step where undefined
-
-  static constexpr size_t fields = 6;
-  at::Tensor& field(size_t i) {
-    at::Tensor* const all[fields] = {&x0, &noise, &timesteps, &z, &etaNoise, &prediction};
-    return *all[i];
-  }
-  /// Which dimension counts the images.
-  static int64_t imagesOf(size_t field) { return field == 4 ? 1 : 0; }
-  /// From the tensors at `first` on, in the order of the fields.
-  static Draws from(const std::vector<at::Tensor>& all, size_t first) {
-    Draws draws;
-    for (size_t i = 0; i < fields; ++i) draws.field(i) = all[first + i];
-    return draws;
-  }
 
   /// `change(tensor, dimension of the images)` of each tensor that is defined.
   template <class Change>
-  Draws with(Change change) const {
-    Draws result = *this;
-    for (size_t i = 0; i < fields; ++i) {
-      at::Tensor& t = result.field(i);
-      if (t.defined()) t = change(t, imagesOf(i));
-    }
-    return result;
+  Draws with(Change change) const;
+};
+
+/// The one list of the tensors of a source's draws: batching, the inputs of a recorded graph and both conversions to
+/// and from JavaScript follow it.
+struct DrawsField {
+  const char* name;
+  at::Tensor Draws::* tensor;
+  int64_t imagesAt;  // the dimension that counts the images
+  bool (*drawn)(const Source&);
+};
+inline constexpr std::array<DrawsField, 6> drawsFields{{
+    {"x0", &Draws::x0, 0, [](const Source& s) { return s.isReal(); }},
+    {"noise", &Draws::noise, 0, [](const Source& s) { return s.addsNoise(); }},
+    {"timesteps", &Draws::timesteps, 0, [](const Source&) { return true; }},
+    {"z", &Draws::z, 0, [](const Source& s) { return !s.isReal(); }},
+    {"stepNoise", &Draws::stepNoise, 1,
+     [](const Source& s) { return s.kind == SourceKind::teacher && s.sampler.noises() > 0; }},
+    {"prediction", &Draws::prediction, 0, [](const Source&) { return false; }},
+}};
+
+template <class Change>
+Draws Draws::with(Change change) const {
+  Draws result = *this;
+  for (const DrawsField& field : drawsFields) {
+    at::Tensor& t = result.*field.tensor;
+    if (t.defined()) t = change(t, field.imagesAt);
   }
+  return result;
+}
+
+/// As a list of tensors in the fields' order, source by source.
+std::vector<at::Tensor> flattened(const std::vector<Draws>& draws);
+std::vector<Draws> unflattened(const std::vector<at::Tensor>& tensors);
+
+/// Where a learner stands: with the data, all that its draws are a function of.
+struct Position {
+  uint64_t seed;
+  int64_t step, optimizerStep;  // since its creation, and since the task began
+
+  bool operator==(const Position&) const = default;
+  Position after(int64_t steps) const { return {seed, step + steps, optimizerStep + steps}; }
+};
+
+/// What the draws of training steps are taken from.
+struct Batches {
+  Pool task, memory;
+  int64_t batchSize;
+  bool horizontalFlip;
+};
+
+/// Draws what steps train on: a pure function of (position, batches, sources), but for permutations that it remembers.
+class Drawer {
+ public:
+  Drawer(const DiffusionModel& model, Batches batches, const Group& group)
+      : model_(model), batches_(std::move(batches)), group_(group) {}
+
+  const Batches& batches() const { return batches_; }
+  /// This process's share of the draws, on the device.
+  std::vector<Draws> draw(const std::vector<Source>& sources, const Position& at);
+
+ private:
+  Draws draw(const Source& source, const Position& at, Random& random);
+
+  const DiffusionModel& model_;
+  Batches batches_;
+  const Group& group_;
+  Epochs epochs_;
 };
 
 }  // namespace continual

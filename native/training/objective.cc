@@ -13,7 +13,7 @@ std::string describe(const Objective& objective, size_t term) {
   const char* kinds[] = {"task", "memory", "teacher", "gaussian"};
   const Term& t = objective.terms[term];
   return std::string(kinds[static_cast<size_t>(objective.sources[t.source].kind)]) + " → " +
-         (t.target == Target::noise ? "noise" : "teacher");
+         (t.target == Target::data ? "data" : "teacher");
 }
 
 }  // namespace continual

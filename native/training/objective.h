@@ -5,23 +5,26 @@
 #include <vector>
 
 #include "diffusion/losses.h"
+#include "diffusion/samplers/sampler.h"
 #include "training/penalties.h"
 
 namespace continual {
 
 enum class SourceKind { task, memory, teacher, gaussian };
-enum class Target { noise, teacher };
+enum class Target { data, teacher };
 
-/// Where x_t comes from; lib/methods/objective.ts documents the fields.
+/// Where the model's input comes from; lib/methods/objective.ts documents the fields.
 struct Source {
   SourceKind kind = SourceKind::task;
-  int64_t steps = 0;            // teacher
-  double eta = 0;               // teacher
+  SamplerConfig sampler;        // teacher
   bool stopAtTimestep = false;  // teacher
   bool symmetric = false;       // gaussian
   int64_t from = 0, to = 0;     // timesteps are drawn from [from, to)
 
   bool operator==(const Source&) const = default;
+
+  bool isReal() const { return kind == SourceKind::task || kind == SourceKind::memory; }
+  bool addsNoise() const { return kind != SourceKind::gaussian && !stopAtTimestep; }
 };
 
 struct Term {
@@ -29,8 +32,6 @@ struct Term {
   Target target;
   double weight;
   Loss loss;
-
-  bool operator==(const Term&) const = default;
 };
 
 /// What a step minimises: Σ weight · loss(student(x_t, t), target) + Σ strength · penalty. Terms that name one source
@@ -41,10 +42,9 @@ struct Objective {
   std::vector<Penalty> penalties;
 
   bool needsTeacher() const;
-  bool operator==(const Objective&) const = default;
 };
 
-/// For messages: e.g. `teacher → noise`.
+/// For messages: e.g. `teacher → data`.
 std::string describe(const Objective& objective, size_t term);
 
 }  // namespace continual

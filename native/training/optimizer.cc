@@ -15,12 +15,19 @@ at::Tensor gradientNorm(const at::Tensor& x) {
 Adam::Adam(const at::Tensor& weights)
     : expAvg(at::zeros_like(weights)),
       expAvgSq(at::zeros_like(weights)),
-      step(at::zeros({}, weights.options().dtype(at::kFloat))) {}
+      step(at::zeros({}, weights.options().dtype(at::kFloat))),
+      rateOnDevice_(weights.is_cpu() ? at::Tensor() : at::zeros_like(step)) {}
 
 void Adam::reset() {
   expAvg.zero_();
   expAvgSq.zero_();
   step.zero_();
+}
+
+void Adam::setLearningRate(double rate) {
+  if (rate == rate_) return;
+  rate_ = rate;
+  if (rateOnDevice_.defined()) rateOnDevice_.fill_(rate);
 }
 
 void Adam::begin() { step.add_(1); }
@@ -33,8 +40,15 @@ void Adam::update(const at::Tensor& weights, const at::Tensor& gradient, const a
     scale = ((norm + 1e-6) / c.clipGradNorm).clamp_min(1).to(at::kFloat);
   }
   const auto part = [&](const at::Tensor& t) { return t.slice(0, begin, end); };
-  at::_fused_adam_({part(weights)}, {part(gradient)}, {part(expAvg)}, {part(expAvgSq)}, {}, {step}, c.lr, c.beta1,
-                   c.beta2, c.weightDecay, c.eps, /*amsgrad=*/false, /*maximize=*/false, scale);
+  const auto adam = [&](const auto& rate) {
+    at::_fused_adam_({part(weights)}, {part(gradient)}, {part(expAvg)}, {part(expAvgSq)}, {}, {step}, rate, c.beta1,
+                     c.beta2, c.weightDecay, c.eps, /*amsgrad=*/false, /*maximize=*/false, scale);
+  };
+  if (rateOnDevice_.defined()) {
+    adam(rateOnDevice_);
+  } else {
+    adam(rate_);
+  }
 }
 
 }  // namespace continual

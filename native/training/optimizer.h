@@ -9,24 +9,29 @@ namespace continual {
 at::Tensor gradientNorm(const at::Tensor& x);
 
 struct OptimizerConfig {
-  double lr, beta1, beta2, eps, weightDecay;
+  double beta1, beta2, eps, weightDecay;
   double clipGradNorm;  // 0: no clipping
-
-  bool operator==(const OptimizerConfig&) const = default;
 };
 
 /// Adam (arXiv 1412.6980) over one flat float32 tensor, with the gradient's norm clipped in the same pass.
-struct Adam {
+class Adam {
+ public:
   at::Tensor expAvg, expAvgSq;
   at::Tensor step;  // float32 scalar on the device
 
   explicit Adam(const at::Tensor& weights);
   void reset();
+  /// From here on. A recorded graph of `update` follows it.
+  void setLearningRate(double rate);
   /// Counts a step; then `update` may be called once for every part of the weights, at the same time too.
   void begin();
   /// Updates elements [begin, end). `norm`: the whole gradient's 2-norm, a scalar on the device.
   void update(const at::Tensor& weights, const at::Tensor& gradient, const at::Tensor& norm,
               const OptimizerConfig& config, int64_t begin, int64_t end) const;
+
+ private:
+  double rate_ = 0;
+  at::Tensor rateOnDevice_;  // float32 scalar; undefined on the CPU
 };
 
 }  // namespace continual

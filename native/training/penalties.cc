@@ -1,35 +1,14 @@
 #include "training/penalties.h"
 
-#include <algorithm>
-#include <mutex>
 #include <utility>
 
 #include "runtime/error.h"
+#include "training/ranges.h"
 
 namespace continual {
 
-namespace {
-
-/// Adds up what `part` gives for each range, in the ranges' order, so that threads don't change the sum.
-at::Tensor sumOverWeights(const Penalties::OverWeights& overWeights,
-                          const std::function<at::Tensor(int64_t begin, int64_t end)>& part) {
-  std::mutex mutex;
-  std::vector<std::pair<int64_t, at::Tensor>> parts;
-  overWeights([&](int64_t begin, int64_t end) {
-    const at::Tensor value = part(begin, end);
-    const std::lock_guard lock(mutex);
-    parts.emplace_back(begin, value);
-  });
-  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  at::Tensor sum = parts[0].second;
-  for (size_t i = 1; i < parts.size(); ++i) sum = sum + parts[i].second;
-  return sum;
-}
-
-}  // namespace
-
 std::vector<Penalties::Cost> Penalties::costs(const std::vector<Penalty>& penalties, const at::Tensor& weights,
-                                              const OverWeights& overWeights) const {
+                                              Team& team) const {
   std::vector<Cost> result;
   for (const Penalty& penalty : penalties) {
     const auto found = kept_.find(penalty.name);
@@ -40,7 +19,7 @@ std::vector<Penalties::Cost> Penalties::costs(const std::vector<Penalty>& penalt
     Cost cost{&found->second, penalty.strength, {}, {}};
     for (const Quadratic& part : found->second.parts) {
       // In float64: over tens of millions of small numbers, float32 would lose most of its digits.
-      const at::Tensor sum = sumOverWeights(overWeights, [&](int64_t begin, int64_t end) {
+      const at::Tensor sum = sumOverRanges(team, weights.numel(), [&](int64_t begin, int64_t end) {
         const at::Tensor delta = weights.slice(0, begin, end) - part.anchor.slice(0, begin, end);
         const at::Tensor importance = part.importance.slice(0, begin, end);
         const at::Tensor square = found->second.shape == Shape::diagonal ? delta * delta : delta;
@@ -91,7 +70,7 @@ Consolidated Penalties::after(const Consolidation& consolidation, const at::Tens
     result.parts.clear();
   }
   // The path may have led uphill; a negative importance would reward every deviation.
-  if (consolidation.estimate == Estimate::pathIntegral) total = total.clamp_min(0);
+  if (consolidation.estimate == Importance::pathIntegral) total = total.clamp_min(0);
   result.parts.push_back({anchor, total});
   return result;
 }

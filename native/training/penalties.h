@@ -3,11 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "runtime/team.h"
 
 namespace continual {
 
@@ -15,8 +16,6 @@ namespace continual {
 struct Penalty {
   std::string name;
   double strength;
-
-  bool operator==(const Penalty&) const = default;
 };
 
 /// How the deviation δ = θ − anchor costs: diagonal ½·Σᵢ importanceᵢ·δᵢ², or of rank one ½·(importance·δ)².
@@ -33,27 +32,24 @@ struct Consolidated {
   std::vector<Quadratic> parts;
 };
 
-enum class Estimate { squaredGradients, meanGradient, pathIntegral };
+enum class Importance { squaredGradients, meanGradient, pathIntegral };
 
 /// How a task's end adds to what is kept under `name`; lib/methods/objective.ts documents the fields.
 struct Consolidation {
   std::string name;
-  Estimate estimate = Estimate::squaredGradients;
+  Importance estimate = Importance::squaredGradients;
   int64_t samples = 0;          // squaredGradients, meanGradient
   int64_t from = 0, to = 0;     // their timesteps are drawn from [from, to)
   bool optimal = false;         // meanGradient: with the least-squares factor
   double damping = 0;           // pathIntegral
   std::optional<double> decay;  // one quadratic, the earlier importance times this; else one for each task
 
-  Shape shape() const { return estimate == Estimate::meanGradient ? Shape::rankOne : Shape::diagonal; }
+  Shape shape() const { return estimate == Importance::meanGradient ? Shape::rankOne : Shape::diagonal; }
 };
 
 /// The quadratic costs in weight space that a learner keeps, by name.
 class Penalties {
  public:
-  /// Calls its argument for ranges of the flat tensors, each range once.
-  using OverWeights = std::function<void(const std::function<void(int64_t begin, int64_t end)>&)>;
-
   /// A penalty's value, and what its gradient is made of.
   struct Cost {
     const Consolidated* kept;
@@ -63,8 +59,7 @@ class Penalties {
   };
 
   /// Throws ERR_INVALID_ARGUMENT where nothing is kept under a name.
-  std::vector<Cost> costs(const std::vector<Penalty>& penalties, const at::Tensor& weights,
-                          const OverWeights& overWeights) const;
+  std::vector<Cost> costs(const std::vector<Penalty>& penalties, const at::Tensor& weights, Team& team) const;
   /// Adds the gradient of strength · cost to elements [begin, end) of `gradient`.
   static void addGradient(const std::vector<Cost>& costs, const at::Tensor& weights, const at::Tensor& gradient,
                           int64_t begin, int64_t end);

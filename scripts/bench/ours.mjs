@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import { writeSafetensors } from '../../dist/files/safetensors.js'
 import { toDiffusersConfig } from '../../dist/index.js'
 import { milliseconds, peakMemory } from './timing.mjs'
-import { createWorkload, models, objectives, settings } from './workload.mjs'
+import { createWorkload, models, settings } from './workload.mjs'
 
 /** @typedef {import('../../dist/files/safetensors.js').StoredTensor} StoredTensor */
 
@@ -33,10 +33,10 @@ async function losses(folder) {
   await work.train(1) // so that the student is not its teacher any more
   /** @type {Map<string, StoredTensor>} */
   const tensors = new Map()
-  for (const slot of /** @type {const} */ (['student', 'teacher'])) {
-    const weights = await work.native.readSlot(slot)
+  for (const which of /** @type {const} */ (['student', 'teacher'])) {
+    const weights = await work.native.read(which)
     for (const [i, { name, shape }] of work.native.parameters.entries()) {
-      tensors.set(`${slot}.${name}`, { dtype: 'F32', shape, data: /** @type {Float32Array} */ (weights[i]) })
+      tensors.set(`${which}.${name}`, { dtype: 'F32', shape, data: /** @type {Float32Array} */ (weights[i]) })
     }
   }
   const draws = await work.draw()
@@ -47,6 +47,6 @@ async function losses(folder) {
   }
   await writeSafetensors(join(folder, 'step.safetensors'), tensors)
   writeFileSync(join(folder, 'config.json'), JSON.stringify(toDiffusersConfig(models[options.model])))
-  const { loss, terms } = await work.native.compute(objectives.whole, draws)
+  const { loss, terms } = await work.compute(draws)
   return [loss, ...terms]
 }

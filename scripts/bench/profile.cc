@@ -87,27 +87,28 @@ int main(int count, char** arguments) {
   const continual::UNetConfig unet{
       32,   1,    1, {64, 128, 256, 512}, {false, false, false, true}, {true, false, false, false}, 1, 32, 1e-5, 8,
       true, true, 0};
-  const continual::ScheduleConfig schedule{1000, continual::Betas::linear,      1e-4, 0.02,
-                                           true, continual::Prediction::epsilon};
-  continual::Trainer trainer(unet, schedule, {device, at::kBFloat16, false}, 42, 0);
-  trainer.freezeTeacher(0);
+  // Linear betas; what numbers they give makes no difference to the time.
+  const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
+  continual::Trainer trainer(unet, continual::NoiseSchedule(alpha2, 1 - alpha2, device),
+                             continual::parametrisation("epsilon"), {device, at::kBFloat16, false}, 42, 0);
+  trainer.state.freezeTeacher(0);
   const auto images = continual::residentImages(at::randint(0, 256, {1024, 32, 32, 1}, at::kByte),
                                                 at::zeros({1024}, at::kLong), 0, device);
   const continual::Pool pool({{images, at::arange(1024)}});
   const continual::Cancellation never(nullptr, nullptr);
   continual::Source task, teacher;
-  task.to = teacher.to = schedule.timesteps;
+  task.to = teacher.to = 1000;
   teacher.kind = continual::SourceKind::teacher;
-  teacher.steps = 2;
+  teacher.sampler = {&continual::sampler("ddim"), 2};
   const continual::Objective objective{
-      {task, teacher}, {{0, continual::Target::noise, 0.5, {}}, {1, continual::Target::teacher, 0.375, {}}}, {}};
-  const continual::OptimizerConfig optimizer{2e-4, 0.9, 0.999, 1e-8, 0, 1};
+      {task, teacher}, {{0, continual::Target::data, 0.5, {}}, {1, continual::Target::teacher, 0.375, {}}}, {}};
+  const auto session = trainer.begin({objective, {pool, pool, batch, false}, 2e-4, {0.9, 0.999, 1e-8, 0, 1}});
   constexpr int steps = 20;
   profile("a step", steps, most, [&] {
-    const auto report = trainer.train(objective, {pool, pool, batch, false}, steps, optimizer, never);
+    const auto report = session->run(steps, 1e9, never);
     if (!report.graphFailure.empty()) std::cout << "no graph: " << report.graphFailure << '\n';
   });
-  const continual::SamplerConfig sampler{continual::SamplerKind::ddim, 10, 0, true, continual::Spacing::trailing};
+  const continual::SampleConfig samples{512, 512, {&continual::sampler("ddim"), 10}, 1, {}, {}, /*pixels=*/true};
   profile("512 samples of 10 steps", 1, most,
-          [&] { trainer.sample(continual::Slot::student, 512, 512, sampler, 1, {}, /*pixels=*/true, never); });
+          [&] { trainer.sampling.sample(continual::StateTensor::student, samples, never); });
 }

@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os'
 import { resolveDevice } from '../../dist/engine/device.js'
 import { loadAddon } from '../../dist/engine/load.js'
 import { ResidentImages } from '../../dist/engine/resident-images.js'
+import { sampleUses } from '../../dist/engine/sample-use.js'
 import {
   classIncremental,
   fashionMnist,
@@ -14,6 +15,8 @@ import {
   paperSchedule,
   presets,
 } from '../../dist/index.js'
+import { createNative } from '../../dist/learner/core.js'
+import { parseObjective } from '../../dist/methods/objective-schema.js'
 
 /** @typedef {import('../../dist/index.js').Objective} Objective */
 /** @typedef {import('../../dist/index.js').Term} Term */
@@ -85,24 +88,45 @@ export async function secondTask(model) {
 export async function createWorkload({ model, batch, device, precision }) {
   const addon = loadAddon()
   const unet = models[model]
-  const native = await addon.createLearner({ unet, schedule: paperSchedule, device, precision, seed: 42, emaDecay: 0 })
+  const native = await createNative({ unet, schedule: paperSchedule, device, precision, ema: 0 }, 42)
   await native.freezeTeacher()
   const images = new ResidentImages(device, unet.sample_size)
   const task = await images.pool([(await secondTask(model)).train])
 
+  /** @param {Objective} objective */
+  const resolve = (objective) => parseObjective(objective, paperSchedule.timesteps, 'bench')
   /** @param {Objective} objective @param {number} batchSize */
-  const drawn = (objective, batchSize) => ({ objective, task, memory: task, batchSize, horizontalFlip: false })
+  const begin = (objective, batchSize) =>
+    native.beginSession({
+      objective: resolve(objective),
+      task,
+      memory: task,
+      batchSize,
+      horizontalFlip: false,
+      optimizer,
+    })
+  /** @type {Map<Objective, ReturnType<typeof begin>>} */
+  const sessions = new Map()
+  /** @param {Objective} objective */
+  const sessionOf = (objective) => {
+    const session = sessions.get(objective) ?? begin(objective, batch)
+    sessions.set(objective, session)
+    return session
+  }
   return {
     native,
     /** @param {number} steps @param {Objective} [objective] */
-    train: (steps, objective = objectives.whole) =>
-      native.train({ ...drawn(objective, batch), steps, optimizer }, neverCancelled),
+    train: async (steps, objective = objectives.whole) =>
+      (await sessionOf(objective)).run({ steps, milliseconds: Number.POSITIVE_INFINITY }, neverCancelled),
     /** The draws of the next step. */
-    draw: () => native.draw(drawn(objectives.whole, batch)),
+    draw: async () => (await sessionOf(objectives.whole)).draw(),
+    /** Losses and gradient of given draws of a whole step. @param {import('../../dist/engine/addon.js').NativeDraws[]} draws */
+    compute: (draws) => native.compute(resolve(objectives.whole), draws),
     /** Makes a gradient for `update`, of few images: it is as large for one as for many. */
     gradient: async () => {
-      const one = drawn({ terms: [real] }, 1)
-      await native.compute(one.objective, await native.draw(one))
+      const session = await begin({ terms: [real] }, 1)
+      await native.compute(resolve({ terms: [real] }), await session.draw())
+      session.dispose()
     },
     update: async () => {
       await native.update(optimizer)
@@ -113,7 +137,15 @@ export async function createWorkload({ model, batch, device, precision }) {
     sample: (count, steps) => {
       const sampler = { ...paperSampler, steps }
       return native.sample(
-        { slot: 'student', count, batchSize: count, sampler, seed: 1, format: 'uint8' },
+        {
+          weights: 'student',
+          count,
+          batchSize: count,
+          sampler,
+          seed: 1,
+          use: { purpose: sampleUses.sampling, part: 0 },
+          format: 'uint8',
+        },
         neverCancelled,
       )
     },

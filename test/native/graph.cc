@@ -58,12 +58,12 @@ at::Tensor where(const at::Tensor& flags, const at::Tensor& x, const at::Tensor&
 
 at::Tensor flip(const at::Tensor& x, at::IntArrayRef) { return at::empty_like(x); }
 
-void fusedAdam(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, double,
-               double, double, double, double, bool, bool, const std::optional<at::Tensor>&,
+void fusedAdam(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList,
+               const at::Tensor&, double, double, double, double, bool, bool, const std::optional<at::Tensor>&,
                const std::optional<at::Tensor>&) {}
 
 TORCH_LIBRARY_IMPL(aten, Meta, library) {
-  library.impl("_fused_adam_", fusedAdam);
+  library.impl("_fused_adam_.tensor_lr", fusedAdam);
   library.impl("where.self", where);
   library.impl("flip", flip);
   library.impl("smooth_l1_loss_backward", smoothL1Backward);
@@ -108,60 +108,73 @@ void watch(const std::string& name, Work work) {
 
 int main() {
   const continual::UNetConfig unet{8, 1, 1, {16, 32}, {false, true}, {true, false}, 1, 8, 1e-5, 8, true, false, 0};
-  const continual::ScheduleConfig schedule{};
-  continual::Trainer trainer(unet, schedule, {at::kMeta, at::kFloat, false}, 1, 0.99);
-  trainer.freezeTeacher(0);
+  const at::Tensor levels = at::empty({1000}, at::kMeta);
+  continual::Trainer trainer(unet, continual::NoiseSchedule(levels, levels, at::kMeta),
+                             continual::parametrisation("epsilon"), {at::kMeta, at::kFloat, false}, 1, 0.99);
+  trainer.state.freezeTeacher(0);
   std::vector<at::Tensor> one;
-  for (const auto& p : trainer.unet().layout().parameters()) one.push_back(at::ones(p.shape));
-  trainer.writePenalty("ewc", continual::Shape::diagonal, one, one);
-  trainer.writePenalty("rank-1", continual::Shape::rankOne, one, one);
-  trainer.followPath(true);
+  for (const auto& p : trainer.model.layout().parameters()) one.push_back(at::ones(p.shape));
+  trainer.state.writePenalty("ewc", continual::Shape::diagonal, one, one);
+  trainer.state.writePenalty("rank-1", continual::Shape::rankOne, one, one);
+  trainer.state.followPath(true);
+  trainer.state.adam.setLearningRate(1e-3);
+  const continual::OptimizerConfig optimizer{0.9, 0.999, 1e-8, 0, 1};
 
   const auto images =
       continual::residentImages(at::zeros({6, 8, 8, 1}, at::kByte), at::zeros({6}, at::kLong), 0, at::kCPU);
   const continual::Pool pool({{images, at::arange(6)}});
   const continual::Cancellation never(nullptr, nullptr);
-  const auto source = [](SourceKind kind) {
+  const continual::SamplerConfig ddim{&continual::sampler("ddim"), 2};
+  const auto source = [&](SourceKind kind) {
     continual::Source s;
     s.kind = kind;
-    s.steps = 2;
     s.to = 1000;
+    if (kind == SourceKind::teacher) s.sampler = ddim;
     return s;
   };
-  const continual::Term noise{0, Target::noise, 0.5, {}}, teacher{1, Target::teacher, 0.5, {}};
+  const continual::Term data{0, Target::data, 0.5, {}}, teacher{1, Target::teacher, 0.5, {}};
   std::vector<std::pair<std::string, Objective>> cases;
   const auto add = [&](const std::string& name, const continual::Source& second, const continual::Term& term) {
-    cases.push_back({name, {{source(SourceKind::task), second}, {noise, term}, {}}});
+    cases.push_back({name, {{source(SourceKind::task), second}, {data, term}, {}}});
   };
-  continual::Source eta = source(SourceKind::teacher), partial = eta, symmetric = source(SourceKind::gaussian);
-  eta.eta = 1;
+  continual::Source eta = source(SourceKind::teacher), partial = eta, ancestral = eta,
+                    symmetric = source(SourceKind::gaussian);
+  eta.sampler.eta = 1;
   partial.stopAtTimestep = true;
+  ancestral.sampler.sampler = &continual::sampler("ddpm");
   symmetric.symmetric = true;
-  add("memory", source(SourceKind::memory), {1, Target::noise, 0.5, {continual::LossKind::smoothL1, 0}});
+  add("memory", source(SourceKind::memory), {1, Target::data, 0.5, {continual::LossKind::smoothL1, 0}});
   add("teacher", source(SourceKind::teacher), teacher);
   add("teacher-eta", eta, {1, Target::teacher, 0.5, {continual::LossKind::minSnr, 5}});
+  add("teacher-ddpm", ancestral, teacher);
   add("teacher-partial", partial, teacher);
   add("gaussian", source(SourceKind::gaussian), teacher);
   add("gaussian-symmetric", symmetric, teacher);
-  cases.push_back({"penalties", {{source(SourceKind::task)}, {noise}, {{"ewc", 1}, {"rank-1", 1}}}});
+  cases.push_back({"penalties", {{source(SourceKind::task)}, {data}, {{"ewc", 1}, {"rank-1", 1}}}});
   for (const auto& [name, objective] : cases) {
-    const auto draws = trainer.draw(objective, {pool, pool, 4, true});
-    watch(name, [&] {
-      trainer.compute(objective, draws, never);
-      trainer.update({1e-3, 0.9, 0.999, 1e-8, 0, 1});
+    const auto draws = trainer.begin({objective, {pool, pool, 4, true}, 1e-3, optimizer})->draw();
+    watch(name, [&, &objective = objective] {
+      trainer.step.compute(objective, draws, never);
+      trainer.step.update(optimizer);
     });
   }
 
-  const auto denoise = [&](const at::Tensor& x, const at::Tensor& t) {
-    return trainer.predict(continual::Slot::ema, x, t);
-  };
-  for (const auto kind : {continual::SamplerKind::ddim, continual::SamplerKind::ddpm}) {
-    const at::Tensor start = at::empty({4, 1, 8, 8}, at::kMeta),
-                     stop = at::empty({4}, at::TensorOptions(at::kMeta).dtype(at::kLong));
-    const continual::SamplerConfig sampler{kind, 3, 0, true, continual::Spacing::trailing};
-    watch(kind == continual::SamplerKind::ddim ? "sample-ddim" : "sample-ddpm", [&] {
-      const auto step = [&](int64_t) { return start; };
-      continual::toPixels(continual::sample(trainer.schedule(), sampler, denoise, start, step, stop, never));
+  for (const char* kind : {"ddim", "ddpm"}) {
+    const at::Tensor start = at::empty({4, 1, 8, 8}, at::kMeta);
+    const continual::SamplerConfig sampler{&continual::sampler(kind), 3};
+    watch(std::string("sample-") + kind, [&] {
+      continual::toPixels(continual::sample({
+          .schedule = trainer.model.schedule,
+          .config = sampler,
+          .denoiser =
+              [&](const continual::ModelInput& input) {
+                return trainer.model.estimate(input, trainer.predict(continual::StateTensor::ema, input));
+              },
+          .start = start,
+          .noise = [&](int64_t) { return start; },
+          .stop = at::empty({4}, at::TensorOptions(at::kMeta).dtype(at::kLong)),
+          .watch = [](int64_t, const at::Tensor&) {},
+      }));
     });
   }
 }

@@ -91,7 +91,7 @@ export const learnerFolder: Open = async () => {
     step: 3,
     optimizerStep: 3,
     tasksLearned: 1,
-    taskInHand: { task: 2, step: 1, steps: 5, settings: { method: 'finetune', steps: 5 } },
+    taskInProgress: { task: 2, step: 1, steps: 5, settings: { method: 'finetune', steps: 5 } },
     ema: 0.5,
     precision: 'fp32',
     schedule: paperSchedule,

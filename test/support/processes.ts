@@ -42,7 +42,7 @@ export async function compile(): Promise<void> {
 const prelude = `
 import { Worker, isMainThread, parentPort } from 'node:worker_threads'
 import { setTimeout as wait } from 'node:timers/promises'
-import { classIncremental, finetune, fromArrays, Learner, presets, samplerStep, TorchScriptFeatures } from ${JSON.stringify(pathToFileURL(path.join(root, 'dist', 'index.js')).href)}
+import { classIncremental, finetune, fromArrays, Learner, presets, TorchScriptFeatures } from ${JSON.stringify(pathToFileURL(path.join(root, 'dist', 'index.js')).href)}
 
 const count = 256
 const set = (name) => fromArrays({

@@ -3,15 +3,13 @@
 #include <ATen/ATen.h>
 #include <napi.h>
 
+#include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "diffusion/sampler.h"
-#include "nn/unet.h"
+#include "nn/parameters.h"
 #include "runtime/cancellation.h"
-#include "training/objective.h"
-#include "training/optimizer.h"
-#include "training/trainer.h"
 
 /// JavaScript values ↔ C++ values. lib/ has checked options already; here only what would break memory safety is
 /// checked (types of arrays, lengths, shapes), and an unexpected value throws a TypeError that names the field.
@@ -28,6 +26,18 @@ uint64_t seed(const Napi::Object& object);
 bool boolean(const Napi::Object& object, const char* name);
 std::string string(const Napi::Object& object, const char* name);
 Napi::Object object(const Napi::Object& object, const char* name);
+std::vector<Napi::Object> elements(const Napi::Value& value, const char* what);
+std::vector<std::string> strings(const Napi::Object& object, const char* name);
+std::vector<int64_t> integerList(const Napi::Value& value, const char* what);
+/// The value that the word in a field stands for.
+template <class T>
+T choose(const Napi::Object& object, const char* name, std::initializer_list<std::pair<const char*, T>> choices) {
+  const std::string found = string(object, name);
+  for (const auto& [word, value] : choices) {
+    if (found == word) return value;
+  }
+  throw Napi::TypeError::New(object.Env(), std::string(name) + ": unknown value '" + found + "'");
+}
 
 /// A tensor over the memory of a typed array: valid only while the array is kept.
 at::Tensor overBytes(const Napi::Value& array, const char* what);
@@ -51,15 +61,5 @@ Napi::Value toInt32Array(Napi::Env env, const at::Tensor& integers);
 Napi::Value toParameterList(Napi::Env env, const ParameterLayout& layout);
 
 Cancellation cancellation(const Napi::Value& flag, const std::atomic<bool>* closing);
-UNetConfig unetConfig(const Napi::Object& value);
-ScheduleConfig scheduleConfig(const Napi::Object& value);
-SamplerConfig samplerConfig(const Napi::Object& value);
-OptimizerConfig optimizerConfig(const Napi::Object& value);
-/// `timesteps`: T, the default range of timesteps.
-Objective objective(const Napi::Object& value, int64_t timesteps);
-Slot slot(const Napi::Value& value);
-Shape shape(const Napi::Object& value);
-std::vector<Consolidation> consolidations(const Napi::Value& value, int64_t timesteps);
-Napi::Value toPenalties(Napi::Env env, const Penalties& penalties);
 
 }  // namespace continual

@@ -7,7 +7,7 @@ import { isShallow, shallowExpected } from '../validation/depth.js'
 import { shown } from '../validation/options.js'
 
 /** A task that a learner has begun and not ended. */
-export interface TaskInHand {
+export interface TaskInProgress {
   /** The task's number. */
   readonly task: number
   /** Steps of it done. */
@@ -16,8 +16,8 @@ export interface TaskInHand {
   readonly steps: number
 }
 
-/** Schema of what learner.json says of the task in hand. */
-export const taskInHandSchema = z
+/** Schema of what learner.json says of the task in progress. */
+export const taskInProgressSchema = z
   .strictObject({
     task: z.int().min(1),
     step: z.int().min(0),
@@ -28,7 +28,7 @@ export const taskInHandSchema = z
   .refine(({ step, steps }) => step <= steps, 'expected step ≤ steps')
 
 /** With what decides each of its steps: to go on with it by other settings would be another training. */
-export type StoredTaskInHand = z.output<typeof taskInHandSchema>
+export type StoredTaskInProgress = z.output<typeof taskInProgressSchema>
 
 /** Settings as JSON holds them, so that those of a file and those of a call can be compared. */
 export function plainSettings(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
@@ -46,25 +46,25 @@ export function digestOf(subsets: readonly Subset[]): string {
 }
 
 /**
- * Checks that a call is to go on with just what is in hand.
+ * Checks that a call is to go on with just what is in progress.
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names each setting that differs
  */
 export function checkSame(
-  hand: StoredTaskInHand,
+  progress: StoredTaskInProgress,
   task: number,
   settings: Readonly<Record<string, unknown>>,
   where: string,
 ): void {
-  if (hand.task !== task) {
+  if (progress.task !== task) {
     throw invalid(
-      `${where}: the learner stands at step ${hand.step} of ${hand.steps} of task ${hand.task}; expected that task, or no resume`,
+      `${where}: the learner stands at step ${progress.step} of ${progress.steps} of task ${progress.task}; expected that task, or no resume`,
     )
   }
-  const keys = [...new Set([...Object.keys(settings), ...Object.keys(hand.settings)])]
+  const keys = [...new Set([...Object.keys(settings), ...Object.keys(progress.settings)])]
   const wrong = keys
-    .filter((key) => !isDeepStrictEqual(settings[key], hand.settings[key]))
-    .map((key) => `${key} is ${shown(settings[key])}; expected ${shown(hand.settings[key])}`)
+    .filter((key) => !isDeepStrictEqual(settings[key], progress.settings[key]))
+    .map((key) => `${key} is ${shown(settings[key])}; expected ${shown(progress.settings[key])}`)
   if (wrong.length > 0) {
     throw invalid(`${where}: a task goes on as it was begun: ${wrong.join('; ')}; or leave out resume to begin anew`)
   }

@@ -61,16 +61,16 @@ describe('a task left in the middle, saved, loaded and resumed', () => {
 
       const parts = { ...options, onStep: (losses: StepLosses) => told.parts.push(losses) }
       await leaveAt(broken, 1, method, parts)
-      const { step } = broken.taskInHand!
+      const { step } = broken.taskInProgress!
       expect(step).toBeLessThan(12)
       const folder = path.join(await temporaryFolder(), 'middle')
       await broken.save(folder)
       const resumed = await load(folder, device)
-      expect(resumed.taskInHand).toEqual({ task: 2, step, steps: 12 })
+      expect(resumed.taskInProgress).toEqual({ task: 2, step, steps: 12 })
       expect(resumed.tasksLearned).toBe(1)
       const progress = await collect(resumed.learn(second, method, { ...parts, resume: true }))
       expect(progress.at(-1)).toMatchObject({ step: 12, steps: 12 })
-      expect(resumed.taskInHand).toBeUndefined()
+      expect(resumed.taskInProgress).toBeUndefined()
       expect(told.whole.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1))
       if (device === 'cpu') {
         expect(told.parts).toEqual(told.whole)
@@ -98,7 +98,7 @@ describe('a task left in the middle, saved, loaded and resumed', () => {
           if (i === 2 * cut) setTimeout(() => controller.abort('cut'), 5)
       } catch (error) {
         expect(error).toBe('cut')
-        expect(told.length).toBe(learner.taskInHand?.step)
+        expect(told.length).toBe(learner.taskInProgress?.step)
         const folder = path.join(await temporaryFolder(), 'middle')
         await learner.save(folder)
         learner = await load(folder)
@@ -116,7 +116,7 @@ describe('a task left in the middle, saved, loaded and resumed', () => {
     const onStep = ({ step }: StepLosses) => step === 12 && setTimeout(() => controller.abort('cut'), 20)
     const learning = collect(broken.learn(first, method, { ...options, onStep, signal: controller.signal }))
     await expect(learning).rejects.toBe('cut')
-    expect(broken.taskInHand).toEqual({ task: 1, step: 12, steps: 12 })
+    expect(broken.taskInProgress).toEqual({ task: 1, step: 12, steps: 12 })
     const folder = path.join(await temporaryFolder(), 'middle')
     await broken.save(folder)
     const resumed = await load(folder)
@@ -160,15 +160,15 @@ describe('resume', () => {
       /stands at step \d+ of 12 of task 2; expected that task/,
       (l) => l.learn(first, finetune(), { ...options, resume: true }),
     ],
-  ])('is refused with %s, and the task stays in hand', async (_, message, learn) => {
+  ])('is refused with %s, and the task stays in progress', async (_, message, learn) => {
     const learner = await tinyLearner()
     await collect(learner.learn(first, finetune(), options))
     await leaveAt(learner, 1, finetune())
-    const before = learner.taskInHand
+    const before = learner.taskInProgress
     const error = await failure(collect(learn(learner)))
     expect(error.code).toBe('ERR_INVALID_ARGUMENT')
     expect(error.message).toMatch(message)
-    expect(learner.taskInHand).toEqual(before)
+    expect(learner.taskInProgress).toEqual(before)
   })
 
   it('begins a task that was not begun, and refuses one that was learned to its end', async () => {
@@ -179,7 +179,7 @@ describe('resume', () => {
   })
 })
 
-it('a task that diverged is not in hand, and what was saved before it is', async () => {
+it('a task that diverged is not in progress, and what was saved before it is', async () => {
   const learner = await tinyLearner()
   const folder = path.join(await temporaryFolder(), 'good')
   await collect(learner.learn(first, finetune(), options))
@@ -187,8 +187,8 @@ it('a task that diverged is not in hand, and what was saved before it is', async
   await learner.save(folder)
   const error = await failure(collect(learner.learn(second, finetune(), { ...options, steps: 50, lr: 1e30 })))
   expect(error.code).toBe('ERR_DIVERGED')
-  expect(error.message).toMatch(/not finite at step \d+ of the learner, term 'task → noise'/)
-  expect(learner.taskInHand).toBeUndefined()
+  expect(error.message).toMatch(/not finite at step \d+ of the learner, term 'task → data'/)
+  expect(learner.taskInProgress).toBeUndefined()
   const good = await load(folder)
   const progress = await collect(good.learn(second, finetune(), { ...options, resume: true }))
   expect(progress.every(({ loss }) => Number.isFinite(loss))).toBe(true)

@@ -1,0 +1,104 @@
+import type { UNetConfig } from '../config/unet.js'
+import type { Subset } from '../data/dataset.js'
+import { call } from '../engine/call.js'
+import { invalid } from '../errors.js'
+import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
+import type { Task } from '../streams/stream.js'
+import type { Core } from './core.js'
+
+/** Checks that images are of the size and channels that the U-Net takes. */
+export function checkImages(unet: UNetConfig, subsets: readonly Subset[], where: string): void {
+  const { in_channels: channels, sample_size: size } = unet
+  for (const { dataset } of subsets) {
+    const { name, height, width } = dataset
+    if (dataset.channels !== channels) {
+      throw invalid(
+        `${where}: the images of ${name} have ${dataset.channels} channels; expected the U-Net's ${channels}`,
+      )
+    }
+    if (dataset.size === undefined ? height !== size || width !== size : dataset.size !== size) {
+      const found = dataset.size === undefined ? `${height} × ${width}` : `${dataset.size} × ${dataset.size}`
+      throw invalid(
+        `${where}: the images of ${name} are ${found}; expected ${size} × ${size}, the U-Net's sample_size; ` +
+          `load them with { size: ${size} }, or change the U-Net`,
+      )
+    }
+  }
+}
+
+/** Checks that what an objective draws from is there: teacher and memory. */
+export function checkTerms(core: Core, { terms }: ResolvedObjective, memory: readonly Subset[], where: string): void {
+  const teacher = terms.find(({ source, target }) => source.kind === 'teacher' || target === 'teacher')
+  if (teacher && !call(() => core.native.has('teacher'))) {
+    throw invalid(
+      `${where}: the term ${teacher.source.kind} → ${teacher.target} needs a frozen teacher and there is none; ` +
+        'learn an earlier task first, or call freezeTeacher()',
+    )
+  }
+  if (terms.some(({ source }) => source.kind === 'memory') && countImages(memory) === 0) {
+    throw invalid(
+      `${where}: a term draws from the memory, which is empty; learn an earlier task by a method that keeps one, or give ` +
+        'learn() images as its option memory',
+    )
+  }
+}
+
+/** Checks that what penalties need was consolidated. */
+export async function checkPenalties(core: Core, penalties: readonly Penalty[], where: string): Promise<void> {
+  const kept = new Set((await call(() => core.native.penalties())).map(({ name }) => name))
+  const missing = penalties.find(({ name }) => !kept.has(name))
+  if (missing) {
+    throw invalid(
+      `${where}: the penalty '${missing.name}' needs what was consolidated when an earlier task ended, and there is ` +
+        'nothing; learn an earlier task by a method that consolidates it first',
+    )
+  }
+}
+
+/** Checks what a method is to keep of a task, hours before it is kept. */
+export function checkKeeps({ consolidations = [], memory }: Keeps, task: Task, timesteps: number, where: string): void {
+  for (const consolidation of consolidations) {
+    if (!('timesteps' in consolidation) || consolidation.timesteps === undefined) continue
+    const [from, to] = consolidation.timesteps
+    if (to > timesteps) {
+      throw invalid(
+        `${where}: the penalty '${consolidation.penalty}' has the timesteps [${from}, ${to}); expected integers with ` +
+          `0 ≤ from < to ≤ ${timesteps}`,
+      )
+    }
+  }
+  if (memory === undefined) return
+  const seen = countImages([...task.earlier, task].map(({ train }) => train))
+  if (memory.size > seen) {
+    throw invalid(
+      `${where}: the memory is to hold ${memory.size} images, and the tasks so far have ${seen}; expected at most these`,
+    )
+  }
+}
+
+/** The shape N × C × H × W of images with a timestep each, once they are checked to have it. */
+export function checkedShape(
+  { settings: { unet, schedule } }: Core,
+  data: Float32Array,
+  timesteps: Int32Array,
+  where: string,
+): number[] {
+  const { in_channels: channels, sample_size: size } = unet
+  const shape = [timesteps.length, channels, size, size]
+  const expected = timesteps.length * channels * size * size
+  if (!(data instanceof Float32Array) || data.length !== expected || expected === 0) {
+    throw invalid(
+      `${where} has ${data.length} elements; expected a Float32Array of ${expected}: ` +
+        `${shape.join(' × ')}, as there are ${timesteps.length} timesteps`,
+    )
+  }
+  const outside = timesteps.find((t) => t < 0 || t >= schedule.timesteps)
+  if (outside !== undefined) {
+    throw invalid(`${where}: timestep ${outside}; expected 0 … ${schedule.timesteps - 1}`)
+  }
+  return shape
+}
+
+export function countImages(subsets: readonly Subset[]): number {
+  return subsets.reduce((sum, { indices }) => sum + indices.length, 0)
+}

@@ -1,0 +1,91 @@
+import type { SamplerConfig } from '../config/sampler.js'
+import { type ScheduleConfig, scheduleTable } from '../config/schedule.js'
+import type { UNetConfig } from '../config/unet.js'
+import type { NativeLearner } from '../engine/addon.js'
+import { call, disposedError } from '../engine/call.js'
+import { ResidentImages } from '../engine/resident-images.js'
+import { invalid } from '../errors.js'
+import type { MemoryItem } from './memory.js'
+import type { StoredTaskInProgress } from './task-in-progress.js'
+
+/** What a learner is and does not change. */
+export interface Settings {
+  readonly unet: UNetConfig
+  readonly schedule: ScheduleConfig
+  readonly sampler: SamplerConfig
+  /** `cpu` or `cuda:N`. */
+  readonly device: string
+  readonly precision: 'fp32' | 'tf32' | 'bf16'
+  /** Decay of the weights' moving average; 0: none. */
+  readonly ema: number
+}
+
+/** What the functions of this folder work on: a learner's engine, and what the engine doesn't know of it. */
+export interface Core {
+  readonly native: NativeLearner
+  readonly settings: Settings
+  readonly images: ResidentImages
+  memory: readonly MemoryItem[]
+  /** Number of the last task that was learned to its end. */
+  tasksLearned: number
+  inProgress: StoredTaskInProgress | undefined
+  /** From the first to the last iteration of `learn`. */
+  learning: boolean
+  /** What is changing the weights at the moment. */
+  busy: 'learn' | 'step' | undefined
+  warnedOfGraph: boolean
+  disposed: boolean
+}
+
+/** A native learner with fresh weights, drawn from the seed. */
+export function createNative(settings: Omit<Settings, 'sampler'>, seed: number): Promise<NativeLearner> {
+  const { unet, schedule, device, precision, ema } = settings
+  const { prediction } = schedule
+  const table = scheduleTable(schedule)
+  return call((addon) =>
+    addon.createLearner({ unet, schedule: table, prediction, device, precision, seed, emaDecay: ema }),
+  )
+}
+
+export async function createCore(settings: Settings, seed: number): Promise<Core> {
+  return {
+    native: await createNative(settings, seed),
+    settings,
+    images: new ResidentImages(settings.device, settings.unet.sample_size),
+    memory: [],
+    tasksLearned: 0,
+    inProgress: undefined,
+    learning: false,
+    busy: undefined,
+    warnedOfGraph: false,
+    disposed: false,
+  }
+}
+
+/** @throws ContinualDiffusionError `ERR_DISPOSED` */
+export function live(core: Core): NativeLearner {
+  if (core.disposed) throw disposedError('the learner')
+  return core.native
+}
+
+/** The weights that sampling uses. */
+export function sampledWeights({ settings }: Core): 'student' | 'ema' {
+  return settings.ema > 0 ? 'ema' : 'student'
+}
+
+/** @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` while something changes the weights */
+export function checkIdle({ busy }: Core, where: string): void {
+  if (busy === 'learn') throw invalid(`${where}: learn() is taking steps at the moment; wait for its next progress`)
+  if (busy === 'step') throw invalid(`${where}: a step() is under way at the moment; wait for its end`)
+}
+
+/** Does what changes the weights in several calls of the engine, with nothing else that does so between them. */
+export async function alone<T>(core: Core, what: 'learn' | 'step', where: string, work: () => Promise<T>): Promise<T> {
+  checkIdle(core, where)
+  core.busy = what
+  try {
+    return await work()
+  } finally {
+    core.busy = undefined
+  }
+}

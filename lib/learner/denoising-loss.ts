@@ -1,0 +1,46 @@
+import type { Subset } from '../data/dataset.js'
+import { call, withCancel } from '../engine/call.js'
+import { invalid } from '../errors.js'
+import { parseOptions } from '../validation/options.js'
+import { checkImages, countImages } from './checks.js'
+import { type Core, live, sampledWeights } from './core.js'
+import { type DenoisingLoss, type DenoisingLossOptions, denoisingLossSchema } from './options.js'
+
+/** See `Learner.denoisingLoss`. */
+export async function denoisingLoss(
+  core: Core,
+  images: Subset | readonly Subset[],
+  options: DenoisingLossOptions,
+): Promise<readonly DenoisingLoss[]> {
+  const native = live(core)
+  const where = 'denoisingLoss'
+  const { bands, signal, seed = native.state.seed, ...rest } = parseOptions(denoisingLossSchema, options, where)
+  const subsets = 'dataset' in images ? [images] : images
+  checkImages(core.settings.unet, subsets, where)
+  const count = countImages(subsets)
+  if (count === 0) throw invalid(`${where}: there are no images; expected at least one`)
+  const edges = bandEdges(bands, core.settings.schedule.timesteps, where)
+  const pool = await core.images.pool(subsets)
+  const losses = await withCancel(signal, (flag) =>
+    call(() => native.denoisingLoss({ weights: sampledWeights(core), pool, edges, seed, ...rest }, flag)),
+  )
+  return Array.from(losses, (loss, i) => ({
+    from: edges[i] as number,
+    to: edges[i + 1] as number,
+    loss,
+    images: count,
+    draws: count * rest.samples,
+  }))
+}
+
+function bandEdges(bands: number | readonly number[], total: number, where: string): Int32Array {
+  if (typeof bands === 'number') {
+    if (bands > total) throw invalid(`${where}: bands is ${bands}; expected at most the schedule's ${total} timesteps`)
+    return Int32Array.from({ length: bands + 1 }, (_, i) => Math.round((i * total) / bands))
+  }
+  const wrong = bands.findIndex((edge, i) => edge > total || (i > 0 && edge <= (bands[i - 1] as number)))
+  if (wrong !== -1) {
+    throw invalid(`${where}: bands[${wrong}] is ${bands[wrong]}; expected edges that rise to at most ${total}`)
+  }
+  return Int32Array.from(bands)
+}

@@ -1,0 +1,59 @@
+import type { NativeSession } from '../engine/addon.js'
+import { call, withCancel } from '../engine/call.js'
+import { ContinualDiffusionError } from '../errors.js'
+import type { Keeps } from '../methods/objective.js'
+import type { Task } from '../streams/stream.js'
+import type { Core } from './core.js'
+import { remember } from './memory.js'
+
+/**
+ * What a task leaves behind: penalties, memory and teacher, all of it or, after an abort, nothing.
+ *
+ * @throws ContinualDiffusionError `ERR_DIVERGED`
+ */
+export async function endTask(
+  core: Core,
+  task: Task,
+  { consolidations = [], memory, teacherDecay }: Keeps,
+  session: NativeSession,
+  where: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { native, inProgress } = core
+  await checkSound(core, where)
+  // Whatever fails from here on leaves an end that can't be done again: only an abort that changed nothing can.
+  core.inProgress = undefined
+  if (consolidations.length > 0) {
+    let over = false
+    const consolidating = withCancel(signal, async (flag) => {
+      over = await call(() => session.consolidate(consolidations, flag)).then(() => true)
+    })
+    await consolidating.catch((error: unknown) => {
+      if (over) return // the abort came too late
+      if (signal?.aborted) core.inProgress = inProgress
+      throw error
+    })
+  }
+  if (memory) core.memory = remember(core.memory, task, memory, native.state.seed)
+  await call(() => native.freezeTeacher(teacherDecay))
+  if (call(() => native.has('path_start'))) await call(() => native.followPath(false))
+  core.tasksLearned = task.number
+}
+
+/**
+ * Looks at the weights after a task's last update, where no next step's loss would show that they have diverged: what follows would
+ * freeze them. A weight that isn't finite makes some of the network's prediction so, as every one of them is in it.
+ */
+async function checkSound(core: Core, where: string): Promise<void> {
+  const { in_channels: channels, sample_size: size } = core.settings.unet
+  const image = { data: new Float32Array(channels * size * size), shape: [1, channels, size, size] }
+  const { data } = await call(() => core.native.predict('student', image, Int32Array.of(0)))
+  if (data.every(Number.isFinite)) return
+  core.inProgress = undefined
+  throw new ContinualDiffusionError(
+    'ERR_DIVERGED',
+    `${where}: the network's prediction is not finite after the task's last step, step ${core.native.state.step} of the ` +
+      'learner; nothing was kept of the task and the teacher is as before, but the weights are spoilt: lower the learning rate ' +
+      'and begin again, from a saved learner',
+  )
+}

@@ -1,0 +1,55 @@
+import { readLearnerFolder, writeLearnerFolder } from '../checkpoint/learner-folder.js'
+import type { StoredPenalty } from '../checkpoint/penalties-file.js'
+import { call } from '../engine/call.js'
+import { type Device, type Precision, resolveDevice } from '../engine/device.js'
+import { parseOptions } from '../validation/options.js'
+import { type Core, checkIdle, createCore, live } from './core.js'
+import { loadSchema } from './options.js'
+
+/** See `Learner.load`. */
+export async function loadCore(folder: string, options: { device?: Device; precision?: Precision }): Promise<Core> {
+  const parsed = parseOptions(loadSchema, options, 'Learner.load')
+  const { unet, schedule, sampler, record, ...read } = await readLearnerFolder(folder)
+  // Read first: no memory is taken for a network that config.json only claims.
+  const tensors = await read.readTensors(call((addon) => addon.unetParameters(unet)))
+  const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
+  const core = await createCore({ unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }, record?.seed ?? 0)
+  const { native } = core
+  try {
+    for (const [tensor, values] of tensors) await call(() => native.write(tensor, values))
+    for (const { name, shape, quadratics } of await read.readPenalties(native.parameters)) {
+      for (const quadratic of quadratics) await call(() => native.writePenalty({ name, shape, ...quadratic }))
+    }
+    core.memory = await read.readMemory()
+    if (record) {
+      const { seed, step, optimizerStep, tasksLearned, taskInProgress } = record
+      await call(() => native.setState({ seed, step, optimizerStep }))
+      Object.assign(core, { tasksLearned, inProgress: taskInProgress } satisfies Partial<Core>)
+    }
+    return core
+  } catch (error) {
+    call(() => native.dispose())
+    throw error
+  }
+}
+
+const savedTensors = ['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq', 'path_start', 'path_integral'] as const
+
+/** See `Learner.save`. */
+export async function saveCore(core: Core, folder: string): Promise<void> {
+  const native = live(core)
+  checkIdle(core, 'save')
+  const taskInProgress = core.inProgress && { ...core.inProgress }
+  // All is asked for before the first result is awaited: what begins meanwhile comes after it in the engine's queue.
+  const { seed, step, optimizerStep } = native.state
+  const { memory, tasksLearned } = core
+  const { unet, schedule, sampler, precision, ema } = core.settings
+  const reading = savedTensors
+    .filter((tensor) => call(() => native.has(tensor)))
+    .map(async (tensor) => [tensor, await call(() => native.read(tensor))] as const)
+  const readingPenalties = call(() => native.readPenalties())
+  const tensors = new Map(await Promise.all(reading))
+  const penalties: StoredPenalty[] = await readingPenalties
+  const record = { seed, step, optimizerStep, tasksLearned, taskInProgress, ema, precision, schedule, sampler }
+  await writeLearnerFolder(folder, { unet, record, parameters: native.parameters, tensors, penalties, memory })
+}

@@ -1,0 +1,203 @@
+import type { NativeSession, NativeTrainReport } from '../engine/addon.js'
+import { call, withCancel } from '../engine/call.js'
+import { invalid } from '../errors.js'
+import type { Method } from '../methods/objective.js'
+import { checkMethod, parseObjective } from '../methods/objective-schema.js'
+import type { Task } from '../streams/stream.js'
+import { parseOptions } from '../validation/options.js'
+import { checkImages, checkKeeps, checkPenalties, checkTerms, countImages } from './checks.js'
+import { alone, type Core, createNative, live } from './core.js'
+import { endTask } from './end-of-task.js'
+import { subsetsOf } from './memory.js'
+import { type LearnOptions, learnSchema, type Progress, type StepLosses, taskSchema } from './options.js'
+import {
+  checkSame,
+  digestOf,
+  plainSettings,
+  type StoredTaskInProgress,
+  type TaskInProgress,
+} from './task-in-progress.js'
+
+/** How long one native call should train, in milliseconds: progress and aborts come about that often. */
+const milliseconds = 200
+
+/** Learns a task; see `Learner.learn`. */
+export async function* learn(
+  core: Core,
+  task: Task,
+  method: Method,
+  options: LearnOptions,
+): AsyncGenerator<Progress, void, undefined> {
+  const native = live(core)
+  parseOptions(taskSchema, task, 'learn: task')
+  checkMethod(method, 'learn: method')
+  const where = `learn, task ${task.number} by ${method.name}`
+  const plan = planTask(core, task, method, options, where)
+  const { objective, keeps, steps, signal, onStep } = plan
+  if (objective.penalties?.length) await checkPenalties(core, objective.penalties, where)
+  if (core.learning) throw invalid(`${where}: this learner is learning a task already; wait for that to end`)
+  const resumed = plan.resume ? toResume(core, task.number, plan.settings, where) : undefined
+  const progress = resumed ?? { task: task.number, step: 0, steps, settings: plan.settings }
+  const penalties = objective.penalties?.map(({ name }) => name) ?? []
+
+  let session: NativeSession | undefined
+  core.learning = true
+  try {
+    signal?.throwIfAborted()
+    const training = await alone(core, 'learn', where, async () => {
+      const pools = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
+      if (resumed === undefined) {
+        await call(() => native.resetOptimizer())
+        if (method.weights === 'fresh' && task.number > 1) await renewWeights(core, task.number)
+        await call(() => native.followPath(keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false))
+      }
+      session = await call(() => native.beginSession({ objective, ...plan.batch, ...pools, optimizer: plan.optimizer }))
+      core.inProgress = progress
+      return session
+    })
+    const end = () => endTask(core, task, keeps, training, where, signal)
+    if (progress.step === steps) await alone(core, 'learn', where, end)
+    const start = performance.now()
+    const first = progress.step
+    while (progress.step < steps) {
+      // The first is told of as soon as it is done.
+      const most = progress.step === first ? 1 : steps - progress.step
+      const done = await alone(core, 'learn', where, async () => {
+        const done = await train(core, training, progress, most, penalties, onStep, signal)
+        if (progress.step === steps) await end()
+        return done
+      })
+      const { step } = progress
+      const stepsPerSecond = ((step - first) * 1000) / (performance.now() - start)
+      const secondsLeft = (steps - step) / stepsPerSecond
+      yield { ...meanOf(done), task: task.number, step, steps, stepsPerSecond, secondsLeft }
+    }
+  } finally {
+    session?.dispose()
+    core.learning = false
+  }
+}
+
+/** Checks all that a task's training is made of. */
+function planTask(core: Core, task: Task, method: Method, options: LearnOptions, where: string) {
+  const { unet, schedule } = core.settings
+  const parsed = parseOptions(learnSchema, options, where)
+  const { epochs, steps: given, memory = subsetsOf(core.memory), signal, resume, onStep, ...rest } = parsed
+  const { batchSize, horizontalFlip, ...optimizer } = rest
+  const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
+  checkImages(unet, subsets, where)
+  checkImages(unet, memory, `${where}: memory`)
+  const objective = parseObjective(method.objective(task.number), schedule.timesteps, `${where}: objective`)
+  checkTerms(core, objective, memory, where)
+  const keeps = method.keeps ?? {}
+  checkKeeps(keeps, task, schedule.timesteps, where)
+  if (task.train.indices.length === 0) {
+    throw invalid(`${where}: the task has no images to train on; expected at least one`)
+  }
+  const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(subsets)
+  const steps = given ?? Math.ceil(((epochs as number) * perEpoch) / batchSize)
+  const settings = plainSettings({
+    method: method.name,
+    objective,
+    keeps,
+    steps,
+    ...rest,
+    images: digestOf(subsets),
+    memory: digestOf(memory),
+  })
+  const batch = { batchSize, horizontalFlip }
+  return { subsets, memory, objective, keeps, steps, batch, optimizer, settings, signal, resume, onStep }
+}
+
+/** The task in progress, if it is this one; undefined where it is to be begun. */
+function toResume(
+  { inProgress, tasksLearned }: Core,
+  task: number,
+  settings: Record<string, unknown>,
+  where: string,
+): StoredTaskInProgress | undefined {
+  if (inProgress !== undefined) {
+    checkSame(inProgress, task, settings, where)
+    return inProgress
+  }
+  if (task > tasksLearned) return undefined
+  throw invalid(
+    `${where}: there is nothing to resume: ${tasksLearned} tasks were learned to their ends; expected a task after these`,
+  )
+}
+
+/** Draws the student's weights anew: for each task others, all of them a function of the learner's seed. */
+async function renewWeights({ native, settings }: Core, task: number): Promise<void> {
+  const seed = (native.state.seed ^ Math.imul(task, 0x9e3779b9)) >>> 0
+  const fresh = await createNative({ ...settings, ema: 0 }, seed)
+  try {
+    const weights = await call(() => fresh.read('student'))
+    await call(() => native.write('student', weights))
+    if (settings.ema > 0) await call(() => native.write('ema', weights))
+  } finally {
+    call(() => fresh.dispose())
+  }
+}
+
+/** Takes at most so many steps of the task in progress; those before an abort count and are told too. */
+async function train(
+  core: Core,
+  session: NativeSession,
+  progress: StoredTaskInProgress,
+  steps: number,
+  penalties: readonly string[],
+  onStep: LearnOptions['onStep'],
+  signal: AbortSignal | undefined,
+): Promise<readonly StepLosses[]> {
+  let done: readonly StepLosses[] = []
+  await withCancel(signal, async (flag) => {
+    try {
+      const report = await call(() => session.run({ steps, milliseconds }, flag))
+      done = stepsOf(report, progress, penalties)
+      if (report.graphFailure !== undefined) warnOfGraph(core, report.graphFailure)
+    } catch (error) {
+      // Which steps were taken before isn't known.
+      core.inProgress = undefined
+      throw error
+    }
+    progress.step += done.length
+    if (onStep) for (const losses of done) onStep(losses)
+  })
+  return done
+}
+
+function warnOfGraph(core: Core, failure: string): void {
+  if (core.warnedOfGraph) return
+  core.warnedOfGraph = true
+  process.emitWarning(
+    `steps on ${core.settings.device} can't be recorded as a CUDA graph, and run one operation after the other, which is slower: ` +
+      failure,
+    { code: 'CONTINUAL_DIFFUSION_NO_GRAPH' },
+  )
+}
+
+/** A report step by step. */
+function stepsOf(report: NativeTrainReport, { step, steps }: TaskInProgress, names: readonly string[]): StepLosses[] {
+  const terms = report.terms.length / report.steps
+  return Array.from({ length: report.steps }, (_, i) => ({
+    step: step + i + 1,
+    steps,
+    loss: report.losses[i] as number,
+    terms: [...report.terms.subarray(i * terms, (i + 1) * terms)],
+    penalties: Object.fromEntries(names.map((name, n) => [name, report.penalties[i * names.length + n] as number])),
+    gradNorm: report.gradNorms[i] as number,
+  }))
+}
+
+function meanOf(steps: readonly StepLosses[]): Omit<StepLosses, 'step' | 'steps'> {
+  const [first] = steps as [StepLosses]
+  const mean = (of: (losses: StepLosses) => number) => steps.reduce((sum, losses) => sum + of(losses), 0) / steps.length
+  return {
+    loss: mean(({ loss }) => loss),
+    terms: first.terms.map((_, i) => mean(({ terms }) => terms[i] as number)),
+    penalties: Object.fromEntries(
+      Object.keys(first.penalties).map((name) => [name, mean(({ penalties }) => penalties[name] as number)]),
+    ),
+    gradNorm: mean(({ gradNorm }) => gradNorm),
+  }
+}

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "diffusion/model.h"
+#include "training/model_state.h"
+#include "training/objective.h"
+
+namespace continual {
+
+UNetConfig unetConfig(const Napi::Object& value);
+/// { alpha2, sigma2 }, Float32Arrays of T, as a table on the CPU: 2 × T.
+at::Tensor scheduleTable(const Napi::Object& value);
+/// `timesteps`: T, of which a sampler can't visit more.
+SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps);
+OptimizerConfig optimizerConfig(const Napi::Object& value);
+/// `timesteps`: T, the default range of timesteps.
+Objective objective(const Napi::Object& value, int64_t timesteps);
+StateTensor stateTensor(const Napi::Value& value);
+Shape shape(const Napi::Object& value);
+std::vector<Consolidation> consolidations(const Napi::Value& value, int64_t timesteps);
+/// The word for a shape.
+const char* toWord(Shape shape);
+
+}  // namespace continual

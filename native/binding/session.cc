@@ -1,0 +1,131 @@
+#include "binding/session.h"
+
+#include "binding/configs.h"
+#include "binding/draws.h"
+#include "binding/handle.h"
+#include "binding/images.h"
+#include "binding/values.h"
+
+namespace continual {
+
+namespace {
+
+constexpr int64_t largestBatch = 1'000'000;
+
+struct SessionValue {
+  std::shared_ptr<LearnerValue> learner;  // which the session refers to
+  Pool task;
+  std::unique_ptr<Session> session;
+
+  int64_t bytes() const { return 0; }  // the images and the learner report theirs
+};
+
+Napi::Value toReport(Napi::Env env, const TrainReport& report) {
+  auto result = Napi::Object::New(env);
+  result.Set("steps", Napi::Number::New(env, static_cast<double>(report.steps)));
+  result.Set("losses", toFloat64Array(env, report.losses));
+  result.Set("terms", toFloat64Array(env, report.terms));
+  result.Set("penalties", toFloat64Array(env, report.penalties));
+  result.Set("gradNorms", toFloat64Array(env, report.gradNorms));
+  if (!report.graphFailure.empty()) result.Set("graphFailure", Napi::String::New(env, report.graphFailure));
+  return result;
+}
+
+void requireSamples(const std::vector<Consolidation>& wanted, const Pool& pool) {
+  for (const Consolidation& c : wanted) {
+    if (c.samples > 0 && pool.size() == 0) {
+      throw Error("ERR_INVALID_ARGUMENT", "the task has no images to consolidate '" + c.name + "' from");
+    }
+  }
+}
+
+class SessionHandle : public Handle<SessionHandle, SessionValue> {
+ public:
+  static constexpr const char* name = "NativeSession";
+  static constexpr napi_type_tag tag{0x52d1f0c8e6a94b37, 0xa0c4e917b8d35f62};
+  using Handle::Handle;
+
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, name,
+                       {InstanceMethod<&SessionHandle::runSteps>("run"), InstanceMethod<&SessionHandle::draw>("draw"),
+                        InstanceMethod<&SessionHandle::drawSamples>("drawSamples"),
+                        InstanceMethod<&SessionHandle::consolidate>("consolidate"),
+                        InstanceMethod("dispose", &SessionHandle::dispose)});
+  }
+
+ private:
+  Napi::Value runSteps(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const auto options = info[0].As<Napi::Object>();
+      const int64_t steps = integer(options, "steps", 1, int64_t{1} << 40);
+      const double seconds = number(options, "milliseconds") / 1000;
+      const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
+      return run(
+          env, {info[1]}, [=](SessionValue& value) { return value.session->run(steps, seconds, cancel); }, toReport);
+    });
+  }
+
+  Napi::Value draw(const Napi::CallbackInfo& info) {
+    return run(info.Env(), {}, [](SessionValue& value) { return moved(value.session->draw(), at::kCPU); }, toDrawsList);
+  }
+
+  std::vector<Consolidation> consolidationsFrom(const Napi::Value& list) {
+    return consolidations(list, value()->learner->timesteps());
+  }
+
+  Napi::Value drawSamples(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      auto list = Napi::Array::New(env, 1);
+      list.Set(uint32_t{0}, info[0]);
+      return run(
+          env, {},
+          [wanted = consolidationsFrom(list)](SessionValue& value) {
+            requireSamples(wanted, value.task);
+            const Trainer& trainer = value.learner->trainer;
+            const Draws draws = continual::drawSamples(trainer.model, trainer.state.position(), wanted[0], value.task);
+            return moved({draws}, at::kCPU).front();
+          },
+          toDraws);
+    });
+  }
+
+  Napi::Value consolidate(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
+      return run(env, {info[1]}, [=, wanted = consolidationsFrom(info[0])](SessionValue& value) {
+        requireSamples(wanted, value.task);
+        value.learner->trainer.consolidate(wanted, value.task, cancel);
+      });
+    });
+  }
+};
+
+}  // namespace
+
+Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<LearnerValue> learner) {
+  const auto options = info[0].As<Napi::Object>();
+  const auto optimizer = object(options, "optimizer");
+  const int64_t timesteps = learner->timesteps();
+  return state(info.Env())
+      .engine.run(
+          info.Env(), {},
+          [learner = std::move(learner), terms = objective(object(options, "objective"), timesteps),
+           task = poolParts(field(options, "task")), memory = poolParts(field(options, "memory")),
+           batchSize = integer(options, "batchSize", 1, largestBatch), flip = boolean(options, "horizontalFlip"),
+           rate = number(optimizer, "lr"), adam = optimizerConfig(optimizer)] {
+            const Pool pool(task);
+            SessionConfig config{terms, {pool, Pool(memory), batchSize, flip}, rate, adam};
+            return std::make_shared<SessionValue>(
+                SessionValue{learner, pool, learner->trainer.begin(std::move(config))});
+          },
+          [](Napi::Env env, std::shared_ptr<SessionValue> session) -> Napi::Value {
+            return SessionHandle::wrap(env, state(env).session, std::move(session));
+          });
+}
+
+void defineSession(Napi::Env env, Napi::Object) { state(env).session = Napi::Persistent(SessionHandle::define(env)); }
+
+}  // namespace continual

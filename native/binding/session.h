@@ -1,0 +1,22 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "training/trainer.h"
+
+namespace continual {
+
+/// What JavaScript's learner owns.
+struct LearnerValue {
+  Trainer trainer;
+
+  int64_t timesteps() const { return trainer.model.schedule.timesteps(); }
+  int64_t bytes() const { return trainer.state.bytes(); }
+};
+
+/// A promise of a session of the learner, from { objective, task, memory, batchSize, horizontalFlip, optimizer }.
+Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<LearnerValue> learner);
+
+}  // namespace continual

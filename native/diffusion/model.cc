@@ -1,0 +1,34 @@
+#include "diffusion/model.h"
+
+#include "nn/cuda/functions.h"
+
+namespace continual {
+
+at::Tensor DiffusionModel::predict(const Weights& weights, const ModelInput& input) const {
+  return unet(weights, {input.xt.to(how.dtype), input.timesteps}).to(at::kFloat);
+}
+
+at::Tensor DiffusionModel::target(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& timesteps) const {
+  return parametrisation.target(schedule.at(timesteps), x0, noise);
+}
+
+at::Tensor DiffusionModel::loss(const Loss& kind, const at::Tensor& prediction, const at::Tensor& target,
+                                const at::Tensor& timesteps) const {
+  return continual::loss(kind, parametrisation, schedule, prediction, target, timesteps);
+}
+
+Estimate DiffusionModel::estimate(const ModelInput& input, const at::Tensor& prediction) const {
+  return parametrisation.estimate(schedule.at(input.timesteps), input.xt, prediction);
+}
+
+std::vector<int64_t> DiffusionModel::imageShape(int64_t count) const {
+  const UNetConfig& c = unet.config();
+  return {count, c.inChannels, c.sampleSize, c.sampleSize};
+}
+
+at::Tensor DiffusionModel::normal(Random& random, at::IntArrayRef shape) const {
+  if (const auto own = cuda::normal(random, shape, how.device)) return *own;
+  return toDevice(random.normal(shape), how.device);
+}
+
+}  // namespace continual

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <string>
+
+#include "diffusion/noise_schedule.h"
+
+namespace continual {
+
+/// The clean image and the noise that a network sees in x_t.
+struct Estimate {
+  at::Tensor x0, epsilon;
+};
+
+/// What a network predicts, as functions of the levels at its timesteps. A new one is a row of the table in
+/// parametrisation.cc.
+struct Parametrisation {
+  const char* name;
+  /// What a perfect network would predict.
+  at::Tensor (*target)(const Levels& at, const at::Tensor& x0, const at::Tensor& noise);
+  Estimate (*estimate)(const Levels& at, const at::Tensor& xt, const at::Tensor& prediction);
+  /// min-SNR's factor of an image's squared error (arXiv 2303.09556): min(SNR, γ) for the error in x₀, carried over to
+  /// the error in what is predicted.
+  at::Tensor (*minSnrWeight)(const Levels& at, double gamma);
+};
+
+/// By its name in lib/config/schedule.ts. Throws ERR_INVALID_ARGUMENT.
+const Parametrisation& parametrisation(const std::string& name);
+
+}  // namespace continual

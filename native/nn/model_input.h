@@ -1,0 +1,13 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace continual {
+
+/// What a network is called with: a batch of noisy images.
+struct ModelInput {
+  at::Tensor xt;         // N×C×H×W
+  at::Tensor timesteps;  // int64 N
+};
+
+}  // namespace continual

@@ -1,0 +1,84 @@
+#include "training/draws.h"
+
+namespace continual {
+
+namespace {
+
+// x_t of pure noise for a teacher's prediction at a drawn t. Natural images grow symmetric structure as t falls, so the
+// paper's symmetric kind mirrors the noise: below 2/3 of the timesteps across one axis (half of those images each),
+// below 1/3 across both.
+at::Tensor mirrored(const at::Tensor& noise, const at::Tensor& timesteps, int64_t total) {
+  const int64_t height = noise.size(2), width = noise.size(3);
+  const auto across = [](const at::Tensor& x, int64_t dim, int64_t length) {
+    const at::Tensor second = x.narrow(dim, length / 2, length - length / 2);
+    return at::cat({second.flip(dim).narrow(dim, 0, length / 2), second}, dim);
+  };
+  const at::Tensor low = timesteps <= total / 3;
+  const at::Tensor middle = (timesteps <= total * 2 / 3) & (timesteps > total / 3);
+  const at::Tensor rank = middle.to(at::kLong).cumsum(0);
+  const at::Tensor isFirstHalf = 2 * rank <= rank.narrow(0, rank.size(0) - 1, 1);
+  const auto pick = [](const at::Tensor& flags) { return flags.view({-1, 1, 1, 1}); };
+  const at::Tensor vertical = at::where(pick(low | (middle & isFirstHalf)), across(noise, 2, height), noise);
+  const at::Tensor horizontal = low | (middle & ~isFirstHalf);
+  return at::where(pick(horizontal), across(vertical, 3, width), vertical);
+}
+
+}  // namespace
+
+std::vector<at::Tensor> flattened(const std::vector<Draws>& draws) {
+  std::vector<at::Tensor> result;
+  for (const Draws& d : draws) {
+    for (const DrawsField& field : drawsFields) result.push_back(d.*field.tensor);
+  }
+  return result;
+}
+
+std::vector<Draws> unflattened(const std::vector<at::Tensor>& tensors) {
+  std::vector<Draws> result(tensors.size() / drawsFields.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    result[i / drawsFields.size()].*drawsFields[i % drawsFields.size()].tensor = tensors[i];
+  }
+  return result;
+}
+
+std::vector<Draws> Drawer::draw(const std::vector<Source>& sources, const Position& at) {
+  Random random(at.seed, Purpose::training, static_cast<uint64_t>(at.step));
+  std::vector<Draws> result;
+  for (const Source& source : sources) result.push_back(draw(source, at, random));
+  return result;
+}
+
+Draws Drawer::draw(const Source& source, const Position& at, Random& random) {
+  const auto& [task, memory, count, flips] = batches_;
+  const std::vector<int64_t> shape = model_.imageShape(count);
+  Draws draws;
+  if (source.isReal()) {
+    const Pool& pool = source.kind == SourceKind::task ? task : memory;
+    std::vector<int64_t> positions;
+    if (source.kind == SourceKind::task) {
+      positions = epochs_.batch(at.seed, at.step - at.optimizerStep, pool.size(), count, at.optimizerStep);
+    } else {  // the memory is small and the batch as large as the task's: drawn with replacement
+      const at::Tensor drawn = random.integers(count, 0, pool.size());
+      positions.assign(drawn.const_data_ptr<int64_t>(), drawn.const_data_ptr<int64_t>() + count);
+    }
+    draws.x0 = pool.images(positions);
+    if (flips) draws.x0 = flipHorizontally(draws.x0, random.integers(count, 0, 2).to(at::kBool));
+  }
+  draws.timesteps = random.integers(count, source.from, source.to);
+  if (source.addsNoise()) draws.noise = model_.normal(random, shape);
+  if (!source.isReal()) draws.z = model_.normal(random, shape);
+  if (source.symmetric) {
+    draws.timesteps = toDevice(draws.timesteps, model_.how.device);
+    draws.z = mirrored(draws.z, draws.timesteps, model_.schedule.timesteps());
+  }
+  if (source.kind == SourceKind::teacher && source.sampler.noises() > 0) {
+    std::vector<int64_t> noises = shape;
+    noises.insert(noises.begin(), source.sampler.noises());
+    draws.stepNoise = model_.normal(random, noises);
+  }
+  return draws.with([&](const at::Tensor& t, int64_t images) {
+    return toDevice(group_.size == 1 ? t : group_.share(t, images), model_.how.device);
+  });
+}
+
+}  // namespace continual

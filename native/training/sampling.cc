@@ -1,0 +1,65 @@
+#include "training/sampling.h"
+
+#include <c10/core/GradMode.h>
+
+#include "data/images.h"
+
+namespace continual {
+
+at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const Cancellation& cancellation) {
+  const c10::NoGradGuard noGrad;
+  const PrecisionScope precision(model_.how);
+  const WeightSet& weights = state_.weights(which);
+  // Each stream is read on from batch to batch, so the numbers an image gets do not depend on the batch size.
+  const uint64_t use = config.use.purpose << 52, part = config.use.part;
+  Random start(config.seed, Purpose::sampling, use | part);
+  std::vector<Random> stepNoise;
+  for (int64_t i = 0; i < config.sampler.noises(); ++i) {  // fewer than 2²⁰
+    stepNoise.emplace_back(config.seed, Purpose::samplingNoise, use | part << 20 | static_cast<uint64_t>(i));
+  }
+  const auto drawn = [&](Random& random, int64_t length) {
+    const std::vector<int64_t> shape = model_.imageShape(length);
+    const int64_t size = shape[1] * shape[2] * shape[3], whole = (size + 3) / 4 * 4;  // numbers come in fours
+    return model_.normal(random, {length, whole}).narrow(1, 0, size).reshape(shape);
+  };
+  if (replacements_ != state_.replacements()) {
+    predictions_.clear();
+    replacements_ = state_.replacements();
+  }
+  Graphed& graphed = predictions_.try_emplace(which, model_.how.device).first->second;
+  const auto denoise = [&](const ModelInput& input) {
+    return model_.estimate(input, graphed({input.xt, input.timesteps}, [&](const Graphed::Tensors& inputs) {
+                             return model_.predict(weights.views, {inputs[0], inputs[1]});
+                           }));
+  };
+  RunAhead ahead(model_.how.device);
+  std::vector<at::Tensor> result;
+  for (int64_t first = 0; first < config.count; first += config.batchSize) {
+    const int64_t length = std::min(config.batchSize, config.count - first), parts = std::min(team_.size(), length);
+    const at::Tensor starts = drawn(start, length);
+    at::Tensor stops;
+    if (config.stop.defined()) stops = toDevice(config.stop.slice(0, first, first + length), model_.how.device);
+    std::vector<at::Tensor> noises, images(static_cast<size_t>(parts));
+    for (Random& random : stepNoise) noises.push_back(drawn(random, length));
+    team_.run(parts, [&](int64_t member) {
+      const c10::NoGradGuard noGradHere;
+      const int64_t begin = length * member / parts, end = length * (member + 1) / parts;
+      const auto own = [&](const at::Tensor& t) { return t.defined() ? t.slice(0, begin, end) : t; };
+      images[static_cast<size_t>(member)] = continual::sample({
+          .schedule = model_.schedule,
+          .config = config.sampler,
+          .denoiser = denoise,
+          .start = own(starts),
+          .noise = [&](int64_t i) { return own(noises[static_cast<size_t>(i)]); },
+          .stop = own(stops),
+          .watch = [&](int64_t, const at::Tensor&) { cancellation.check(); },
+      });
+    });
+    const at::Tensor all = at::cat(images);
+    result.push_back(config.pixels ? toPixels(all) : all);
+    ahead.launched();
+  }
+  return at::cat(result).to(at::kCPU);
+}
+
+}  // namespace continual

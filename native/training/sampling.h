@@ -1,0 +1,46 @@
+#pragma once
+
+#include <map>
+
+#include "runtime/cancellation.h"
+#include "runtime/graphed.h"
+#include "runtime/team.h"
+#include "training/model_state.h"
+
+namespace continual {
+
+/// What images are generated for: no two uses of a seed, and no two parts of one, ever draw the same noise.
+struct SampleUse {
+  uint64_t purpose = 0;  // 0 … 15; 0 is what a user asks for
+  uint64_t part = 0;     // 0 … 2³² − 1, e.g. the number of a batch
+};
+
+/// What to generate, and how.
+struct SampleConfig {
+  int64_t count, batchSize;
+  SamplerConfig sampler;
+  uint64_t seed;
+  SampleUse use;
+  at::Tensor stop;  // one timestep per image on the CPU, or undefined
+  bool pixels;      // uint8 N×H×W×C in place of float32 N×C×H×W in [−1, 1]
+};
+
+/// Generates images with a learner's weights.
+class Sampling {
+ public:
+  Sampling(const DiffusionModel& model, const ModelState& state, Team& team)
+      : model_(model), state_(state), team_(team) {}
+
+  /// On the CPU; a pure function of (weights, seed, use): the batch size changes it by rounding at most. Throws
+  /// Cancelled.
+  at::Tensor sample(StateTensor weights, const SampleConfig& config, const Cancellation& cancellation);
+
+ private:
+  const DiffusionModel& model_;
+  const ModelState& state_;
+  Team& team_;
+  std::map<StateTensor, Graphed> predictions_;
+  int64_t replacements_ = 0;  // of the state, when they were recorded
+};
+
+}  // namespace continual

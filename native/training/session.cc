@@ -1,0 +1,185 @@
+#include "training/session.h"
+
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "runtime/error.h"
+
+namespace continual {
+
+Session::Session(const DiffusionModel& model, ModelState& state, Team& team, const Group& group, SessionConfig config)
+    : model_(model),
+      state_(state),
+      config_(std::move(config)),
+      drawer_(model, config_.batches, group),
+      step_(model, state, team, group),
+      team_(team),
+      replacements_(state.replacements()),
+      recorded_(model.how.device) {
+  step_.requireTeacher(config_.objective);
+  for (const Source& source : config_.objective.sources) {
+    if (source.kind == SourceKind::task && config_.batches.task.size() == 0) {
+      throw Error("ERR_INVALID_ARGUMENT", "the task has no images to train on");
+    }
+    if (source.kind == SourceKind::memory && config_.batches.memory.size() == 0) {
+      throw Error("ERR_INVALID_ARGUMENT", "the memory holds no images yet");
+    }
+  }
+}
+
+void Session::forget() {
+  recorded_.reset();
+  ahead_.clear();
+  drawn_.clear();
+  looksAhead_ = true;
+  replacements_ = state_.replacements();
+}
+
+void Session::drawAhead(int64_t most, const Cancellation& cancellation) {
+  // A GPU takes much less time for each image of a large batch. The last is repeated where fewer steps are left, so
+  // that a graph always fits, and an image does not depend on how many there are.
+  constexpr int64_t enoughPixels = 1 << 19, mostSteps = 8;
+  const std::vector<Source>& sources = config_.objective.sources;
+  const int64_t side = model_.unet.config().sampleSize, batch = config_.batches.batchSize * side * side;
+  int64_t pixels = std::max<int64_t>(batch, 1);
+  for (const Source& source : sources) pixels = std::max(pixels, batch * source.sampler.noises());
+  const int64_t several =
+      model_.how.device.is_cuda() && looksAhead_ ? std::clamp<int64_t>(enoughPixels / pixels, 1, mostSteps) : 1;
+  const Position now = state_.position();
+  for (int64_t i = 0; i < std::min(several, most); ++i) drawn_.push_back(drawer_.draw(sources, now.after(i)));
+  drawnFor_ = now;
+  if (several == 1) return;
+  try {
+    lookAhead(several, cancellation);
+  } catch (const c10::OutOfMemoryError&) {  // a single step may have room
+    ahead_.clear();
+    looksAhead_ = false;
+    drawn_ = {drawer_.draw(sources, now)};
+  }
+}
+
+void Session::lookAhead(int64_t several, const Cancellation& cancellation) {
+  const c10::NoGradGuard noGrad;
+  const PrecisionScope precision(model_.how);
+  const Objective& objective = config_.objective;
+  const int64_t count = drawn_[0][0].timesteps.size(0);
+  const Weights* teacher = state_.teacher ? &state_.teacher->views : nullptr;
+  for (size_t i = 0; i < objective.sources.size(); ++i) {
+    const Source& source = objective.sources[i];
+    const bool generates = source.kind == SourceKind::teacher;
+    const bool predicts = std::any_of(objective.terms.begin(), objective.terms.end(), [&](const Term& term) {
+      return term.source == i && term.target == Target::teacher;
+    });
+    if (!generates && !predicts) continue;
+    Graphed::Tensors inputs;
+    for (const DrawsField& field : drawsFields) {
+      std::vector<at::Tensor> all;
+      for (const std::vector<Draws>& step : drawn_) all.push_back(step[i].*field.tensor);
+      all.resize(static_cast<size_t>(several), all.back());
+      inputs.push_back(all[0].defined() ? at::cat(all, field.imagesAt) : at::Tensor());
+    }
+    Graphed& graphed = ahead_.try_emplace(i, model_.how.device).first->second;
+    const at::Tensor computed = graphed(inputs, [&](const Graphed::Tensors& t) {
+      const NoisyInput noisy = noisyInput(model_, source, unflattened(t)[0], teacher, cancellation);
+      std::vector<at::Tensor> results;
+      if (generates) results.push_back(source.stopAtTimestep ? noisy.input.xt : noisy.x0);
+      if (predicts) results.push_back(model_.predict(*teacher, noisy.input));
+      return at::cat(results);
+    });
+    const auto ofStep = [&](int64_t result, int64_t step) {
+      return computed.narrow(0, (result * several + step) * count, count);
+    };
+    for (int64_t k = 0; k < static_cast<int64_t>(drawn_.size()); ++k) {
+      Draws& draws = drawn_[static_cast<size_t>(k)][i];
+      if (generates) {
+        draws.x0 = ofStep(0, k);
+        draws.z = draws.stepNoise = at::Tensor();
+      }
+      if (predicts) draws.prediction = ofStep(generates ? 1 : 0, k);
+    }
+  }
+}
+
+at::Tensor Session::step(const std::vector<at::Tensor>& draws, const Cancellation& cancellation) {
+  const Losses losses = step_.compute(config_.objective, unflattened(draws), cancellation);
+  const at::Tensor values =
+      at::cat({losses.terms, losses.penalties, losses.total.unsqueeze(0), losses.gradNorm.unsqueeze(0)})
+          .to(at::kDouble);
+  // On CUDA looking would hold up the device.
+  if (model_.how.device.is_cpu()) checkFinite(values.const_data_ptr<double>(), state_.position().step + 1);
+  step_.update(config_.optimizer);
+  return values;
+}
+
+void Session::checkFinite(const double* values, int64_t step) const {
+  const auto& [sources, terms, penalties] = config_.objective;
+  const std::string at = " is not finite at step " + std::to_string(step) + " of the learner";
+  for (size_t i = 0; i < terms.size(); ++i) {
+    if (std::isfinite(*values++)) continue;
+    throw Error("ERR_DIVERGED", "the loss" + at + ", term '" + describe(config_.objective, i) +
+                                    "'. Lower the learning rate or the term's weight.");
+  }
+  for (const Penalty& penalty : penalties) {
+    if (std::isfinite(*values++)) continue;
+    throw Error("ERR_DIVERGED",
+                "the penalty '" + penalty.name + "'" + at + ". Lower the learning rate or the penalty's strength.");
+  }
+  ++values;  // the total
+  if (!std::isfinite(*values)) throw Error("ERR_DIVERGED", "the gradient" + at + ". Lower the learning rate.");
+}
+
+TrainReport Session::run(int64_t steps, double seconds, const Cancellation& cancellation) {
+  // Operators between the team's rounds must not wake threads that would then spin beside the team's.
+  const ThreadScope threads(team_.threadsEach());
+  step_.requireTeacher(config_.objective);
+  if (replacements_ != state_.replacements()) forget();
+  if (drawnFor_ != state_.position()) drawn_.clear();
+  state_.adam.setLearningRate(config_.learningRate);
+
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  const int64_t before = state_.position().step;
+  std::vector<at::Tensor> all;
+  RunAhead ahead(model_.how.device);
+  try {
+    while (static_cast<int64_t>(all.size()) < steps && !cancellation.requested()) {
+      if (drawn_.empty()) drawAhead(steps - static_cast<int64_t>(all.size()), cancellation);
+      const std::vector<at::Tensor> draws = flattened(drawn_.front());
+      drawn_.pop_front();
+      all.push_back(recorded_(draws, [&](const Graphed::Tensors& inputs) { return step(inputs, cancellation); }));
+      state_.advance();
+      drawnFor_ = state_.position();
+      ahead.launched();
+      if (std::chrono::steady_clock::now() >= end) break;
+    }
+  } catch (const Cancelled&) {
+    drawn_.clear();
+    state_.gradNorm.reset();
+  } catch (...) {
+    drawn_.clear();
+    state_.gradNorm.reset();  // what diverged must not be applied by a later `update`
+    throw;
+  }
+  TrainReport report;
+  report.steps = static_cast<int64_t>(all.size());
+  report.graphFailure = recorded_.failure();
+  for (const auto& [source, graphed] : ahead_) {
+    if (report.graphFailure.empty()) report.graphFailure = graphed.failure();
+  }
+  if (all.empty()) return report;
+  const at::Tensor host = at::stack(all).to(at::kCPU);
+  const double* values = host.const_data_ptr<double>();
+  const size_t terms = config_.objective.terms.size(), penalties = config_.objective.penalties.size();
+  for (int64_t i = 0; i < report.steps; ++i, values += terms + penalties + 2) {
+    if (!model_.how.device.is_cpu()) checkFinite(values, before + i + 1);
+    report.terms.insert(report.terms.end(), values, values + terms);
+    report.penalties.insert(report.penalties.end(), values + terms, values + terms + penalties);
+    report.losses.push_back(values[terms + penalties]);
+    report.gradNorms.push_back(values[terms + penalties + 1]);
+  }
+  return report;
+}
+
+}  // namespace continual

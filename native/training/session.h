@@ -1,0 +1,70 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtime/graphed.h"
+#include "training/step.h"
+
+namespace continual {
+
+/// How a task is trained.
+struct SessionConfig {
+  Objective objective;
+  Batches batches;
+  double learningRate;
+  OptimizerConfig optimizer;
+};
+
+/// What each step of a call of `run` computed, in order; `terms` and `penalties` step by step, unweighted.
+struct TrainReport {
+  int64_t steps = 0;
+  std::vector<double> losses, terms, penalties, gradNorms;
+  std::string graphFailure;  // why steps can't be recorded as a CUDA graph, where that was tried and failed
+};
+
+/// The training of one task. It owns what stays the same from step to step: objective, images to draw from, optimiser's
+/// settings, the recorded graph of a step, and what the teacher has worked ahead.
+class Session {
+ public:
+  /// Throws ERR_INVALID_ARGUMENT where the objective needs a teacher or images that aren't there.
+  Session(const DiffusionModel& model, ModelState& state, Team& team, const Group& group, SessionConfig config);
+
+  /// draw → compute → update, until `steps` are done, or so many seconds have passed, or it is cancelled: always whole
+  /// steps, and at least one unless it is cancelled. Throws ERR_DIVERGED before a non-finite loss reaches the weights
+  /// (on CUDA: at the end of the call).
+  TrainReport run(int64_t steps, double seconds, const Cancellation& cancellation);
+  /// The draws of the next step: a pure function of (seed, step, data).
+  std::vector<Draws> draw() { return drawer_.draw(config_.objective.sources, state_.position()); }
+
+ private:
+  /// Draws for the next steps, at most so many: on CUDA for several, for which the teacher generates and predicts in
+  /// one batch.
+  void drawAhead(int64_t most, const Cancellation& cancellation);
+  /// Fills in what the teacher makes of these draws: of `several` steps, of which the last are repeated.
+  void lookAhead(int64_t several, const Cancellation& cancellation);
+  /// Compute and update for given draws, one source's after the other. Gives the terms' losses, the penalties' costs,
+  /// the total and the gradient's norm, float64.
+  at::Tensor step(const std::vector<at::Tensor>& draws, const Cancellation& cancellation);
+  /// Throws ERR_DIVERGED where one of a step's values isn't finite.
+  void checkFinite(const double* values, int64_t step) const;
+  void forget();
+
+  const DiffusionModel& model_;
+  ModelState& state_;
+  const SessionConfig config_;
+  Drawer drawer_;
+  TrainingStep step_;
+  Team& team_;
+
+  std::deque<std::vector<Draws>> drawn_;  // for the next steps
+  Position drawnFor_{};                   // of the first of them
+  int64_t replacements_;                  // of the state, when all that follows was recorded
+  Graphed recorded_;
+  std::map<size_t, Graphed> ahead_;  // what the teacher makes of several steps' draws, by source
+  bool looksAhead_ = true;           // until there was no memory for it
+};
+
+}  // namespace continual

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <vector>
+
+#include "distributed/group.h"
+#include "runtime/cancellation.h"
+#include "runtime/team.h"
+#include "training/model_state.h"
+#include "training/objective_loss.h"
+
+namespace continual {
+
+/// Scalars of one step, still on the device; `terms` and `penalties` in the objective's order, unweighted.
+struct Losses {
+  at::Tensor total;
+  at::Tensor terms;
+  at::Tensor penalties;
+  at::Tensor gradNorm;
+};
+
+/// The parts of a training step that come after its draws: compute, reduce, update.
+class TrainingStep {
+ public:
+  TrainingStep(const DiffusionModel& model, ModelState& state, Team& team, const Group& group)
+      : model_(model), state_(state), team_(team), group_(group) {}
+
+  /// Throws ERR_INVALID_ARGUMENT where the objective has a teacher and the learner has none.
+  void requireTeacher(const Objective& objective) const;
+  /// Losses and the gradient for this process's share of the draws of a batch: a pure function of (weights, draws).
+  /// Keeps the gradient, which is summed over the group.
+  Losses compute(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation);
+  /// The same for a whole given batch: mean over the images of weightᵢ times its mean squared error to `target`.
+  Losses compute(const ModelInput& input, const at::Tensor& target, const at::Tensor& weight);
+  /// Clip, Adam, EMA with the kept gradient.
+  void update(const OptimizerConfig& optimizer);
+
+ private:
+  using Part = std::function<TermLosses(int64_t first, int64_t length, const Weights& weights)>;
+  /// Splits this process's `count` images between the members of the team: `part` gives a part's mean losses, which
+  /// count by their length, for the student's weights as it gets them.
+  Losses backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties);
+  /// The sums over the group's processes of what each has as means over its own images.
+  void reduce(int64_t count, TermLosses& losses);
+
+  const DiffusionModel& model_;
+  ModelState& state_;
+  Team& team_;
+  const Group& group_;
+};
+
+}  // namespace continual
