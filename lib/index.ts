@@ -34,7 +34,6 @@ export {
   trainTest,
 } from './data/index.js'
 export type { Classified } from './engine/classifier.js'
-export type { Device, Precision } from './engine/device.js'
 export { samplerStep, samplerTimesteps, schedule, type Tensor } from './engine/diffusion.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
@@ -53,3 +52,4 @@ export {
 export type { TaskInHand } from './learner/task-in-hand.js'
 export * from './methods/index.js'
 export * from './streams/index.js'
+export type { Device, Precision } from './validation/fields.js'

@@ -9,15 +9,11 @@ import type { ScheduleConfig } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Consolidation, Objective } from '../methods/objective.js'
+import type { NativePenalty, NativeQuadratic, ParameterInfo, Slot } from './state.js'
 
 /** A float32 tensor as it crosses the binding. */
 export interface NativeTensor {
   readonly data: Float32Array
-  readonly shape: readonly number[]
-}
-
-export interface ParameterInfo {
-  readonly name: string
   readonly shape: readonly number[]
 }
 
@@ -32,9 +28,6 @@ export interface NativeImages {
 
 /** Images to draw from: resident sets with the positions used of each. */
 export type NativePool = readonly { readonly images: NativeImages; readonly indices: Int32Array }[]
-
-/** The flat tensors of a learner, all laid out like its weights. */
-export type Slot = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq' | 'path_start' | 'path_integral'
 
 export interface NativeTrainOptions {
   readonly objective: Objective
@@ -88,19 +81,6 @@ export interface NativeLosses {
   readonly terms: Float64Array
   readonly penalties: Float64Array
   readonly gradNorm: number
-}
-
-/** What is consolidated under a name: the sum of `parts` quadratics of one shape. */
-export interface NativePenalty {
-  readonly name: string
-  readonly shape: 'diagonal' | 'rank-1'
-  readonly parts: number
-}
-
-/** One quadratic, ½·Σ importance·δ² or ½·(importance·δ)² with δ = θ − anchor; tensors in `parameters` order. */
-export interface NativeQuadratic {
-  readonly anchor: Float32Array[]
-  readonly importance: Float32Array[]
 }
 
 export interface NativeLearner {

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { ContinualDiffusionError } from '../errors.js'
 import { shown } from '../validation/options.js'
+import { badFile as bad } from './bad-file.js'
 
 /** Arrays that hold each dtype's elements; half floats, which JavaScript lacks, are held as their bits. */
 const arrays = {
@@ -236,8 +236,4 @@ function isDtype(value: unknown): value is Dtype {
 
 function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0)
-}
-
-function bad(file: string, what: string, cause?: unknown): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', `${file}: ${what}`, { cause })
 }

@@ -1,23 +1,33 @@
 import { z } from 'zod'
-import { readLearnerFolder, writeLearnerFolder } from '../checkpoint/learner-folder.js'
+import { readLearnerFolder, type StoredTaskInHand, writeLearnerFolder } from '../checkpoint/learner-folder.js'
+import type { MemoryItem } from '../checkpoint/memory-file.js'
 import type { StoredPenalty } from '../checkpoint/penalties-file.js'
 import { parseSampler, type SamplerConfig } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { parseUNetConfig, type UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
-import type { NativeLearner, NativeOptimizer, NativePool, NativeTrainReport, Slot } from '../engine/addon.js'
+import type { NativeLearner, NativeOptimizer, NativePool, NativeTrainReport } from '../engine/addon.js'
 import { call, disposedError, withCancel } from '../engine/call.js'
-import { type Device, type Precision, resolveDevice } from '../engine/device.js'
+import { resolveDevice } from '../engine/device.js'
 import { ResidentImages } from '../engine/resident-images.js'
+import type { Slot } from '../engine/state.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { Keeps, Method, Objective, Penalty } from '../methods/objective.js'
 import { checkMethod, parseObjective } from '../methods/objective-schema.js'
 import type { Task } from '../streams/stream.js'
-import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import {
+  batchSizeSchema,
+  type Device,
+  deviceSchema,
+  type Precision,
+  precisionSchema,
+  seedSchema,
+  signalSchema,
+} from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type MemoryItem, remember, subsetsOf } from './memory.js'
-import { checkSame, digestOf, plainSettings, type StoredTaskInHand, type TaskInHand } from './task-in-hand.js'
+import { remember, subsetsOf } from './memory.js'
+import { checkSame, digestOf, plainSettings, type TaskInHand } from './task-in-hand.js'
 
 /** What a learner is made of. */
 export interface LearnerOptions {
