@@ -5,9 +5,10 @@ import { scheduleSchema } from '../config/schedule.js'
 import { unetSchema } from '../config/unet.js'
 import { knownSources } from '../data/known.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { updateShape } from '../learner/learner.js'
 import { isPermutation } from '../streams/class-incremental.js'
 import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { isRecord, parseOptions } from '../validation/options.js'
 import { dataSchema } from './data.js'
 import { checkMethod, methodEntrySchema } from './methods.js'
 import { evaluationSchema } from './metrics.js'
@@ -51,12 +52,7 @@ export const experimentSchema = z
         /** Passes over each task's data. */
         epochs: z.number().positive().optional(),
         batchSize: batchSizeSchema.default(128),
-        lr: z.number().positive().default(2e-4),
-        betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
-        eps: z.number().positive().default(1e-8),
-        weightDecay: z.number().min(0).default(0),
-        /** Largest norm of the gradient over all parameters; 0: no clipping. */
-        clipGradNorm: z.number().min(0).default(1),
+        ...updateShape,
         horizontalFlip: z.boolean().default(false),
       })
       .refine((train) => (train.steps === undefined) !== (train.epochs === undefined), {
@@ -185,11 +181,11 @@ function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record
   const merged: Record<string, unknown> = { ...preset }
   for (const [key, value] of Object.entries(given)) {
     const base = merged[key]
-    merged[key] = isSection(base) && isSection(value) && sameKind(key, base, value) ? { ...base, ...value } : value
+    merged[key] = isRecord(base) && isRecord(value) && sameKind(key, base, value) ? { ...base, ...value } : value
   }
   // The two say the same thing in two ways, so that giving one replaces the other.
   const { train } = given
-  if (isSection(train) && isSection(merged.train)) {
+  if (isRecord(train) && isRecord(merged.train)) {
     if (train.epochs !== undefined && train.steps === undefined) delete merged.train.steps
     if (train.steps !== undefined && train.epochs === undefined) delete merged.train.epochs
   }
@@ -200,8 +196,4 @@ function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record
 function sameKind(section: string, base: Record<string, unknown>, given: Record<string, unknown>): boolean {
   const key = section === 'data' ? 'name' : section === 'stream' ? 'kind' : undefined
   return key === undefined || given[key] === undefined || given[key] === base[key]
-}
-
-function isSection(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

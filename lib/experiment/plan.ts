@@ -1,4 +1,4 @@
-import type { Dataset, Subset, TrainTest } from '../data/dataset.js'
+import { countImages, type Dataset, type Subset, type TrainTest } from '../data/dataset.js'
 import { resolveDevice } from '../engine/device.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
@@ -79,7 +79,7 @@ async function merge(
   size: number,
 ): Promise<Dataset> {
   const { channels, classes } = subsets[0]!.dataset
-  const count = subsets.reduce((sum, { indices }) => sum + indices.length, 0)
+  const count = countImages(subsets)
   const images = new Uint8Array(count * size * size * channels)
   const labels = new Int32Array(count)
   let at = 0

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { shown } from '../validation/options.js'
+import { isRecord, shown } from '../validation/options.js'
 import { badFile as bad } from './bad-file.js'
 
 /** Arrays that hold each dtype's elements; half floats, which JavaScript lacks, are held as their bits. */
@@ -224,10 +224,6 @@ async function read(handle: FileHandle, file: string, position: number, length: 
 
 function bytes(text: string): Buffer {
   return Buffer.from(text)
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isDtype(value: unknown): value is Dtype {

@@ -190,7 +190,7 @@ export interface StepOptions extends UpdateOptions {
 const positive = z.number().positive()
 const rate = z.number().min(0).lt(1)
 
-const updateShape = {
+export const updateShape = {
   lr: positive.default(2e-4),
   betas: z.tuple([rate, rate]).readonly().default([0.9, 0.999]),
   eps: positive.default(1e-8),

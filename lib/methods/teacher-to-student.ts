@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 import type { Loss, Method, Source } from './objective.js'
-import { lossSchema } from './objective-schema.js'
-import { gate, type TeacherOptions, taskNumber, taskTerm, teacherSchema, timestepsSchema } from './terms.js'
+import { lossSchema, timestepsSchema } from './objective-schema.js'
+import { gate, type TeacherOptions, taskNumber, taskTerm, teacherSchema } from './terms.js'
 
 /** Options of {@link teacherToStudent}. */
 export interface TeacherToStudentOptions {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Method, Objective, Term } from './objective.js'
+import { timestepsSchema } from './objective-schema.js'
 
 /** How the teacher generates the images that stand for the earlier tasks. */
 export interface TeacherOptions {
@@ -38,11 +39,6 @@ export const lambdaSchema = z.number().min(0)
 export const teacherSchema = z
   .strictObject({ steps: z.int().min(1).default(2), eta: z.number().min(0).default(0) })
   .prefault({})
-
-export const timestepsSchema = z
-  .tuple([z.int().min(0), z.int().min(1)])
-  .readonly()
-  .refine(([from, to]) => from < to, { error: 'expected [from, to) with from below to' })
 
 /** Fields of a schema for {@link TeacherTermOptions}. */
 export const teacherTermShape = {
