@@ -10,7 +10,7 @@ import { isPermutation } from '../streams/class-incremental.js'
 import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema } from '../validation/fields.js'
 import { isRecord, parseOptions } from '../validation/options.js'
 import { dataSchema } from './data.js'
-import { checkMethod, methodEntrySchema } from './methods.js'
+import { methodEntrySchema, type ResolvedMethod, resolveMethod } from './methods.js'
 import { evaluationSchema } from './metrics.js'
 import { type PresetName, presetNames, presets } from './presets.js'
 import { streamSchema } from './stream.js'
@@ -160,21 +160,32 @@ export type ExperimentInput =
  *   method the nearest known one
  */
 export function resolveExperiment(input: ExperimentInput, where = 'experiment'): ExperimentConfig {
+  return resolveWithMethods(input, where).config
+}
+
+/** An experiment's configuration, and its methods as values, in the same order. */
+export interface ResolvedExperiment {
+  readonly config: ExperimentConfig
+  readonly methods: readonly ResolvedMethod[]
+}
+
+/** As {@link resolveExperiment}, with the methods, which are made to be checked. */
+export function resolveWithMethods(input: ExperimentInput, where = 'experiment'): ResolvedExperiment {
   const { preset: name, ...given } = parseOptions(
     z.looseObject({ preset: z.enum(presetNames, `expected one of ${presetNames.join(', ')}`).optional() }),
     input,
     where,
   )
   const config = parseOptions(experimentSchema, name === undefined ? given : merge(presets[name], given), where)
-  for (const entry of config.methods) {
+  const methods = config.methods.map((entry) => {
     try {
-      checkMethod(entry, config.schedule.timesteps)
+      return resolveMethod(entry, config.schedule.timesteps)
     } catch (error) {
       if (!(error instanceof ContinualDiffusionError)) throw error
       throw new ContinualDiffusionError(error.code, `${where}: ${error.message}`, { cause: error })
     }
-  }
-  return config
+  })
+  return { config, methods }
 }
 
 function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record<string, unknown>>) {

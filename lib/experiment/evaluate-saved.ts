@@ -45,8 +45,8 @@ export interface SavedEvaluation {
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
   const { experiment, task, steps, seed, device = 'auto', signal, onEvent } = options
   await using learner = await Learner.load(folder, { device })
-  const config = { ...resolveExperiment(experiment), device, seeds: [learner.seed], methods: [] }
-  await using plan = await planExperiment(config, signal)
+  const config = { ...resolveExperiment(experiment), device, seeds: [learner.seed] }
+  await using plan = await planExperiment({ config, methods: [] }, signal)
   const { stream } = plan.streams[0]!
   const number = task ?? (learner.tasksLearned || stream.tasks.length)
   const last = stream.tasks[number - 1]

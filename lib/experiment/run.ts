@@ -9,18 +9,17 @@ import { ContinualDiffusionError } from '../errors.js'
 import { readJson } from '../files/read-json.js'
 import { imageGrid } from '../images/grid.js'
 import { Learner, type StepLosses } from '../learner/learner.js'
-import { firstTaskOf } from '../methods/objective.js'
 import type { MethodRun, Results, TaskResult, Versions } from '../report/results.js'
 import type { Stream, Task } from '../streams/stream.js'
 import { type Checkpoint, newestCheckpoint, writeCheckpoint } from './checkpoint.js'
-import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
+import { type ExperimentConfig, type ExperimentInput, type ResolvedExperiment, resolveWithMethods } from './config.js'
 import { teacherCalls } from './cost.js'
 import { cachedClassifier } from './evaluate-saved.js'
 import type { Part, RunEvent } from './events.js'
 import { checkpointsFolder, configFile, metricsFile, RunFolder, resultsFile } from './folder.js'
 import { type Judge, makeJudge } from './judge.js'
 import { LossRecorder } from './loss-recorder.js'
-import { aboutMethod, type MethodEntry, methodOf } from './methods.js'
+import type { ResolvedMethod } from './methods.js'
 import { type Plan, planExperiment } from './plan.js'
 import { checkResults } from './read-run.js'
 import { writeReport } from './report.js'
@@ -54,8 +53,11 @@ export interface RunOutcome {
  *   whatever data, learners and evaluation throw
  */
 export async function runExperiment(input: ExperimentInput, options: RunOptions = {}): Promise<RunOutcome> {
-  const { out, ...config } = resolveExperiment(input)
-  await using plan = await planExperiment(config, options.signal)
+  const {
+    config: { out, ...config },
+    methods,
+  } = resolveWithMethods(input)
+  await using plan = await planExperiment({ config, methods }, options.signal)
   const name = 'preset' in input ? input.preset : config.data.map(({ name }) => name).join('-')
   const folder = await RunFolder.create(out, name, config)
   try {
@@ -80,27 +82,32 @@ export async function resumeExperiment(at: string, options: RunOptions = {}): Pr
   const { signal, onEvent = () => {} } = options
   const folder = await RunFolder.open(at)
   try {
-    const { config, results } = await readProgress(folder)
+    const { resolved, results } = await readProgress(folder)
     if (results?.complete) return await finish(folder, results)
     const newest = await newestCheckpoint(folder, (message) => onEvent({ kind: 'warning', message }))
-    if (newest) checkSameConfig(folder, config, newest.checkpoint.config)
-    await using plan = await planExperiment(config, signal)
+    if (newest) checkSameConfig(folder, resolved.config, newest.checkpoint.config)
+    await using plan = await planExperiment(resolved, signal)
     onEvent({ kind: 'resume', number: newest?.number })
-    return await carryOut(folder, config, plan, newest?.checkpoint, options)
+    return await carryOut(folder, resolved.config, plan, newest?.checkpoint, options)
   } finally {
     folder.release()
   }
 }
 
 /** What a run folder says of its run's configuration, and of what was found. */
-async function readProgress(folder: RunFolder): Promise<{ config: Config; results: Results | undefined }> {
+async function readProgress(
+  folder: RunFolder,
+): Promise<{ resolved: ResolvedExperiment; results: Results | undefined }> {
   const file = folder.at(configFile)
   const json = await readJson(file)
-  const { out: _, ...config } = resolveExperiment(json as ExperimentInput, file)
+  const {
+    config: { out: _, ...config },
+    methods,
+  } = resolveWithMethods(json as ExperimentInput, file)
   // Whether there is one, and what it says, matters only where it says that all was done.
   const found = await readJson(folder.at(resultsFile)).catch(() => undefined)
   const says = typeof found === 'object' && found !== null && 'complete' in found && found.complete === true
-  return { config, results: says ? checkResults(found, folder.at(resultsFile)) : undefined }
+  return { resolved: { config, methods }, results: says ? checkResults(found, folder.at(resultsFile)) : undefined }
 }
 
 function checkSameConfig(folder: RunFolder, config: Config, before: Readonly<Record<string, unknown>>): void {
@@ -164,7 +171,7 @@ interface Shared {
 interface Work {
   readonly learner: Learner
   readonly solver: Solver | undefined
-  readonly entry: MethodEntry
+  readonly entry: ResolvedMethod
   readonly seed: number
   readonly stream: Stream
   readonly task: Task
@@ -205,7 +212,7 @@ class Run {
     this.#onEvent = onEvent
     this.#real = new ResidentImages('cpu', config.unet.sample_size)
     const firstTasks = config.shareFirstTask
-      ? new Set(config.methods.map((entry) => firstTaskOf(methodOf(entry)))).size
+      ? new Set(plan.methods.map(({ firstTask }) => firstTask)).size
       : config.methods.length
     this.#parts = plan.streams
       .map(({ stream }) => config.methods.length * (stream.tasks.length - 1) + firstTasks)
@@ -234,7 +241,7 @@ class Run {
         for (const task of stream) await this.#drawReal(task, seed)
       }
       const shared = new Map<string, Shared>()
-      for (const method of this.#config.methods) {
+      for (const method of this.#plan.methods) {
         const begun = ofSeed.find((run) => run.method === method.label)
         if (begun === undefined) await this.#method(method, seed, stream, shared)
         else if (!isDone(begun)) await this.#method(method, seed, stream, shared, from)
@@ -245,15 +252,15 @@ class Run {
   }
 
   /** Lets later methods of the same seed have the first task of this one. */
-  #share(entry: MethodEntry, seed: number, shared: Map<string, Shared>): void {
+  #share(entry: ResolvedMethod, seed: number, shared: Map<string, Shared>): void {
     const run = this.#runs.find((run) => run.method === entry.label && run.seed === seed)
-    const key = firstTaskOf(methodOf(entry))
+    const key = entry.firstTask
     if (run && !shared.has(key)) shared.set(key, { method: entry.label, result: run.tasks[0]! })
   }
 
   /** @param from the checkpoint whose last run is this one */
   async #method(
-    entry: MethodEntry,
+    entry: ResolvedMethod,
     seed: number,
     stream: Stream,
     shared: ReadonlyMap<string, Shared>,
@@ -261,7 +268,7 @@ class Run {
   ): Promise<void> {
     if (!from) this.#runs.push({ method: entry.label, seed, tasks: [] })
     const { tasks } = this.#runs.at(-1)!
-    const first = this.#config.shareFirstTask ? shared.get(firstTaskOf(methodOf(entry))) : undefined
+    const first = this.#config.shareFirstTask ? shared.get(entry.firstTask) : undefined
     const saved = from?.learner ?? first?.result.learner
     await using learner = saved === undefined ? await this.#create(seed) : await this.#load(saved)
     if (from) this.#warnOfMachine(learner)
@@ -387,7 +394,7 @@ class Run {
       steps: losses.steps,
       seconds: { learn: seconds(spent), evaluate: seconds(evaluated - learned) },
       loss: losses.mean,
-      teacherCalls: teacherCalls(methodOf(entry).objective(task.number)),
+      teacherCalls: teacherCalls(entry.method.objective(task.number)),
       metrics: report?.values ?? {},
       alone: report?.tasks,
       denoising: report?.denoising,
@@ -447,7 +454,7 @@ class Run {
     let last = { step: learner.taskInHand?.step ?? 0, time: begin }
     try {
       const options = { ...this.#config.train, resume: true, onStep, signal }
-      for await (const progress of learner.learn(task, methodOf(entry), options)) {
+      for await (const progress of learner.learn(task, entry.method, options)) {
         this.#onEvent({ kind: 'learn', part, progress })
         await flush()
         const { step } = progress
@@ -491,7 +498,7 @@ class Run {
       classifier: { name: classifier.name, features: classifier.dimension, accuracy: classifier.accuracy },
       shareFirstTask: config.shareFirstTask,
       metrics: this.#judge.infos,
-      methods: config.methods.map(({ name, label }) => ({ label, about: aboutMethod(name) })),
+      methods: this.#plan.methods.map(({ label, about }) => ({ label, about })),
       runs: this.#runs,
     }
     await this.#folder.writeJson(resultsFile, results)
