@@ -10,7 +10,7 @@ import type { Stream } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
 import { metricsFile } from './folder.js'
 import type { ResolvedMethod } from './methods.js'
-import { keep, meet, type RunState, takeUp, writeResults } from './run-state.js'
+import { keep, noteMachine, type RunState, resumeFrom, writeResults } from './run-state.js'
 import { runTask, samplesPath } from './run-task.js'
 
 /** A first task that was trained, for the seed's other methods whose first task is the same. */
@@ -22,7 +22,7 @@ interface Shared {
 /** Runs every method with every seed; those that a checkpoint has done are passed over. */
 export async function runMethods(run: RunState, from: Checkpoint | undefined): Promise<Results> {
   await run.folder.unlog(from?.files[metricsFile]?.bytes ?? 0)
-  if (from) await takeUp(run, from)
+  if (from) await resumeFrom(run, from)
   const real = new ResidentImages('cpu', run.config.unet.sample_size)
   try {
     for (const { seed, stream } of run.plan.streams) await runSeed(run, seed, stream, real, from)
@@ -68,7 +68,7 @@ async function runMethod(
   const { tasks } = run.runs.at(-1)!
   const first = config.shareFirstTask ? shared.get(entry.firstTask) : undefined
   await using learner = await learnerOf(run, seed, from?.learner ?? first?.result.learner)
-  meet(run, learner, from !== undefined)
+  noteMachine(run, learner, from !== undefined)
   await using solver = config.solver && (await solverOf(run, seed, stream, from?.solver))
   for (const task of stream.tasks.slice(tasks.length)) {
     if (task.number === 1 && first !== undefined) {

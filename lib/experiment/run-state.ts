@@ -52,8 +52,8 @@ export function newRun(given: RunParts): RunState {
   }
 }
 
-/** Takes up what a checkpoint knows, and tells of it. */
-export async function takeUp(run: RunState, from: Checkpoint): Promise<void> {
+/** Restores what a checkpoint holds, and reports it. */
+export async function resumeFrom(run: RunState, from: Checkpoint): Promise<void> {
   run.machine = from.machine
   run.runs.push(...from.runs.map((one) => ({ ...one, tasks: [...one.tasks] })))
   run.part = from.runs.flatMap(({ tasks }) => tasks).filter((task) => task.sharedFrom === undefined).length
@@ -62,11 +62,11 @@ export async function takeUp(run: RunState, from: Checkpoint): Promise<void> {
   await writeResults(run, false)
 }
 
-/** Tells where the run's learners are, of the first one and of one that goes on elsewhere than it began. */
-export function meet(run: RunState, learner: Learner, wasBegun: boolean): void {
+/** Records and reports where the run's first learner computes; warns where a resumed one computes elsewhere than before. */
+export function noteMachine(run: RunState, learner: Learner, isResumed: boolean): void {
   const { device, precision, parameterCount: parameters } = learner
   const before = run.machine
-  if (wasBegun && (before?.device !== device || before.precision !== precision)) {
+  if (isResumed && (before?.device !== device || before.precision !== precision)) {
     run.onEvent({
       kind: 'warning',
       message:
