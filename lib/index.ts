@@ -34,7 +34,6 @@ export {
   trainTest,
 } from './data/index.js'
 export type { Classified } from './engine/classifier.js'
-export type { Device, Precision } from './engine/device.js'
 export { samplerTimesteps } from './engine/sampler-timesteps.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
@@ -53,3 +52,4 @@ export type {
 export type { TaskInProgress } from './learner/task-in-progress.js'
 export * from './methods/index.js'
 export * from './streams/index.js'
+export type { Device, Precision } from './validation/fields.js'

@@ -247,8 +247,8 @@ describe('learn', () => {
   const empty = { ...first.train, indices: new Int32Array() }
 
   it.each<[string, Partial<LearnOptions>, RegExp, object?]>([
-    ['both epochs and steps', { epochs: 1 }, /exactly one of epochs and steps/],
-    ['neither epochs nor steps', { steps: undefined }, /exactly one of epochs and steps/],
+    ['both epochs and steps', { epochs: 1 }, /exactly one of steps and epochs/],
+    ['neither epochs nor steps', { steps: undefined }, /exactly one of steps and epochs/],
     ['no steps', { steps: 0 }, /steps is 0/],
     ['half an image', { batchSize: 1.5 }, /batchSize is 1.5/],
     ['a negative learning rate', { lr: -1 }, /lr is -1/],

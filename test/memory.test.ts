@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { MemoryItem } from '../lib/checkpoint/memory-file.js'
 import type { Dataset } from '../lib/data/dataset.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../lib/files/safetensors.js'
 import {
@@ -12,7 +13,7 @@ import {
   type LearnOptions,
   type MemoryOptions,
 } from '../lib/index.js'
-import { type MemoryItem, remember, subsetsOf } from '../lib/learner/memory.js'
+import { remember, subsetsOf } from '../lib/learner/memory.js'
 import type { Task } from '../lib/streams/stream.js'
 import { temporaryFolder } from './support/folders.js'
 import { bands, bandsData, bandsStream, collect, failure, tinyLearner } from './support/tiny.js'

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import type { NativeDraws, NativeLearner, NativePool, NativeQuadratic, NativeTensor } from '../lib/engine/addon.js'
+import type { NativeDraws, NativeLearner, NativePool, NativeTensor } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import type { NativeQuadratic } from '../lib/engine/state.js'
 import { readSafetensors } from '../lib/files/safetensors.js'
 import {
   type Consolidation,

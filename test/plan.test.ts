@@ -3,14 +3,14 @@ import path from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { formatIdx } from '../lib/data/idx.js'
-import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
+import { type ExperimentInput, resolveWithMethods } from '../lib/experiment/config.js'
 import { type Plan, planExperiment } from '../lib/experiment/plan.js'
 import { temporaryFolder } from './support/folders.js'
 import { failure } from './support/tiny.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
 
 const plan = (change: object): Promise<Plan> =>
-  planExperiment(resolveExperiment({ ...tinyExperiment, ...change } as ExperimentInput))
+  planExperiment(resolveWithMethods({ ...tinyExperiment, ...change } as ExperimentInput))
 
 /** For each task its classes and how many images it trains and is tested on. */
 const shape = ({ streams }: Plan, seed = 0) =>

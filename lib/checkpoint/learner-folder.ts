@@ -3,16 +3,16 @@ import { z } from 'zod'
 import { paperSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
-import type { ParameterInfo, StateTensor } from '../engine/addon.js'
+import type { ParameterInfo, StateTensor } from '../engine/state.js'
 import { replaceFolder, writeJson } from '../files/atomic.js'
+import { badFile as bad, checkFormat } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
-import type { MemoryItem } from '../learner/memory.js'
-import { taskInProgressSchema } from '../learner/task-in-progress.js'
+import { isShallow, shallowExpected } from '../validation/depth.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
-import { badFile as bad, checkFormat, nameParameters, pickParameters as pick } from './parameters.js'
+import { type MemoryItem, memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
+import { nameParameters, pickParameters as pick } from './parameters.js'
 import { penaltiesSchema, readPenalties, type StoredPenalty, writePenalties } from './penalties-file.js'
 import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
 
@@ -37,6 +37,20 @@ const count = z
   .int()
   .min(0)
   .max(2 ** 40)
+
+/** Schema of what learner.json says of the task in progress. */
+const taskInProgressSchema = z
+  .strictObject({
+    task: z.int().min(1),
+    step: z.int().min(0),
+    steps: z.int().min(1),
+    // They are written again when the learner is saved in mid-task.
+    settings: z.record(z.string(), z.unknown()).refine(isShallow, shallowExpected),
+  })
+  .refine(({ step, steps }) => step <= steps, 'expected step ≤ steps')
+
+/** With what decides each of its steps: to go on with it by other settings would be another training. */
+export type StoredTaskInProgress = z.output<typeof taskInProgressSchema>
 
 const learnerSchema = z
   .strictObject({

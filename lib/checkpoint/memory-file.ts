@@ -1,8 +1,18 @@
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.js'
+import { badFile } from '../files/bad-file.js'
 import { type Dtype, readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
-import { groupBy, type MemoryItem } from '../learner/memory.js'
-import { badFile } from './parameters.js'
+
+/** A real image that is kept. */
+export interface MemoryItem {
+  readonly dataset: Dataset
+  /** Its position in the data set. */
+  readonly index: number
+  /** Number of the task that brought it. */
+  readonly task: number
+  /** Drawn once for each image that is seen, uniform in [0, 1): of a group, those with the lowest are kept. */
+  readonly priority: number
+}
 
 /** What learner.json says of the data sets that the memory's images are from. */
 export const memorySchema = z
@@ -102,4 +112,15 @@ export async function readMemory(file: string, record: MemoryRecord): Promise<Me
     }
   }
   return items
+}
+
+/** Items by a key, in the order of the first of each. */
+export function groupBy<T, K>(items: readonly T[], key: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>()
+  for (const item of items) {
+    const group = groups.get(key(item))
+    if (group) group.push(item)
+    else groups.set(key(item), [item])
+  }
+  return groups
 }

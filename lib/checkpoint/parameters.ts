@@ -1,5 +1,5 @@
-import type { ParameterInfo } from '../engine/addon.js'
-import { ContinualDiffusionError } from '../errors.js'
+import type { ParameterInfo } from '../engine/state.js'
+import { badFile } from '../files/bad-file.js'
 import { type StoredTensor, toFloat32 } from '../files/safetensors.js'
 
 /**
@@ -46,24 +46,4 @@ function list(names: readonly string[], prefix: string): string {
   const shown = names.slice(0, 5).map((name) => `'${prefix}${name}'`)
   const rest = names.length > shown.length ? ` and ${names.length - shown.length} more` : ''
   return `${names.length === 1 ? 'tensor' : 'tensors'} ${shown.join(', ')}${rest}: ${names.length}`
-}
-
-export function badFile(file: string, what: string, cause?: unknown): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', `${file}: ${what}`, { cause })
-}
-
-/**
- * Says of a file that a newer version of this package wrote that it is one, before anything else in it is looked at.
- *
- * @param known the newest format that this version reads
- * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`
- */
-export function checkFormat(file: string, json: unknown, known: number): void {
-  const found = (json as { format?: unknown } | null)?.format
-  if (typeof found === 'number' && found > known) {
-    throw badFile(
-      file,
-      `format is ${found}, of a newer version of continual-diffusion; this one reads up to ${known}: install a newer one`,
-    )
-  }
 }

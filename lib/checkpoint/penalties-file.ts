@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import type { NativePenalty, NativeQuadratic, ParameterInfo } from '../engine/addon.js'
+import type { NativePenalty, NativeQuadratic, ParameterInfo } from '../engine/state.js'
+import { badFile } from '../files/bad-file.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
-import { badFile, nameParameters, pickParameters } from './parameters.js'
+import { nameParameters, pickParameters } from './parameters.js'
 
 /** What learner.json says of what is consolidated. */
 export const penaltiesSchema = z

@@ -8,15 +8,15 @@ import { trainTestSchema } from '../data/schemas.js'
 import type { NativeClassifier } from '../engine/addon.js'
 import { call } from '../engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
-import { type Device, resolveDevice } from '../engine/device.js'
+import { resolveDevice } from '../engine/device.js'
 import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
-import { AnswersByBatch, type FeatureExtractor } from '../evaluation/features.js'
 import { replaceFile } from '../files/atomic.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
-import { batchSizeSchema, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { AnswersByBatch, type FeatureExtractor } from './features.js'
 
 /** How a classifier is trained. */
 export interface ClassifierOptions {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import type { Device } from '../engine/device.js'
 import { evaluateSaved } from '../experiment/evaluate-saved.js'
 import { evaluationTable } from '../report/evaluation-table.js'
+import type { Device } from '../validation/fields.js'
 import { wholeNumber } from './arguments.js'
 import { experimentOf } from './experiment.js'
 import { runDisplay } from './run-display.js'

@@ -2,7 +2,6 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
 import type { ImageBatch } from '../data/dataset.js'
-import type { Device } from '../engine/device.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { cachedClassifier } from '../experiment/evaluate-saved.js'
 import { planExperiment } from '../experiment/plan.js'
@@ -11,6 +10,7 @@ import { imageGrid } from '../images/grid.js'
 import { writeImages } from '../images/image-files.js'
 import { Learner } from '../learner/learner.js'
 import { classHistogram } from '../report/evaluation-table.js'
+import type { Device } from '../validation/fields.js'
 import { wholeNumber } from './arguments.js'
 import { experimentOf } from './experiment.js'
 
@@ -63,7 +63,7 @@ export function registerSample(program: Command, signal: AbortSignal): void {
 
 async function histogramOf(images: ImageBatch, experiment: ExperimentInput, device: Device, signal: AbortSignal) {
   const config = { ...resolveExperiment(experiment), device }
-  await using plan = await planExperiment(config, signal)
+  await using plan = await planExperiment({ config, methods: [] }, signal)
   await using classifier = await cachedClassifier(config, plan.data, signal)
   const { labels } = await classifier.classify(images)
   return classHistogram(labels, classifier.classes)

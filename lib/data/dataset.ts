@@ -42,3 +42,8 @@ export interface ImageBatch {
   readonly width: number
   readonly channels: number
 }
+
+/** Images of several subsets in all. */
+export function countImages(subsets: readonly Subset[]): number {
+  return subsets.reduce((sum, { indices }) => sum + indices.length, 0)
+}

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
+import { signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import type { TrainTest } from './dataset.js'
 import { download, verify } from './download.js'
@@ -42,7 +43,7 @@ const knownSchema = z.strictObject({
   cacheFolder: z.string().min(1).optional(),
   url: z.url().optional(),
   subset: z.boolean().optional(),
-  signal: z.instanceof(AbortSignal).optional(),
+  signal: signalSchema.optional(),
   onProgress: z.custom<GetOptions['onProgress']>((f) => f === undefined || typeof f === 'function').optional(),
 })
 

@@ -9,15 +9,11 @@ import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Consolidation, ResolvedObjective } from '../methods/objective.js'
 import type { sampleUses } from './sample-use.js'
+import type { NativePenalty, NativeQuadratic, ParameterInfo, StateTensor } from './state.js'
 
 /** A float32 tensor as it crosses the binding. */
 export interface NativeTensor {
   readonly data: Float32Array
-  readonly shape: readonly number[]
-}
-
-export interface ParameterInfo {
-  readonly name: string
   readonly shape: readonly number[]
 }
 
@@ -32,9 +28,6 @@ export interface NativeImages {
 
 /** Images to draw from: resident sets with the positions used of each. */
 export type NativePool = readonly { readonly images: NativeImages; readonly indices: Int32Array }[]
-
-/** The flat tensors of a learner, all laid out like its weights. */
-export type StateTensor = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq' | 'path_start' | 'path_integral'
 
 /** α_t² and σ_t² at each timestep. */
 export interface NativeSchedule {
@@ -96,19 +89,6 @@ export interface NativeLosses {
   readonly terms: Float64Array
   readonly penalties: Float64Array
   readonly gradNorm: number
-}
-
-/** What is consolidated under a name: the sum of `parts` quadratics of one shape. */
-export interface NativePenalty {
-  readonly name: string
-  readonly shape: 'diagonal' | 'rank-1'
-  readonly parts: number
-}
-
-/** One quadratic, ½·Σ importance·δ² or ½·(importance·δ)² with δ = θ − anchor; tensors in `parameters` order. */
-export interface NativeQuadratic {
-  readonly anchor: Float32Array[]
-  readonly importance: Float32Array[]
 }
 
 /** The training of one task; it owns its images, objective and settings, and what is recorded of its steps. */

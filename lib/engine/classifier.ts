@@ -2,6 +2,7 @@ import type { ImageBatch, Subset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { NativeClassifier, NativeClassifierOptions } from './addon.js'
 import { call, withCancel } from './call.js'
+import { nextChunk } from './chunks.js'
 import type { ResidentImages } from './resident-images.js'
 
 /** A classifier's answer for some images. */
@@ -23,9 +24,6 @@ export interface ClassifierShape {
   readonly size: number
   readonly channels: number
 }
-
-/** How long one native call should train, in milliseconds: progress and aborts come about that often. */
-const chunkMilliseconds = 200
 
 /**
  * Trains for `steps` steps, in calls of about a fifth of a second.
@@ -60,10 +58,7 @@ export async function trainClassifier(
         `training of ${what} diverged by step ${step}: loss ${report.loss}; try a smaller lr than ${next.lr}`,
       )
     }
-    if (!oneByOne) {
-      const fitting = Math.round((wanted * chunkMilliseconds) / (performance.now() - before))
-      chunk = Math.max(1, Math.min(chunk * 4, fitting))
-    }
+    if (!oneByOne) chunk = nextChunk(wanted, performance.now() - before)
     onProgress?.({ step, steps, loss: report.loss })
   }
 }

@@ -1,15 +1,7 @@
 import { ContinualDiffusionError } from '../errors.js'
+import type { Device, Precision } from '../validation/fields.js'
 import { call } from './call.js'
 import { type Trial, trial } from './trial.js'
-
-/** Where to compute; `auto`: on the first CUDA device when there is one that works, else on the CPU. */
-export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
-
-/**
- * In what to multiply: `fp32`; `tf32`, CUDA only; `bf16`, with weights, optimiser state and losses kept in float32.
- * `auto`: bf16 where the hardware multiplies bf16 natively, else fp32.
- */
-export type Precision = 'auto' | 'fp32' | 'tf32' | 'bf16'
 
 /**
  * Turns what the user asked for into what the addon takes.

@@ -1,9 +1,9 @@
 import { z } from 'zod'
+import { describeFeatures, type FeatureExtractor, isInception } from '../classifiers/features.js'
 import type { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { type EvaluateOptions, evaluate } from './evaluate.js'
-import { describeFeatures, type FeatureExtractor, isInception } from './features.js'
 import { frechetDistance } from './frechet-distance.js'
 import type { MetricValue } from './metric.js'
 

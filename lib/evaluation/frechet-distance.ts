@@ -1,5 +1,5 @@
+import { describeFeatures, type FeatureExtractor, featuresOf, isInception } from '../classifiers/features.js'
 import { momentsDistance, RunningMoments } from '../engine/moments.js'
-import { describeFeatures, type FeatureExtractor, featuresOf, isInception } from './features.js'
 import { checkCounts } from './kept-features.js'
 import type { Metric, MetricRun } from './metric.js'
 

@@ -1,5 +1,5 @@
+import { describeFeatures, type FeatureExtractor, featuresOf } from '../classifiers/features.js'
 import { ContinualDiffusionError } from '../errors.js'
-import { describeFeatures, type FeatureExtractor, featuresOf } from './features.js'
 import type { Metric } from './metric.js'
 
 /** Features of all images that a comparison has seen, in batches of rows. */

@@ -1,5 +1,5 @@
+import { type FeatureExtractor, isInception } from '../classifiers/features.js'
 import { call, withCancel } from '../engine/call.js'
-import { type FeatureExtractor, isInception } from './features.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 

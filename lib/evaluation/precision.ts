@@ -1,7 +1,7 @@
 import { z } from 'zod'
+import type { FeatureExtractor } from '../classifiers/features.js'
 import { call, withCancel } from '../engine/call.js'
 import { parseOptions } from '../validation/options.js'
-import type { FeatureExtractor } from './features.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 

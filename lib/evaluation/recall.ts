@@ -1,6 +1,6 @@
+import type { FeatureExtractor } from '../classifiers/features.js'
 import { call, withCancel } from '../engine/call.js'
 import { parseOptions } from '../validation/options.js'
-import type { FeatureExtractor } from './features.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 import { type ManifoldOptions, manifoldSchema } from './precision.js'

@@ -1,14 +1,14 @@
 import path from 'node:path'
 import { z } from 'zod'
+import { AnswersByBatch, type FeatureExtractor } from '../classifiers/features.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { NativeTorchScript } from '../engine/addon.js'
 import { call } from '../engine/call.js'
-import { type Device, resolveDevice } from '../engine/device.js'
+import { resolveDevice } from '../engine/device.js'
 import { Owned } from '../engine/owned.js'
 import { ContinualDiffusionError } from '../errors.js'
-import { deviceSchema } from '../validation/fields.js'
+import { type Device, deviceSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { AnswersByBatch, type FeatureExtractor } from './features.js'
 import { checkedTorchArchive } from './torch-archive.js'
 
 /** What a TorchScript file takes and answers. */

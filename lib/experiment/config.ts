@@ -5,11 +5,12 @@ import { scheduleSchema } from '../config/schedule.js'
 import { unetSchema } from '../config/unet.js'
 import { knownSources } from '../data/known.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { oneLength, trainShape } from '../learner/options.js'
 import { isPermutation } from '../streams/class-incremental.js'
-import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { deviceSchema, precisionSchema, seedSchema } from '../validation/fields.js'
+import { isRecord, parseOptions } from '../validation/options.js'
 import { dataSchema } from './data.js'
-import { checkMethod, methodEntrySchema } from './methods.js'
+import { methodEntrySchema, type ResolvedMethod, resolveMethod } from './methods.js'
 import { evaluationSchema } from './metrics.js'
 import { type PresetName, presetNames, presets } from './presets.js'
 import { streamSchema } from './stream.js'
@@ -44,24 +45,7 @@ export const experimentSchema = z
     ema: z.number().min(0).lt(1).default(0),
     device: deviceSchema.default('auto'),
     precision: precisionSchema.default('auto'),
-    train: z
-      .strictObject({
-        /** Training steps for each task; exactly one of `steps` and `epochs`. */
-        steps: positive.optional(),
-        /** Passes over each task's data. */
-        epochs: z.number().positive().optional(),
-        batchSize: batchSizeSchema.default(128),
-        lr: z.number().positive().default(2e-4),
-        betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
-        eps: z.number().positive().default(1e-8),
-        weightDecay: z.number().min(0).default(0),
-        /** Largest norm of the gradient over all parameters; 0: no clipping. */
-        clipGradNorm: z.number().min(0).default(1),
-        horizontalFlip: z.boolean().default(false),
-      })
-      .refine((train) => (train.steps === undefined) !== (train.epochs === undefined), {
-        message: 'expected exactly one of steps and epochs',
-      }),
+    train: z.strictObject(trainShape).refine(...oneLength),
     /** Names of methods, or objects of a name, the method's own options and, for tables and folders, a `label`. */
     methods: unique(methodEntrySchema, (entry) => entry.label, 'label'),
     /** Each method runs once with each seed, which decides the class order, the first weights and every draw. */
@@ -164,32 +148,43 @@ export type ExperimentInput =
  *   method the nearest known one
  */
 export function resolveExperiment(input: ExperimentInput, where = 'experiment'): ExperimentConfig {
+  return resolveWithMethods(input, where).config
+}
+
+/** An experiment's configuration, and its methods as values, in the same order. */
+export interface ResolvedExperiment {
+  readonly config: ExperimentConfig
+  readonly methods: readonly ResolvedMethod[]
+}
+
+/** As {@link resolveExperiment}, with the methods, which are made to be checked. */
+export function resolveWithMethods(input: ExperimentInput, where = 'experiment'): ResolvedExperiment {
   const { preset: name, ...given } = parseOptions(
     z.looseObject({ preset: z.enum(presetNames, `expected one of ${presetNames.join(', ')}`).optional() }),
     input,
     where,
   )
   const config = parseOptions(experimentSchema, name === undefined ? given : merge(presets[name], given), where)
-  for (const entry of config.methods) {
+  const methods = config.methods.map((entry) => {
     try {
-      checkMethod(entry, config.schedule.timesteps)
+      return resolveMethod(entry, config.schedule.timesteps)
     } catch (error) {
       if (!(error instanceof ContinualDiffusionError)) throw error
       throw new ContinualDiffusionError(error.code, `${where}: ${error.message}`, { cause: error })
     }
-  }
-  return config
+  })
+  return { config, methods }
 }
 
 function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record<string, unknown>>) {
   const merged: Record<string, unknown> = { ...preset }
   for (const [key, value] of Object.entries(given)) {
     const base = merged[key]
-    merged[key] = isSection(base) && isSection(value) && sameKind(key, base, value) ? { ...base, ...value } : value
+    merged[key] = isRecord(base) && isRecord(value) && sameKind(key, base, value) ? { ...base, ...value } : value
   }
   // The two say the same thing in two ways, so that giving one replaces the other.
   const { train } = given
-  if (isSection(train) && isSection(merged.train)) {
+  if (isRecord(train) && isRecord(merged.train)) {
     if (train.epochs !== undefined && train.steps === undefined) delete merged.train.steps
     if (train.steps !== undefined && train.epochs === undefined) delete merged.train.epochs
   }
@@ -200,8 +195,4 @@ function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record
 function sameKind(section: string, base: Record<string, unknown>, given: Record<string, unknown>): boolean {
   const key = section === 'data' ? 'name' : section === 'stream' ? 'kind' : undefined
   return key === undefined || given[key] === undefined || given[key] === base[key]
-}
-
-function isSection(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import type { UNetConfig } from '../config/unet.js'
 import { trainTest } from '../data/arrays.js'
 import type { TrainTest } from '../data/dataset.js'
+import { knownSources } from '../data/known.js'
 import { loadCifar10, loadCifar100 } from '../data/load-cifar.js'
 import { loadIdx } from '../data/load-idx.js'
 import { loadImageFolder } from '../data/load-image-folder.js'
@@ -118,8 +119,8 @@ function idx(folder: string, name: string): string {
 }
 
 const titles = {
-  'fashion-mnist': 'Fashion-MNIST',
-  mnist: 'MNIST',
+  'fashion-mnist': knownSources['fashion-mnist'].title,
+  mnist: knownSources.mnist.title,
   'cifar-10': 'CIFAR-10',
   'cifar-100': 'CIFAR-100',
 } as const

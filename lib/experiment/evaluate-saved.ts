@@ -1,12 +1,12 @@
 import { access } from 'node:fs/promises'
 import path from 'node:path'
 import { Classifier } from '../classifiers/classifier.js'
-import type { Device } from '../engine/device.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Evaluation } from '../evaluation/evaluate.js'
 import { Learner } from '../learner/learner.js'
 import type { MetricInfo } from '../report/results.js'
 import type { Seen } from '../streams/stream.js'
+import type { Device } from '../validation/fields.js'
 import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
 import type { RunEvent } from './events.js'
 import { makeJudge } from './judge.js'
@@ -45,8 +45,8 @@ export interface SavedEvaluation {
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
   const { experiment, task, steps, seed, device = 'auto', signal, onEvent } = options
   await using learner = await Learner.load(folder, { device })
-  const config = { ...resolveExperiment(experiment), device, seeds: [learner.seed], methods: [] }
-  await using plan = await planExperiment(config, signal)
+  const config = { ...resolveExperiment(experiment), device, seeds: [learner.seed] }
+  await using plan = await planExperiment({ config, methods: [] }, signal)
   const { stream } = plan.streams[0]!
   const number = task ?? (learner.tasksLearned || stream.tasks.length)
   const last = stream.tasks[number - 1]

@@ -1,6 +1,6 @@
 import type { Classifier } from '../classifiers/classifier.js'
+import type { FeatureExtractor } from '../classifiers/features.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from '../evaluation/evaluate.js'
-import type { FeatureExtractor } from '../evaluation/features.js'
 import { frechetArea, frechetAreaTitle } from '../evaluation/frechet-area.js'
 import type { Learner } from '../learner/learner.js'
 import type { DenoisingLoss } from '../learner/options.js'

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { invalid } from '../errors.js'
 import { type MethodName, methodByName } from '../methods/by-name.js'
-import type { Method } from '../methods/objective.js'
+import { firstTaskOf, type Method } from '../methods/objective.js'
 import type { Stream } from '../streams/stream.js'
 
 /** A method as a configuration names it: by its name alone, or as an object with its options and a label. */
@@ -28,24 +28,27 @@ export const methodEntrySchema = z
 /** A method of an experiment: its standard name, its label in tables and folders, and its own options. */
 export type MethodEntry = { readonly name: string; readonly label: string; readonly [option: string]: unknown }
 
-/**
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name or options that the method doesn't have
- */
-export function methodOf({ name, label: _, ...options }: MethodEntry): Method {
-  return methodByName(name, Object.keys(options).length === 0 ? undefined : options)
+/** A method of an experiment as a value. */
+export interface ResolvedMethod {
+  readonly label: string
+  readonly method: Method
+  /** What it does, in a sentence for people who see it for the first time; of composed ones one for each. */
+  readonly about: string
+  /** Methods with the same one have the same first task; see {@link firstTaskOf}. */
+  readonly firstTask: string
 }
 
 /**
- * Checks what can be checked of a method before there is any data.
+ * Makes the method that an entry names, and checks what can be checked of it before there is any data.
  *
  * @param timesteps T of the noise schedule
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, options that the method doesn't have, or more timesteps
  */
-export function checkMethod(entry: MethodEntry, timesteps: number): void {
-  const method = methodOf(entry)
+export function resolveMethod({ name, label, ...options }: MethodEntry, timesteps: number): ResolvedMethod {
+  const method = methodByName(name, Object.keys(options).length === 0 ? undefined : options)
   const atMost = (what: string, value: number) => {
     if (value <= timesteps) return
-    throw invalid(`${entry.label}: ${what} is ${value}; expected at most schedule.timesteps, which is ${timesteps}`)
+    throw invalid(`${label}: ${what} is ${value}; expected at most schedule.timesteps, which is ${timesteps}`)
   }
   for (const { source, timesteps: range } of method.objective(2).terms) {
     if (source.kind === 'teacher' && source.sampler?.steps) atMost('teacher.steps', source.sampler.steps)
@@ -54,6 +57,8 @@ export function checkMethod(entry: MethodEntry, timesteps: number): void {
   for (const consolidation of method.keeps?.consolidations ?? []) {
     if ('timesteps' in consolidation && consolidation.timesteps) atMost('timesteps[1]', consolidation.timesteps[1])
   }
+  const sentences = name.split('+').map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
+  return { label, method, about: sentences.join(' '), firstTask: firstTaskOf(method) }
 }
 
 /**
@@ -61,23 +66,15 @@ export function checkMethod(entry: MethodEntry, timesteps: number): void {
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a memory that is larger than the first task's data
  */
-export function checkMethodOn(entry: MethodEntry, { name, tasks }: Stream): void {
-  const size = methodOf(entry).keeps?.memory?.size ?? 0
+export function checkMethodOn({ label, method }: ResolvedMethod, { name, tasks }: Stream): void {
+  const size = method.keeps?.memory?.size ?? 0
   const images = tasks[0]?.train.indices.length ?? 0
   if (size > images) {
     throw invalid(
-      `${entry.label}: size is ${size}; expected at most ${images}, the images of the first task of ${name}: a memory can't be ` +
+      `${label}: size is ${size}; expected at most ${images}, the images of the first task of ${name}: a memory can't be ` +
         'larger than the data that it keeps',
     )
   }
-}
-
-/** What a method does, in a sentence for people who see it for the first time; of composed ones one for each. */
-export function aboutMethod(name: string): string {
-  return name
-    .split('+')
-    .map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
-    .join(' ')
 }
 
 const about: Readonly<Record<MethodName, string>> = {

@@ -1,16 +1,17 @@
-import type { Dataset, Subset, TrainTest } from '../data/dataset.js'
+import { countImages, type Dataset, type Subset, type TrainTest } from '../data/dataset.js'
 import { resolveDevice } from '../engine/device.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { TorchScriptFeatures, type TorchScriptOptions } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
-import type { ExperimentConfig } from './config.js'
+import type { ResolvedExperiment } from './config.js'
 import { loadData } from './data.js'
-import { checkMethodOn } from './methods.js'
+import { checkMethodOn, type ResolvedMethod } from './methods.js'
 import { isSeeded, makeStream } from './stream.js'
 
 /** What an experiment learns from: everything that could be wrong with it was checked. */
 export interface Plan extends AsyncDisposable {
+  readonly methods: readonly ResolvedMethod[]
   /** One per seed, in the order of the seeds. */
   readonly streams: readonly { readonly seed: number; readonly stream: Stream }[]
   /** All images of the stream, for the classifier of the metrics. */
@@ -24,7 +25,7 @@ export interface Plan extends AsyncDisposable {
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`, `ERR_BAD_DATA` and what loading throws
  */
-export async function planExperiment(config: Omit<ExperimentConfig, 'out'>, signal?: AbortSignal): Promise<Plan> {
+export async function planExperiment({ config, methods }: ResolvedExperiment, signal?: AbortSignal): Promise<Plan> {
   await resolveDevice(config.device, config.precision)
   const data: TrainTest[] = []
   for (const one of config.data) data.push(await loadData(one, config.unet, signal))
@@ -40,14 +41,14 @@ export async function planExperiment(config: Omit<ExperimentConfig, 'out'>, sign
   // A domain holds a changed copy of all images: streams that are the same for every seed are made once.
   const common = isSeeded(config.stream) ? undefined : makeStream(config.stream, data, 0)
   const streams = config.seeds.map((seed) => ({ seed, stream: common ?? makeStream(config.stream, data, seed) }))
-  for (const { stream } of streams) for (const method of config.methods) checkMethodOn(method, stream)
+  for (const { stream } of streams) for (const method of methods) checkMethodOn(method, stream)
   signal?.throwIfAborted()
   const whole = await wholeOf(data, streams[0]!.stream, config.unet.sample_size)
   const { file, ...features } = config.evaluation.features ?? { file: undefined }
   // What the options are is checked there.
   const options = { ...features, device: config.device } as unknown as TorchScriptOptions
   const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
-  return { streams, data: whole, extractor, [Symbol.asyncDispose]: async () => extractor?.dispose() }
+  return { methods, streams, data: whole, extractor, [Symbol.asyncDispose]: async () => extractor?.dispose() }
 }
 
 /**
@@ -79,7 +80,7 @@ async function merge(
   size: number,
 ): Promise<Dataset> {
   const { channels, classes } = subsets[0]!.dataset
-  const count = subsets.reduce((sum, { indices }) => sum + indices.length, 0)
+  const count = countImages(subsets)
   const images = new Uint8Array(count * size * size * channels)
   const labels = new Int32Array(count)
   let at = 0

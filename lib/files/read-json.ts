@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { badFile } from '../checkpoint/parameters.js'
+import { badFile } from './bad-file.js'
 
 /**
  * A JSON file of a checkpoint; undefined where there is no such file.

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { ContinualDiffusionError } from '../errors.js'
-import { shown } from '../validation/options.js'
+import { isRecord, shown } from '../validation/options.js'
+import { badFile as bad } from './bad-file.js'
 
 /** Arrays that hold each dtype's elements; half floats, which JavaScript lacks, are held as their bits. */
 const arrays = {
@@ -226,18 +226,10 @@ function bytes(text: string): Buffer {
   return Buffer.from(text)
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function isDtype(value: unknown): value is Dtype {
   return typeof value === 'string' && Object.hasOwn(arrays, value)
 }
 
 function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0)
-}
-
-function bad(file: string, what: string, cause?: unknown): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', `${file}: ${what}`, { cause })
 }

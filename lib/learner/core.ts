@@ -1,3 +1,5 @@
+import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
+import type { MemoryItem } from '../checkpoint/memory-file.js'
 import type { SamplerConfig } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleTable } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
@@ -5,8 +7,6 @@ import type { NativeLearner } from '../engine/addon.js'
 import { call, disposedError } from '../engine/call.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
-import type { MemoryItem } from './memory.js'
-import type { StoredTaskInProgress } from './task-in-progress.js'
 
 /** What a learner is and does not change. */
 export interface Settings {

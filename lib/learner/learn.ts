@@ -1,3 +1,4 @@
+import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import type { NativeSession, NativeTrainReport } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
 import { invalid } from '../errors.js'
@@ -10,13 +11,7 @@ import { alone, type Core, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
 import { subsetsOf } from './memory.js'
 import { type LearnOptions, learnSchema, type Progress, type StepLosses, taskSchema } from './options.js'
-import {
-  checkSame,
-  digestOf,
-  plainSettings,
-  type StoredTaskInProgress,
-  type TaskInProgress,
-} from './task-in-progress.js'
+import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
 
 /** How long one native call should train, in milliseconds: progress and aborts come about that often. */
 const milliseconds = 200

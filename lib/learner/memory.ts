@@ -1,18 +1,8 @@
+import { groupBy, type MemoryItem } from '../checkpoint/memory-file.js'
 import type { Dataset, Subset } from '../data/dataset.js'
 import type { MemoryOptions } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { mersenneTwister } from '../streams/torch-random.js'
-
-/** A real image that is kept. */
-export interface MemoryItem {
-  readonly dataset: Dataset
-  /** Its position in the data set. */
-  readonly index: number
-  /** Number of the task that brought it. */
-  readonly task: number
-  /** Drawn once for each image that is seen, uniform in [0, 1): of a group, those with the lowest are kept. */
-  readonly priority: number
-}
 
 /**
  * What a memory holds when a task has ended: of each group (all images, those of a class or those of a task) the images with
@@ -61,17 +51,6 @@ export function subsetsOf(items: readonly MemoryItem[]): Subset[] {
     else runs.push({ dataset, indices: [index] })
   }
   return runs.map(({ dataset, indices }) => ({ dataset, indices: Int32Array.from(indices) }))
-}
-
-/** Items by a key, in the order of the first of each. */
-export function groupBy<T, K>(items: readonly T[], key: (item: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>()
-  for (const item of items) {
-    const group = groups.get(key(item))
-    if (group) group.push(item)
-    else groups.set(key(item), [item])
-  }
-  return groups
 }
 
 function groupOf({ dataset, index, task }: MemoryItem, policy: MemoryOptions['policy']): string | number {

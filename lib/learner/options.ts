@@ -4,8 +4,15 @@ import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
-import type { Device, Precision } from '../engine/device.js'
-import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import {
+  batchSizeSchema,
+  type Device,
+  deviceSchema,
+  type Precision,
+  precisionSchema,
+  seedSchema,
+  signalSchema,
+} from '../validation/fields.js'
 
 /** What a learner is made of. */
 export interface LearnerOptions {
@@ -168,8 +175,7 @@ export interface StepOptions extends UpdateOptions {
 const positive = z.number().positive()
 const rate = z.number().min(0).lt(1)
 
-/** Fields of a schema for {@link UpdateOptions}. */
-export const updateShape = {
+const updateShape = {
   lr: positive.default(2e-4),
   betas: z.tuple([rate, rate]).readonly().default([0.9, 0.999]),
   eps: positive.default(1e-8),
@@ -194,21 +200,31 @@ export const loadSchema = z.strictObject({
   precision: precisionSchema.optional(),
 })
 
+/** Fields of a schema for what a task is trained with, in experiments too; {@link oneLength} goes with them. */
+export const trainShape = {
+  /** Training steps for each task; exactly one of `steps` and `epochs`. */
+  steps: z.int().min(1).optional(),
+  /** Passes over each task's data. */
+  epochs: positive.optional(),
+  batchSize,
+  ...updateShape,
+  horizontalFlip: z.boolean().default(false),
+}
+export const oneLength = [
+  (train: { steps?: number | undefined; epochs?: number | undefined }) =>
+    (train.steps === undefined) !== (train.epochs === undefined),
+  'expected exactly one of steps and epochs',
+] as const
+
 export const learnSchema = z
   .strictObject({
-    ...updateShape,
-    epochs: positive.optional(),
-    steps: z.int().min(1).optional(),
-    batchSize,
-    horizontalFlip: z.boolean().default(false),
+    ...trainShape,
     memory: z.array(subsetSchema).readonly().optional(),
     resume: z.boolean().default(false),
     onStep: z.custom<NonNullable<LearnOptions['onStep']>>((f) => typeof f === 'function').optional(),
     signal: signalSchema.optional(),
   })
-  .refine((options) => (options.epochs === undefined) !== (options.steps === undefined), {
-    error: 'expected exactly one of epochs and steps',
-  })
+  .refine(...oneLength)
 
 export const taskSchema = z.looseObject({
   number: z.int().min(1),

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import { z } from 'zod'
+import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
-import { isShallow, shallowExpected } from '../validation/depth.js'
 import { shown } from '../validation/options.js'
 
 /** A task that a learner has begun and not ended. */
@@ -15,20 +14,6 @@ export interface TaskInProgress {
   /** Steps of it in all. */
   readonly steps: number
 }
-
-/** Schema of what learner.json says of the task in progress. */
-export const taskInProgressSchema = z
-  .strictObject({
-    task: z.int().min(1),
-    step: z.int().min(0),
-    steps: z.int().min(1),
-    // They are written again when the learner is saved in mid-task.
-    settings: z.record(z.string(), z.unknown()).refine(isShallow, shallowExpected),
-  })
-  .refine(({ step, steps }) => step <= steps, 'expected step ≤ steps')
-
-/** With what decides each of its steps: to go on with it by other settings would be another training. */
-export type StoredTaskInProgress = z.output<typeof taskInProgressSchema>
 
 /** Settings as JSON holds them, so that those of a file and those of a call can be compared. */
 export function plainSettings(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 import type { MemoryOptions, Method } from './objective.js'
-import { gate, lambdaSchema, taskNumber, taskTerm, timestepsSchema } from './terms.js'
+import { memoryShape, timestepsSchema } from './objective-schema.js'
+import { gate, lambdaSchema, taskNumber, taskTerm } from './terms.js'
 
 /** Options of {@link experienceReplay}. */
 export interface ExperienceReplayOptions extends Partial<MemoryOptions> {
@@ -13,8 +14,8 @@ export interface ExperienceReplayOptions extends Partial<MemoryOptions> {
 
 const schema = z
   .strictObject({
-    size: z.int().min(1).default(200),
-    policy: z.enum(['reservoir', 'class-balanced', 'task-balanced']).default('reservoir'),
+    size: memoryShape.size.default(200),
+    policy: memoryShape.policy.default('reservoir'),
     lambda: lambdaSchema.default(1),
     timesteps: timestepsSchema.optional(),
   })

@@ -24,7 +24,8 @@ const sourceSchema = z.discriminatedUnion(
   "expected an object whose kind is 'task', 'memory', 'teacher' or 'gaussian'",
 )
 
-const timestepsSchema = z
+/** Schema of a range [from, to) of timesteps. */
+export const timestepsSchema = z
   .tuple([z.int().min(0), z.int()])
   .readonly()
   .refine(([from, to]) => from < to, 'expected [from, to) with from < to')
@@ -66,12 +67,16 @@ const consolidationSchema = z.discriminatedUnion(
   "expected an object whose kind is 'squared-gradients', 'mean-gradient' or 'path-integral'",
 )
 
+/** Fields of a schema for {@link MemoryOptions}. */
+export const memoryShape = {
+  size: z.int().min(1),
+  policy: z.enum(['reservoir', 'class-balanced', 'task-balanced']),
+}
+
 // Used when a task ends, hours after it began, and saved with a task in progress: what is wrong is to be known before.
 const keepsSchema = z.strictObject({
   consolidations: z.array(consolidationSchema).readonly().optional(),
-  memory: z
-    .strictObject({ size: z.int().min(1), policy: z.enum(['reservoir', 'class-balanced', 'task-balanced']) })
-    .optional(),
+  memory: z.strictObject(memoryShape).optional(),
   teacherDecay: decay.optional(),
 }) satisfies z.ZodType<Keeps>
 

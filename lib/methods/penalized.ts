@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Consolidation, Method, Objective } from './objective.js'
-import { taskNumber, taskTerm, timestepsSchema } from './terms.js'
+import { timestepsSchema } from './objective-schema.js'
+import { taskNumber, taskTerm } from './terms.js'
 
 /** Factor of a penalty in the loss: any finite number ≥ 0. */
 export const strengthSchema = z.number().min(0)

@@ -2,8 +2,8 @@ import { z } from 'zod'
 import { teacherSamplerSchema } from '../config/sampler.js'
 import { parseOptions } from '../validation/options.js'
 import type { Loss, Method, Source } from './objective.js'
-import { lossSchema } from './objective-schema.js'
-import { gate, type TeacherOptions, taskNumber, taskTerm, timestepsSchema } from './terms.js'
+import { lossSchema, timestepsSchema } from './objective-schema.js'
+import { gate, type TeacherOptions, taskNumber, taskTerm } from './terms.js'
 
 /** Options of {@link teacherToStudent}. */
 export interface TeacherToStudentOptions {

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { type SamplerConfig, teacherSamplerSchema } from '../config/sampler.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Method, Objective, Term } from './objective.js'
+import { timestepsSchema } from './objective-schema.js'
 
 /** How the teacher generates the images that stand for the earlier tasks: what differs from DDIM in 2 steps, as in the paper. */
 export type TeacherOptions = Partial<SamplerConfig>
@@ -30,11 +31,6 @@ export interface TeacherMethodOptions extends TeacherTermOptions {
 
 /** Weight of what the earlier tasks add to the loss: any finite number ≥ 0. */
 export const lambdaSchema = z.number().min(0)
-
-export const timestepsSchema = z
-  .tuple([z.int().min(0), z.int().min(1)])
-  .readonly()
-  .refine(([from, to]) => from < to, { error: 'expected [from, to) with from below to' })
 
 /** Fields of a schema for {@link TeacherTermOptions}. */
 export const teacherTermShape = {

@@ -8,7 +8,7 @@ import { makingSection, type Source } from './sections/making.js'
 import { numbersSection } from './sections/numbers.js'
 import { type Grids, samplesSection } from './sections/samples.js'
 import { style } from './style.js'
-import { tasksOf } from './summary.js'
+import { inWords, tasksOf } from './summary.js'
 
 export interface PageContent {
   readonly results: Results
@@ -27,6 +27,7 @@ export interface PageContent {
  * @returns the page's HTML
  */
 export function renderPage({ results, sources, curves, grids }: PageContent): string {
+  const tasks = tasksOf(results).at(-1) ?? 0
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -40,7 +41,7 @@ export function renderPage({ results, sources, curves, grids }: PageContent): st
 <main>
 <header>
 <h1>${e(results.title)}</h1>
-<p class="question">A diffusion model is taught ${count(tasksOf(results).at(-1) ?? 0, 'task')}, one after the other. What does it still
+<p class="question">A diffusion model is taught ${inWords(tasks)} ${tasks === 1 ? 'task' : 'tasks'}, one after the other. What does it still
 draw in the end?</p>
 ${results.complete ? '' : '<p class="warning">This run is not complete: what follows is what it had found so far.</p>'}
 ${answer(results)
@@ -59,9 +60,4 @@ ${makingSection(sources)}
 </body>
 </html>
 `
-}
-
-function count(n: number, noun: string): string {
-  const words = ['no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten']
-  return `${words[n] ?? n} ${noun}${n === 1 ? '' : 's'}`
 }

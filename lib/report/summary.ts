@@ -74,6 +74,13 @@ export function formatCell({ mean, error }: Pick<Cell, 'mean' | 'error'>): strin
   return `${text} ± ${error < 10 ** -decimals ? error.toPrecision(1) : error.toFixed(decimals)}`
 }
 
+const numerals = ['no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten']
+
+/** A count as a sentence has it: a word up to ten. */
+export function inWords(count: number): string {
+  return numerals[count] ?? String(count)
+}
+
 /** Words of method names that are not written as any other word. */
 const spellings: Readonly<Record<string, string>> = { ewc: 'EWC', gaussian: 'Gaussian', lwf: 'LwF' }
 

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import type { Device, Precision } from '../engine/device.js'
 
 /** Schemas of options that many functions take. */
 
@@ -9,10 +8,19 @@ export const seedSchema = z
   .min(0)
   .max(2 ** 32 - 1)
 
+/** Where to compute; `auto`: on the first CUDA device when there is one that works, else on the CPU. */
+export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
+
 export const deviceSchema = z.custom<Device>(
   (device) => typeof device === 'string' && /^(auto|cpu|cuda(:(0|[1-9]\d*))?)$/.test(device),
   "expected 'auto', 'cpu', 'cuda' or 'cuda:N'",
 )
+
+/**
+ * In what to multiply: `fp32`; `tf32`, CUDA only; `bf16`, with weights, optimiser state and losses kept in float32.
+ * `auto`: bf16 where the hardware multiplies bf16 natively, else fp32.
+ */
+export type Precision = 'auto' | 'fp32' | 'tf32' | 'bf16'
 
 export const precisionSchema = z.enum(['auto', 'fp32', 'tf32', 'bf16']) satisfies z.ZodType<Precision>
 

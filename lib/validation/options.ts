@@ -162,6 +162,11 @@ function unwrap(schema: z.core.$ZodType | undefined, value: unknown): readonly z
   return [schema]
 }
 
+/** Whether a value is an object with keys, and no list. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 function valueAt(value: unknown, key: PropertyKey): unknown {
   return (value as Record<PropertyKey, unknown> | null | undefined)?.[key]
 }

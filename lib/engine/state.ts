@@ -1,0 +1,23 @@
+/** The state of networks as it leaves the engine, in plain data that checkpoints keep. */
+
+/** A parameter of a network. */
+export interface ParameterInfo {
+  readonly name: string
+  readonly shape: readonly number[]
+}
+
+/** The flat tensors of a learner, all laid out like its weights. */
+export type StateTensor = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq' | 'path_start' | 'path_integral'
+
+/** What is consolidated under a name: the sum of `parts` quadratics of one shape. */
+export interface NativePenalty {
+  readonly name: string
+  readonly shape: 'diagonal' | 'rank-1'
+  readonly parts: number
+}
+
+/** One quadratic, ½·Σ importance·δ² or ½·(importance·δ)² with δ = θ − anchor; tensors in `parameters` order. */
+export interface NativeQuadratic {
+  readonly anchor: Float32Array[]
+  readonly importance: Float32Array[]
+}

@@ -1,0 +1,136 @@
+import { copyFile, mkdir } from 'node:fs/promises'
+import path from 'node:path'
+import { Solver } from '../classifiers/solver.js'
+import type { Subset } from '../data/dataset.js'
+import { ResidentImages } from '../engine/resident-images.js'
+import { imageGrid } from '../images/grid.js'
+import { Learner } from '../learner/learner.js'
+import type { MethodRun, Results, TaskResult } from '../report/results.js'
+import type { Stream } from '../streams/stream.js'
+import type { Checkpoint } from './checkpoint.js'
+import { metricsFile } from './folder.js'
+import type { ResolvedMethod } from './methods.js'
+import { keep, noteMachine, type RunState, resumeFrom, writeResults } from './run-state.js'
+import { runTask, samplesPath } from './run-task.js'
+
+/** A first task that was trained, for the seed's other methods whose first task is the same. */
+interface Shared {
+  readonly method: string
+  readonly result: TaskResult
+}
+
+/** Runs every method with every seed; those that a checkpoint has done are passed over. */
+export async function runMethods(run: RunState, from: Checkpoint | undefined): Promise<Results> {
+  await run.folder.unlog(from?.files[metricsFile]?.bytes ?? 0)
+  if (from) await resumeFrom(run, from)
+  const real = new ResidentImages('cpu', run.config.unet.sample_size)
+  try {
+    for (const { seed, stream } of run.plan.streams) await runSeed(run, seed, stream, real, from)
+  } finally {
+    await real.dispose()
+  }
+  return writeResults(run, true)
+}
+
+/** @param real images as the engine sees them, for the grids */
+async function runSeed(
+  run: RunState,
+  seed: number,
+  stream: Stream,
+  real: ResidentImages,
+  from: Checkpoint | undefined,
+): Promise<void> {
+  const ofSeed = run.runs.filter((one) => one.seed === seed)
+  const isDone = (one: MethodRun) => one.tasks.length === stream.tasks.length
+  if (ofSeed.length < run.plan.methods.length || !ofSeed.every(isDone)) await drawReal(run, stream, seed, real)
+  const shared = new Map<string, Shared>()
+  for (const entry of run.plan.methods) {
+    const { label, firstTask } = entry
+    const begun = ofSeed.find(({ method }) => method === label)
+    if (begun === undefined) await runMethod(run, entry, seed, stream, shared)
+    else if (!isDone(begun)) await runMethod(run, entry, seed, stream, shared, from)
+    const own = run.runs.find(({ method, seed: other }) => method === label && other === seed)
+    if (own && !shared.has(firstTask)) shared.set(firstTask, { method: label, result: own.tasks[0]! })
+  }
+}
+
+/** @param from the checkpoint whose last run is this one */
+async function runMethod(
+  run: RunState,
+  entry: ResolvedMethod,
+  seed: number,
+  stream: Stream,
+  shared: ReadonlyMap<string, Shared>,
+  from?: Checkpoint,
+): Promise<void> {
+  const { config, signal } = run
+  if (!from) run.runs.push({ method: entry.label, seed, tasks: [] })
+  const { tasks } = run.runs.at(-1)!
+  const first = config.shareFirstTask ? shared.get(entry.firstTask) : undefined
+  await using learner = await learnerOf(run, seed, from?.learner ?? first?.result.learner)
+  noteMachine(run, learner, from !== undefined)
+  await using solver = config.solver && (await solverOf(run, seed, stream, from?.solver))
+  for (const task of stream.tasks.slice(tasks.length)) {
+    if (task.number === 1 && first !== undefined) {
+      // A solver replays nothing while it learns the first task, so that the learner makes no difference to it.
+      await solver?.learn(task, null, { ...config.solver, signal })
+      tasks.push(await adopt(run, first, entry.label, seed))
+    } else {
+      const begun = from?.task?.number === task.number ? from.task : undefined
+      tasks.push(await runTask(run, { learner, solver, entry, seed, stream, task, begun }))
+    }
+    await writeResults(run, false)
+    await keep(run, tasks.at(-1)!.learner, solver)
+  }
+}
+
+/** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
+function learnerOf({ config, folder }: RunState, seed: number, saved: string | undefined): Promise<Learner> {
+  const { unet, schedule, sampler, ema, device, precision } = config
+  return saved === undefined
+    ? Learner.create({ unet, schedule, sampler, ema, device, precision, seed })
+    : Learner.load(folder.at(saved), { device, precision })
+}
+
+/** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
+function solverOf(
+  { config, folder }: RunState,
+  seed: number,
+  stream: Stream,
+  saved: string | undefined,
+): Promise<Solver> {
+  const { device } = config
+  return saved === undefined
+    ? Solver.create(stream, { seed, device })
+    : Solver.load(folder.at(saved), stream, { device })
+}
+
+/** Takes over another method's first task: the learner is loaded already, this is what was written about it. */
+async function adopt({ folder }: RunState, from: Shared, label: string, seed: number): Promise<TaskResult> {
+  const { method, result } = from
+  const samples = samplesPath(label, seed, 1)
+  await mkdir(path.dirname(folder.at(samples)), { recursive: true })
+  await copyFile(folder.at(result.samples), folder.at(samples))
+  return { ...result, samples, seconds: { learn: 0, evaluate: 0 }, sharedFrom: method }
+}
+
+/** Draws a grid of real images of each task. */
+async function drawReal(
+  { config, folder }: RunState,
+  stream: Stream,
+  seed: number,
+  real: ResidentImages,
+): Promise<void> {
+  const { count, columns } = config.samples
+  for (const { number, test } of stream) {
+    const some: Subset = { dataset: test.dataset, indices: spreadOver(test.indices, count) }
+    const grid = await imageGrid(await real.read(some), { columns })
+    await folder.write(samplesPath('real', seed, number), grid)
+  }
+}
+
+/** As many as `count` of the values, evenly spread over them: a data set may be sorted by class. */
+function spreadOver(values: Int32Array, count: number): Int32Array {
+  const length = Math.min(count, values.length)
+  return Int32Array.from({ length }, (_, i) => values[Math.floor((i * values.length) / length)]!)
+}

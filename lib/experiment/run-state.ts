@@ -1,0 +1,122 @@
+import type { Classifier } from '../classifiers/classifier.js'
+import type { Solver } from '../classifiers/solver.js'
+import type { Learner } from '../learner/learner.js'
+import type { MethodRun, Results, TaskResult, Versions } from '../report/results.js'
+import { type Checkpoint, writeCheckpoint } from './checkpoint.js'
+import type { ExperimentConfig } from './config.js'
+import type { RunEvent } from './events.js'
+import { type RunFolder, resultsFile } from './folder.js'
+import { type Judge, makeJudge } from './judge.js'
+import type { Plan } from './plan.js'
+import { versions } from './versions.js'
+
+/** What a run works with. */
+interface RunParts {
+  readonly config: Omit<ExperimentConfig, 'out'>
+  readonly plan: Plan
+  readonly folder: RunFolder
+  readonly classifier: Classifier
+  readonly signal: AbortSignal | undefined
+  readonly onEvent: (event: RunEvent) => void
+}
+
+/** A run under way: what it works with, and what it has found so far. */
+export interface RunState extends RunParts {
+  readonly judge: Judge
+  readonly versions: Versions
+  /** The last one is the one under way. */
+  readonly runs: (MethodRun & { readonly tasks: TaskResult[] })[]
+  /** Tasks that are trained in the whole run, shared first tasks counted once. */
+  readonly parts: number
+  /** The one of them that is under way, from 1. */
+  part: number
+  /** Known from the first learner on. */
+  machine: Checkpoint['machine'] | undefined
+}
+
+/** A run that has found nothing yet. */
+export function newRun(given: RunParts): RunState {
+  const { config, plan, classifier } = given
+  const methods = plan.methods.length
+  const firstTasks = config.shareFirstTask ? new Set(plan.methods.map(({ firstTask }) => firstTask)).size : methods
+  return {
+    ...given,
+    judge: makeJudge(config.evaluation, classifier, plan.extractor),
+    versions: versions(),
+    runs: [],
+    parts: plan.streams
+      .map(({ stream }) => methods * (stream.tasks.length - 1) + firstTasks)
+      .reduce((sum, parts) => sum + parts),
+    part: 0,
+    machine: undefined,
+  }
+}
+
+/** Restores what a checkpoint holds, and reports it. */
+export async function resumeFrom(run: RunState, from: Checkpoint): Promise<void> {
+  run.machine = from.machine
+  run.runs.push(...from.runs.map((one) => ({ ...one, tasks: [...one.tasks] })))
+  run.part = from.runs.flatMap(({ tasks }) => tasks).filter((task) => task.sharedFrom === undefined).length
+  warnOfVersions(run, from.versions)
+  run.onEvent({ kind: 'ready', ...from.machine, metrics: run.judge.infos })
+  await writeResults(run, false)
+}
+
+/** Records and reports where the run's first learner computes; warns where a resumed one computes elsewhere than before. */
+export function noteMachine(run: RunState, learner: Learner, isResumed: boolean): void {
+  const { device, precision, parameterCount: parameters } = learner
+  const before = run.machine
+  if (isResumed && (before?.device !== device || before.precision !== precision)) {
+    run.onEvent({
+      kind: 'warning',
+      message:
+        `the run began on ${before?.device} in ${before?.precision} and goes on on ${device} in ${precision}: its results may ` +
+        'differ by rounding',
+    })
+  }
+  if (before !== undefined) return
+  run.machine = { device, precision, parameters }
+  run.onEvent({ kind: 'ready', ...run.machine, metrics: run.judge.infos })
+}
+
+function warnOfVersions({ versions, onEvent }: RunState, before: Versions): void {
+  const keys = ['package', 'libtorch', 'cuda', 'cpu'] as const
+  const changed = keys.filter((key) => before[key] !== versions[key])
+  if (changed.length === 0) return
+  const list = changed.map((key) => `${key} ${before[key]}, now ${versions[key]}`)
+  onEvent({ kind: 'warning', message: `the run began with ${list.join('; ')}: its results may differ by rounding` })
+}
+
+/** Writes a checkpoint; there is a learner by then, and so the machine is known. */
+export async function keep(
+  { config, folder, versions, machine, runs, onEvent }: RunState,
+  learner: Learner | string,
+  solver: Solver | undefined,
+  task?: Checkpoint['task'],
+): Promise<void> {
+  const contents = { versions, config, machine: machine as Checkpoint['machine'], runs, task, learner, solver }
+  const number = await writeCheckpoint(folder, contents, config.checkpoints.keep)
+  onEvent({ kind: 'checkpoint', number })
+}
+
+/** Writes what was found so far. */
+export async function writeResults(run: RunState, complete: boolean): Promise<Results> {
+  const { config, plan, classifier, judge, versions, runs, folder } = run
+  const { device, precision, parameters } = run.machine ?? { device: '', precision: '', parameters: 0 }
+  const results: Results = {
+    title: config.title,
+    complete,
+    versions,
+    classes: plan.streams[0]!.stream.tasks[0]!.train.dataset.classes,
+    parameters,
+    device,
+    precision,
+    classifier: { name: classifier.name, features: classifier.dimension, accuracy: classifier.accuracy },
+    shareFirstTask: config.shareFirstTask,
+    metrics: judge.infos,
+    methods: plan.methods.map(({ label, about }) => ({ label, about })),
+    runs,
+  }
+  await folder.writeJson(resultsFile, results)
+  return results
+}

@@ -1,0 +1,152 @@
+import type { Solver } from '../classifiers/solver.js'
+import { imageGrid } from '../images/grid.js'
+import type { Learner } from '../learner/learner.js'
+import type { StepLosses } from '../learner/options.js'
+import type { TaskResult } from '../report/results.js'
+import type { Stream, Task } from '../streams/stream.js'
+import type { Checkpoint } from './checkpoint.js'
+import { teacherCalls } from './cost.js'
+import type { Part } from './events.js'
+import { LossRecorder } from './loss-recorder.js'
+import type { ResolvedMethod } from './methods.js'
+import { keep, type RunState } from './run-state.js'
+
+/** A task that is to be learned, and by whom. */
+interface Work {
+  readonly learner: Learner
+  readonly solver: Solver | undefined
+  readonly entry: ResolvedMethod
+  readonly seed: number
+  readonly stream: Stream
+  readonly task: Task
+  /** What is known of the task, where it was begun before the run was broken off. */
+  readonly begun: Checkpoint['task']
+}
+
+/** Learns a task, or the rest of it, judges the learner and draws with it. */
+export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
+  const { config, judge, folder, signal, onEvent } = run
+  const { learner, solver, entry, seed, stream, task, begun } = work
+  const { label, method } = entry
+  const { number } = task
+  const part: Part = {
+    method: label,
+    seed,
+    task: number,
+    tasks: stream.tasks.length,
+    part: ++run.part,
+    parts: run.parts,
+  }
+
+  // Before the learner goes on: what it replays are the tasks before this one.
+  const known = begun ? begun.solver : await solver?.learn(task, learner, { ...config.solver, signal })
+  const saved = `learners/${label}/seed-${seed}/task-${number}`
+  const { losses, spent } = await learn(run, work, part, known, saved)
+  const learned = performance.now()
+  const judged = config.evaluation.after === 'every' || number === stream.tasks.length
+  const report = judged
+    ? await judge.evaluate(learner, stream.seen(task), {
+        signal,
+        seed,
+        onProgress: (progress) => onEvent({ kind: 'evaluate', part, ...progress }),
+      })
+    : undefined
+  const evaluated = performance.now()
+
+  const images = await learner.sample({ count: config.samples.count, seed, signal })
+  const samples = samplesPath(label, seed, number)
+  await folder.write(samples, await imageGrid(images, { columns: config.samples.columns }))
+
+  const result: TaskResult = {
+    task: number,
+    name: task.name,
+    classes: task.classes,
+    steps: losses.steps,
+    seconds: { learn: seconds(spent), evaluate: seconds(evaluated - learned) },
+    loss: losses.mean,
+    teacherCalls: teacherCalls(method.objective(number)),
+    metrics: report?.values ?? {},
+    alone: report?.tasks,
+    denoising: report?.denoising,
+    solver: known,
+    samples,
+    realSamples: samplesPath('real', seed, number),
+    learner: saved,
+  }
+  const values = Object.fromEntries(Object.entries(result.metrics).map(([name, { value }]) => [name, value]))
+  if (judged) await folder.log({ kind: 'evaluate', method: label, seed, task: number, ...values })
+  onEvent({ kind: 'task', part, result })
+  return result
+}
+
+/**
+ * Learns a task, or the rest of it, with a checkpoint now and then; then saves the learner, with a checkpoint of that.
+ *
+ * @param known row of the solver's accuracies
+ * @param saved where the learner is saved
+ * @returns the task's losses and the milliseconds spent, those before the run was broken off too
+ */
+async function learn(
+  run: RunState,
+  { learner, solver, entry, seed, task, begun }: Work,
+  part: Part,
+  known: readonly number[] | undefined,
+  saved: string,
+): Promise<{ losses: LossRecorder; spent: number }> {
+  const { config, folder, signal, onEvent } = run
+  const losses = new LossRecorder(begun?.losses)
+  const before = begun?.milliseconds ?? 0
+  // It was kept after the task's end.
+  if (learner.tasksLearned >= task.number) return { losses, spent: before }
+
+  const begin = performance.now()
+  const spent = () => before + performance.now() - begin
+  const lines: StepLosses[] = []
+  const onStep = (step: StepLosses) => {
+    const line = losses.add(step)
+    if (line) lines.push(line)
+  }
+  const flush = async () => {
+    const about = { kind: 'train', method: entry.label, seed, task: task.number }
+    for (const line of lines.splice(0)) await folder.log({ ...about, ...line })
+  }
+  const checkpoint = async (where: Learner | string) => {
+    await flush()
+    const solved = known && [...known]
+    const state = { number: task.number, solver: solved, milliseconds: spent(), losses: losses.state }
+    await keep(run, where, solver, state)
+  }
+  const { everySteps = Number.POSITIVE_INFINITY, everyMinutes } = config.checkpoints
+  const every = everyMinutes === 0 ? Number.POSITIVE_INFINITY : everyMinutes * 60_000
+  let last = { step: learner.taskInProgress?.step ?? 0, time: begin }
+  try {
+    for await (const progress of learner.learn(task, entry.method, { ...config.train, resume: true, onStep, signal })) {
+      onEvent({ kind: 'learn', part, progress })
+      await flush()
+      const { step } = progress
+      const isDue = step - last.step >= everySteps || performance.now() - last.time >= every
+      if (!isDue || learner.taskInProgress === undefined) continue
+      await checkpoint(learner)
+      last = { step, time: performance.now() }
+    }
+  } catch (error) {
+    if (signal?.aborted && learner.taskInProgress) {
+      // The abort is why the run ends; where this fails, it goes on from the checkpoint before.
+      await checkpoint(learner).catch(({ message }: Error) => onEvent({ kind: 'warning', message }))
+    }
+    throw error
+  }
+  await flush()
+  await learner.save(folder.at(saved))
+  await checkpoint(saved)
+  return { losses, spent: spent() }
+}
+
+/** The grid of samples of a method, or of `real` images, relative to the run folder. */
+export function samplesPath(method: string, seed: number, task: number): string {
+  return `samples/${method}/seed-${seed}/task-${task}.png`
+}
+
+function seconds(milliseconds: number): number {
+  return Math.round(milliseconds / 100) / 10
+}
