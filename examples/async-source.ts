@@ -1,5 +1,5 @@
-// Data from an async iterable: whatever gives labelled images one after another becomes a data set. Here a generator draws them; it might as well
-// read a database, a queue, or an archive. `npx tsx examples/async-source.ts 1000`
+// Data from an async iterable: whatever gives labelled images one after another becomes a data set. Here a generator draws them; it could
+// also read a database, a queue, or an archive. `npx tsx examples/async-source.ts 1000`
 import {
   classIncremental,
   finetune,

@@ -1,5 +1,5 @@
-// A method of one's own, in ten lines: a value that says what a training step of task k minimises. In this one the teacher has more to say
-// at high noise levels, where images take shape, than at low ones. `npx tsx examples/custom-method.ts 1000`
+// A method of your own, in ten lines: it maps a task number to a loss, a weighted sum of terms. Here the teacher's term weighs more at
+// high noise levels, where images take shape, than at low ones. `npx tsx examples/custom-method.ts 1000`
 import { classIncremental, fashionMnist, Learner, type Method, presets, type Term } from 'continual-diffusion'
 
 const coarseToFine: Method = {

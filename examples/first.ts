@@ -1,4 +1,4 @@
-// The whole of it: one model learns five tasks in turn and is compared with the real images of all it has seen.
+// One model learns five tasks in turn. After each task its images are compared with the real images of all tasks so far.
 // `npx tsx examples/first.ts` in a project that has continual-diffusion installed.
 import {
   Classifier,

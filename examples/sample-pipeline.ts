@@ -1,5 +1,5 @@
-// A Node stream pipeline: samples of a saved learner go through sharp into PNG files. Later ones are generated only when the
-// earlier ones have been written, so any number goes through in little memory.
+// A Node stream pipeline: samples of a saved learner go through sharp into PNG files. A batch is
+// generated only when the earlier ones have been written, so any number of samples needs little memory.
 // `npx tsx examples/sample-pipeline.ts runs/first/task-5 samples 1000`
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'

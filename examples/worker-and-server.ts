@@ -1,5 +1,5 @@
 // A worker thread trains, while the main thread's HTTP server stays responsive: /progress says how far the training is, and any other
-// path is a PNG of fresh samples. It goes on serving when the training has ended. A worker loads JavaScript, so compile it first, e.g.
+// path is a PNG of new samples. The server stays up when the training has ended. A worker loads JavaScript, so compile it first, e.g.
 // `npx tsc worker-and-server.ts --module nodenext --target es2022 --skipLibCheck && node worker-and-server.js 8080 2000`
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -20,7 +20,7 @@ const [port = '8080', steps = '2000'] = process.argv.slice(2)
 
 async function train(main: MessagePort) {
   const learner = await Learner.create({ unet: presets.demo, seed: 42 })
-  // Each message is a port that wants samples. They are generated between two chunks of training steps.
+  // Each message is a port that samples are sent to. They are generated between two chunks of training steps.
   main.on('message', async (answer: MessagePort) => {
     answer.postMessage(await learner.sample({ count: 8, seed: learner.stepsDone }))
     answer.close()
