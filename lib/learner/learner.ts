@@ -747,7 +747,7 @@ export class Learner implements AsyncDisposable {
         throw error
       })
     }
-    if (memory) this.#memory = remember(this.#memory, task, memory, this.seed)
+    if (memory) this.#memory = await remember(this.#memory, task, memory, this.seed)
     await call(() => this.#native.freezeTeacher(teacherDecay))
     if (call(() => this.#native.hasSlot('path_start'))) await call(() => this.#native.followPath(false))
     this.#tasksLearned = task.number
