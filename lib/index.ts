@@ -36,6 +36,7 @@ export {
 export type { Classified } from './engine/classifier.js'
 export type { Device, Precision } from './engine/device.js'
 export { samplerStep, samplerTimesteps, schedule, type Tensor } from './engine/diffusion.js'
+export { ImageStore } from './engine/image-store.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
 export {

@@ -10,7 +10,7 @@ import type { Seen } from '../streams/stream.js'
 import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
 import type { RunEvent } from './events.js'
 import { makeJudge } from './judge.js'
-import { planExperiment } from './plan.js'
+import { type Plan, planExperiment } from './plan.js'
 
 /** How a saved learner is evaluated. */
 export interface EvaluateSavedOptions {
@@ -57,7 +57,7 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
     )
   }
   const seen: Seen = stream.seen(last)
-  await using classifier = await cachedClassifier(config, plan.data, signal, onEvent)
+  await using classifier = await cachedClassifier(config, plan, signal, onEvent)
   const judge = makeJudge(config.evaluation, classifier, plan.extractor)
   const evaluation = await judge.evaluate(learner, seen, {
     ...(options.count === undefined ? {} : { count: options.count }),
@@ -72,13 +72,14 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
 /** The classifier that an experiment's metrics are computed with. */
 export function cachedClassifier(
   config: Pick<ExperimentConfig, 'classifier' | 'device'>,
-  data: Parameters<typeof Classifier.cached>[0],
+  { data, images }: Pick<Plan, 'data' | 'images'>,
   signal: AbortSignal | undefined,
   onEvent: EvaluateSavedOptions['onEvent'] = () => {},
 ): Promise<Classifier> {
   return Classifier.cached(data, {
     ...config.classifier,
     device: config.device,
+    images,
     signal,
     onProgress: ({ step, steps }) => onEvent({ kind: 'classifier', fraction: step / steps }),
   })

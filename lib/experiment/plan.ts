@@ -1,5 +1,6 @@
 import type { Dataset, Subset, TrainTest } from '../data/dataset.js'
 import { resolveDevice } from '../engine/device.js'
+import { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { TorchScriptFeatures, type TorchScriptOptions } from '../evaluation/torch-script-features.js'
@@ -17,6 +18,8 @@ export interface Plan extends AsyncDisposable {
   readonly data: TrainTest
   /** Gives the features of the metrics, where it isn't the classifier that does. */
   readonly extractor: TorchScriptFeatures | undefined
+  /** All images of the run on its devices; disposed of with the plan. */
+  readonly images: ImageStore
 }
 
 /**
@@ -42,12 +45,31 @@ export async function planExperiment(config: Omit<ExperimentConfig, 'out'>, sign
   const streams = config.seeds.map((seed) => ({ seed, stream: common ?? makeStream(config.stream, data, seed) }))
   for (const { stream } of streams) for (const method of config.methods) checkMethodOn(method, stream)
   signal?.throwIfAborted()
-  const whole = await wholeOf(data, streams[0]!.stream, config.unet.sample_size)
-  const { file, ...features } = config.evaluation.features ?? { file: undefined }
-  // What the options are is checked there.
-  const options = { ...features, device: config.device } as unknown as TorchScriptOptions
-  const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
-  return { streams, data: whole, extractor, [Symbol.asyncDispose]: async () => extractor?.dispose() }
+  const images = new ImageStore()
+  try {
+    const whole = await wholeOf(data, streams[0]!.stream, config.unet.sample_size)
+    const { file, ...features } = config.evaluation.features ?? { file: undefined }
+    // What the options are is checked there.
+    const options = { ...features, device: config.device } as unknown as TorchScriptOptions
+    const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
+    const dispose = async () => {
+      await extractor?.dispose()
+      await images.dispose()
+    }
+    return { streams, data: whole, extractor, images, [Symbol.asyncDispose]: dispose }
+  } catch (error) {
+    await images.dispose()
+    throw error
+  }
+}
+
+/** Gives back the memory, on devices, of the plan's data sets that the streams from `next` on don't use. */
+export async function releaseUnused({ streams, data, images }: Plan, next: number): Promise<void> {
+  const datasetsOf = (some: Plan['streams']) =>
+    some.flatMap(({ stream }) => stream.tasks.flatMap(({ train, test }) => [train.dataset, test.dataset]))
+  const used = new Set(datasetsOf(streams.slice(next)))
+  const unused = [data.train, data.test, ...datasetsOf(streams)].filter((dataset) => !used.has(dataset))
+  for (const dataset of new Set(unused)) await images.release(dataset)
 }
 
 /**
@@ -64,7 +86,6 @@ async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size
         `${name}/${which}`,
         tasks.map((task) => task[which]),
         images,
-        size,
       )
     return { train: await part('train'), test: await part('test') }
   } finally {
@@ -72,12 +93,8 @@ async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size
   }
 }
 
-async function merge(
-  name: string,
-  subsets: readonly Subset[],
-  resident: ResidentImages,
-  size: number,
-): Promise<Dataset> {
+async function merge(name: string, subsets: readonly Subset[], resident: ResidentImages): Promise<Dataset> {
+  const { size } = resident
   const { channels, classes } = subsets[0]!.dataset
   const count = subsets.reduce((sum, { indices }) => sum + indices.length, 0)
   const images = new Uint8Array(count * size * size * channels)

@@ -21,7 +21,7 @@ import { checkpointsFolder, configFile, metricsFile, RunFolder, resultsFile } fr
 import { type Judge, makeJudge } from './judge.js'
 import { LossRecorder } from './loss-recorder.js'
 import { aboutMethod, type MethodEntry, methodOf } from './methods.js'
-import { type Plan, planExperiment } from './plan.js'
+import { type Plan, planExperiment, releaseUnused } from './plan.js'
 import { checkResults } from './read-run.js'
 import { writeReport } from './report.js'
 import { versions } from './versions.js'
@@ -130,7 +130,7 @@ async function carryOut(
       message: `${folder.path}: this file system knows no locks; see to it that no other run uses it`,
     })
   }
-  await using classifier = await cachedClassifier(config, plan.data, signal, onEvent)
+  await using classifier = await cachedClassifier(config, plan, signal, onEvent)
   const run = new Run(config, plan, folder, classifier, signal, onEvent)
   let results: Results
   try {
@@ -203,7 +203,7 @@ class Run {
     this.#judge = makeJudge(config.evaluation, classifier, plan.extractor)
     this.#signal = signal
     this.#onEvent = onEvent
-    this.#real = new ResidentImages('cpu', config.unet.sample_size)
+    this.#real = new ResidentImages('cpu', config.unet.sample_size, plan.images)
     const firstTasks = config.shareFirstTask
       ? new Set(config.methods.map((entry) => firstTaskOf(methodOf(entry)))).size
       : config.methods.length
@@ -227,7 +227,9 @@ class Run {
       this.#onEvent({ kind: 'ready', ...from.machine, metrics: this.#judge.infos })
       await this.#write(false)
     }
-    for (const { seed, stream } of this.#plan.streams) {
+    for (const [i, { seed, stream }] of this.#plan.streams.entries()) {
+      // What trained the classifier, and the seeds before, is needed no more.
+      await releaseUnused(this.#plan, i)
       const ofSeed = this.#runs.filter((run) => run.seed === seed)
       const isDone = (run: MethodRun) => run.tasks.length === stream.tasks.length
       if (ofSeed.length < this.#config.methods.length || !ofSeed.every(isDone)) {
@@ -286,19 +288,21 @@ class Run {
 
   #create(seed: number): Promise<Learner> {
     const { unet, schedule, sampler, ema, device, precision } = this.#config
-    return Learner.create({ unet, schedule, sampler, ema, device, precision, seed })
+    const { images } = this.#plan
+    return Learner.create({ unet, schedule, sampler, ema, device, precision, seed, images })
   }
 
   #load(saved: string): Promise<Learner> {
     const { device, precision } = this.#config
-    return Learner.load(this.#folder.at(saved), { device, precision })
+    return Learner.load(this.#folder.at(saved), { device, precision, images: this.#plan.images })
   }
 
   #solver(stream: Stream, seed: number, saved: string | undefined): Promise<Solver> {
     const { device } = this.#config
+    const { images } = this.#plan
     return saved === undefined
-      ? Solver.create(stream, { seed, device })
-      : Solver.load(this.#folder.at(saved), stream, { device })
+      ? Solver.create(stream, { seed, device, images })
+      : Solver.load(this.#folder.at(saved), stream, { device, images })
   }
 
   /** Writes a checkpoint. */

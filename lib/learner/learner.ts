@@ -9,6 +9,7 @@ import { subsetSchema } from '../data/schemas.js'
 import type { NativeLearner, NativeOptimizer, NativePool, NativeTrainReport, Slot } from '../engine/addon.js'
 import { call, disposedError, withCancel } from '../engine/call.js'
 import { type Device, type Precision, resolveDevice } from '../engine/device.js'
+import { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { Keeps, Method, Objective, Penalty } from '../methods/objective.js'
@@ -38,6 +39,8 @@ export interface LearnerOptions {
    * average. Default 0: none.
    */
   ema?: number
+  /** Where images are kept on the device, to share them with other learners, solvers and classifiers. Default: a store of its own. */
+  images?: ImageStore
 }
 
 /** Options of Adam and of one update. */
@@ -198,11 +201,13 @@ const createSchema = z.strictObject({
   precision: precisionSchema.default('auto'),
   seed: seedSchema.default(0),
   ema: rate.default(0),
+  images: z.instanceof(ImageStore).optional(),
 })
 
 const loadSchema = z.strictObject({
   device: deviceSchema.default('auto'),
   precision: precisionSchema.optional(),
+  images: z.instanceof(ImageStore).optional(),
 })
 
 const learnSchema = z
@@ -292,7 +297,7 @@ export class Learner implements AsyncDisposable {
     this.precision = settings.precision
     this.ema = settings.ema
     this.parameterCount = native.parameters.reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0)
-    this.#images = new ResidentImages(settings.device, settings.unet.sample_size)
+    this.#images = new ResidentImages(settings.device, settings.unet.sample_size, settings.images)
     this.#tasksLearned = tasksLearned
   }
 
@@ -309,7 +314,8 @@ export class Learner implements AsyncDisposable {
     const schedule = parseOptions(scheduleSchema, parsed.schedule ?? {}, `${where}: schedule`)
     const sampler = parseSampler(schedule, parsed.sampler, `${where}: sampler`)
     const resolved = await resolveDevice(parsed.device, parsed.precision)
-    return Learner.#create({ unet, schedule, sampler, ...resolved, ema: parsed.ema }, parsed.seed, 0)
+    const { ema, images } = parsed
+    return Learner.#create({ unet, schedule, sampler, ...resolved, ema, images }, parsed.seed, 0)
   }
 
   /**
@@ -320,15 +326,19 @@ export class Learner implements AsyncDisposable {
    *
    * @param options.device default `auto`
    * @param options.precision default: the saved one; for a diffusers folder `auto`
+   * @param options.images where images are kept on the device. Default: a store of its own
    * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and the tensor or field, found and expected
    */
-  static async load(folder: string, options: { device?: Device; precision?: Precision } = {}): Promise<Learner> {
+  static async load(
+    folder: string,
+    options: { device?: Device; precision?: Precision; images?: ImageStore } = {},
+  ): Promise<Learner> {
     const parsed = parseOptions(loadSchema, options, 'Learner.load')
     const { unet, schedule, sampler, record, ...read } = await readLearnerFolder(folder)
     // Read first: no memory is taken for a network that config.json only claims.
     const tensors = await read.readTensors(call((addon) => addon.unetParameters(unet)))
     const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
-    const settings = { unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }
+    const settings = { unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0, images: parsed.images }
     const learner = await Learner.#create(settings, record?.seed ?? 0, record?.tasksLearned ?? 0)
     try {
       const native = learner.#native
@@ -355,6 +365,16 @@ export class Learner implements AsyncDisposable {
       addon.createLearner({ unet, schedule, device, precision, seed, emaDecay: ema }),
     )
     return new Learner(native, settings, tasksLearned)
+  }
+
+  /**
+   * Real images where the learner uses them.
+   *
+   * @internal
+   */
+  get images(): ResidentImages {
+    this.#live()
+    return this.#images
   }
 
   /** Of the first weights and of every draw. */
@@ -869,6 +889,7 @@ interface Settings {
   device: string
   precision: 'fp32' | 'tf32' | 'bf16'
   ema: number
+  images: ImageStore | undefined
 }
 
 /** A report step by step. */

@@ -168,10 +168,20 @@ at::Tensor overTensor(const Napi::Value& value, const char* what) {
 }
 
 std::vector<at::Tensor> floatArrays(const Napi::Value& value, const char* what) {
+  std::vector<Napi::Value> arrays;
+  std::vector<at::Tensor> result = overFloatArrays(value, what, arrays);
+  for (at::Tensor& tensor : result) tensor = tensor.clone();
+  return result;
+}
+
+std::vector<at::Tensor> overFloatArrays(const Napi::Value& value, const char* what, std::vector<Napi::Value>& keep) {
   if (!value.IsArray()) wrongType(value.Env(), what, "an array");
   const auto array = value.As<Napi::Array>();
   std::vector<at::Tensor> result;
-  for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(overFloats(array[i], what).clone());
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    keep.push_back(array[i]);
+    result.push_back(overFloats(keep.back(), what));
+  }
   return result;
 }
 
