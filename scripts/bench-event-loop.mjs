@@ -1,6 +1,7 @@
 /**
  * `npm run bench:event-loop`: for how long each operation on Fashion-MNIST, all 70,000 images of it, with the paper's U-Net keeps
- * JavaScript's thread from anything else. Options: --device, --rounds (default 3), --json.
+ * JavaScript's thread from anything else. Options: --device, --rounds (default 3), --json; --quick shows only that it runs, on the part
+ * of the data that is shipped with the package and with the demo's U-Net.
  *
  * An operation's number is the longest time between two turns of a timer of 1 ms, and of several rounds the smallest: what the
  * package does is in every round, and what else the machine does is not.
@@ -31,10 +32,15 @@ const { values } = parseArgs({
     device: { type: 'string', default: 'cpu' },
     rounds: { type: 'string', default: '3' },
     json: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
   },
 })
 const device = /** @type {import('../dist/index.js').Device} */ (values.device)
 if (!/^[1-9]\d*$/.test(values.rounds)) throw new Error(`--rounds is ${values.rounds}; expected a whole number from 1`)
+
+const unet = values.quick ? presets.demo : presets.fashionMnist
+/** As wide as Inception-v3. */
+const dimension = values.quick ? 16 : 2048
 
 /** @type {Map<string, number>} */
 const longest = new Map()
@@ -53,16 +59,16 @@ else {
 
 /** @param {string} folder */
 async function all(folder) {
-  const data = await measured('fashionMnist', () => fashionMnist({ size: 32 }))
+  const data = await measured('fashionMnist', () => fashionMnist({ size: unet.sample_size, subset: values.quick }))
   const stream = classIncremental(data, { tasks: 5, seed: 42 })
   const [whole] = single(data).tasks
   const last = stream.tasks.at(-1)
   if (whole === undefined || last === undefined) throw new Error('the streams have no tasks')
-  const learner = await measured('Learner.create', () =>
-    Learner.create({ unet: presets.fashionMnist, device, precision: 'fp32', seed: 42 }),
-  )
+  const learner = await measured('Learner.create', () => Learner.create({ unet, device, precision: 'fp32', seed: 42 }))
   const images = new ImageStore()
-  await measured('ImageStore: 60,000 images', () => images.images(data.train, learner.device, 32))
+  await measured('ImageStore: bringing the train set', () =>
+    images.images(data.train, learner.device, unet.sample_size),
+  )
   await images.dispose()
   await measured('learn: one step, memory of 1000', async () => {
     const method = experienceReplay({ size: 1000, policy: 'class-balanced' })
@@ -82,15 +88,14 @@ async function all(folder) {
   const quick = { count: 64, batchSize: 32, sampler: { steps: 1 } }
   await measured('evaluate', () => evaluate(learner, seen, metrics, { ...quick, perTask: { classifier } }))
   await measured('evaluate again', () => evaluate(learner, seen, metrics, { ...quick, perTask: { classifier } }))
-  /** As wide as Inception-v3. */
   const wide = {
     name: 'wide',
-    dimension: 2048,
+    dimension,
     /** @param {import('../dist/index.js').ImageBatch} images */
-    features: async ({ count }) => Float32Array.from({ length: count * 2048 }, (_, i) => Math.sin(i)),
+    features: async ({ count }) => Float32Array.from({ length: count * dimension }, (_, i) => Math.sin(i)),
   }
   const both = [frechetDistance(wide), kernelDistance(wide)]
-  await measured('evaluate, 2048 features', () => evaluate(learner, seen, both, { ...quick, batchSize: 32 }))
+  await measured(`evaluate, ${dimension} features`, () => evaluate(learner, seen, both, quick))
   await classifier.dispose()
   await learner.dispose()
 }

@@ -72,14 +72,16 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
 /** The classifier that an experiment's metrics are computed with. */
 export function cachedClassifier(
   config: Pick<ExperimentConfig, 'classifier' | 'device'>,
-  { data, images }: Pick<Plan, 'data' | 'images'>,
+  { data, images, streams }: Plan,
   signal: AbortSignal | undefined,
   onEvent: EvaluateSavedOptions['onEvent'] = () => {},
 ): Promise<Classifier> {
+  // Images that nobody learns from are on the device only while the classifier learns from them.
+  const isShared = streams.some(({ stream }) => stream.tasks.some(({ train }) => train.dataset === data.train))
   return Classifier.cached(data, {
     ...config.classifier,
     device: config.device,
-    images,
+    images: isShared ? images : undefined,
     signal,
     onProgress: ({ step, steps }) => onEvent({ kind: 'classifier', fraction: step / steps }),
   })

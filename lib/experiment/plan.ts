@@ -63,15 +63,6 @@ export async function planExperiment(config: Omit<ExperimentConfig, 'out'>, sign
   }
 }
 
-/** Gives back the memory, on devices, of the plan's data sets that the streams from `next` on don't use. */
-export async function releaseUnused({ streams, data, images }: Plan, next: number): Promise<void> {
-  const datasetsOf = (some: Plan['streams']) =>
-    some.flatMap(({ stream }) => stream.tasks.flatMap(({ train, test }) => [train.dataset, test.dataset]))
-  const used = new Set(datasetsOf(streams.slice(next)))
-  const unused = [data.train, data.test, ...datasetsOf(streams)].filter((dataset) => !used.has(dataset))
-  for (const dataset of new Set(unused)) await images.release(dataset)
-}
-
 /**
  * All images that a stream brings: its data set itself where all tasks share one, else the tasks' images in a new one. Which
  * images these are doesn't depend on the seed.

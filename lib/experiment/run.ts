@@ -21,7 +21,7 @@ import { checkpointsFolder, configFile, metricsFile, RunFolder, resultsFile } fr
 import { type Judge, makeJudge } from './judge.js'
 import { LossRecorder } from './loss-recorder.js'
 import { aboutMethod, type MethodEntry, methodOf } from './methods.js'
-import { type Plan, planExperiment, releaseUnused } from './plan.js'
+import { type Plan, planExperiment } from './plan.js'
 import { checkResults } from './read-run.js'
 import { writeReport } from './report.js'
 import { versions } from './versions.js'
@@ -227,9 +227,7 @@ class Run {
       this.#onEvent({ kind: 'ready', ...from.machine, metrics: this.#judge.infos })
       await this.#write(false)
     }
-    for (const [i, { seed, stream }] of this.#plan.streams.entries()) {
-      // What trained the classifier, and the seeds before, is needed no more.
-      await releaseUnused(this.#plan, i)
+    for (const { seed, stream } of this.#plan.streams) {
       const ofSeed = this.#runs.filter((run) => run.seed === seed)
       const isDone = (run: MethodRun) => run.tasks.length === stream.tasks.length
       if (ofSeed.length < this.#config.methods.length || !ofSeed.every(isDone)) {
