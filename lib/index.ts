@@ -34,6 +34,7 @@ export {
   trainTest,
 } from './data/index.js'
 export type { Classified } from './engine/classifier.js'
+export { ImageStore } from './engine/image-store.js'
 export { samplerTimesteps } from './engine/sampler-timesteps.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
@@ -43,6 +44,7 @@ export type {
   DenoisingLossOptions,
   LearnerOptions,
   LearnOptions,
+  LoadOptions,
   Progress,
   SampleOptions,
   StepLosses,

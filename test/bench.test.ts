@@ -4,7 +4,9 @@ import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
 
 const script = fileURLToPath(new URL('../scripts/bench.mjs', import.meta.url))
-const bench = (...args: string[]) => promisify(execFile)(process.execPath, [script, ...args])
+const eventLoop = fileURLToPath(new URL('../scripts/bench-event-loop.mjs', import.meta.url))
+const run = promisify(execFile)
+const bench = (...args: string[]) => run(process.execPath, [script, ...args])
 
 it('measures what it is asked to', async () => {
   const options = ['--model', 'demo', '--batch', '2', '--precision', 'fp32', '--threads', '1', '--seconds', '0']
@@ -25,3 +27,10 @@ it('refuses what it does not know', async () => {
   await expect(bench('--model', 'huge')).rejects.toThrow('--model is huge; expected paper or demo')
   await expect(bench('--model', 'demo', '--batch', '0')).rejects.toThrow('--batch is 0; expected a whole number from 1')
 })
+
+it('measures how long each operation blocks the event loop', async () => {
+  const { stdout } = await run(process.execPath, [eventLoop, '--quick', '--rounds', '1', '--json'])
+  const found = Object.entries(JSON.parse(stdout))
+  expect(found.map(([name]) => name)).toContain('Learner.load')
+  for (const [, milliseconds] of found) expect(milliseconds).toBeGreaterThanOrEqual(0)
+}, 120_000)

@@ -114,6 +114,10 @@ const moments = () => [new Float32Array(6), 0, new Float64Array(3), new Float64A
 /** Valid arguments of every call; what they are made with comes first. */
 const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => readonly [object, string, unknown[]]>> = {
   createImages: () => [addon, 'createImages', [imageSet]],
+  'write of images': ({ images }) => {
+    const part = { images: new Uint8Array(128), height: 8, width: 8, channels: 1, from: 1 }
+    return [images, 'write', [part]]
+  },
   readImages: ({ images }) => [addon, 'readImages', [images, Int32Array.of(0, 3)]],
   createLearner: () => [addon, 'createLearner', [unet]],
   unetParameters: () => [addon, 'unetParameters', [tinyUNet]],
@@ -126,8 +130,8 @@ const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => rea
   },
   accumulateMoments: () => [addon, 'accumulateMoments', moments()],
   frechetDistance: () => {
-    const [mean, covariance] = [new Float64Array(3), new Float64Array(9)]
-    return [addon, 'frechetDistance', [mean, covariance, mean, covariance]]
+    const moments = { mean: new Float64Array(3), m2: new Float64Array(9), count: 4 }
+    return [addon, 'frechetDistance', [moments, moments]]
   },
   kernelDistance: (_, cancel) => {
     const rows = [new Float32Array(6), new Float32Array(9)]

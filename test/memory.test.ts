@@ -30,9 +30,9 @@ const tasks = [
   { number: 3, train: { dataset, indices: ofClasses([3], 4) } },
 ]
 
-function learnAll(options: MemoryOptions, seed = 1): MemoryItem[][] {
+async function learnAll(options: MemoryOptions, seed = 1): Promise<MemoryItem[][]> {
   const states: MemoryItem[][] = []
-  for (const task of tasks) states.push(remember(states.at(-1) ?? [], task, options, seed))
+  for (const task of tasks) states.push(await remember(states.at(-1) ?? [], task, options, seed))
   return states
 }
 
@@ -47,9 +47,9 @@ const label = ({ dataset: { labels }, index }: MemoryItem) => labels[index] as n
 describe('a memory', () => {
   it.each(['reservoir', 'class-balanced', 'task-balanced'] as const)(
     '%s holds as many as its size, each image once, and only such as were seen',
-    (policy) => {
+    async (policy) => {
       for (const size of [1, 7, 12, 60]) {
-        for (const [i, items] of learnAll({ size, policy }).entries()) {
+        for (const [i, items] of (await learnAll({ size, policy })).entries()) {
           expect(items).toHaveLength(size)
           expect(new Set(items.map(({ index }) => index)).size).toBe(size)
           const seen = new Set(tasks.slice(0, i + 1).flatMap(({ train }) => [...train.indices]))
@@ -59,15 +59,17 @@ describe('a memory', () => {
     },
   )
 
-  it('keeps of what it held, and takes no image back', () => {
+  it('keeps of what it held, and takes no image back', async () => {
     for (const policy of ['reservoir', 'class-balanced', 'task-balanced'] as const) {
-      const [one, two] = learnAll({ size: 12, policy }) as [MemoryItem[], MemoryItem[]]
+      const [one, two] = (await learnAll({ size: 12, policy })) as [MemoryItem[], MemoryItem[]]
       for (const item of two) expect(item.task === 2 || one.includes(item)).toBe(true)
     }
   })
 
-  it('class-balanced, has as many of each class as of any other, and all of a small one', () => {
-    const [one, two, three] = learnAll({ size: 24, policy: 'class-balanced' }).map((items) => countBy(items, label))
+  it('class-balanced, has as many of each class as of any other, and all of a small one', async () => {
+    const [one, two, three] = (await learnAll({ size: 24, policy: 'class-balanced' })).map((items) =>
+      countBy(items, label),
+    )
     expect(one).toEqual({ 0: 12, 1: 12 })
     expect(two).toEqual({ 0: 8, 1: 8, 2: 8 })
     // Four images are all that there are of the last class; the others share the rest.
@@ -75,19 +77,21 @@ describe('a memory', () => {
     expect([0, 1, 2].map((c) => three?.[c]).sort()).toEqual([6, 7, 7])
   })
 
-  it('task-balanced, has as many of each task as of any other', () => {
+  it('task-balanced, has as many of each task as of any other', async () => {
     const task = (item: MemoryItem) => item.task
-    const [one, two, three] = learnAll({ size: 24, policy: 'task-balanced' }).map((items) => countBy(items, task))
+    const [one, two, three] = (await learnAll({ size: 24, policy: 'task-balanced' })).map((items) =>
+      countBy(items, task),
+    )
     expect([one, two, three]).toEqual([{ 1: 24 }, { 1: 12, 2: 12 }, { 1: 10, 2: 10, 3: 4 }])
   })
 
-  it('as a reservoir, holds each image that was seen with equal probability', () => {
+  it('as a reservoir, holds each image that was seen with equal probability', async () => {
     const runs = 600
     const size = 20
     const seen = tasks.flatMap(({ train }) => [...train.indices])
     const counts = new Map(seen.map((index) => [index, 0]))
     for (let seed = 0; seed < runs; seed++) {
-      for (const { index } of learnAll({ size, policy: 'reservoir' }, seed)[2] ?? []) {
+      for (const { index } of (await learnAll({ size, policy: 'reservoir' }, seed))[2] ?? []) {
         counts.set(index, (counts.get(index) as number) + 1)
       }
     }
@@ -98,15 +102,15 @@ describe('a memory', () => {
     expect(chiSquared).toBeLessThan(140)
   })
 
-  it('is a function of its seed', () => {
+  it('is a function of its seed', async () => {
     const options = { size: 10, policy: 'reservoir' } as const
-    expect(learnAll(options, 5)).toEqual(learnAll(options, 5))
-    expect(learnAll(options, 6)).not.toEqual(learnAll(options, 5))
+    expect(await learnAll(options, 5)).toEqual(await learnAll(options, 5))
+    expect(await learnAll(options, 6)).not.toEqual(await learnAll(options, 5))
   })
 
-  it('replaces what it kept of a task that is learned again', () => {
-    const [one] = learnAll({ size: 10, policy: 'reservoir' }) as [MemoryItem[]]
-    const again = remember(one, tasks[0]!, { size: 10, policy: 'reservoir' }, 1)
+  it('replaces what it kept of a task that is learned again', async () => {
+    const [one] = (await learnAll({ size: 10, policy: 'reservoir' })) as [MemoryItem[]]
+    const again = await remember(one, tasks[0]!, { size: 10, policy: 'reservoir' }, 1)
     expect(again).toEqual(one)
   })
 

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { loadAddon } from '../lib/engine/load.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { RunEvent } from '../lib/experiment/events.js'
 import { RunFolder } from '../lib/experiment/folder.js'
@@ -46,7 +47,11 @@ test('sharing the first task changes no result, and is the same as computing it 
 test('a run tells what goes on, in order, and its folder can be read again', async () => {
   const out = path.join(await temporaryFolder(), 'run')
   const events: RunEvent[] = []
+  const brought = vi.spyOn(loadAddon(), 'createImages')
   const { results } = await runExperiment({ ...tinyExperiment, out }, { onEvent: (event) => events.push(event) })
+  // The train and the test set, once for the classifier and all methods and tasks.
+  expect(brought.mock.calls.map(([{ size }]) => size).sort()).toEqual([8, 8])
+  brought.mockRestore()
   const order = ['folder', 'classifier', 'ready', 'learn', 'evaluate', 'task']
   const first = order.map((kind) => events.findIndex((event) => event.kind === kind))
   expect(first.filter((at, i) => i !== 1 && at < 0)).toEqual([])

@@ -145,7 +145,7 @@ describe('Solver', () => {
     await solver.learn(first, null, { epochs: 2, batchSize: 16 })
     const { images, labels } = batchOf(second)
     const count = images.count
-    const replayed = await generator.sample({ count, batchSize: count, seed: 1 * 2 ** 20 })
+    const replayed = await generator.sampleFor({ purpose: 'replay', part: 0 }, { count, batchSize: count, seed: 1 })
     const before = {
       real: (await solver.classify(images)).logits,
       replayed: (await solver.classify(replayed)).logits,

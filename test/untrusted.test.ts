@@ -9,7 +9,7 @@ import { type ExperimentInput, resolveExperiment } from '../lib/experiment/confi
 import { compareRuns, writeReport } from '../lib/experiment/report.js'
 import { resumeExperiment } from '../lib/experiment/run.js'
 import { parseSafetensors, writeSafetensors } from '../lib/files/safetensors.js'
-import { Learner, TorchScriptFeatures } from '../lib/index.js'
+import { kernelDistance, Learner, TorchScriptFeatures } from '../lib/index.js'
 import type { Results } from '../lib/report/results.js'
 import { temporaryFolder } from './support/folders.js'
 import { madeUpResults } from './support/results.js'
@@ -240,17 +240,29 @@ describe('arrays that are changed or given away while the engine reads them', ()
     new Uint8Array(there).fill(255)
   }
 
-  it('the rows of two sets of features', async () => {
-    const rows = () => Float32Array.from({ length: 200 * 64 }, (_, i) => Math.sin(i))
-    const others = () => rows().map((x) => x * 0.5)
-    const distance = (a: Float32Array, b: Float32Array) => loadAddon().kernelDistance([a], [b], 64, new Int32Array(1))
-    const expected = await distance(rows(), others())
-    const [a, b] = [rows(), others()]
-    const pending = distance(a, b)
-    giveAway(a)
-    giveAway(b)
-    expect(await pending).toBe(expected)
-    expect(a.length).toBe(0)
+  it('the features that an extractor gave', async () => {
+    const images = () => ({ data: new Uint8Array(200), count: 200, height: 1, width: 1, channels: 1 })
+    const distance = async (then: (rows: Float32Array) => void) => {
+      const given: Float32Array[] = []
+      const extractor = {
+        name: 'given away',
+        dimension: 64,
+        features: async () => {
+          const rows = Float32Array.from({ length: 200 * 64 }, (_, i) => Math.sin(i) / (given.length + 1))
+          given.push(rows)
+          return rows
+        },
+      }
+      const run = kernelDistance(extractor).start()
+      await run.add(images(), 'real')
+      await run.add(images(), 'generated')
+      const pending = run.finish()
+      for (const rows of given) then(rows)
+      return { ...(await pending), lengths: given.map(({ length }) => length) }
+    }
+    const { value } = await distance(() => {})
+    expect(value).toBeGreaterThan(0)
+    expect(await distance(giveAway)).toMatchObject({ value, lengths: [0, 0] })
   })
 
   it('the images for a network of the user’s', async () => {

@@ -9,10 +9,12 @@ import type { NativeClassifier } from '../engine/addon.js'
 import { call } from '../engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
 import { resolveDevice } from '../engine/device.js'
+import { ImageStore } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { replaceFile } from '../files/atomic.js'
+import { addToHash } from '../files/checksum.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
@@ -32,6 +34,8 @@ export interface ClassifierOptions {
   seed?: number
   /** Default `auto`. It computes in float32. */
   device?: Device
+  /** Where images are kept on the device, to share them with learners and solvers. Default: a store of its own, while it trains. */
+  images?: ImageStore
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
   /** Called about five times a second while it trains, with the mean loss since the last call. */
@@ -45,6 +49,7 @@ const schema = z.strictObject({
   lr: z.number().positive().default(2e-3),
   seed: seedSchema.default(0),
   device: deviceSchema.default('auto'),
+  images: z.instanceof(ImageStore).optional(),
   signal: signalSchema.optional(),
   onProgress: z.custom<NonNullable<ClassifierOptions['onProgress']>>((f) => typeof f === 'function').optional(),
 })
@@ -122,7 +127,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     parseOptions(trainTestSchema, data, 'Classifier.cached: data')
     const { device } = await resolveDevice(parsed.device, 'fp32')
     const folder = given ?? path.join(envPaths('continual-diffusion', { suffix: '' }).cache, 'classifiers')
-    const file = path.join(folder, `${cacheKey(data, parsed, device)}.safetensors`)
+    const file = path.join(folder, `${await cacheKey(data, parsed, device)}.safetensors`)
     if (existsSync(file)) return Classifier.#read(file, data, parsed, device)
     const classifier = await Classifier.#train(data, parsed, device)
     try {
@@ -139,7 +144,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     const { epochs, batchSize, lr, seed, signal, onProgress } = options
     const size = sizeOf(data, options)
     const native = await create(data, device, seed)
-    const images = new ResidentImages(device, size)
+    const images = new ResidentImages(device, size, options.images)
     try {
       const pool = await images.pool([{ dataset: train, indices: everything(train) }])
       await trainClassifier(native, {
@@ -261,7 +266,7 @@ function everything(dataset: Dataset): Int32Array {
 }
 
 /** Whatever the weights are a function of. */
-function cacheKey(data: TrainTest, options: Parsed, device: string): string {
+async function cacheKey(data: TrainTest, options: Parsed, device: string): Promise<string> {
   const { epochs, batchSize, lr, seed } = options
   const hash = createHash('sha256')
   const add = (value: unknown) => hash.update(`${JSON.stringify(value)}\n`)
@@ -269,7 +274,8 @@ function cacheKey(data: TrainTest, options: Parsed, device: string): string {
   add(call(({ version, libtorchVersion }) => [version, libtorchVersion]))
   for (const { images, labels, classes, height, width, channels, name } of [data.train, data.test]) {
     add({ name, classes, height, width, channels, count: labels.length })
-    hash.update(images).update(new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength))
+    await addToHash(hash, images)
+    await addToHash(hash, labels)
   }
   return hash.digest('hex')
 }

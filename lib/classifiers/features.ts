@@ -3,8 +3,12 @@ import { ContinualDiffusionError } from '../errors.js'
 
 /**
  * Turns images into features, the numbers in which metrics compare sets of images. A `Classifier` is one,
- * `TorchScriptFeatures` another, and any object of this shape can be one. Metrics that share an extractor ask it about the same
- * batch objects, so an extractor that is slow should remember its answer for an object.
+ * `TorchScriptFeatures` another, and any object of this shape can be one. Metrics that share an extractor ask it once about each
+ * batch of images.
+ *
+ * An extractor always gives the same images the same features: `evaluate` keeps those of the real images, and moments made of them, at
+ * most 512 MiB for an extractor, as long as the extractor object lives. Make a new object where features change, e.g. those of a network
+ * that went on training.
  */
 export interface FeatureExtractor {
   /** For titles: what the features are of, e.g. `fashion-mnist classifier`. */
@@ -25,8 +29,16 @@ export function describeFeatures({ name, dimension }: FeatureExtractor): string 
   return `${name}, ${dimension} features`
 }
 
-/** The extractor's answer, checked. */
-export async function featuresOf(extractor: FeatureExtractor, images: ImageBatch): Promise<Float32Array> {
+const answers = new WeakMap<FeatureExtractor, AnswersByBatch<Float32Array>>()
+
+/** The extractor's answer, checked and copied, so that it stays what it is. Computed once for a batch object; don't change it. */
+export function featuresOf(extractor: FeatureExtractor, images: ImageBatch): Promise<Float32Array> {
+  const known = answers.get(extractor) ?? new AnswersByBatch((batch) => ask(extractor, batch))
+  answers.set(extractor, known)
+  return known.of(images)
+}
+
+async function ask(extractor: FeatureExtractor, images: ImageBatch): Promise<Float32Array> {
   const features = await extractor.features(images)
   if (features.length !== images.count * extractor.dimension) {
     throw new ContinualDiffusionError(
@@ -34,7 +46,7 @@ export async function featuresOf(extractor: FeatureExtractor, images: ImageBatch
       `${extractor.name}: ${features.length} numbers for ${images.count} images; expected ${extractor.dimension} for each`,
     )
   }
-  return features
+  return features.slice()
 }
 
 /** Answers about batch objects, each computed once and kept as long as the object lives. */
@@ -51,6 +63,8 @@ export class AnswersByBatch<T> {
     if (known) return known
     const answer = this.#compute(images)
     this.#answers.set(images, answer)
+    // A failure is not kept: the next attempt may succeed.
+    answer.catch(() => this.#answers.delete(images))
     return answer
   }
 }

@@ -7,6 +7,7 @@ import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.
 import { call } from '../engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
 import { resolveDevice } from '../engine/device.js'
+import { ImageStore } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
@@ -21,6 +22,8 @@ export interface SolverOptions {
   seed?: number
   /** Default `auto`. It computes in float32. */
   device?: Device
+  /** Where images are kept on the device, to share them with learners and classifiers. Default: a store of its own. */
+  images?: ImageStore
 }
 
 /** How a solver learns a task. */
@@ -52,7 +55,11 @@ export interface SolverLearnOptions {
   onProgress?: (progress: { step: number; steps: number; loss: number }) => void
 }
 
-const createSchema = z.strictObject({ seed: seedSchema.default(0), device: deviceSchema.default('auto') })
+const createSchema = z.strictObject({
+  seed: seedSchema.default(0),
+  device: deviceSchema.default('auto'),
+  images: z.instanceof(ImageStore).optional(),
+})
 
 export const learnSchema = z.strictObject({
   epochs: z.number().positive().default(20),
@@ -116,7 +123,12 @@ export class Solver implements AsyncDisposable {
   /** From the first step of a task until that task's end: its optimiser's state isn't saved. */
   #unfinished = false
 
-  private constructor(native: NativeClassifier, stream: Stream, dataset: Dataset, device: string, seed: number) {
+  private constructor(
+    native: NativeClassifier,
+    stream: Stream,
+    dataset: Dataset,
+    { device, seed, images }: { device: string; seed: number; images: ImageStore | undefined },
+  ) {
     this.#native = new Owned(native, 'the solver')
     this.name = `solver of ${stream.name}`
     this.classes = dataset.classes
@@ -124,7 +136,7 @@ export class Solver implements AsyncDisposable {
     this.channels = dataset.channels
     this.seed = seed
     this.#device = device
-    this.#images = new ResidentImages(device, this.size)
+    this.#images = new ResidentImages(device, this.size, images)
   }
 
   /**
@@ -134,7 +146,7 @@ export class Solver implements AsyncDisposable {
    *   `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
    */
   static async create(stream: Stream, options: SolverOptions = {}): Promise<Solver> {
-    const { seed, device: wanted } = parseOptions(createSchema, options, 'Solver.create')
+    const { seed, device: wanted, images } = parseOptions(createSchema, options, 'Solver.create')
     const first = stream.tasks[0]
     if (first === undefined) throw invalid(`Solver.create: ${stream.name} has no tasks; expected at least one`)
     const { dataset } = first.train
@@ -146,7 +158,7 @@ export class Solver implements AsyncDisposable {
     const { device } = await resolveDevice(wanted, 'fp32')
     const { channels, classes } = dataset
     const native = await call((addon) => addon.createClassifier({ channels, classes: classes.length, device, seed }))
-    return new Solver(native, stream, dataset, device, seed)
+    return new Solver(native, stream, dataset, { device, seed, images })
   }
 
   /**
@@ -154,10 +166,15 @@ export class Solver implements AsyncDisposable {
    *
    * @param stream the one that the solver was made for
    * @param options.device default `auto`
+   * @param options.images where images are kept on the device. Default: a store of its own
    * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it, `ERR_INVALID_ARGUMENT` for a stream
    *   with other classes or images
    */
-  static async load(folder: string, stream: Stream, options: { device?: Device } = {}): Promise<Solver> {
+  static async load(
+    folder: string,
+    stream: Stream,
+    options: { device?: Device; images?: ImageStore } = {},
+  ): Promise<Solver> {
     const { record, readWeights } = await readSolverFolder(folder)
     const { classes, size, channels, seed, step, stepsReplayed, tasksLearned, accuracies } = record
     const solver = await Solver.create(stream, { ...options, seed })
@@ -322,9 +339,8 @@ export class Solver implements AsyncDisposable {
     task: Task,
     { batchSize, sampler, temperature, distillation, signal }: LearnSettings,
   ): Promise<NonNullable<NativeClassifierOptions['softLabelled']>> {
-    // Every step of every seed has a sampling seed of its own.
-    const seed = this.seed * 2 ** 20 + this.#stepsReplayed++
-    const images = await generator.sample({ count: batchSize, batchSize, sampler, seed, signal })
+    const use = { purpose: 'replay', part: this.#stepsReplayed++ } as const
+    const images = await generator.sampleFor(use, { count: batchSize, batchSize, sampler, seed: this.seed, signal })
     // There is one: the solver has learned the task before this one.
     const old = (this.#old as Owned<NativeClassifier>).live
     const { logits } = await call(() => old.classify(images))

@@ -64,7 +64,7 @@ export function registerSample(program: Command, signal: AbortSignal): void {
 async function histogramOf(images: ImageBatch, experiment: ExperimentInput, device: Device, signal: AbortSignal) {
   const config = { ...resolveExperiment(experiment), device }
   await using plan = await planExperiment({ config, methods: [] }, signal)
-  await using classifier = await cachedClassifier(config, plan.data, signal)
+  await using classifier = await cachedClassifier(config, plan, signal)
   const { labels } = await classifier.classify(images)
   return classHistogram(labels, classifier.classes)
 }

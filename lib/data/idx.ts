@@ -150,6 +150,8 @@ async function unpack(bytes: Uint8Array, file: string, most?: number, start = fa
   try {
     return await gunzipAsync(bytes, {
       maxOutputLength: most,
+      // One piece with a byte to spare, so that zlib ends in it: pieces would be joined on JavaScript's thread.
+      chunkSize: most === undefined ? undefined : Math.min(Math.max(most + 1, constants.Z_MIN_CHUNK), 2 ** 30),
       // Takes what there is of a file that ends early.
       finishFlush: start ? constants.Z_SYNC_FLUSH : undefined,
     })

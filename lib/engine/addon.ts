@@ -9,7 +9,7 @@ import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Consolidation, ResolvedObjective } from '../methods/objective.js'
 import type { sampleUses } from './sample-use.js'
-import type { NativePenalty, NativeQuadratic, ParameterInfo, StateTensor } from './state.js'
+import type { NativeMoments, NativePenalty, NativeQuadratic, ParameterInfo, StateTensor } from './state.js'
 
 /** A float32 tensor as it crosses the binding. */
 export interface NativeTensor {
@@ -23,7 +23,17 @@ export type CancelFlag = Int32Array
 /** A data set resident on a device. */
 export interface NativeImages {
   readonly count: number
+  /** Brings further images, as they are stored, to the places from `from` on. */
+  write(part: NativeStoredImages & { readonly from: number }): Promise<void>
   dispose(): void
+}
+
+/** Images as a data set stores them, uint8 N × height × width × channels. */
+export interface NativeStoredImages {
+  readonly images: Uint8Array
+  readonly height: number
+  readonly width: number
+  readonly channels: number
 }
 
 /** Images to draw from: resident sets with the positions used of each. */
@@ -265,17 +275,16 @@ export interface Addon {
   useNoCudaKernels(index: number, why: string): void
   /** e.g. `AVX512`; and whether the CPU multiplies bf16 natively. */
   cpu(): { capability: string; bf16: boolean; amx: boolean; threads: number }
-  createImages(options: {
-    images: Uint8Array
-    labels: Int32Array
-    count: number
-    height: number
-    width: number
-    channels: number
-    /** Square side to resize to; 0: as given. */
-    size: number
-    device: string
-  }): Promise<NativeImages>
+  /** Makes room for `count` images, black as yet, and brings the first ones, or all of them, there. */
+  createImages(
+    options: NativeStoredImages & {
+      labels: Int32Array
+      count: number
+      /** Square side to resize to; 0: as given. */
+      size: number
+      device: string
+    },
+  ): Promise<NativeImages>
   /** Images of a resident set as they are there, resized: uint8 N×H×W×C. */
   readImages(images: NativeImages, indices: Int32Array): Promise<Uint8Array>
   createLearner(options: {
@@ -348,6 +357,6 @@ export interface Addon {
     k: number,
     cancel: CancelFlag,
   ): Promise<number>
-  /** Fréchet distance of two Gaussians given by mean (D) and covariance (D × D). */
-  frechetDistance(meanA: Float64Array, covA: Float64Array, meanB: Float64Array, covB: Float64Array): Promise<number>
+  /** Fréchet distance of the Gaussians with the moments that `accumulateMoments` made of two rows or more each. */
+  frechetDistance(a: NativeMoments, b: NativeMoments): Promise<number>
 }

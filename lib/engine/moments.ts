@@ -1,17 +1,19 @@
 import { call } from './call.js'
+import type { NativeMoments } from './state.js'
 
 /** Mean and covariance of rows that come in batches, kept in float64; memory does not grow with the rows. */
-export class RunningMoments {
+export class RunningMoments implements NativeMoments {
   /** D values. */
   readonly mean: Float64Array
-  readonly #m2: Float64Array
+  /** D × D: the centred sum of the rows' outer products. */
+  readonly m2: Float64Array
   #count = 0
   #last: Promise<void> = Promise.resolve()
 
   /** @param features D, the length of a row */
   constructor(features: number) {
     this.mean = new Float64Array(features)
-    this.#m2 = new Float64Array(features * features)
+    this.m2 = new Float64Array(features * features)
   }
 
   /** Rows so far. */
@@ -23,17 +25,17 @@ export class RunningMoments {
   add(rows: Float32Array): Promise<void> {
     const before = this.#count
     this.#count += rows.length / this.mean.length
-    this.#last = this.#last.then(() => call((addon) => addon.accumulateMoments(rows, before, this.mean, this.#m2)))
+    this.#last = this.#last.then(() => call((addon) => addon.accumulateMoments(rows, before, this.mean, this.m2)))
     return this.#last
   }
 
   /** The unbiased covariance, D × D; needs two rows. */
   covariance(): Float64Array {
-    return this.#m2.map((sum) => sum / (this.#count - 1))
+    return this.m2.map((sum) => sum / (this.#count - 1))
   }
 }
 
 /** Fréchet distance between the normal distributions with the moments of `a` and `b`: |μ − ν|² + tr(A + B − 2(AB)^½). */
-export function momentsDistance(a: RunningMoments, b: RunningMoments): Promise<number> {
-  return call((addon) => addon.frechetDistance(a.mean, a.covariance(), b.mean, b.covariance()))
+export function momentsDistance(a: NativeMoments, b: NativeMoments): Promise<number> {
+  return call((addon) => addon.frechetDistance(a, b))
 }

@@ -1,4 +1,4 @@
-/** The state of networks as it leaves the engine, in plain data that checkpoints keep. */
+/** What leaves the engine as plain data that is kept: the state of networks, and moments. */
 
 /** A parameter of a network. */
 export interface ParameterInfo {
@@ -20,4 +20,11 @@ export interface NativePenalty {
 export interface NativeQuadratic {
   readonly anchor: Float32Array[]
   readonly importance: Float32Array[]
+}
+
+/** Of `count` rows: their mean (D), and the centred sum of their outer products (D × D). */
+export interface NativeMoments {
+  readonly mean: Float64Array
+  readonly m2: Float64Array
+  readonly count: number
 }

@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
 import type { SamplerConfig } from '../config/sampler.js'
-import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
@@ -9,6 +8,7 @@ import { batchSizeSchema, seedSchema, signalSchema } from '../validation/fields.
 import { parseOptions } from '../validation/options.js'
 import type { Counts, Metric, MetricValue } from './metric.js'
 import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
+import { RealImages } from './real-images.js'
 
 /** How a learner is evaluated. */
 export interface EvaluateOptions {
@@ -62,6 +62,7 @@ const schema = z.strictObject({
 /**
  * Compares what a learner generates with the test images of all it has been shown. Images go through in batches, so that memory
  * does not grow with their number; the real ones are resized to the U-Net's `sample_size` as they are for training.
+ * They come from the learner's `ImageStore`, and what an extractor gave for them is kept, see {@link FeatureExtractor}.
  *
  * @param seen e.g. `stream.seen(task)`
  * @throws signal.reason after an abort
@@ -87,34 +88,39 @@ export async function evaluate(
   const real = seen.test.reduce((sum, { indices }) => sum + indices.length, 0)
   const total = real + count
   let done = 0
-  const advance = (images: number) => {
-    done += images
-    onProgress?.({ done, total })
+  const reach = (images: number) => {
+    if (images > done) {
+      done = images
+      onProgress?.({ done, total })
+    }
     signal?.throwIfAborted()
   }
 
-  const resident = new ResidentImages(learner.device, learner.unet.sample_size)
-  try {
-    for (const [task, { dataset, indices }] of seen.test.entries()) {
-      for (let at = 0; at < indices.length; at += batchSize) {
-        const part = indices.subarray(at, at + batchSize)
-        const images = await resident.read({ dataset, indices: part })
-        const labels = part.map((index) => dataset.labels[index] as number)
-        await Promise.all(runs.map((run) => run.add(images, 'real', labels)))
-        await tasks?.addReal(task, images, labels)
-        advance(images.count)
+  const { images: resident } = learner
+  const whole = new RealImages(resident, seen.test, batchSize, reach)
+  for (const run of runs) await run.addReal?.(whole)
+  let before = 0
+  for (const [task, subset] of seen.test.entries()) {
+    const from = before
+    const alone = new RealImages(resident, [subset], batchSize, (images) => reach(from + images))
+    const ofTask = tasks?.runsOf(task) ?? []
+    for (const run of ofTask) await run.addReal?.(alone)
+    const others = [...runs, ...ofTask].filter(({ addReal }) => addReal === undefined)
+    if (others.length > 0) {
+      for await (const { images, labels } of alone.batches()) {
+        await Promise.all(others.map((run) => run.add(images, 'real', labels)))
       }
     }
-  } finally {
-    await resident.dispose()
+    before += subset.indices.length
   }
-  for (let at = 0, batch = 0; at < count; at += batchSize, batch++) {
+  reach(real)
+  for (let at = 0, part = 0; at < count; at += batchSize, part++) {
     const size = Math.min(batchSize, count - at)
-    // Every batch of every seed has a sampling seed of its own.
-    const images = await learner.sample({ count: size, batchSize, sampler, signal, seed: seed * 2 ** 20 + batch })
+    const use = { purpose: 'evaluation', part } as const
+    const images = await learner.sampleFor(use, { count: size, batchSize, sampler, signal, seed })
     await Promise.all(runs.map((run) => run.add(images, 'generated')))
     await tasks?.addGenerated(images)
-    advance(images.count)
+    reach(done + images.count)
   }
   const values: Record<string, MetricValue> = {}
   for (const [i, run] of runs.entries()) values[names[i] as string] = await run.finish(signal)

@@ -33,6 +33,10 @@ export function keptFeaturesMetric(
           kept[kind].push(await featuresOf(extractor, images))
           counts[kind] += images.count
         },
+        async addReal(images) {
+          for await (const features of images.features(extractor)) kept.real.push(features)
+          counts.real += images.count
+        },
         async finish(signal) {
           checkCounts(title, counts, minimum ?? 1)
           return { ...counts, value: await compare(kept, signal) }

@@ -1,4 +1,5 @@
 import type { ImageBatch } from '../data/dataset.js'
+import type { RealImages } from './real-images.js'
 
 /** How many images a value was computed from: it means little without them. */
 export interface Counts {
@@ -20,6 +21,12 @@ export interface MetricValue extends Counts {
 export interface MetricRun {
   /** @param labels class indices of real images, one per image; a metric that needs them refuses real images without */
   add(images: ImageBatch, kind: 'real' | 'generated', labels?: Int32Array): Promise<void>
+  /**
+   * Takes all real images at once, in place of `add`, and what was computed of them before.
+   *
+   * @internal
+   */
+  addReal?(images: RealImages): Promise<void>
   /** @throws signal.reason after an abort */
   finish(signal?: AbortSignal): Promise<MetricValue>
 }

@@ -2,7 +2,7 @@ import type { Classifier } from '../classifiers/classifier.js'
 import type { ImageBatch } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Task } from '../streams/stream.js'
-import type { Counts, Metric, MetricValue } from './metric.js'
+import type { Counts, Metric, MetricRun, MetricValue } from './metric.js'
 
 /** How generated images are told apart by task. */
 export interface PerTaskOptions {
@@ -48,7 +48,7 @@ export class PerTask {
     this.#classifier = classifier
     this.#minimum = minimum
     this.#runs = tasks.map(() => metrics.map((metric) => metric.start()))
-    this.#counts = tasks.map(() => ({ real: 0, generated: 0 }))
+    this.#counts = tasks.map(({ test }) => ({ real: test.indices.length, generated: 0 }))
     for (const [i, { classes, test }] of tasks.entries()) {
       if (test.dataset.classes.length !== classifier.classes.length) {
         throw new ContinualDiffusionError(
@@ -68,9 +68,9 @@ export class PerTask {
     }
   }
 
-  /** @param task position of the task whose test images these are */
-  async addReal(task: number, images: ImageBatch, labels: Int32Array): Promise<void> {
-    await this.#add(task, 'real', images, labels)
+  /** What compares the real images of a task, by its position; nothing where generated images can't be assigned to the task. */
+  runsOf(task: number): readonly MetricRun[] {
+    return this.#shared.has(task) ? [] : (this.#runs[task] ?? [])
   }
 
   async addGenerated(images: ImageBatch): Promise<void> {
@@ -82,17 +82,13 @@ export class PerTask {
     }
     await Promise.all(
       rows.map(async (of, task) => {
-        if (of.length > 0) await this.#add(task, 'generated', partOf(images, of))
+        if (of.length === 0) return
+        const part = partOf(images, of)
+        const counts = this.#counts[task]
+        if (counts) counts.generated += of.length
+        await Promise.all(this.runsOf(task).map((run) => run.add(part, 'generated')))
       }),
     )
-  }
-
-  async #add(task: number, kind: 'real' | 'generated', images: ImageBatch, labels?: Int32Array): Promise<void> {
-    const counts = this.#counts[task]
-    if (counts === undefined) return
-    counts[kind] += images.count
-    if (this.#shared.has(task)) return
-    await Promise.all((this.#runs[task] ?? []).map((run) => run.add(images, kind, labels)))
   }
 
   async finish(signal: AbortSignal | undefined): Promise<TaskEvaluation[]> {

@@ -10,7 +10,7 @@ import type { Device } from '../validation/fields.js'
 import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
 import type { RunEvent } from './events.js'
 import { makeJudge } from './judge.js'
-import { planExperiment } from './plan.js'
+import { type Plan, planExperiment } from './plan.js'
 
 /** How a saved learner is evaluated. */
 export interface EvaluateSavedOptions {
@@ -57,7 +57,7 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
     )
   }
   const seen: Seen = stream.seen(last)
-  await using classifier = await cachedClassifier(config, plan.data, signal, onEvent)
+  await using classifier = await cachedClassifier(config, plan, signal, onEvent)
   const judge = makeJudge(config.evaluation, classifier, plan.extractor)
   const evaluation = await judge.evaluate(learner, seen, {
     ...(options.count === undefined ? {} : { count: options.count }),
@@ -72,13 +72,16 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
 /** The classifier that an experiment's metrics are computed with. */
 export function cachedClassifier(
   config: Pick<ExperimentConfig, 'classifier' | 'device'>,
-  data: Parameters<typeof Classifier.cached>[0],
+  { data, images, streams }: Plan,
   signal: AbortSignal | undefined,
   onEvent: EvaluateSavedOptions['onEvent'] = () => {},
 ): Promise<Classifier> {
+  // Images that nobody learns from are on the device only while the classifier learns from them.
+  const isShared = streams.some(({ stream }) => stream.tasks.some(({ train }) => train.dataset === data.train))
   return Classifier.cached(data, {
     ...config.classifier,
     device: config.device,
+    images: isShared ? images : undefined,
     signal,
     onProgress: ({ step, steps }) => onEvent({ kind: 'classifier', fraction: step / steps }),
   })

@@ -1,5 +1,6 @@
 import { countImages, type Dataset, type Subset, type TrainTest } from '../data/dataset.js'
 import { resolveDevice } from '../engine/device.js'
+import { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { TorchScriptFeatures, type TorchScriptOptions } from '../evaluation/torch-script-features.js'
@@ -18,6 +19,8 @@ export interface Plan extends AsyncDisposable {
   readonly data: TrainTest
   /** Gives the features of the metrics, where it isn't the classifier that does. */
   readonly extractor: TorchScriptFeatures | undefined
+  /** All images of the run on its devices; disposed of with the plan. */
+  readonly images: ImageStore
 }
 
 /**
@@ -43,12 +46,22 @@ export async function planExperiment({ config, methods }: ResolvedExperiment, si
   const streams = config.seeds.map((seed) => ({ seed, stream: common ?? makeStream(config.stream, data, seed) }))
   for (const { stream } of streams) for (const method of methods) checkMethodOn(method, stream)
   signal?.throwIfAborted()
-  const whole = await wholeOf(data, streams[0]!.stream, config.unet.sample_size)
-  const { file, ...features } = config.evaluation.features ?? { file: undefined }
-  // What the options are is checked there.
-  const options = { ...features, device: config.device } as unknown as TorchScriptOptions
-  const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
-  return { methods, streams, data: whole, extractor, [Symbol.asyncDispose]: async () => extractor?.dispose() }
+  const images = new ImageStore()
+  try {
+    const whole = await wholeOf(data, streams[0]!.stream, config.unet.sample_size)
+    const { file, ...features } = config.evaluation.features ?? { file: undefined }
+    // What the options are is checked there.
+    const options = { ...features, device: config.device } as unknown as TorchScriptOptions
+    const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
+    const dispose = async () => {
+      await extractor?.dispose()
+      await images.dispose()
+    }
+    return { methods, streams, data: whole, extractor, images, [Symbol.asyncDispose]: dispose }
+  } catch (error) {
+    await images.dispose()
+    throw error
+  }
 }
 
 /**
@@ -65,7 +78,6 @@ async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size
         `${name}/${which}`,
         tasks.map((task) => task[which]),
         images,
-        size,
       )
     return { train: await part('train'), test: await part('test') }
   } finally {
@@ -73,12 +85,8 @@ async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size
   }
 }
 
-async function merge(
-  name: string,
-  subsets: readonly Subset[],
-  resident: ResidentImages,
-  size: number,
-): Promise<Dataset> {
+async function merge(name: string, subsets: readonly Subset[], resident: ResidentImages): Promise<Dataset> {
+  const { size } = resident
   const { channels, classes } = subsets[0]!.dataset
   const count = countImages(subsets)
   const images = new Uint8Array(count * size * size * channels)

@@ -23,12 +23,8 @@ interface Shared {
 export async function runMethods(run: RunState, from: Checkpoint | undefined): Promise<Results> {
   await run.folder.unlog(from?.files[metricsFile]?.bytes ?? 0)
   if (from) await resumeFrom(run, from)
-  const real = new ResidentImages('cpu', run.config.unet.sample_size)
-  try {
-    for (const { seed, stream } of run.plan.streams) await runSeed(run, seed, stream, real, from)
-  } finally {
-    await real.dispose()
-  }
+  const real = new ResidentImages('cpu', run.config.unet.sample_size, run.plan.images)
+  for (const { seed, stream } of run.plan.streams) await runSeed(run, seed, stream, real, from)
   return writeResults(run, true)
 }
 
@@ -85,24 +81,26 @@ async function runMethod(
 }
 
 /** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
-function learnerOf({ config, folder }: RunState, seed: number, saved: string | undefined): Promise<Learner> {
+function learnerOf({ config, folder, plan }: RunState, seed: number, saved: string | undefined): Promise<Learner> {
+  const { images } = plan
   const { unet, schedule, sampler, ema, device, precision } = config
   return saved === undefined
-    ? Learner.create({ unet, schedule, sampler, ema, device, precision, seed })
-    : Learner.load(folder.at(saved), { device, precision })
+    ? Learner.create({ unet, schedule, sampler, ema, device, precision, seed, images })
+    : Learner.load(folder.at(saved), { device, precision, images })
 }
 
 /** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
 function solverOf(
-  { config, folder }: RunState,
+  { config, folder, plan }: RunState,
   seed: number,
   stream: Stream,
   saved: string | undefined,
 ): Promise<Solver> {
   const { device } = config
+  const { images } = plan
   return saved === undefined
-    ? Solver.create(stream, { seed, device })
-    : Solver.load(folder.at(saved), stream, { device })
+    ? Solver.create(stream, { seed, device, images })
+    : Solver.load(folder.at(saved), stream, { device, images })
 }
 
 /** Takes over another method's first task: the learner is loaded already, this is what was written about it. */

@@ -53,7 +53,8 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     : undefined
   const evaluated = performance.now()
 
-  const images = await learner.sample({ count: config.samples.count, seed, signal })
+  const use = { purpose: 'grid', part: number } as const
+  const images = await learner.sampleFor(use, { count: config.samples.count, seed, signal })
   const samples = samplesPath(label, seed, number)
   await folder.write(samples, await imageGrid(images, { columns: config.samples.columns }))
 

@@ -125,7 +125,7 @@ async function carryOut(
       message: `${folder.path}: this file system knows no locks; see to it that no other run uses it`,
     })
   }
-  await using classifier = await cachedClassifier(config, plan.data, signal, onEvent)
+  await using classifier = await cachedClassifier(config, plan, signal, onEvent)
   const run = newRun({ config, plan, folder, classifier, signal, onEvent })
   let results: Results
   try {

@@ -5,6 +5,7 @@ import { type ScheduleConfig, scheduleTable } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { NativeLearner } from '../engine/addon.js'
 import { call, disposedError } from '../engine/call.js'
+import type { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
 
@@ -47,11 +48,12 @@ export function createNative(settings: Omit<Settings, 'sampler'>, seed: number):
   )
 }
 
-export async function createCore(settings: Settings, seed: number): Promise<Core> {
+/** @param images where images are kept on the device; without one, in a store of the learner's own */
+export async function createCore(settings: Settings, seed: number, images: ImageStore | undefined): Promise<Core> {
   return {
     native: await createNative(settings, seed),
     settings,
-    images: new ResidentImages(settings.device, settings.unet.sample_size),
+    images: new ResidentImages(settings.device, settings.unet.sample_size, images),
     memory: [],
     tasksLearned: 0,
     inProgress: undefined,

@@ -34,7 +34,7 @@ export async function endTask(
       throw error
     })
   }
-  if (memory) core.memory = remember(core.memory, task, memory, native.state.seed)
+  if (memory) core.memory = await remember(core.memory, task, memory, native.state.seed)
   await call(() => native.freezeTeacher(teacherDecay))
   if (call(() => native.has('path_start'))) await call(() => native.followPath(false))
   core.tasksLearned = task.number

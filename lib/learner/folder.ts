@@ -2,19 +2,19 @@ import { readLearnerFolder, writeLearnerFolder } from '../checkpoint/learner-fol
 import type { StoredPenalty } from '../checkpoint/penalties-file.js'
 import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
-import type { Device, Precision } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { type Core, checkIdle, createCore, live } from './core.js'
-import { loadSchema } from './options.js'
+import { type LoadOptions, loadSchema } from './options.js'
 
 /** See `Learner.load`. */
-export async function loadCore(folder: string, options: { device?: Device; precision?: Precision }): Promise<Core> {
+export async function loadCore(folder: string, options: LoadOptions): Promise<Core> {
   const parsed = parseOptions(loadSchema, options, 'Learner.load')
   const { unet, schedule, sampler, record, ...read } = await readLearnerFolder(folder)
   // Read first: no memory is taken for a network that config.json only claims.
   const tensors = await read.readTensors(call((addon) => addon.unetParameters(unet)))
   const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
-  const core = await createCore({ unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }, record?.seed ?? 0)
+  const settings = { unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }
+  const core = await createCore(settings, record?.seed ?? 0, parsed.images)
   const { native } = core
   try {
     for (const [tensor, values] of tensors) await call(() => native.write(tensor, values))
@@ -30,6 +30,7 @@ export async function loadCore(folder: string, options: { device?: Device; preci
     return core
   } catch (error) {
     call(() => native.dispose())
+    await core.images.dispose()
     throw error
   }
 }

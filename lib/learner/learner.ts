@@ -4,10 +4,10 @@ import { parseUNetConfig, type UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import { call, withCancel } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
+import type { ResidentImages } from '../engine/resident-images.js'
 import { type SampleUse, sampleUses } from '../engine/sample-use.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
-import type { Device, Precision } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape } from './checks.js'
 import { type Core, createCore, live, sampledWeights } from './core.js'
@@ -21,6 +21,7 @@ import {
   type DenoisingLossOptions,
   type LearnerOptions,
   type LearnOptions,
+  type LoadOptions,
   type Progress,
   type SampleOptions,
   type StepOptions,
@@ -76,7 +77,8 @@ export class Learner implements AsyncDisposable {
     const schedule = parseOptions(scheduleSchema, parsed.schedule ?? {}, `${where}: schedule`)
     const sampler = parseSampler(schedule, parsed.sampler, `${where}: sampler`)
     const resolved = await resolveDevice(parsed.device, parsed.precision)
-    return new Learner(await createCore({ unet, schedule, sampler, ...resolved, ema: parsed.ema }, parsed.seed))
+    const settings = { unet, schedule, sampler, ...resolved, ema: parsed.ema }
+    return new Learner(await createCore(settings, parsed.seed, parsed.images))
   }
 
   /**
@@ -85,12 +87,20 @@ export class Learner implements AsyncDisposable {
    * `diffusion_pytorch_model.safetensors`, and `scheduler_config.json` if there is one: without it `paperSchedule` is
    * taken), as a learner that has learned no task.
    *
-   * @param options.device default `auto`
-   * @param options.precision default: the saved one; for a diffusers folder `auto`
    * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and the tensor or field, found and expected
    */
-  static async load(folder: string, options: { device?: Device; precision?: Precision } = {}): Promise<Learner> {
+  static async load(folder: string, options: LoadOptions = {}): Promise<Learner> {
     return new Learner(await loadCore(folder, options))
+  }
+
+  /**
+   * Real images where the learner uses them.
+   *
+   * @internal
+   */
+  get images(): ResidentImages {
+    live(this.#core)
+    return this.#core.images
   }
 
   /** Of the first weights and of every draw. */

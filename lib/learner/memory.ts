@@ -1,8 +1,12 @@
-import { groupBy, type MemoryItem } from '../checkpoint/memory-file.js'
+import { setImmediate } from 'node:timers/promises'
+import type { MemoryItem } from '../checkpoint/memory-file.js'
 import type { Dataset, Subset } from '../data/dataset.js'
 import type { MemoryOptions } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { mersenneTwister } from '../streams/torch-random.js'
+
+/** How many images are looked at in one turn of the event loop: some milliseconds' work. */
+const seenAtOnce = 16384
 
 /**
  * What a memory holds when a task has ended: of each group (all images, those of a class or those of a task) the images with
@@ -14,30 +18,52 @@ import { mersenneTwister } from '../streams/torch-random.js'
  * @param seed with the task's number it decides the priorities
  * @returns `size` images, or all where there are fewer, in the order in which they were seen
  */
-export function remember(
+export async function remember(
   items: readonly MemoryItem[],
   { number: task, train }: Pick<Task, 'number' | 'train'>,
   { size, policy }: MemoryOptions,
   seed: number,
-): MemoryItem[] {
+): Promise<MemoryItem[]> {
   const random = mersenneTwister((seed ^ Math.imul(task, 0x9e3779b9)) >>> 0)
-  const seen = Array.from(train.indices, (index) => ({
-    dataset: train.dataset,
-    index,
-    task,
-    priority: random() / 2 ** 32,
-  }))
-  const candidates = [...items.filter((item) => item.task !== task), ...seen]
-  const groups = [...groupBy(candidates, (item) => groupOf(item, policy)).values()]
+  const { dataset, indices } = train
+  const old = items.filter((item) => item.task !== task)
+  // By position: first what was kept, then what is new. To make an item of each image of a large task would take long.
+  const count = old.length + indices.length
+  const priorities = new Float64Array(count)
+  const byKey = new Map<string | number, number[]>()
+  for (let i = 0; i < count; i++) {
+    const item = old[i]
+    priorities[i] = item ? item.priority : random() / 2 ** 32
+    const key = item
+      ? groupOf(item.dataset, item.index, item.task, policy)
+      : groupOf(dataset, indices[i - old.length]!, task, policy)
+    const group = byKey.get(key)
+    if (group) group.push(i)
+    else byKey.set(key, [i])
+    if (i % seenAtOnce === seenAtOnce - 1) await setImmediate()
+  }
+  const groups = [...byKey.values()]
   // From the smallest group on, so that what it leaves of its share is there for the others.
   groups.sort((a, b) => a.length - b.length)
-  const kept = new Set<MemoryItem>()
+  const kept: number[] = []
   for (const [i, group] of groups.entries()) {
-    const share = Math.floor((size - kept.size) / (groups.length - i))
-    const lowest = group.sort((a, b) => a.priority - b.priority).slice(0, share)
-    for (const item of lowest) kept.add(item)
+    const share = Math.floor((size - kept.length) / (groups.length - i))
+    for (const position of lowest(group, priorities, share)) kept.push(position)
+    await setImmediate()
   }
-  return candidates.filter((item) => kept.has(item))
+  kept.sort((a, b) => a - b)
+  return kept.map((i) => old[i] ?? { dataset, index: indices[i - old.length]!, task, priority: priorities[i]! })
+}
+
+/** Those `count` of the positions that have the lowest priorities; of equal ones the first. */
+function lowest(positions: readonly number[], priorities: Float64Array, count: number): readonly number[] {
+  if (count >= positions.length) return positions
+  const sorted = new Float64Array(positions.length)
+  for (let i = 0; i < sorted.length; i++) sorted[i] = priorities[positions[i]!]!
+  const limit = sorted.sort()[count]!
+  const below = positions.filter((i) => priorities[i]! < limit)
+  const equal = positions.filter((i) => priorities[i] === limit)
+  return [...below, ...equal.slice(0, count - below.length)]
 }
 
 /** A memory's images in its order, as training draws from them. */
@@ -53,8 +79,13 @@ export function subsetsOf(items: readonly MemoryItem[]): Subset[] {
   return runs.map(({ dataset, indices }) => ({ dataset, indices: Int32Array.from(indices) }))
 }
 
-function groupOf({ dataset, index, task }: MemoryItem, policy: MemoryOptions['policy']): string | number {
+function groupOf(
+  { classes, labels }: Dataset,
+  index: number,
+  task: number,
+  policy: MemoryOptions['policy'],
+): string | number {
   if (policy === 'reservoir') return 0
   // By name: a saved memory's data sets are others than the stream's.
-  return policy === 'task-balanced' ? task : (dataset.classes[dataset.labels[index]!] as string)
+  return policy === 'task-balanced' ? task : (classes[labels[index]!] as string)
 }

@@ -4,6 +4,7 @@ import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
+import { ImageStore } from '../engine/image-store.js'
 import {
   batchSizeSchema,
   type Device,
@@ -33,6 +34,18 @@ export interface LearnerOptions {
    * average. Default 0: none.
    */
   ema?: number
+  /** Where images are kept on the device, to share them with other learners, solvers and classifiers. Default: a store of its own. */
+  images?: ImageStore
+}
+
+/** How a learner is loaded. */
+export interface LoadOptions {
+  /** Default `auto`. */
+  device?: Device
+  /** Default: the saved one; for a diffusers folder `auto`. */
+  precision?: Precision
+  /** As in {@link LearnerOptions}. */
+  images?: ImageStore
 }
 
 /** Options of Adam and of one update. */
@@ -193,11 +206,13 @@ export const createSchema = z.strictObject({
   precision: precisionSchema.default('auto'),
   seed: seedSchema.default(0),
   ema: rate.default(0),
+  images: z.instanceof(ImageStore).optional(),
 })
 
 export const loadSchema = z.strictObject({
   device: deviceSchema.default('auto'),
   precision: precisionSchema.optional(),
+  images: z.instanceof(ImageStore).optional(),
 })
 
 /** Fields of a schema for what a task is trained with, in experiments too; {@link oneLength} goes with them. */

@@ -148,8 +148,9 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
   Napi::Value write(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
-      std::vector<at::Tensor> tensors = floatArrays(info[0], "tensors");
-      return run(env, {}, [tensors = std::move(tensors)](ClassifierTrainer& classifier) { classifier.write(tensors); });
+      std::vector<Napi::Value> keep;
+      std::vector<at::Tensor> tensors = overFloatArrays(info[0], "tensors", keep);
+      return run(env, keep, [=](ClassifierTrainer& classifier) { classifier.write(tensors); });
     });
   }
 };

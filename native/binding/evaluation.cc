@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "binding/addon.h"
 #include "binding/values.h"
 #include "evaluation/moments.h"
@@ -39,58 +37,77 @@ Napi::Value accumulate(const Napi::CallbackInfo& info) {
   });
 }
 
+// { mean, m2, count }, as `accumulate` leaves them → mean and unbiased covariance, on the engine thread.
+struct Given {
+  Given(const Napi::Value& value, const char* what) {
+    if (!value.IsObject()) throw Napi::TypeError::New(value.Env(), std::string(what) + ": expected an object");
+    const auto moments = value.As<Napi::Object>();
+    mean = overDoubles(field(moments, "mean"), "mean");
+    m2 = square(field(moments, "m2"), mean.numel(), "m2");
+    count = integer(moments, "count", 2, int64_t{1} << 53);
+  }
+  at::Tensor covariance() const { return m2 / static_cast<double>(count - 1); }
+
+  at::Tensor mean, m2;
+  int64_t count;
+};
+
 Napi::Value frechet(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
-    const at::Tensor mean1 = overDoubles(info[0], "meanA"), mean2 = overDoubles(info[2], "meanB");
-    const at::Tensor covariance1 = square(info[1], mean1.numel(), "covA");
-    const at::Tensor covariance2 = square(info[3], mean1.numel(), "covB");
-    if (mean2.numel() != mean1.numel()) {
-      throw Error("ERR_INVALID_ARGUMENT", "meanB: expected " + std::to_string(mean1.numel()) + " values, found " +
-                                              std::to_string(mean2.numel()));
+    const Given a(info[0], "a"), b(info[1], "b");
+    if (a.mean.numel() != b.mean.numel()) {
+      throw Error("ERR_INVALID_ARGUMENT", "b: expected " + std::to_string(a.mean.numel()) + " features, found " +
+                                              std::to_string(b.mean.numel()));
+    }
+    std::vector<Napi::Value> keep;
+    for (const Napi::Value& moments : {info[0], info[1]}) {
+      for (const char* name : {"mean", "m2"}) keep.push_back(field(moments.As<Napi::Object>(), name));
     }
     return state(env).engine.run(
-        env, {info[0], info[1], info[2], info[3]},
-        [=] { return frechetDistance(mean1, covariance1, mean2, covariance2); },
+        env, keep, [=] { return frechetDistance(a.mean, a.covariance(), b.mean, b.covariance()); },
         [](Napi::Env env, double distance) { return Napi::Number::New(env, distance); });
   });
 }
 
-/// Rows that came in batches → a copy of all of them, N × D: JavaScript may change, resize or transfer its buffers.
-at::Tensor joinedRows(const Napi::Value& value, int64_t dimension, int64_t atLeast, const char* what) {
-  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), std::string(what) + ": expected an array");
-  const auto array = value.As<Napi::Array>();
-  std::vector<at::Tensor> parts;
-  int64_t rows = 0;
-  for (uint32_t i = 0; i < array.Length(); ++i) {
-    const at::Tensor flat = overFloats(array[i], what);
-    if (dimension < 1 || flat.numel() % dimension != 0) {
-      throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected rows of " + std::to_string(dimension) +
-                                              " values, found " + std::to_string(flat.numel()) + " values");
+/// Rows that came in batches, over the memory of their arrays. lib/ passes arrays that nobody else has: a copy on
+/// JavaScript's thread would take long.
+class Rows {
+ public:
+  Rows(const Napi::Value& value, int64_t dimension, int64_t atLeast, const char* what, std::vector<Napi::Value>& keep)
+      : dimension_(dimension) {
+    std::vector<at::Tensor> given = overFloatArrays(value, what, keep);
+    int64_t rows = 0;
+    for (const at::Tensor& flat : given) {
+      if (dimension < 1 || flat.numel() % dimension != 0) {
+        throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected rows of " + std::to_string(dimension) +
+                                                " values, found " + std::to_string(flat.numel()) + " values");
+      }
+      rows += flat.numel() / dimension;
     }
-    parts.push_back(flat);
-    rows += flat.numel() / dimension;
+    if (rows < atLeast) {
+      throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected at least " + std::to_string(atLeast) +
+                                              " rows, found " + std::to_string(rows));
+    }
+    parts_ = std::move(given);
   }
-  if (rows < atLeast) {
-    throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected at least " + std::to_string(atLeast) +
-                                            " rows, found " + std::to_string(rows));
-  }
-  // Not by an operator: those may start threads of their own on JavaScript's.
-  at::Tensor joined = at::empty({rows, dimension}, at::kFloat);
-  float* end = joined.mutable_data_ptr<float>();
-  for (const at::Tensor& part : parts) end = std::copy_n(part.const_data_ptr<float>(), part.numel(), end);
-  return joined;
-}
+  /// N × D.
+  at::Tensor joined() const { return at::cat(parts_).view({-1, dimension_}); }
+
+ private:
+  int64_t dimension_;
+  std::vector<at::Tensor> parts_;
+};
 
 Napi::Value kernel(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const int64_t dimension = info[2].ToNumber().Int64Value();
-    const at::Tensor real = joinedRows(info[0], dimension, 2, "real");
-    const at::Tensor generated = joinedRows(info[1], dimension, 2, "generated");
+    std::vector<Napi::Value> keep{info[3]};
+    const Rows real(info[0], dimension, 2, "real", keep), generated(info[1], dimension, 2, "generated", keep);
     const Cancellation cancel = cancellation(info[3], state(env).engine.closing());
     return state(env).engine.run(
-        env, {info[3]}, [=] { return kernelDistance(real, generated, cancel); },
+        env, keep, [=] { return kernelDistance(real.joined(), generated.joined(), cancel); },
         [](Napi::Env env, double distance) { return Napi::Number::New(env, distance); });
   });
 }
@@ -102,11 +119,11 @@ Napi::Value covered(const Napi::CallbackInfo& info) {
     if (k < 1 || k > 65536) {
       throw Error("ERR_INVALID_ARGUMENT", "k: expected 1 … 65536, found " + std::to_string(k));
     }
-    const at::Tensor manifold = joinedRows(info[0], dimension, k + 1, "manifold");
-    const at::Tensor points = joinedRows(info[1], dimension, 1, "points");
+    std::vector<Napi::Value> keep{info[4]};
+    const Rows manifold(info[0], dimension, k + 1, "manifold", keep), points(info[1], dimension, 1, "points", keep);
     const Cancellation cancel = cancellation(info[4], state(env).engine.closing());
     return state(env).engine.run(
-        env, {info[4]}, [=] { return coverage(manifold, points, k, cancel); },
+        env, keep, [=] { return coverage(manifold.joined(), points.joined(), k, cancel); },
         [](Napi::Env env, double fraction) { return Napi::Number::New(env, fraction); });
   });
 }

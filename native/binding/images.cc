@@ -1,16 +1,54 @@
 #include "binding/images.h"
 
+#include <algorithm>
+
 #include "binding/values.h"
 
 namespace continual {
 
+namespace {
+
+/// `images`, `height`, `width` and `channels` → N × height × width × channels, with 0 ≤ N ≤ `atMost`: a copy, because
+/// JavaScript may change, resize or transfer its buffer before a job runs.
+at::Tensor pixelsFrom(const Napi::Object& options, int64_t atMost) {
+  const at::Tensor bytes = overBytes(field(options, "images"), "images");
+  const int64_t height = integer(options, "height", 1, 65536), width = integer(options, "width", 1, 65536),
+                channels = integer(options, "channels", 1, 4), each = height * width * channels;
+  if (bytes.numel() % each != 0 || bytes.numel() / each > atMost) {
+    throw Error("ERR_BAD_DATA", "images: expected at most " + std::to_string(atMost) + " × " + std::to_string(height) +
+                                    " × " + std::to_string(width) + " × " + std::to_string(channels) +
+                                    " bytes, found " + std::to_string(bytes.numel()));
+  }
+  // Not by an operator: those may start threads of their own on JavaScript's.
+  at::Tensor copy = at::empty({bytes.numel() / each, height, width, channels}, at::kByte);
+  std::copy_n(bytes.const_data_ptr<uint8_t>(), bytes.numel(), copy.mutable_data_ptr<uint8_t>());
+  return copy;
+}
+
+}  // namespace
+
 Napi::Function ImagesHandle::define(Napi::Env env) {
-  return DefineClass(
-      env, name, {InstanceAccessor<&ImagesHandle::count>("count"), InstanceMethod("dispose", &ImagesHandle::dispose)});
+  return DefineClass(env, name,
+                     {InstanceAccessor<&ImagesHandle::count>("count"), InstanceMethod<&ImagesHandle::write>("write"),
+                      InstanceMethod("dispose", &ImagesHandle::dispose)});
 }
 
 Napi::Value ImagesHandle::count(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(value()->count()));
+}
+
+Napi::Value ImagesHandle::write(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const auto options = info[0].As<Napi::Object>();
+    const int64_t count = value()->count(), from = integer(options, "from", 0, count);
+    const at::Tensor pixels = pixelsFrom(options, count - from);
+    if (pixels.size(3) != value()->pixels.size(3)) {
+      throw Error("ERR_BAD_DATA", "images: expected " + std::to_string(value()->pixels.size(3)) + " channels, found " +
+                                      std::to_string(pixels.size(3)));
+    }
+    return run(env, {}, [=](const Images& images) { writeImages(images, from, pixels); });
+  });
 }
 
 std::vector<Pool::Part> poolParts(const Napi::Value& value) {
@@ -30,25 +68,26 @@ Napi::Value createImages(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
-    const at::Tensor bytes = overBytes(field(options, "images"), "images");
     const at::Tensor labels = integers(field(options, "labels"), "labels");
-    const int64_t count = integer(options, "count"), height = integer(options, "height"),
-                  width = integer(options, "width"), channels = integer(options, "channels"),
-                  size = integer(options, "size");
-    const bool fits = count >= 1 && height >= 1 && width >= 1 && channels >= 1 && count <= bytes.numel() &&
-                      height <= bytes.numel() && width <= bytes.numel() && channels <= 4 &&
-                      static_cast<double>(count) * height * width * channels == static_cast<double>(bytes.numel());
-    if (!fits || labels.numel() != count) {
-      throw Error("ERR_BAD_DATA", "images: " + std::to_string(count) + " × " + std::to_string(height) + " × " +
-                                      std::to_string(width) + " × " + std::to_string(channels) + " does not match " +
-                                      std::to_string(bytes.numel()) + " bytes and " + std::to_string(labels.numel()) +
-                                      " labels");
+    const int64_t count = integer(options, "count"), size = integer(options, "size", 0, 65536);
+    if (count < 1 || labels.numel() != count) {
+      throw Error("ERR_BAD_DATA", "images: count is " + std::to_string(count) + ", and there are " +
+                                      std::to_string(labels.numel()) + " labels; expected one for each image");
+    }
+    const at::Tensor pixels = pixelsFrom(options, count);
+    const int64_t height = size > 0 ? size : pixels.size(1), width = size > 0 ? size : pixels.size(2);
+    if (static_cast<double>(count) * height * width * pixels.size(3) > 0x1p53) {
+      throw Error("ERR_OUT_OF_MEMORY", "images: " + std::to_string(count) + " × " + std::to_string(height) + " × " +
+                                           std::to_string(width) + " are more than any memory holds");
     }
     const at::Device device = parseCompute(string(options, "device"), "fp32").device;
-    // A copy: JavaScript may change, resize or transfer its buffer before the job runs.
-    const at::Tensor pixels = bytes.clone().view({count, height, width, channels});
     return state(env).engine.run(
-        env, {}, [=] { return residentImages(pixels, labels, size, device); },
+        env, {},
+        [=] {
+          const auto images = blackImages(labels, height, width, pixels.size(3), device);
+          writeImages(*images, 0, pixels);
+          return images;
+        },
         [](Napi::Env env, std::shared_ptr<const Images> images) -> Napi::Value {
           return ImagesHandle::wrap(env, state(env).images, std::move(images));
         });

@@ -14,6 +14,7 @@ class ImagesHandle : public Handle<ImagesHandle, const Images> {
 
  private:
   Napi::Value count(const Napi::CallbackInfo& info);
+  Napi::Value write(const Napi::CallbackInfo& info);
 };
 
 /// Array of { images, indices: Int32Array } → parts of a pool (checked when the pool is made, on the engine thread).

@@ -79,13 +79,13 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
  private:
   /// Runs work that changes how much memory the learner holds.
   template <class Work>
-  Napi::Value runAndAccount(const Napi::CallbackInfo& info, Work work) {
+  Napi::Value runAndAccount(const Napi::CallbackInfo& info, Work work, const std::vector<Napi::Value>& keep = {}) {
     auto handle = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info.This().As<Napi::Object>()));
     auto both = [work = std::move(work)](LearnerValue& learner) {
       work(learner);
       return learner.bytes();
     };
-    return run(info.Env(), {}, std::move(both), [handle](Napi::Env env, int64_t bytes) {
+    return run(info.Env(), keep, std::move(both), [handle](Napi::Env env, int64_t bytes) {
       Unwrap(handle->Value())->account(env, bytes);
       return env.Undefined();
     });
@@ -230,10 +230,11 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const auto options = info[0].As<Napi::Object>();
       const std::string name = string(options, "name");
       const Shape form = shape(options);
-      const std::vector<at::Tensor> anchor = floatArrays(field(options, "anchor"), "anchor");
-      const std::vector<at::Tensor> importance = floatArrays(field(options, "importance"), "importance");
-      return runAndAccount(info,
-                           [=](LearnerValue& l) { l.trainer.state.writePenalty(name, form, anchor, importance); });
+      std::vector<Napi::Value> keep;
+      const std::vector<at::Tensor> anchor = overFloatArrays(field(options, "anchor"), "anchor", keep);
+      const std::vector<at::Tensor> importance = overFloatArrays(field(options, "importance"), "importance", keep);
+      return runAndAccount(
+          info, [=](LearnerValue& l) { l.trainer.state.writePenalty(name, form, anchor, importance); }, keep);
     });
   }
 
@@ -330,8 +331,10 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
       const StateTensor which = stateTensor(info[0]);
-      const std::vector<at::Tensor> tensors = floatArrays(info[1], "tensors");
-      return runAndAccount(info, [=](LearnerValue& learner) { learner.trainer.state.write(which, tensors); });
+      // Not copied: lib/ passes arrays that nobody else has, and a copy of all weights would block JavaScript's thread.
+      std::vector<Napi::Value> keep;
+      const std::vector<at::Tensor> tensors = overFloatArrays(info[1], "tensors", keep);
+      return runAndAccount(info, [=](LearnerValue& learner) { learner.trainer.state.write(which, tensors); }, keep);
     });
   }
 };

@@ -152,11 +152,14 @@ at::Tensor overTensor(const Napi::Value& value, const char* what) {
   return flat.view(shape);
 }
 
-std::vector<at::Tensor> floatArrays(const Napi::Value& value, const char* what) {
+std::vector<at::Tensor> overFloatArrays(const Napi::Value& value, const char* what, std::vector<Napi::Value>& keep) {
   if (!value.IsArray()) wrongType(value.Env(), what, "an array");
   const auto array = value.As<Napi::Array>();
   std::vector<at::Tensor> result;
-  for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(overFloats(array[i], what).clone());
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    keep.push_back(array[i]);
+    result.push_back(overFloats(keep.back(), what));
+  }
   return result;
 }
 

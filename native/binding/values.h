@@ -47,8 +47,10 @@ at::Tensor overDoubles(const Napi::Value& array, const char* what);
 at::Tensor integers(const Napi::Value& array, const char* what);
 /// { data: Float32Array, shape } over its memory; the length is checked against the shape.
 at::Tensor overTensor(const Napi::Value& value, const char* what);
-/// Copies of an array of Float32Arrays.
-std::vector<at::Tensor> floatArrays(const Napi::Value& value, const char* what);
+/// Tensors over the memory of an array of Float32Arrays, which are added to `keep`.
+std::vector<at::Tensor> overFloatArrays(const Napi::Value& value, const char* what, std::vector<Napi::Value>& keep);
+/// Tensors over the memory of an array of Float32Arrays, which are added to `keep`.
+std::vector<at::Tensor> overFloatArrays(const Napi::Value& value, const char* what, std::vector<Napi::Value>& keep);
 
 /// Typed arrays over a tensor's memory, which they keep alive (a copy where it is not contiguous on the CPU).
 Napi::Value toFloat32Array(Napi::Env env, const at::Tensor& tensor);

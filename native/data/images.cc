@@ -1,24 +1,33 @@
 #include "data/images.h"
 
+#include <algorithm>
+
 #include "runtime/compute.h"
 #include "runtime/error.h"
 
 namespace continual {
 
-std::shared_ptr<const Images> residentImages(const at::Tensor& pixels, const at::Tensor& labels, int64_t size,
-                                             at::Device device) {
-  at::Tensor resident = pixels.to(device);
-  if (size > 0 && (size != pixels.size(1) || size != pixels.size(2))) {
-    std::vector<at::Tensor> parts;
-    for (const at::Tensor& part : resident.split(1024)) {  // in float32 the whole set could be too large
-      const at::Tensor planar = part.permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
-      const at::Tensor resized = at::_upsample_bilinear2d_aa(planar, {size, size}, /*align_corners=*/false);
-      parts.push_back(resized.round().clamp(0, 255).to(at::kByte).permute({0, 2, 3, 1}).contiguous());
-    }
-    resident = at::cat(parts);
-  }
+std::shared_ptr<const Images> blackImages(const at::Tensor& labels, int64_t height, int64_t width, int64_t channels,
+                                          at::Device device) {
+  const at::Tensor pixels = at::zeros({labels.numel(), height, width, channels}, at::device(device).dtype(at::kByte));
   const std::pair range(labels.min().item<int64_t>(), labels.max().item<int64_t>());
-  return std::make_shared<const Images>(Images{resident, labels.to(at::kLong).to(device), range});
+  return std::make_shared<const Images>(Images{pixels, labels.to(at::kLong).to(device), range});
+}
+
+void writeImages(const Images& images, int64_t from, const at::Tensor& pixels) {
+  const int64_t height = images.pixels.size(1), width = images.pixels.size(2);
+  const at::Tensor target = images.pixels.narrow(0, from, pixels.size(0));
+  const at::Tensor moved = pixels.to(images.pixels.device());
+  if (height == pixels.size(1) && width == pixels.size(2)) {
+    target.copy_(moved);
+    return;
+  }
+  for (int64_t at = 0; at < pixels.size(0); at += 1024) {  // in float32 all of them could be too large
+    const int64_t count = std::min<int64_t>(1024, pixels.size(0) - at);
+    const at::Tensor planar = moved.narrow(0, at, count).permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
+    const at::Tensor resized = at::_upsample_bilinear2d_aa(planar, {height, width}, /*align_corners=*/false);
+    target.narrow(0, at, count).copy_(resized.round().clamp(0, 255).to(at::kByte).permute({0, 2, 3, 1}));
+  }
 }
 
 at::Tensor toModelRange(const at::Tensor& pixels) {

@@ -8,7 +8,8 @@
 
 namespace continual {
 
-/// Labelled images resident on a device: uint8, count × height × width × channels, never changed.
+/// Labelled images resident on a device: uint8, count × height × width × channels. `writeImages` brings each image
+/// there once; after that nothing changes them.
 struct Images {
   at::Tensor pixels;
   at::Tensor labels;                       // int64, count
@@ -18,10 +19,12 @@ struct Images {
   int64_t bytes() const { return static_cast<int64_t>(pixels.nbytes() + labels.nbytes()); }
 };
 
-/// Moves images to the device; `size` > 0 resizes them to a square of that side first (bilinear, antialiased, rounded
-/// to uint8 as PIL does). `pixels` may be kept: it must be the caller's to give away. `labels`: on the CPU.
-std::shared_ptr<const Images> residentImages(const at::Tensor& pixels, const at::Tensor& labels, int64_t size,
-                                             at::Device device);
+/// Black images, one per label, in the memory of the device. `labels`: on the CPU.
+std::shared_ptr<const Images> blackImages(const at::Tensor& labels, int64_t height, int64_t width, int64_t channels,
+                                          at::Device device);
+/// Moves `pixels` to the device, as the images from position `from` on. Pixels of another height or width are resized
+/// (bilinear, antialiased, rounded to uint8 as PIL does).
+void writeImages(const Images& images, int64_t from, const at::Tensor& pixels);
 
 /// uint8 N×H×W×C → float32 N×C×H×W in [−1, 1].
 at::Tensor toModelRange(const at::Tensor& pixels);
