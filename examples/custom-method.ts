@@ -5,7 +5,7 @@ import { classIncremental, fashionMnist, Learner, type Method, presets, type Ter
 const coarseToFine: Method = {
   name: 'coarse-to-fine',
   objective(k) {
-    const source = { kind: 'teacher', steps: 2 } as const
+    const source = { kind: 'teacher' } as const
     const task: Term = { source: { kind: 'task' }, target: 'data', weight: 1 / k }
     const high: Term = { source, target: 'teacher', timesteps: [500, 1000], weight: 1 - 1 / k }
     const low: Term = { source, target: 'teacher', timesteps: [0, 500], weight: 0.5 - 0.5 / k, loss: 'smooth-l1' }

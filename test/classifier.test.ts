@@ -337,7 +337,7 @@ describe('evaluate', () => {
     async function generating(batches: readonly ImageBatch[]) {
       const learner = await tinyLearner()
       const left = [...batches]
-      learner.sample = async ({ count }) => {
+      learner.sampleFor = async (_, { count }) => {
         const batch = left.shift()
         if (batch?.count !== count) throw new Error(`asked for ${count}, have ${batch?.count}`)
         return batch

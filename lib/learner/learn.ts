@@ -54,14 +54,16 @@ export async function* learn(
     if (progress.step === steps) await alone(core, 'learn', where, end)
     const start = performance.now()
     const first = progress.step
+    // The first steps are told of soon, however fast they are.
+    let most = 1
     while (progress.step < steps) {
-      // The first is told of as soon as it is done.
-      const most = progress.step === first ? 1 : steps - progress.step
+      const wanted = Math.min(most, steps - progress.step)
       const done = await alone(core, 'learn', where, async () => {
-        const done = await train(core, training, progress, most, penalties, onStep, signal)
+        const done = await train(core, training, progress, wanted, penalties, onStep, signal)
         if (progress.step === steps) await end()
         return done
       })
+      most = done.length * 4
       const { step } = progress
       const stepsPerSecond = ((step - first) * 1000) / (performance.now() - start)
       const secondsLeft = (steps - step) / stepsPerSecond

@@ -92,8 +92,8 @@ int main(int count, char** arguments) {
   continual::Trainer trainer(unet, continual::NoiseSchedule(alpha2, 1 - alpha2, device),
                              continual::parametrisation("epsilon"), {device, at::kBFloat16, false}, 42, 0);
   trainer.state.freezeTeacher(0);
-  const auto images = continual::residentImages(at::randint(0, 256, {1024, 32, 32, 1}, at::kByte),
-                                                at::zeros({1024}, at::kLong), 0, device);
+  const auto images = continual::blackImages(at::zeros({1024}, at::kLong), 32, 32, 1, device);
+  continual::writeImages(*images, 0, at::randint(0, 256, {1024, 32, 32, 1}, at::kByte));
   const continual::Pool pool({{images, at::arange(1024)}});
   const continual::Cancellation never(nullptr, nullptr);
   continual::Source task, teacher;

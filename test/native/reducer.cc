@@ -65,8 +65,9 @@ at::Tensor train(continual::Group group) {
   trainer->state.writePenalty("ewc", continual::Shape::diagonal, ones, ones);
   trainer->state.followPath(true);
   const at::Tensor pixels = at::arange(7 * 64).mul(37).remainder(251).to(at::kByte).view({7, 8, 8, 1});
-  const continual::Pool pool(
-      {{continual::residentImages(pixels, at::zeros({7}, at::kLong), 0, at::kCPU), at::arange(7)}});
+  const auto images = continual::blackImages(at::zeros({7}, at::kLong), 8, 8, 1, at::kCPU);
+  continual::writeImages(*images, 0, pixels);
+  const continual::Pool pool({{images, at::arange(7)}});
   const auto source = [](SourceKind kind) {
     continual::Source s;
     s.kind = kind;
