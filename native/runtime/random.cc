@@ -1,5 +1,7 @@
 #include "runtime/random.h"
 
+#include <ATen/core/PhiloxRNGEngine.h>
+
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -26,19 +28,8 @@ Random::Random(uint64_t seed, Purpose purpose, uint64_t index)
     : seed_(seed), stream_((static_cast<uint64_t>(purpose) << 56) | index) {}
 
 Random::Block Random::block(uint64_t position) const {
-  Block x{static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), static_cast<uint32_t>(stream_),
-          static_cast<uint32_t>(stream_ >> 32)};
-  uint32_t key0 = static_cast<uint32_t>(seed_);
-  uint32_t key1 = static_cast<uint32_t>(seed_ >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = static_cast<uint64_t>(0xD2511F53U) * x[0];
-    const uint64_t b = static_cast<uint64_t>(0xCD9E8D57U) * x[2];
-    x = {static_cast<uint32_t>(b >> 32) ^ x[1] ^ key0, static_cast<uint32_t>(b),
-         static_cast<uint32_t>(a >> 32) ^ x[3] ^ key1, static_cast<uint32_t>(a)};
-    key0 += 0x9E3779B9U;
-    key1 += 0xBB67AE85U;
-  }
-  return x;
+  at::Philox4_32 engine(seed_, stream_, position);
+  return {engine(), engine(), engine(), engine()};
 }
 
 template <class T, class Fill>
