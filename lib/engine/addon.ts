@@ -5,6 +5,7 @@
  */
 
 import type { SamplerConfig } from '../config/sampler.js'
+import type { ScheduleConfig } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Consolidation, ResolvedObjective } from '../methods/objective.js'
@@ -290,7 +291,7 @@ export interface Addon {
   createLearner(options: {
     unet: UNetConfig
     schedule: NativeSchedule
-    prediction: 'epsilon' | 'sample' | 'v'
+    prediction: ScheduleConfig['prediction']
     device: string
     precision: string
     seed: number
@@ -316,7 +317,7 @@ export interface Addon {
    */
   samplerTrajectory(options: {
     schedule: NativeSchedule
-    prediction: 'epsilon' | 'sample' | 'v'
+    prediction: ScheduleConfig['prediction']
     sampler: SamplerConfig
     start: NativeTensor
     predictions: readonly NativeTensor[]
