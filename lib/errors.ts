@@ -1,4 +1,8 @@
-/** What went wrong, as a constant that programs can switch on. */
+/**
+ * What went wrong, as a constant that programs can switch on.
+ *
+ * @category Errors
+ */
 export type ErrorCode =
   | 'ERR_LIBTORCH_NOT_FOUND'
   | 'ERR_ADDON_NOT_BUILT'
@@ -21,6 +25,8 @@ export type ErrorCode =
 /**
  * The one error class of this package. `message` says what was wrong, where, the value found and the one expected, and
  * what to do; `code` is stable across versions; `cause` is the underlying error where there is one.
+ *
+ * @category Errors
  */
 export class ContinualDiffusionError extends Error {
   override readonly name = 'ContinualDiffusionError'

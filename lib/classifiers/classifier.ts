@@ -20,7 +20,11 @@ import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } 
 import { parseOptions } from '../validation/options.js'
 import { AnswersByBatch, type FeatureExtractor } from './features.js'
 
-/** How a classifier is trained. */
+/**
+ * How a classifier is trained.
+ *
+ * @category Classifiers
+ */
 export interface ClassifierOptions {
   /** Side of the square images in pixels, at least 8. Default: the data's `size`, or its height. */
   size?: number
@@ -71,6 +75,8 @@ const format = 2
 /**
  * A small convolutional classifier, trained on real images, that judges generated ones: its classes give class frequencies, and
  * the layer before its last gives features for the Fréchet distance.
+ *
+ * @category Classifiers
  */
 export class Classifier implements FeatureExtractor, AsyncDisposable {
   /** For titles, with the data it was trained on: e.g. `fashion-mnist classifier`. */

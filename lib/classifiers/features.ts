@@ -9,6 +9,8 @@ import { ContinualDiffusionError } from '../errors.js'
  * An extractor always gives the same images the same features: `evaluate` keeps those of the real images, and moments made of them, at
  * most 512 MiB for an extractor, as long as the extractor object lives. Make a new object where features change, e.g. those of a network
  * that went on training.
+ *
+ * @category Evaluation
  */
 export interface FeatureExtractor {
   /** For titles: what the features are of, e.g. `fashion-mnist classifier`. */

@@ -16,7 +16,11 @@ import type { Stream, Task } from '../streams/stream.js'
 import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
 
-/** What a solver is made with. */
+/**
+ * What a solver is made with.
+ *
+ * @category Classifiers
+ */
 export interface SolverOptions {
   /** Of the first weights, of every draw and of the generated images, 0 … 2³² − 1. Default 0. */
   seed?: number
@@ -26,7 +30,11 @@ export interface SolverOptions {
   images?: ImageStore
 }
 
-/** How a solver learns a task. */
+/**
+ * How a solver learns a task.
+ *
+ * @category Classifiers
+ */
 export interface SolverLearnOptions {
   /** Passes over the task's images: ⌈epochs × images / batchSize⌉ steps. Need not be whole. Default 20. */
   epochs?: number
@@ -99,6 +107,8 @@ type LearnSettings = z.output<typeof learnSchema>
  * it without norms: four 3×3 convolutions of 32, 32, 64 and 128 channels and a 1×1 of 128, with ReLU, two max poolings, the maximum over
  * the image, and dropout after each of the three. Optimiser, batch, epochs, temperature, weights and the rate of dropout are the paper's by
  * default. The norm of the gradient is clipped to 1.
+ *
+ * @category Classifiers
  */
 export class Solver implements AsyncDisposable {
   /** Class names; an answer is an index into them. */

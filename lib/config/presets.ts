@@ -10,7 +10,11 @@ const common = {
   freq_shift: 0,
 } as const
 
-/** U-Nets by the data they are for. */
+/**
+ * U-Nets by the data they are for.
+ *
+ * @category Networks, schedules and samplers
+ */
 export const presets = {
   /** The paper's for Fashion-MNIST at 32 × 32, grey: 42,855,873 parameters. */
   fashionMnist: {

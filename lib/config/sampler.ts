@@ -3,7 +3,11 @@ import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import type { ScheduleConfig } from './schedule.js'
 
-/** How images are generated. */
+/**
+ * How images are generated.
+ *
+ * @category Networks, schedules and samplers
+ */
 export interface SamplerConfig {
   /** `ddim` (arXiv 2010.02502) or `ddpm`, ancestral sampling (arXiv 2006.11239). Default `ddim`. */
   readonly kind: 'ddim' | 'ddpm'
@@ -17,7 +21,11 @@ export interface SamplerConfig {
   readonly spacing: 'trailing' | 'leading'
 }
 
-/** The sampler with which the paper's Fashion-MNIST models are evaluated: DDIM in 10 steps, η = 0, x₀ clipped, trailing. */
+/**
+ * The sampler with which the paper's Fashion-MNIST models are evaluated: DDIM in 10 steps, η = 0, x₀ clipped, trailing.
+ *
+ * @category Networks, schedules and samplers
+ */
 export const paperSampler: SamplerConfig = { kind: 'ddim', steps: 10, eta: 0, clip: true, spacing: 'trailing' }
 
 /** Schema of {@link SamplerConfig}; what is left out is as in {@link paperSampler}. */

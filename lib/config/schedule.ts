@@ -1,7 +1,11 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 
-/** How noise is added: the forward process. */
+/**
+ * How noise is added: the forward process.
+ *
+ * @category Networks, schedules and samplers
+ */
 export interface ScheduleConfig {
   /** T. Default 1000. */
   readonly timesteps: number
@@ -17,7 +21,11 @@ export interface ScheduleConfig {
   readonly prediction: 'epsilon' | 'sample' | 'v'
 }
 
-/** The paper's forward process: linear betas 1e-4 … 0.02 over 1000 timesteps, zero terminal SNR, ε-prediction. */
+/**
+ * The paper's forward process: linear betas 1e-4 … 0.02 over 1000 timesteps, zero terminal SNR, ε-prediction.
+ *
+ * @category Networks, schedules and samplers
+ */
 export const paperSchedule: ScheduleConfig = {
   timesteps: 1000,
   betas: 'linear',
@@ -48,6 +56,8 @@ export const scheduleSchema = z
  * The betas of a schedule and their cumulative alphas ᾱ_t = Π_{s ≤ t} (1 − β_s), each in float64, one per timestep.
  *
  * @param config what differs from {@link paperSchedule}
+ *
+ * @category Networks, schedules and samplers
  */
 export function schedule(config: Partial<ScheduleConfig> = {}): { betas: Float64Array; alphasCumprod: Float64Array } {
   const { timesteps, zeroTerminalSnr, ...rest } = parseOptions(scheduleSchema, config, 'schedule')

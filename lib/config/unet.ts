@@ -5,6 +5,8 @@ import { parseOptions } from '../validation/options.js'
 /**
  * Options of diffusers' `UNet2DModel` that this package has, under diffusers' own names (the keys of its
  * `config.json`), so that a folder saved by either opens in the other.
+ *
+ * @category Networks, schedules and samplers
  */
 export interface UNetConfig {
   /** Side of the square images in pixels; must be halvable once per block but the last. */
@@ -125,6 +127,8 @@ const diffusersSchema = z.looseObject({
  * @param where what a message starts with, e.g. the file's path
  * @throws ContinualDiffusionError (`code`, default `ERR_INVALID_ARGUMENT`) that names each option or value that this
  *   package doesn't have, and each that the network can't be built from
+ *
+ * @category Networks, schedules and samplers
  */
 export function parseUNetConfig(json: unknown, where: string, code: ErrorCode = 'ERR_INVALID_ARGUMENT'): UNetConfig {
   const checked = parseOptions(diffusersSchema, json, where, code)
@@ -132,7 +136,11 @@ export function parseUNetConfig(json: unknown, where: string, code: ErrorCode = 
   return parseOptions(unetSchema, Object.fromEntries(own), where, code)
 }
 
-/** The whole `config.json` of diffusers' `UNet2DModel` for a U-Net, with keys in alphabetical order as diffusers writes it. */
+/**
+ * The whole `config.json` of diffusers' `UNet2DModel` for a U-Net, with keys in alphabetical order as diffusers writes it.
+ *
+ * @category Networks, schedules and samplers
+ */
 export function toDiffusersConfig(config: UNetConfig): Record<string, unknown> {
   const all = { _class_name: 'UNet2DModel', _diffusers_version: diffusersVersion, ...fixedOptions, ...config }
   return Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)))

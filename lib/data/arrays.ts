@@ -4,7 +4,11 @@ import { parseOptions } from '../validation/options.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
 
-/** Labelled images as they come from a program. */
+/**
+ * Labelled images as they come from a program.
+ *
+ * @category Data
+ */
 export interface ArraysOptions {
   /** What messages and reports call it, e.g. `my-data/train`. */
   name: string
@@ -43,6 +47,8 @@ const schema = z.strictObject({
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option; `ERR_BAD_DATA` when images and labels don't
  *   have the types, lengths or ranges that the options say
+ *
+ * @category Data
  */
 export function fromArrays(options: ArraysOptions): Dataset {
   const { name, classes, height, width, channels, size } = parseOptions(schema, options, 'fromArrays')
@@ -86,6 +92,8 @@ export function fromArrays(options: ArraysOptions): Dataset {
  * Puts a part to train on and a part to test on together.
  *
  * @throws ContinualDiffusionError `ERR_BAD_DATA` when the two differ in classes or in the shape of their images
+ *
+ * @category Data
  */
 export function trainTest(train: Dataset, test: Dataset): TrainTest {
   parseOptions(datasetSchema, train, 'trainTest: train')

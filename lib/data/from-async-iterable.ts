@@ -5,7 +5,11 @@ import { parseOptions } from '../validation/options.js'
 import { type ArraysOptions, fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
-/** One image as a source gives it. */
+/**
+ * One image as a source gives it.
+ *
+ * @category Data
+ */
 export interface LabelledImage {
   /** uint8, height × width × channels, interleaved; copied, so that the source may use its array again. */
   readonly image: Uint8Array | Uint8ClampedArray
@@ -13,7 +17,11 @@ export interface LabelledImage {
   readonly label: number | string
 }
 
-/** What the images of a source are, and how many of them are taken. */
+/**
+ * What the images of a source are, and how many of them are taken.
+ *
+ * @category Data
+ */
 export interface AsyncIterableOptions extends Omit<ArraysOptions, 'images' | 'labels'> {
   /** Images to take at most; then the source is closed. Default: all, until the source ends. */
   limit?: number
@@ -41,6 +49,8 @@ const schema = z.strictObject({
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option; `ERR_BAD_DATA` for an image of another length, an unknown label, or a
  *   source without images, naming the image's position
  * @throws whatever the source throws
+ *
+ * @category Data
  */
 export async function fromAsyncIterable(
   source: AsyncIterable<LabelledImage> | Iterable<LabelledImage>,

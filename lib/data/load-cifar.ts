@@ -7,7 +7,11 @@ import { parseOptions } from '../validation/options.js'
 import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 
-/** A folder with CIFAR-10 or CIFAR-100 in the binary version. */
+/**
+ * A folder with CIFAR-10 or CIFAR-100 in the binary version.
+ *
+ * @category Data
+ */
 export interface CifarOptions {
   /** With the files under their published names, unpacked. */
   folder: string
@@ -81,6 +85,8 @@ const schema = z.strictObject({
  *
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` for a missing file, `ERR_BAD_DATA` for one that is cut off or has labels out of
  *   range; each names the file
+ *
+ * @category Data
  */
 export async function loadCifar10(options: CifarOptions): Promise<TrainTest> {
   return load(parseOptions(schema, options, 'loadCifar10'), cifar10Format)
@@ -92,6 +98,8 @@ export async function loadCifar10(options: CifarOptions): Promise<TrainTest> {
  *
  * @param options.labels `fine` (default): the 100 classes; `coarse`: the 20 superclasses
  * @throws ContinualDiffusionError as {@link loadCifar10}
+ *
+ * @category Data
  */
 export async function loadCifar100(options: CifarOptions & { labels?: 'coarse' | 'fine' }): Promise<TrainTest> {
   const extended = schema.extend({ labels: z.enum(['coarse', 'fine']).default('fine') })

@@ -6,7 +6,11 @@ import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { type IdxArray, readIdx } from './idx.js'
 
-/** Paths of a data set's images and labels, IDX files, gzipped or not. */
+/**
+ * Paths of a data set's images and labels, IDX files, gzipped or not.
+ *
+ * @category Data
+ */
 export interface IdxFiles {
   /** count × height × width, or count × height × width × channels. */
   images: string
@@ -14,7 +18,11 @@ export interface IdxFiles {
   labels: string
 }
 
-/** A data set in IDX files. */
+/**
+ * A data set in IDX files.
+ *
+ * @category Data
+ */
 export interface IdxOptions {
   /** What messages and reports call it. */
   name: string
@@ -45,6 +53,8 @@ const schema = z.strictObject({
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option, `ERR_DATA_NOT_FOUND` for a missing file,
  *   `ERR_BAD_DATA` for a damaged one and for labels that don't match the images
+ *
+ * @category Data
  */
 export async function loadIdx(options: IdxOptions): Promise<TrainTest> {
   const { name, size, signal, classes, ...files } = parseOptions(schema, options, 'loadIdx')

@@ -7,7 +7,11 @@ import { parseOptions } from '../validation/options.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
-/** How a folder of images is read. */
+/**
+ * How a folder of images is read.
+ *
+ * @category Data
+ */
 export interface ImageFolderOptions {
   /** What messages and reports call it. Default: the folder's path. */
   name?: string
@@ -57,6 +61,8 @@ const namedAtMost = 5
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder can't be read; `ERR_BAD_DATA` for a folder that isn't laid out like
  *   that, and for damaged images, with their paths; `ERR_OUT_OF_MEMORY`
  * @throws signal.reason after an abort
+ *
+ * @category Data
  */
 export async function loadImageFolder(folder: string, options: ImageFolderOptions): Promise<Dataset> {
   const parsed = parseOptions(schema, options, 'loadImageFolder')

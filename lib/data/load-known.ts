@@ -30,7 +30,11 @@ export interface GetOptions extends Pick<PlacesOptions, 'cacheFolder'> {
   onProgress?: (file: string, done: number, total: number) => void
 }
 
-/** Options of a known data set. */
+/**
+ * Options of a known data set.
+ *
+ * @category Data
+ */
 export interface KnownOptions extends PlacesOptions, GetOptions {
   /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored, 28. */
   size?: number
@@ -57,6 +61,8 @@ const knownSchema = z.strictObject({
  *   neither folders nor network
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder lacks files, `ERR_BAD_DATA` for damaged ones,
  *   `ERR_DOWNLOAD_FAILED`
+ *
+ * @category Data
  */
 export function fashionMnist(options: KnownOptions & { subset?: boolean } = {}): Promise<TrainTest> {
   return load('fashion-mnist', options, 'fashionMnist')
@@ -65,6 +71,8 @@ export function fashionMnist(options: KnownOptions & { subset?: boolean } = {}):
 /**
  * MNIST: 60,000 + 10,000 grey images of 28 × 28 of handwritten digits (LeCun, Cortes and Burges 1998). Looked for as
  * {@link fashionMnist} is.
+ *
+ * @category Data
  */
 export function mnist(options: KnownOptions = {}): Promise<TrainTest> {
   return load('mnist', options, 'mnist')

@@ -5,7 +5,11 @@ import { call, withCancel } from './call.js'
 import { nextChunk } from './chunks.js'
 import type { ResidentImages } from './resident-images.js'
 
-/** A classifier's answer for some images. */
+/**
+ * A classifier's answer for some images.
+ *
+ * @category Classifiers
+ */
 export interface Classified {
   /** N × `features`: activations of the layer before the last. */
   readonly features: Float32Array

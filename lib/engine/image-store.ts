@@ -22,6 +22,8 @@ const copiedAtOnce = 2 ** 22
  *
  * A data set is known again by its identity, not by its contents: don't change its images. The memory on the device is given back when
  * the program drops the data set and the garbage collector finds that out, by `release`, or by `dispose`.
+ *
+ * @category Data
  */
 export class ImageStore implements AsyncDisposable {
   /** By device and size, for each data set that is still in use. */

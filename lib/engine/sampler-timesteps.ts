@@ -8,6 +8,8 @@ import { call } from './call.js'
  *
  * @param config what differs from `paperSchedule`
  * @param sampler what differs from `paperSampler`
+ *
+ * @category Networks, schedules and samplers
  */
 export function samplerTimesteps(
   config: Partial<ScheduleConfig> = {},

@@ -8,6 +8,8 @@ import type { Metric } from './metric.js'
  * has `real` and `generated`, the frequencies, one per class.
  *
  * @param options.name key in reports. Default `ard`
+ *
+ * @category Evaluation
  */
 export function averageRatioDeviation(classifier: Classifier, options: { name?: string } = {}): Metric {
   const { name = 'ard' } = options

@@ -13,6 +13,8 @@ const epsilon = 1e-8
  * ratio deviation Σ|p − q| / 2, one number.
  *
  * @param options.name key in reports. Default `classFrequencies`
+ *
+ * @category Evaluation
  */
 export function classFrequencies(classifier: Classifier, options: { name?: string } = {}): Metric {
   const { name = 'classFrequencies' } = options

@@ -10,7 +10,11 @@ import type { Counts, Metric, MetricValue } from './metric.js'
 import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
 import { RealImages } from './real-images.js'
 
-/** How a learner is evaluated. */
+/**
+ * How a learner is evaluated.
+ *
+ * @category Evaluation
+ */
 export interface EvaluateOptions {
   /** Images to generate. Default 10,000, as in the paper. */
   count?: number
@@ -31,7 +35,11 @@ export interface EvaluateOptions {
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
-/** What an evaluation found. */
+/**
+ * What an evaluation found.
+ *
+ * @category Evaluation
+ */
 export interface Evaluation extends Counts {
   /** By the metrics' names. */
   readonly values: Readonly<Record<string, MetricValue>>
@@ -66,6 +74,8 @@ const schema = z.strictObject({
  *
  * @param seen e.g. `stream.seen(task)`
  * @throws signal.reason after an abort
+ *
+ * @category Evaluation
  */
 export async function evaluate(
   learner: Learner,

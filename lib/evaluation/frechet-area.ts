@@ -7,7 +7,11 @@ import { type EvaluateOptions, evaluate } from './evaluate.js'
 import { frechetDistance } from './frechet-distance.js'
 import type { MetricValue } from './metric.js'
 
-/** Options of {@link frechetArea}; the others are those of `evaluate`. */
+/**
+ * Options of {@link frechetArea}; the others are those of `evaluate`.
+ *
+ * @category Evaluation
+ */
 export interface FrechetAreaOptions extends Omit<EvaluateOptions, 'sampler' | 'perTask'> {
   /** Numbers of sampler steps, rising, two or more. Default [2, 5, 10, 20], the paper's code's. */
   steps?: readonly number[]
@@ -27,6 +31,8 @@ export const areaStepsSchema = z
  * @returns the area, with `detail.steps` and `detail.distances`
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
  * @throws signal.reason after an abort
+ *
+ * @category Evaluation
  */
 export async function frechetArea(
   learner: Learner,

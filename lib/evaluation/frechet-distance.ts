@@ -15,6 +15,8 @@ import type { Metric, MetricRun } from './metric.js'
  * @param extractor e.g. a `Classifier`, or `TorchScriptFeatures`
  * @param options.name key in reports. Default `frechetDistance`, with Inception-v3 `fid`
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an extractor that says it is Inception-v3 and has not 2048 features
+ *
+ * @category Evaluation
  */
 export function frechetDistance(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
   const inception = isInception(extractor)

@@ -12,6 +12,8 @@ import type { Metric } from './metric.js'
  * only for the standard Inception-v3.
  *
  * @param options.name key in reports. Default `kernelDistance`, with Inception-v3 `kid`
+ *
+ * @category Evaluation
  */
 export function kernelDistance(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
   const inception = isInception(extractor)

@@ -1,13 +1,21 @@
 import type { ImageBatch } from '../data/dataset.js'
 import type { RealImages } from './real-images.js'
 
-/** How many images a value was computed from: it means little without them. */
+/**
+ * How many images a value was computed from: it means little without them.
+ *
+ * @category Evaluation
+ */
 export interface Counts {
   readonly real: number
   readonly generated: number
 }
 
-/** A metric's value with what is needed to read it. */
+/**
+ * A metric's value with what is needed to read it.
+ *
+ * @category Evaluation
+ */
 export interface MetricValue extends Counts {
   /** Smaller is better, unless the metric says `higherIsBetter`. */
   readonly value: number
@@ -17,7 +25,11 @@ export interface MetricValue extends Counts {
   readonly detail?: Readonly<Record<string, readonly number[]>>
 }
 
-/** A metric in the making: real and generated images go in, in batches and in any order. */
+/**
+ * A metric in the making: real and generated images go in, in batches and in any order.
+ *
+ * @category Evaluation
+ */
 export interface MetricRun {
   /** @param labels class indices of real images, one per image; a metric that needs them refuses real images without */
   add(images: ImageBatch, kind: 'real' | 'generated', labels?: Int32Array): Promise<void>
@@ -31,7 +43,11 @@ export interface MetricRun {
   finish(signal?: AbortSignal): Promise<MetricValue>
 }
 
-/** A comparison of generated with real images. */
+/**
+ * A comparison of generated with real images.
+ *
+ * @category Evaluation
+ */
 export interface Metric {
   /** Key in reports, e.g. `frechetDistance`. */
   readonly name: string

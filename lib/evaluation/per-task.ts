@@ -4,7 +4,11 @@ import { ContinualDiffusionError } from '../errors.js'
 import type { Task } from '../streams/stream.js'
 import type { Counts, Metric, MetricRun, MetricValue } from './metric.js'
 
-/** How generated images are told apart by task. */
+/**
+ * How generated images are told apart by task.
+ *
+ * @category Evaluation
+ */
 export interface PerTaskOptions {
   /** Its classes say which task a generated image belongs to; its classes are those of the data set. */
   classifier: Classifier
@@ -15,13 +19,21 @@ export interface PerTaskOptions {
   minimum?: number
 }
 
-/** A metric on one task alone. */
+/**
+ * A metric on one task alone.
+ *
+ * @category Evaluation
+ */
 export interface TaskValue extends Omit<MetricValue, 'value'> {
   /** Null where there is nothing to measure; `note` then says why. */
   readonly value: number | null
 }
 
-/** What was found on one task alone. */
+/**
+ * What was found on one task alone.
+ *
+ * @category Evaluation
+ */
 export interface TaskEvaluation extends Counts {
   /** The task's number, from 1. */
   readonly task: number

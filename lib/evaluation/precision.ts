@@ -5,7 +5,11 @@ import { parseOptions } from '../validation/options.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 
-/** Options of {@link precision} and {@link recall}. */
+/**
+ * Options of {@link precision} and {@link recall}.
+ *
+ * @category Evaluation
+ */
 export interface ManifoldOptions {
   /** Which nearest neighbour's distance is the radius around an image, at least 1. Default 3, as in the paper. */
   k?: number
@@ -23,6 +27,8 @@ export const manifoldSchema = z.strictObject({
  * within at least one real image's ball; a ball's radius is the Euclidean distance to the k-th nearest other real image in the
  * features. 0 … 1, higher is better; compare at equal counts and equal k only. Needs k + 1 images of each kind and keeps
  * their features: (real + generated) × D × 4 bytes.
+ *
+ * @category Evaluation
  */
 export function precision(extractor: FeatureExtractor, options: ManifoldOptions = {}): Metric {
   const { k, name = 'precision' } = parseOptions(manifoldSchema, options, 'precision')

@@ -10,6 +10,8 @@ import { type ManifoldOptions, manifoldSchema } from './precision.js'
  * that lie within at least one generated image's ball; a ball's radius is the Euclidean distance to the k-th nearest other
  * generated image in the features. 0 … 1, higher is better; compare at equal counts and equal k only. Needs k + 1 images of each
  * kind and keeps their features: (real + generated) × D × 4 bytes.
+ *
+ * @category Evaluation
  */
 export function recall(extractor: FeatureExtractor, options: ManifoldOptions = {}): Metric {
   const { k, name = 'recall' } = parseOptions(manifoldSchema, options, 'recall')

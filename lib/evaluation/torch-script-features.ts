@@ -11,7 +11,11 @@ import { type Device, deviceSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedTorchArchive } from './torch-archive.js'
 
-/** What a TorchScript file takes and answers. */
+/**
+ * What a TorchScript file takes and answers.
+ *
+ * @category Evaluation
+ */
 export interface TorchScriptOptions {
   /**
    * Side in pixels of the square images that the network is given; images of another size are resized (bilinear, antialiased). For
@@ -66,6 +70,8 @@ const schema = z.strictObject({
  * About the name FID: a file does not say whose weights it holds, there are several TorchScript files of the standard Inception-v3,
  * and a network can be 2048 wide without being one. So `inceptionV3` is the user's word; it is believed only for 2048 features
  * from three channels, and the file's SHA-256 goes into the title of everything that is measured with it, for others to check.
+ *
+ * @category Evaluation
  */
 export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
   readonly name: string

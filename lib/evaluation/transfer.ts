@@ -3,10 +3,16 @@ import type { Evaluation } from './evaluate.js'
 
 /**
  * R: element [i][j] is a metric on task j + 1 alone, after task i + 1 was learned, j ≤ i; null where it could not be measured.
+ *
+ * @category Evaluation
  */
 export type TaskMatrix = readonly (readonly (number | null)[])[]
 
-/** A change by task and on the average. */
+/**
+ * A change by task and on the average.
+ *
+ * @category Evaluation
+ */
 export interface Transfer {
   /** One per earlier task, j = 1 … T − 1; null where a value that it needs is. */
   readonly tasks: readonly (number | null)[]
@@ -14,7 +20,11 @@ export interface Transfer {
   readonly mean: number | null
 }
 
-/** In which direction a metric improves. Default: a smaller value is better. A `Metric` is of this shape. */
+/**
+ * In which direction a metric improves. Default: a smaller value is better. A `Metric` is of this shape.
+ *
+ * @category Evaluation
+ */
 export interface Direction {
   readonly higherIsBetter?: boolean
 }
@@ -25,6 +35,8 @@ export interface Direction {
  * @param evaluations the one after task 1, the one after task 2, …
  * @param name the metric's name
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when an evaluation has not the values of its tasks
+ *
+ * @category Evaluation
  */
 export function taskMatrix(evaluations: readonly Evaluation[], name: string): TaskMatrix {
   return evaluations.map(({ tasks = [] }, i) => {
@@ -45,6 +57,8 @@ export function taskMatrix(evaluations: readonly Evaluation[], name: string): Ta
  * R[i][j] − R[T][j] (Chaudhry et al. 2018, arXiv 1801.10112, where it is accuracy). Positive: forgotten; in the metric's unit.
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a matrix with fewer than two rows, or whose i-th row has not i values
+ *
+ * @category Evaluation
  */
 export function forgetting(matrix: TaskMatrix, direction: Direction = {}): Transfer {
   return transfer(matrix, 'forgetting', (earlier, last) => {
@@ -60,6 +74,8 @@ export function forgetting(matrix: TaskMatrix, direction: Direction = {}): Trans
  * Bⱼ = R[j][j] − R[T][j] where a smaller one is, so that positive always means improved.
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a matrix with fewer than two rows, or whose i-th row has not i values
+ *
+ * @category Evaluation
  */
 export function backwardTransfer(matrix: TaskMatrix, direction: Direction = {}): Transfer {
   return transfer(matrix, 'backwardTransfer', ([first], last) => {

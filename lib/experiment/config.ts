@@ -28,6 +28,8 @@ function unique<T extends z.ZodType>(schema: T, key: (value: z.output<T>) => unk
 /**
  * Schema of a whole experiment. Files, the command line and {@link runExperiment} share it; what is left out gets the
  * default named here, and a key that isn't known is refused.
+ *
+ * @category Configuration
  */
 export const experimentSchema = z
   .strictObject({
@@ -127,13 +129,25 @@ export const experimentSchema = z
     return { ...config, title: config.title ?? titleOf(data, config.stream), data }
   })
 
-/** A whole experiment with all defaults filled in; as `config.json` it can be run again. */
+/**
+ * A whole experiment with all defaults filled in; as `config.json` it can be run again.
+ *
+ * @category Configuration
+ */
 export type ExperimentConfig = z.output<typeof experimentSchema>
 
-/** T with every part of every section left out at will. */
+/**
+ * T with every part of every section left out at will.
+ *
+ * @category Configuration
+ */
 export type Loose<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Loose<T[K]> } : T
 
-/** An experiment as it is written down: whole, or as what differs from a preset. */
+/**
+ * An experiment as it is written down: whole, or as what differs from a preset.
+ *
+ * @category Configuration
+ */
 export type ExperimentInput =
   | z.input<typeof experimentSchema>
   | ({ readonly preset: PresetName } & Loose<z.input<typeof experimentSchema>>)
@@ -146,6 +160,8 @@ export type ExperimentInput =
  * @param where what messages start with, e.g. a file's path
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names each wrong key or value, and for an unknown key or
  *   method the nearest known one
+ *
+ * @category Configuration
  */
 export function resolveExperiment(input: ExperimentInput, where = 'experiment'): ExperimentConfig {
   return resolveWithMethods(input, where).config

@@ -12,7 +12,11 @@ import type { RunEvent } from './events.js'
 import { makeJudge } from './judge.js'
 import { type Plan, planExperiment } from './plan.js'
 
-/** How a saved learner is evaluated. */
+/**
+ * How a saved learner is evaluated.
+ *
+ * @category Results and reports
+ */
 export interface EvaluateSavedOptions {
   /** The experiment whose data, stream, classifier and metrics are used. */
   readonly experiment: ExperimentInput
@@ -29,7 +33,11 @@ export interface EvaluateSavedOptions {
   readonly onEvent?: (event: Extract<RunEvent, { kind: 'classifier' }>) => void
 }
 
-/** A saved learner's evaluation and what it was compared with. */
+/**
+ * A saved learner's evaluation and what it was compared with.
+ *
+ * @category Results and reports
+ */
 export interface SavedEvaluation {
   readonly evaluation: Evaluation
   readonly metrics: Readonly<Record<string, MetricInfo>>
@@ -41,6 +49,8 @@ export interface SavedEvaluation {
  * Evaluates a saved learner, or a diffusers model folder, as an experiment evaluates its own after a task.
  *
  * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`, `ERR_INVALID_ARGUMENT` and what loading the data throws
+ *
+ * @category Results and reports
  */
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
   const { experiment, task, steps, seed, device = 'auto', signal, onEvent } = options

@@ -1,7 +1,11 @@
 import type { Progress } from '../learner/options.js'
 import type { MetricInfo, TaskResult } from '../report/results.js'
 
-/** Which part of a run an event is about. */
+/**
+ * Which part of a run an event is about.
+ *
+ * @category Runs
+ */
 export interface Part {
   readonly method: string
   readonly seed: number
@@ -14,7 +18,11 @@ export interface Part {
   readonly parts: number
 }
 
-/** What a run tells while it is under way. */
+/**
+ * What a run tells while it is under way.
+ *
+ * @category Runs
+ */
 export type RunEvent =
   | { readonly kind: 'folder'; readonly folder: string }
   | { readonly kind: 'classifier'; readonly fraction: number }

@@ -5,7 +5,11 @@ import type { LossCurve, Results } from '../report/results.js'
 import { shown, shownPath } from '../validation/options.js'
 import type { RunRecord } from './read-run.js'
 
-/** Several runs as one, and where each came from. */
+/**
+ * Several runs as one, and where each came from.
+ *
+ * @category Results and reports
+ */
 export interface JoinedRuns {
   readonly records: readonly RunRecord[]
   /** Paths in it are absolute. Device, versions and the like are the first run's. */

@@ -25,7 +25,11 @@ export const methodEntrySchema = z
     return { ...entry, label: entry.label ?? entry.name }
   })
 
-/** A method of an experiment: its standard name, its label in tables and folders, and its own options. */
+/**
+ * A method of an experiment: its standard name, its label in tables and folders, and its own options.
+ *
+ * @category Configuration
+ */
 export type MethodEntry = { readonly name: string; readonly label: string; readonly [option: string]: unknown }
 
 /** A method of an experiment as a value. */

@@ -9,7 +9,11 @@ import { parseOptions } from '../validation/options.js'
 import type { ExperimentConfig } from './config.js'
 import { configFile, metricsFile, resultsFile } from './folder.js'
 
-/** A run folder's contents. */
+/**
+ * A run folder's contents.
+ *
+ * @category Results and reports
+ */
 export interface RunRecord {
   /** Absolute path. */
   readonly folder: string

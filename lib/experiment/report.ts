@@ -11,6 +11,8 @@ import { readPart, readRun } from './read-run.js'
  *
  * @returns the page's absolute path
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND`, `ERR_BAD_DATA`, `ERR_WRITE_FAILED`
+ *
+ * @category Results and reports
  */
 export async function writeReport(folder: string): Promise<string> {
   const page = path.join(path.resolve(folder), 'report.html')
@@ -25,6 +27,8 @@ export async function writeReport(folder: string): Promise<string> {
  *
  * @param folders run folders, at least one
  * @param page file to write, where one is wanted
+ *
+ * @category Results and reports
  */
 export async function compareRuns(folders: readonly string[], page?: string): Promise<JoinedRuns> {
   const joined = joinRuns(await Promise.all(folders.map(readRun)))

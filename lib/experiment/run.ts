@@ -13,6 +13,11 @@ import { writeReport } from './report.js'
 import { runMethods } from './run-methods.js'
 import { newRun } from './run-state.js'
 
+/**
+ * Options of {@link runExperiment} and {@link resumeExperiment}.
+ *
+ * @category Runs
+ */
 export interface RunOptions {
   /**
    * An abort rejects with `signal.reason`, in the middle of a task's training once a checkpoint is written; what the run folder holds by
@@ -23,7 +28,11 @@ export interface RunOptions {
   readonly onEvent?: (event: RunEvent) => void
 }
 
-/** A finished run. */
+/**
+ * A finished run.
+ *
+ * @category Runs
+ */
 export interface RunOutcome {
   /** Absolute path of the run folder. */
   readonly folder: string
@@ -39,6 +48,8 @@ export interface RunOutcome {
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong configuration, before anything is written, and
  *   whatever data, learners and evaluation throw
+ *
+ * @category Runs
  */
 export async function runExperiment(input: ExperimentInput, options: RunOptions = {}): Promise<RunOutcome> {
   const {
@@ -65,6 +76,8 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
  *   or its results, which say that the run is complete, are damaged, `ERR_RUN_LOCKED` while another process is at work in it,
  *   `ERR_BAD_CHECKPOINT` when no checkpoint is whole,
  *   `ERR_INVALID_ARGUMENT` when its configuration was changed since, and what {@link runExperiment} throws
+ *
+ * @category Runs
  */
 export async function resumeExperiment(at: string, options: RunOptions = {}): Promise<RunOutcome> {
   const { signal, onEvent = () => {} } = options

@@ -2,6 +2,11 @@ import sharp from 'sharp'
 import type { ImageBatch } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 
+/**
+ * Options of {@link imageGrid}.
+ *
+ * @category Results and reports
+ */
 export interface GridOptions {
   /** Images in a row. Default: as square as the count allows. */
   readonly columns?: number
@@ -18,6 +23,8 @@ export interface GridOptions {
  * @param images 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, at least one image
  * @returns the bytes of the PNG file
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an empty batch or bytes that don't match its shape
+ *
+ * @category Results and reports
  */
 export async function imageGrid(images: ImageBatch, options: GridOptions = {}): Promise<Uint8Array> {
   const { count, height, width, channels, data } = images

@@ -33,6 +33,8 @@ import type { TaskInProgress } from './task-in-progress.js'
 /**
  * A diffusion model that learns a sequence of tasks: a U-Net with its optimiser, the frozen teacher taken when the last task
  * ended, and its own random state. What it learns is a function of (options, seed, device, precision, libtorch version).
+ *
+ * @category Learner
  */
 export class Learner implements AsyncDisposable {
   readonly unet: UNetConfig

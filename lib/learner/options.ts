@@ -15,7 +15,11 @@ import {
   signalSchema,
 } from '../validation/fields.js'
 
-/** What a learner is made of. */
+/**
+ * What a learner is made of.
+ *
+ * @category Learner
+ */
 export interface LearnerOptions {
   /** One of `presets`, or options of one's own. */
   unet: UNetConfig
@@ -38,7 +42,11 @@ export interface LearnerOptions {
   images?: ImageStore
 }
 
-/** How a learner is loaded. */
+/**
+ * Options of `Learner.load`.
+ *
+ * @category Learner
+ */
 export interface LoadOptions {
   /** Default `auto`. */
   device?: Device
@@ -48,7 +56,11 @@ export interface LoadOptions {
   images?: ImageStore
 }
 
-/** Options of Adam and of one update. */
+/**
+ * Options of Adam and of one update.
+ *
+ * @category Learner
+ */
 export interface UpdateOptions {
   /** Learning rate. Default 2e-4. */
   lr?: number
@@ -62,7 +74,11 @@ export interface UpdateOptions {
   clipGradNorm?: number
 }
 
-/** How long and how a task is learned; exactly one of `epochs` and `steps` is given. */
+/**
+ * How long and how a task is learned; exactly one of `epochs` and `steps` is given.
+ *
+ * @category Learner
+ */
 export interface LearnOptions extends UpdateOptions {
   /** Passes over the images that the method trains on: ⌈epochs × images / batchSize⌉ steps. Need not be whole. */
   epochs?: number
@@ -88,7 +104,11 @@ export interface LearnOptions extends UpdateOptions {
   signal?: AbortSignal
 }
 
-/** What one training step computed. */
+/**
+ * What one training step computed.
+ *
+ * @category Learner
+ */
 export interface StepLosses {
   /** Of this task, from 1. */
   readonly step: number
@@ -103,7 +123,11 @@ export interface StepLosses {
   readonly gradNorm: number
 }
 
-/** Where the learning of a task stands. */
+/**
+ * Where the learning of a task stands.
+ *
+ * @category Learner
+ */
 export interface Progress {
   /** The task's number. */
   readonly task: number
@@ -128,7 +152,11 @@ export interface Progress {
   readonly secondsLeft: number
 }
 
-/** What to generate, and how. */
+/**
+ * What to generate, and how.
+ *
+ * @category Learner
+ */
 export interface SampleOptions {
   /** Images. */
   count: number
@@ -142,7 +170,11 @@ export interface SampleOptions {
   signal?: AbortSignal
 }
 
-/** Where and how often the denoising loss is measured. */
+/**
+ * Where and how often the denoising loss is measured.
+ *
+ * @category Learner
+ */
 export interface DenoisingLossOptions {
   /**
    * Bands of timesteps: a number of equally wide ones over all T timesteps, as far as T can be divided; or their edges, rising, from
@@ -159,7 +191,11 @@ export interface DenoisingLossOptions {
   signal?: AbortSignal
 }
 
-/** The denoising loss in a band of timesteps. */
+/**
+ * The denoising loss in a band of timesteps.
+ *
+ * @category Learner
+ */
 export interface DenoisingLoss {
   /** First timestep of the band. */
   readonly from: number
@@ -173,7 +209,11 @@ export interface DenoisingLoss {
   readonly draws: number
 }
 
-/** One training step on arrays of one's own. */
+/**
+ * One training step on arrays of one's own.
+ *
+ * @category Learner
+ */
 export interface StepOptions extends UpdateOptions {
   /** Noisy images, N × C × H × W. */
   xt: Float32Array

@@ -5,7 +5,11 @@ import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import { shown } from '../validation/options.js'
 
-/** A task that a learner has begun and not ended. */
+/**
+ * A task that a learner has begun and not ended.
+ *
+ * @category Learner
+ */
 export interface TaskInProgress {
   /** The task's number. */
   readonly task: number

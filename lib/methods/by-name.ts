@@ -16,7 +16,11 @@ import { rankOneEwc } from './rank-one-ewc.js'
 import { synapticIntelligence } from './synaptic-intelligence.js'
 import { teacherToStudent } from './teacher-to-student.js'
 
-/** The methods by their standard names, which configuration files and the command line use. */
+/**
+ * The methods by their standard names, which configuration files and the command line use.
+ *
+ * @category Methods
+ */
 export const methods = {
   finetune,
   joint,
@@ -33,7 +37,11 @@ export const methods = {
   'teacher-to-student': teacherToStudent,
 } as const
 
-/** A method's standard name. */
+/**
+ * A method's standard name.
+ *
+ * @category Methods
+ */
 export type MethodName = keyof typeof methods
 
 /**
@@ -42,6 +50,8 @@ export type MethodName = keyof typeof methods
  * `methodByName('generative-distillation+ewc', { ewc: { strength: 100 } })`.
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, with the nearest known one
+ *
+ * @category Methods
  */
 export function methodByName(name: string, options?: unknown): Method {
   const names = name.split('+')

@@ -11,6 +11,8 @@ import type { Keeps, Method, Objective, Term } from './objective.js'
  * @returns a method named `<first>+<second>`
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where both have a penalty of the same name, or each a memory or an
  *   averaged teacher of another kind
+ *
+ * @category Methods
  */
 export function compose(first: Method, second: Method): Method {
   const name = `${first.name}+${second.name}`

@@ -4,7 +4,11 @@ import type { Method } from './objective.js'
 import { type FisherOptions, fisherShape, penalized, strengthSchema } from './penalized.js'
 import { gate } from './terms.js'
 
-/** Options of {@link ewc}. */
+/**
+ * Options of {@link ewc}.
+ *
+ * @category Methods
+ */
 export interface EwcOptions extends FisherOptions {
   /**
    * Factor of the penalty; ≥ 0. The papers give none for diffusion models, and the best one depends on the network and its
@@ -37,6 +41,8 @@ const schema = z
  * after the last task.
  *
  * Kirkpatrick et al. 2017 (arXiv 1612.00796), eq. 3; online: Schwarz et al. 2018 (arXiv 1805.06370), section 4.
+ *
+ * @category Methods
  */
 export function ewc(options?: EwcOptions): Method {
   const { strength, samples, timesteps, mode, decay = 1 } = parseOptions(schema, options, 'ewc')

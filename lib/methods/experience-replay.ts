@@ -4,7 +4,11 @@ import type { MemoryOptions, Method } from './objective.js'
 import { memoryShape, timestepsSchema } from './objective-schema.js'
 import { gate, lambdaSchema, taskNumber, taskTerm } from './terms.js'
 
-/** Options of {@link experienceReplay}. */
+/**
+ * Options of {@link experienceReplay}.
+ *
+ * @category Methods
+ */
 export interface ExperienceReplayOptions extends Partial<MemoryOptions> {
   /** Weight λ of the loss on the memory; ≥ 0. Default 1. */
   lambda?: number
@@ -27,6 +31,8 @@ const schema = z
  *
  * Chaudhry et al. 2019, "On tiny episodic memories in continual learning" (arXiv 1902.10486); unweighted as in the reference
  * experiments of Masip et al. 2024 (arXiv 2311.14028).
+ *
+ * @category Methods
  */
 export function experienceReplay(options?: ExperienceReplayOptions): Method {
   const { size, policy, lambda, timesteps } = parseOptions(schema, options, 'experienceReplay')

@@ -8,6 +8,8 @@ const schema = z.strictObject({}).prefault({})
 /**
  * Trains on each task's own data and does nothing against forgetting: L = ‖ε − ε_θ(x_t, t)‖² (arXiv 2006.11239). The
  * lower bound.
+ *
+ * @category Methods
  */
 export function finetune(options?: Record<string, never>): Method {
   parseOptions(schema, options, 'finetune')

@@ -3,7 +3,11 @@ import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
 import { balanced, gate, keepsTeacher, lambdaSchema, type TeacherTermOptions, teacherTermShape } from './terms.js'
 
-/** Options of {@link gaussianDistillation} and {@link symmetricGaussianDistillation}. */
+/**
+ * Options of {@link gaussianDistillation} and {@link symmetricGaussianDistillation}.
+ *
+ * @category Methods
+ */
 export interface GaussianDistillationOptions extends TeacherTermOptions {
   /** Weight λ of the distillation loss; ≥ 0. Default 8, the paper's code's for CIFAR-10. */
   lambda?: number
@@ -17,6 +21,8 @@ const schema = z.strictObject({ lambda: lambdaSchema.default(8), ...teacherTermS
  * little, and shows the teacher inputs unlike those it was trained on.
  *
  * A baseline of Masip et al. 2024 (arXiv 2311.14028).
+ *
+ * @category Methods
  */
 export function gaussianDistillation(options?: GaussianDistillationOptions): Method {
   const { lambda, teacherDecay, timesteps } = parseOptions(schema, options, 'gaussianDistillation')
@@ -31,6 +37,8 @@ export function gaussianDistillation(options?: GaussianDistillationOptions): Met
  * As {@link gaussianDistillation}, with the noise mirrored at the lower noise levels.
  *
  * A variant in the reference experiments of Masip et al. 2024 (arXiv 2311.14028).
+ *
+ * @category Methods
  */
 export function symmetricGaussianDistillation(options?: GaussianDistillationOptions): Method {
   const { lambda, teacherDecay, timesteps } = parseOptions(schema, options, 'symmetricGaussianDistillation')

@@ -12,6 +12,8 @@ const schema = teacherMethodSchema(0.75)
  * Masip, Rodriguez, Tuytelaars and van de Ven 2024 (arXiv 2311.14028).
  *
  * @param options.lambda default 0.75
+ *
+ * @category Methods
  */
 export function generativeDistillation(options?: TeacherMethodOptions): Method {
   const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeDistillation')

@@ -11,6 +11,8 @@ const schema = teacherMethodSchema(1)
  * Shin et al. 2017 (arXiv 1705.08690); with diffusion models, the baseline of Masip et al. 2024 (arXiv 2311.14028).
  *
  * @param options.lambda default 1
+ *
+ * @category Methods
  */
 export function generativeReplay(options?: TeacherMethodOptions): Method {
   const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeReplay')

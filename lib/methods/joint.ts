@@ -3,7 +3,11 @@ import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
 import { taskNumber, taskTerm } from './terms.js'
 
-/** Options of {@link joint}. */
+/**
+ * Options of {@link joint}.
+ *
+ * @category Methods
+ */
 export interface JointOptions {
   /**
    * - `paper` (default): an epoch is a pass over the data of all tasks so far, as in the paper, so that in a stream of n equal
@@ -22,6 +26,8 @@ const schema = z.strictObject({ compute: z.enum(['paper', 'equal']).default('pap
  * keeps what the other methods have to do without.
  *
  * A baseline of Masip et al. 2024 (arXiv 2311.14028), cumulative and warm-started as there.
+ *
+ * @category Methods
  */
 export function joint(options?: JointOptions): Method {
   const { compute } = parseOptions(schema, options, 'joint')

@@ -3,7 +3,11 @@ import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
 import { balanced, gate, keepsTeacher, lambdaSchema, type TeacherTermOptions, teacherTermShape } from './terms.js'
 
-/** Options of {@link lwfDistillation}. */
+/**
+ * Options of {@link lwfDistillation}.
+ *
+ * @category Methods
+ */
 export interface LwfDistillationOptions extends TeacherTermOptions {
   /** Weight λ of the distillation loss; ≥ 0. Default 1.25, the paper's code's for CIFAR-10. */
   lambda?: number
@@ -16,6 +20,8 @@ const schema = z.strictObject({ lambda: lambdaSchema.default(1.25), ...teacherTe
  * teacher does: L = (1/k)·‖ε − ε_θ(x_t, t)‖² + (1 − 1/k)·λ·‖ε_teacher(x_t, t) − ε_θ(x_t, t)‖².
  *
  * Li and Hoiem 2016 (arXiv 1606.09282); with diffusion models, a baseline of Masip et al. 2024 (arXiv 2311.14028).
+ *
+ * @category Methods
  */
 export function lwfDistillation(options?: LwfDistillationOptions): Method {
   const { lambda, teacherDecay, timesteps } = parseOptions(schema, options, 'lwfDistillation')

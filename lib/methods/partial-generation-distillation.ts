@@ -12,6 +12,8 @@ const schema = teacherMethodSchema(0.75)
  * A variant in the reference experiments of Masip et al. 2024 (arXiv 2311.14028).
  *
  * @param options.lambda default 0.75
+ *
+ * @category Methods
  */
 export function partialGenerationDistillation(options?: TeacherMethodOptions): Method {
   const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'partialGenerationDistillation')

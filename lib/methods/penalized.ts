@@ -6,7 +6,11 @@ import { taskNumber, taskTerm } from './terms.js'
 /** Factor of a penalty in the loss: any finite number ≥ 0. */
 export const strengthSchema = z.number().min(0)
 
-/** How many gradients of single images a Fisher matrix is estimated from, and at which timesteps. */
+/**
+ * How many gradients of single images a Fisher matrix is estimated from, and at which timesteps.
+ *
+ * @category Methods
+ */
 export interface FisherOptions {
   /** Gradients, each of one image with one t and ε; ≥ 1. Each costs a step of batch size 1. Default 256. */
   samples?: number

@@ -4,7 +4,11 @@ import type { Method } from './objective.js'
 import { type FisherOptions, fisherShape, penalized, strengthSchema } from './penalized.js'
 import { gate } from './terms.js'
 
-/** Options of {@link rankOneEwc}. */
+/**
+ * Options of {@link rankOneEwc}.
+ *
+ * @category Methods
+ */
 export interface RankOneEwcOptions extends FisherOptions {
   /** Factor of the penalty; ≥ 0. Sweep it by factors of ten. Default 1000, the best of these for the `demo` U-Net on its stream. */
   strength?: number
@@ -27,6 +31,8 @@ const schema = z
  *
  * Wang, Gupta, Dong and MacLellan 2025 (arXiv 2509.23593); the penalty and f are those of their code. They combine it with
  * generative distillation: `compose(generativeDistillation(), rankOneEwc())`, there without the weights 1/k and 1 − 1/k.
+ *
+ * @category Methods
  */
 export function rankOneEwc(options?: RankOneEwcOptions): Method {
   const { strength, samples, timesteps, factor } = parseOptions(schema, options, 'rankOneEwc')

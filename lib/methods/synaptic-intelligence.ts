@@ -3,7 +3,11 @@ import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
 import { penalized, strengthSchema } from './penalized.js'
 
-/** Options of {@link synapticIntelligence}. */
+/**
+ * Options of {@link synapticIntelligence}.
+ *
+ * @category Methods
+ */
 export interface SynapticIntelligenceOptions {
   /** Factor of the penalty, twice the paper's c; ≥ 0. Default 0.1, the best power of ten for the `demo` U-Net on its stream. */
   strength?: number
@@ -21,6 +25,8 @@ const schema = z
  * without the penalty; at its end Ωᵢ ← max(0, Ωᵢ + ωᵢ / (Δᵢ² + ξ)), Δ the weight's way through the task.
  *
  * Zenke, Poole and Ganguli 2017 (arXiv 1703.04200), eq. 4 and 5; the maximum as in their code.
+ *
+ * @category Methods
  */
 export function synapticIntelligence(options?: SynapticIntelligenceOptions): Method {
   const { strength, damping } = parseOptions(schema, options, 'synapticIntelligence')

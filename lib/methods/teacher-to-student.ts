@@ -5,7 +5,11 @@ import type { Loss, Method, Source } from './objective.js'
 import { lossSchema, timestepsSchema } from './objective-schema.js'
 import { gate, type TeacherOptions, taskNumber, taskTerm } from './terms.js'
 
-/** Options of {@link teacherToStudent}. */
+/**
+ * Options of {@link teacherToStudent}.
+ *
+ * @category Methods
+ */
 export interface TeacherToStudentOptions {
   /** How the teacher generates; unused by the Gaussian inputs. */
   teacher?: TeacherOptions
@@ -43,6 +47,8 @@ const schema = z
  *
  * The data-free transfer experiment of Masip et al. 2024 (arXiv 2311.14028), with its four inputs, its three losses and, by
  * the target `data`, its baseline without distillation. {@link frechetArea} is its score.
+ *
+ * @category Methods
  */
 export function teacherToStudent(options?: TeacherToStudentOptions): Method {
   const { teacher, input, target, loss, timesteps } = parseOptions(schema, options, 'teacherToStudent')

@@ -4,10 +4,18 @@ import { ContinualDiffusionError } from '../errors.js'
 import type { Method, Objective, Term } from './objective.js'
 import { timestepsSchema } from './objective-schema.js'
 
-/** How the teacher generates the images that stand for the earlier tasks: what differs from DDIM in 2 steps, as in the paper. */
+/**
+ * How the teacher generates the images that stand for the earlier tasks: what differs from DDIM in 2 steps, as in the paper.
+ *
+ * @category Methods
+ */
 export type TeacherOptions = Partial<SamplerConfig>
 
-/** Options of the methods that have a teacher. */
+/**
+ * Options of the methods that have a teacher.
+ *
+ * @category Methods
+ */
 export interface TeacherTermOptions {
   /**
    * Makes the teacher a moving average over tasks: when a task ends, it becomes decay · itself + (1 − decay) · the weights;
@@ -21,7 +29,11 @@ export interface TeacherTermOptions {
   timesteps?: readonly [from: number, to: number]
 }
 
-/** Options of the methods whose teacher generates images for the earlier tasks. */
+/**
+ * Options of the methods whose teacher generates images for the earlier tasks.
+ *
+ * @category Methods
+ */
 export interface TeacherMethodOptions extends TeacherTermOptions {
   /** Weight λ of the loss on what the teacher generates; ≥ 0. Default: the method's own. */
   lambda?: number

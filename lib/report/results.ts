@@ -2,7 +2,11 @@ import type { MetricValue } from '../evaluation/metric.js'
 import type { TaskEvaluation } from '../evaluation/per-task.js'
 import type { DenoisingLoss } from '../learner/options.js'
 
-/** What a run found: the content of its `results.json`, and all that tables, charts and pages are made from. */
+/**
+ * What a run found: the content of its `results.json`, and all that tables, charts and pages are made from.
+ *
+ * @category Results and reports
+ */
 export interface Results {
   readonly title: string
   /** False while the run is under way, and after it was stopped or failed. */
@@ -30,14 +34,22 @@ export interface Results {
   readonly runs: readonly MethodRun[]
 }
 
-/** What a metric is called, and which way it is read. */
+/**
+ * What a metric is called, and which way it is read.
+ *
+ * @category Results and reports
+ */
 export interface MetricInfo {
   /** With the features named that it is computed in. */
   readonly title: string
   readonly better: 'lower' | 'higher'
 }
 
-/** What computed the results. */
+/**
+ * What computed the results.
+ *
+ * @category Results and reports
+ */
 export interface Versions {
   readonly package: string
   readonly libtorch: string
@@ -48,7 +60,11 @@ export interface Versions {
   readonly cpu: string
 }
 
-/** One method learning one stream. */
+/**
+ * One method learning one stream.
+ *
+ * @category Results and reports
+ */
 export interface MethodRun {
   /** The method's label: its name, unless the configuration gave it another. */
   readonly method: string
@@ -57,7 +73,11 @@ export interface MethodRun {
   readonly tasks: readonly TaskResult[]
 }
 
-/** A learner after a task, compared with the test images of all classes seen so far. */
+/**
+ * A learner after a task, compared with the test images of all classes seen so far.
+ *
+ * @category Results and reports
+ */
 export interface TaskResult {
   /** k, counted from 1. */
   readonly task: number
@@ -90,7 +110,11 @@ export interface TaskResult {
   readonly sharedFrom?: string
 }
 
-/** The loss while one task is learned. */
+/**
+ * The loss while one task is learned.
+ *
+ * @category Results and reports
+ */
 export interface LossCurve {
   readonly method: string
   readonly seed: number

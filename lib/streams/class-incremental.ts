@@ -8,7 +8,11 @@ import { allClasses, buildStream, cut, ofClasses } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
-/** How classes are dealt out to tasks. */
+/**
+ * How classes are dealt out to tasks.
+ *
+ * @category Streams
+ */
 export interface ClassIncrementalOptions {
   /** Number of tasks; it must divide the number of classes. */
   tasks: number
@@ -30,6 +34,8 @@ const schema = z.strictObject({
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when the tasks don't divide the classes or `order` isn't a
  *   permutation of them; `ERR_BAD_DATA` when a class has no images
+ *
+ * @category Streams
  */
 export function classIncremental(data: TrainTest, options: ClassIncrementalOptions): Stream {
   const where = 'classIncremental'

@@ -7,7 +7,11 @@ import { allClasses, buildStream, cut } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
-/** How images are dealt out to tasks. */
+/**
+ * How images are dealt out to tasks.
+ *
+ * @category Streams
+ */
 export interface DataIncrementalOptions {
   /** Number of tasks. */
   tasks: number
@@ -20,6 +24,8 @@ const schema = z.strictObject({ tasks: z.int().min(1), seed: seedSchema.default(
 /**
  * Each task brings an equal share of the images (to within one), drawn at random over all classes: more of the same, in
  * instalments. Training and test images are dealt out alike.
+ *
+ * @category Streams
  */
 export function dataIncremental(data: TrainTest, options: DataIncrementalOptions): Stream {
   const { tasks, seed } = parseOptions(schema, options, 'dataIncremental')

@@ -8,10 +8,18 @@ import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
-/** The shape of one image. */
+/**
+ * The shape of one image.
+ *
+ * @category Streams
+ */
 export type ImageShape = Pick<Dataset, 'height' | 'width' | 'channels'>
 
-/** What makes a domain: a change to each image that keeps its shape. */
+/**
+ * What makes a domain: a change to each image that keeps its shape.
+ *
+ * @category Streams
+ */
 export interface Domain {
   /** For people, e.g. `rotated by 45°`. */
   readonly name: string
@@ -34,6 +42,8 @@ const schema = z.strictObject({
  * Each task brings all classes again in another domain. Every domain holds a changed copy of the data in memory.
  *
  * @param options.domains at least one, in the order of the tasks; see {@link unchanged}, {@link rotated} and {@link permuted}
+ *
+ * @category Streams
  */
 export function domainIncremental(data: TrainTest, options: { domains: readonly Domain[] }): Stream {
   parseOptions(schema, options, 'domainIncremental')
@@ -50,12 +60,20 @@ export function domainIncremental(data: TrainTest, options: { domains: readonly 
   )
 }
 
-/** The images as they are. */
+/**
+ * The images as they are.
+ *
+ * @category Streams
+ */
 export function unchanged(): Domain {
   return { name: 'unchanged', transform: (from, to) => to.set(from) }
 }
 
-/** Images turned anticlockwise about their middle, bilinearly; what comes in from outside is 0. */
+/**
+ * Images turned anticlockwise about their middle, bilinearly; what comes in from outside is 0.
+ *
+ * @category Streams
+ */
 export function rotated(degrees: number): Domain {
   if (!Number.isFinite(degrees)) {
     throw new ContinualDiffusionError(
@@ -88,7 +106,11 @@ export function rotated(degrees: number): Domain {
   }
 }
 
-/** Pixels in another order, the same for every image (permuted MNIST); channels stay together. */
+/**
+ * Pixels in another order, the same for every image (permuted MNIST); channels stay together.
+ *
+ * @category Streams
+ */
 export function permuted(seed: number): Domain {
   parseOptions(z.strictObject({ seed: seedSchema }), { seed }, 'permuted')
   let order: number[] = []

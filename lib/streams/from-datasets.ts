@@ -12,6 +12,8 @@ import type { Stream } from './stream.js'
  *
  * @param data in the order of the tasks; all with the same number of channels and, once resized, the same sides
  * @throws ContinualDiffusionError `ERR_BAD_DATA` when their images differ in shape
+ *
+ * @category Streams
  */
 export function fromDatasets(data: readonly TrainTest[]): Stream {
   const [first] = parseOptions(z.array(trainTestSchema), data, 'fromDatasets: data')

@@ -1,6 +1,10 @@
 import type { Subset } from '../data/dataset.js'
 
-/** One element of a stream. */
+/**
+ * One element of a stream.
+ *
+ * @category Streams
+ */
 export interface Task {
   /** k, counted from 1. */
   readonly number: number
@@ -14,7 +18,11 @@ export interface Task {
   readonly earlier: readonly Task[]
 }
 
-/** All that the learner has been shown up to and including a task. */
+/**
+ * All that the learner has been shown up to and including a task.
+ *
+ * @category Streams
+ */
 export interface Seen {
   /** The tasks shown, in order. */
   readonly tasks: readonly Task[]
@@ -25,7 +33,11 @@ export interface Seen {
   readonly test: readonly Subset[]
 }
 
-/** A sequence of tasks. */
+/**
+ * A sequence of tasks.
+ *
+ * @category Streams
+ */
 export interface Stream extends Iterable<Task> {
   readonly name: string
   readonly tasks: readonly Task[]

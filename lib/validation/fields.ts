@@ -8,7 +8,11 @@ export const seedSchema = z
   .min(0)
   .max(2 ** 32 - 1)
 
-/** Where to compute; `auto`: on the first CUDA device when there is one that works, else on the CPU. */
+/**
+ * Where to compute; `auto`: on the first CUDA device when there is one that works, else on the CPU.
+ *
+ * @category Learner
+ */
 export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
 
 export const deviceSchema = z.custom<Device>(
@@ -19,6 +23,8 @@ export const deviceSchema = z.custom<Device>(
 /**
  * In what to multiply: `fp32`; `tf32`, CUDA only; `bf16`, with weights, optimiser state and losses kept in float32.
  * `auto`: bf16 where the hardware multiplies bf16 natively, else fp32.
+ *
+ * @category Learner
  */
 export type Precision = 'auto' | 'fp32' | 'tf32' | 'bf16'
 
