@@ -45,11 +45,11 @@ export const methods = {
 export type MethodName = keyof typeof methods
 
 /**
- * Makes a method of its standard name and its options as they come from outside; the method checks them. Names joined by
- * `+` are composed, see {@link compose}, and their options stand under each one's name:
+ * Makes a method from its standard name and its options, e.g. from a configuration file. The method checks its options. Methods whose
+ * names are joined by `+` are composed, see {@link compose}; the options of each stand under its name:
  * `methodByName('generative-distillation+ewc', { ewc: { strength: 100 } })`.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, with the nearest known one
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name; the message suggests the nearest known name
  *
  * @category Methods
  */

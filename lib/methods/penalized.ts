@@ -17,7 +17,7 @@ export interface FisherOptions {
    * {@link rankOneEwc} with `factor: 'optimal'` passes over the samples twice, so each costs two of these. Default 256.
    */
   samples?: number
-  /** Timesteps are drawn from [from, to), 0 ≤ from < to ≤ T. Default: all. */
+  /** Range [from, to) from which the timesteps are drawn, 0 ≤ from < to ≤ T. Default: [0, T). */
   timesteps?: readonly [from: number, to: number]
 }
 
