@@ -112,7 +112,7 @@ describe('Classifier', () => {
     )
     expect(losses).toEqual([expect.closeTo(Math.log(4), 0)])
     expect(error.code).toBe('ERR_DIVERGED')
-    expect(error.message).toMatch(/classifier gives images of bands\/test answers that are not finite.*smaller lr/)
+    expect(error.message).toMatch(/classifier has logits that are not finite for images of bands\/test.*smaller lr/)
     expect(await readdir(folder)).toEqual([])
   })
 })

@@ -18,7 +18,7 @@ import { addToHash } from '../files/checksum.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { AnswersByBatch, type FeatureExtractor } from './features.js'
+import { type FeatureExtractor, OutputsByBatch } from './features.js'
 
 /**
  * How a classifier is trained.
@@ -60,7 +60,7 @@ const schema = z.strictObject({
 
 type Parsed = z.output<typeof schema>
 
-/** What a classifier is called, answers and takes. */
+/** A classifier's name, classes, accuracy and input. */
 interface Description {
   readonly name: string
   readonly classes: readonly string[]
@@ -91,7 +91,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   /** Channels of the images that it takes. */
   readonly channels: number
   readonly #native: Owned<NativeClassifier>
-  readonly #answers = new AnswersByBatch((images) => this.classify(images))
+  readonly #outputs = new OutputsByBatch((images) => this.classify(images))
 
   private constructor(native: NativeClassifier, { name, classes, accuracy, size, channels }: Description) {
     this.#native = new Owned(native, 'the classifier')
@@ -229,7 +229,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
    * @internal
    */
   classifyOnce(images: ImageBatch): Promise<Classified> {
-    return this.#answers.of(images)
+    return this.#outputs.of(images)
   }
 
   /**

@@ -42,7 +42,7 @@ export interface SolverLearnOptions {
   batchSize?: number
   /** Learning rate of Adam. Default 1e-3. */
   lr?: number
-  /** Softens the old classifier's answers; > 0. Default 2. */
+  /** Temperature T of the soft labels: the larger, the softer; > 0. Default 2. */
   temperature?: number
   /**
    * The loss on generated images, for logits z of the solver and z* of the old classifier, at temperature T, averaged over images:
@@ -111,7 +111,7 @@ type LearnSettings = z.output<typeof learnSchema>
  * @category Classifiers
  */
 export class Solver implements AsyncDisposable {
-  /** Class names; an answer is an index into them. */
+  /** Class names; a label is an index into them. */
   readonly classes: readonly string[]
   /** Side of the square images that it takes, in pixels. */
   readonly size: number
@@ -150,7 +150,7 @@ export class Solver implements AsyncDisposable {
   }
 
   /**
-   * Makes a solver with fresh weights, with an answer for each class of the stream's data.
+   * Makes a solver with fresh weights, with one output for each class of the stream's data.
    *
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong options and for images of less than 8 pixels a side,
    *   `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
@@ -297,8 +297,8 @@ export class Solver implements AsyncDisposable {
    * Fraction of the test images of a task, or of some images, that it classifies rightly, among all classes.
    *
    * @returns 0 … 1
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there are no images, or they don't fit; `ERR_DIVERGED` where
-   *   answers aren't finite
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there are no images, or their shape or classes differ from the solver's;
+   *   `ERR_DIVERGED` when an output isn't finite
    */
   async accuracy(of: Task | Subset): Promise<number> {
     return this.#measure('test' in of ? of.test : of, undefined)
@@ -378,13 +378,13 @@ export class Solver implements AsyncDisposable {
   #checkReplay(generator: Learner, { number }: Task, where: string): void {
     if (this.#tasksLearned !== number - 1) {
       throw invalid(
-        `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${number - 1}: its old answers are the soft labels`,
+        `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${number - 1}, as its earlier state gives the soft labels`,
       )
     }
     if (generator.tasksLearned !== number - 1) {
       throw invalid(
-        `${where}: the generator has learned ${generator.tasksLearned} tasks; expected ${number - 1}: it stands for the ` +
-          'earlier tasks; on each task, teach the solver before the generator',
+        `${where}: the generator has learned ${generator.tasksLearned} tasks; expected ${number - 1}, as it ` +
+          'generates images of the earlier tasks; on each task, teach the solver before the generator',
       )
     }
     const { sample_size: size, in_channels: channels } = generator.unet

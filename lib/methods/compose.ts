@@ -42,12 +42,17 @@ function join(a: Keeps | undefined, b: Keeps | undefined, name: string): Keeps |
   for (const key of ['memory', 'teacherDecay'] as const) {
     if (a[key] !== undefined && b[key] !== undefined && !isDeepStrictEqual(a[key], b[key])) {
       const [one, other] = [a[key], b[key]].map((value) => JSON.stringify(value))
-      throw invalid(`${name}: keeps.${key} is ${one} in the first method and ${other} in the second; expected the same in both, as a learner has only one`)
+      throw invalid(
+        `${name}: keeps.${key} is ${one} in the first method and ${other} in the second; expected the same in both, as a learner has only one`,
+      )
     }
   }
   const consolidations = [...(a.consolidations ?? []), ...(b.consolidations ?? [])]
   const names = consolidations.map(({ penalty }) => penalty)
   const twice = names.find((penalty, i) => names.indexOf(penalty) !== i)
-  if (twice !== undefined) throw invalid(`${name}: both methods have the penalty '${twice}'; a learner keeps a penalty once, so give one of them another name`)
+  if (twice !== undefined)
+    throw invalid(
+      `${name}: both methods have the penalty '${twice}'; a learner keeps a penalty once, so give one of them another name`,
+    )
   return { ...a, ...b, ...(consolidations.length > 0 ? { consolidations } : {}) }
 }
