@@ -4,14 +4,14 @@ import { parseOptions } from '../validation/options.js'
 import type { ScheduleConfig } from './schedule.js'
 
 /**
- * How images are generated.
+ * A sampler: how images are generated from noise.
  *
  * @category Networks, schedules and samplers
  */
 export interface SamplerConfig {
   /** `ddim` (arXiv 2010.02502) or `ddpm`, ancestral sampling (arXiv 2006.11239). Default `ddim`. */
   readonly kind: 'ddim' | 'ddpm'
-  /** Denoising steps S, 1 … T. Default 10. */
+  /** Number of denoising steps S, 1 … T. Default 10; 2 for a teacher. */
   readonly steps: number
   /** DDIM's η ≥ 0: 0 is deterministic. Ignored by `ddpm`. Default 0. */
   readonly eta: number
@@ -22,7 +22,7 @@ export interface SamplerConfig {
 }
 
 /**
- * The sampler with which the paper's Fashion-MNIST models are evaluated: DDIM in 10 steps, η = 0, x₀ clipped, trailing.
+ * The sampler that evaluates the paper's Fashion-MNIST models: DDIM in 10 steps, η = 0, x₀ clipped, trailing.
  *
  * @category Networks, schedules and samplers
  */

@@ -2,12 +2,12 @@ import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 
 /**
- * How noise is added: the forward process.
+ * A noise schedule: how noise is added to images (the forward process).
  *
  * @category Networks, schedules and samplers
  */
 export interface ScheduleConfig {
-  /** T. Default 1000. */
+  /** Number of timesteps T, 2 … 1,000,000. Default 1000. */
   readonly timesteps: number
   /** `linear` betas, `scaled-linear` (linear in √β), or `cosine` (Nichol & Dhariwal 2021). */
   readonly betas: 'linear' | 'scaled-linear' | 'cosine'
@@ -17,7 +17,7 @@ export interface ScheduleConfig {
   readonly betaEnd: number
   /** Rescales the betas so that ᾱ at the last timestep is 0 (arXiv 2305.08891). Default true, as in the paper's code. */
   readonly zeroTerminalSnr: boolean
-  /** What the network answers: the noise ε, the clean image x₀, or v = √ᾱ·ε − √(1−ᾱ)·x₀. Default `epsilon`. */
+  /** What the network predicts: the noise ε, the clean image x₀, or v = √ᾱ·ε − √(1−ᾱ)·x₀. Default `epsilon`. */
   readonly prediction: 'epsilon' | 'sample' | 'v'
 }
 
@@ -55,7 +55,7 @@ export const scheduleSchema = z
 /**
  * The betas of a schedule and their cumulative alphas ᾱ_t = Π_{s ≤ t} (1 − β_s), each in float64, one per timestep.
  *
- * @param config what differs from {@link paperSchedule}
+ * @param config the schedule; fields that are left out are those of {@link paperSchedule}
  *
  * @category Networks, schedules and samplers
  */
