@@ -1,5 +1,5 @@
 /**
- * Continual learning of diffusion models: one U-Net learns a stream of tasks, one after the other, without forgetting the earlier ones.
+ * Continual learning of diffusion models: one U-Net learns a stream of tasks, one after the other, without forgetting the earlier tasks.
  * Start with {@link Learner}, a stream such as {@link classIncremental} and a method such as {@link generativeDistillation}.
  *
  * @module continual-diffusion

@@ -169,7 +169,7 @@ describe('Classifier.cached', () => {
     const error = await failure(Classifier.cached(data, { ...short, folder }))
     expect(error.code).toBe('ERR_BAD_CHECKPOINT')
     expect(error.message).toContain(file)
-    expect(error.message).toMatch(/truncated.*; delete the file, and it is made again$/)
+    expect(error.message).toMatch(/truncated.*; delete the file, and the classifier is trained again$/)
   })
 })
 

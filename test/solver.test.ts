@@ -200,7 +200,7 @@ describe('Solver', () => {
       signal: controller.signal,
       onProgress: ({ step }) => step === 2 && controller.abort('enough'),
     })
-    expect((await failure(solver.learn(second, null))).message).toMatch(/is learning a task already/)
+    expect((await failure(solver.learn(second, null))).message).toMatch(/is already learning a task/)
     await expect(learning).rejects.toBe('enough')
     expect(solver.tasksLearned).toBe(1)
     expect(await solver.learn(second, generator, { epochs: 1, batchSize: 16 })).toHaveLength(2)

@@ -136,7 +136,7 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
     return call(() => network.features(images))
   }
 
-  /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  /** Frees the memory on the device. Using the features afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     this.#native.dispose()
   }

@@ -246,7 +246,7 @@ export class Learner implements AsyncDisposable {
     return saveCore(this.#core, folder)
   }
 
-  /** Gives back the memory on the device. Using the learner afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  /** Frees the memory on the device. Using the learner afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     if (this.#core.disposed) return
     this.#core.disposed = true

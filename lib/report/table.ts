@@ -50,14 +50,14 @@ export interface PlainTable {
 }
 
 /**
- * How a table is laid out: in columns for a terminal, or in Markdown.
+ * The layout of a table: `text` has columns for a terminal.
  *
  * @category Results and reports
  */
 export type Layout = 'text' | 'markdown'
 
 /**
- * Every metric after every task, one table each.
+ * A table for each metric: the value of every method after every task.
  *
  * @category Results and reports
  */
@@ -74,7 +74,7 @@ export function tablesByTask(results: Results, layout: Layout = 'text'): string 
 }
 
 /**
- * Every metric after the last task and what it took to get there, in one table; empty when no task has been learned.
+ * One table of all metrics after the last task, with seconds a task and teacher calls a step. It is empty if no task has been learned.
  *
  * @category Results and reports
  */
