@@ -1,4 +1,8 @@
-/** What went wrong, as a constant that programs can switch on. */
+/**
+ * The kind of an error, as a constant that programs can compare with.
+ *
+ * @category Errors
+ */
 export type ErrorCode =
   | 'ERR_LIBTORCH_NOT_FOUND'
   | 'ERR_ADDON_NOT_BUILT'
@@ -9,9 +13,9 @@ export type ErrorCode =
   | 'ERR_DOWNLOAD_FAILED'
   | 'ERR_WRITE_FAILED'
   | 'ERR_RUN_LOCKED'
-  /** A device that isn't there, or doesn't work with this driver and libtorch. */
+  /** A device that the machine doesn't have, or that doesn't work with this driver and libtorch. */
   | 'ERR_DEVICE_UNAVAILABLE'
-  /** A device that failed at work: only a new process can use it again. */
+  /** A device that failed during work: only a new process can use it again. */
   | 'ERR_DEVICE_FAILED'
   | 'ERR_OUT_OF_MEMORY'
   | 'ERR_DIVERGED'
@@ -19,8 +23,10 @@ export type ErrorCode =
   | 'ERR_ENGINE'
 
 /**
- * The one error class of this package. `message` says what was wrong, where, the value found and the one expected, and
- * what to do; `code` is stable across versions; `cause` is the underlying error where there is one.
+ * The only error class of this package. `message` says what is wrong, where, what was found, what was expected, and what to do. `code` is
+ * stable across versions. `cause` is the underlying error, if there is one.
+ *
+ * @category Errors
  */
 export class ContinualDiffusionError extends Error {
   override readonly name = 'ContinualDiffusionError'

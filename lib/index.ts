@@ -1,8 +1,8 @@
 /**
- * Continual learning of diffusion models: one U-Net learns a stream of tasks, one after the other, without forgetting the earlier ones.
+ * Continual learning of diffusion models: one U-Net learns a stream of tasks, one after the other, without forgetting the earlier tasks.
  * Start with {@link Learner}, a stream such as {@link classIncremental} and a method such as {@link generativeDistillation}.
  *
- * @packageDocumentation
+ * @module continual-diffusion
  */
 export { Classifier, type ClassifierOptions } from './classifiers/classifier.js'
 export { Solver, type SolverLearnOptions, type SolverOptions } from './classifiers/solver.js'

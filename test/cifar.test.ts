@@ -100,7 +100,7 @@ describe('loadCifar10', () => {
     const missing = await failure(loadCifar10({ folder }))
     expect([missing.code, missing.message]).toEqual(['ERR_DATA_NOT_FOUND', expect.stringContaining('data_batch_4.bin')])
     await mkdir(path.join(folder, 'data_batch_4.bin'))
-    expect((await failure(loadCifar10({ folder }))).message).toMatch(/data_batch_4.bin: it is no file/)
+    expect((await failure(loadCifar10({ folder }))).message).toMatch(/data_batch_4.bin: it is not a file/)
     expect((await failure(loadCifar10({ foldr: folder } as never))).message).toMatch(/did you mean 'folder'/)
     const reason = new Error('enough')
     await expect(loadCifar10({ folder, signal: AbortSignal.abort(reason) })).rejects.toBe(reason)

@@ -112,7 +112,7 @@ describe('Classifier', () => {
     )
     expect(losses).toEqual([expect.closeTo(Math.log(4), 0)])
     expect(error.code).toBe('ERR_DIVERGED')
-    expect(error.message).toMatch(/classifier gives images of bands\/test answers that are not finite.*smaller lr/)
+    expect(error.message).toMatch(/classifier has logits that are not finite for images of bands\/test.*smaller lr/)
     expect(await readdir(folder)).toEqual([])
   })
 })
@@ -169,7 +169,7 @@ describe('Classifier.cached', () => {
     const error = await failure(Classifier.cached(data, { ...short, folder }))
     expect(error.code).toBe('ERR_BAD_CHECKPOINT')
     expect(error.message).toContain(file)
-    expect(error.message).toMatch(/truncated.*; delete the file, and it is made again$/)
+    expect(error.message).toMatch(/truncated.*; delete the file, and the classifier is trained again$/)
   })
 })
 

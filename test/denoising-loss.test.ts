@@ -12,7 +12,7 @@ const { images, labels, height, width, channels } = data.test
 const count = labels.length
 const held: Subset = { dataset: data.test, indices: Int32Array.from(labels.keys()) }
 
-/** The denoising loss of a network whose last layer is all zeros, and whose answer so is 0. */
+/** The denoising loss of a network whose last layer is all zeros, and whose prediction is 0. */
 async function ofZero(
   device: TestDevice,
   prediction: ScheduleConfig['prediction'],
@@ -55,7 +55,7 @@ const pixels = Float64Array.from(images, (byte) => byte / 127.5 - 1)
 const meanSquare = pixels.reduce((sum, x) => sum + x * x, 0) / pixels.length
 
 describe.each(devices)('on %s', (device) => {
-  it('an answer of 0 to the clean image costs the mean square of the images, whatever the timestep', async () => {
+  it('a prediction of 0 to the clean image costs the mean square of the images, whatever the timestep', async () => {
     expectClose(
       await ofZero(device, 'sample', [0, 10, 400, 1000], 3, 9),
       [meanSquare, meanSquare, meanSquare],
@@ -63,7 +63,7 @@ describe.each(devices)('on %s', (device) => {
     )
   })
 
-  it('an answer of 0 to the noise costs its variance, 1', async () => {
+  it('a prediction of 0 to the noise costs its variance, 1', async () => {
     const samples = 40
     const spread = Math.sqrt(2 / (count * samples * 64))
     for (const loss of await ofZero(device, 'epsilon', [0, 500, 1000], samples)) {
@@ -73,7 +73,7 @@ describe.each(devices)('on %s', (device) => {
   })
 
   it('a band has the timesteps from its first to before its end', async () => {
-    // An answer of 0 to v costs ᾱ + (1 − ᾱ) · mean square of the images: it tells the timesteps apart.
+    // A prediction of 0 to v costs ᾱ + (1 − ᾱ) · mean square of the images: it tells the timesteps apart.
     const { alphasCumprod } = schedule()
     const edges = [0, 1, 500, 501, 999, 1000]
     const samples = 40
@@ -107,11 +107,11 @@ it('falls as the learner learns, and leaves the learner as it was', async () => 
   const learner = await tinyLearner()
   const task = bandsStream().tasks[0] as ReturnType<typeof bandsStream>['tasks'][0]
   const before = await learner.denoisingLoss(task.test)
-  const answer = await predicted(learner)
+  const prediction = await predicted(learner)
   expect(before.map(({ from, to, images, draws }) => [from, to, images, draws])).toEqual(
     Array.from({ length: 10 }, (_, b) => [100 * b, 100 * (b + 1), 16, 16]),
   )
-  expect(await predicted(learner)).toEqual(answer)
+  expect(await predicted(learner)).toEqual(prediction)
   await collect(learner.learn(task, finetune(), { steps: 60, batchSize: 16, lr: 3e-3 }))
   const after = await learner.denoisingLoss(task.test)
   const mean = (bands: typeof before) => bands.reduce((sum, { loss }) => sum + loss, 0) / bands.length

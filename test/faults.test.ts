@@ -207,7 +207,7 @@ describe('a checkpoint', () => {
     await cp(at(other.out), at(foreign), { recursive: true })
     await cp(path.join(other.out, 'metrics.jsonl'), path.join(foreign, 'metrics.jsonl'))
     expect((await failure(resumeExperiment(foreign))).message).toMatch(
-      /seeds not as when the run began; expected .*\[7\]/,
+      /seeds changed since the run began; expected .*\[7\]/,
     )
 
     await writeFile(at(mine.out, 'learner/learner.json'), '{}')

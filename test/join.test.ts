@@ -60,11 +60,11 @@ test('a folder that is named twice is refused', () => {
   expect(() => joinRuns([record('/runs/a', [1]), record('/runs/a', [1])])).toThrow(/named twice/)
 })
 
-test('teacher calls: its steps, and its answers', () => {
+test('teacher calls: its steps, and its predictions', () => {
   const { objective } = generativeDistillation({ teacher: { steps: 2 } })
   expect([1, 2].map((k) => teacherCalls(objective(k)))).toEqual([0, 3])
   expect(teacherCalls(lwfDistillation().objective(2))).toBe(1)
-  // Two terms of one source share what the teacher generates and answers.
+  // Two terms of one source share what the teacher generates and predicts.
   const [, term] = objective(2).terms
   expect(teacherCalls({ terms: [term!, { ...term!, target: 'data' }, { ...term!, timesteps: [0, 10] }] })).toBe(6)
 })

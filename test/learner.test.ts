@@ -410,8 +410,8 @@ describe('a training loop of one’s own', () => {
     const learner = await tinyLearner({ device })
     const weight = Float32Array.of(2, 0.5)
     const expected = async () => {
-      const answer = await learner.predict(xt, timesteps)
-      const errors = Array.from(answer, (value, i) => (value - (target[i] as number)) ** 2)
+      const prediction = await learner.predict(xt, timesteps)
+      const errors = Array.from(prediction, (value, i) => (value - (target[i] as number)) ** 2)
       return errors.reduce((sum, error, i) => sum + error * (weight[i < count / 2 ? 0 : 1] as number), 0) / count
     }
     const before = await expected()

@@ -155,7 +155,7 @@ describe('methods with a penalty', () => {
     [() => ewc({ strength: -1 }), /ewc: strength is -1; expected number to be >=0/],
     [() => ewc({ samples: 0 }), /samples is 0; expected/],
     [() => ewc({ timesteps: [5, 5] }), /timesteps is .*; expected \[from, to\) with from < to/],
-    [() => ewc({ decay: 0.5 }), /mode is missing; expected mode 'online', which alone has a decay/],
+    [() => ewc({ decay: 0.5 }), /mode is missing; expected 'online', as decay is given/],
     [() => ewc({ mode: 'online', decay: 1.5 }), /decay is 1\.5; expected/],
     [() => rankOneEwc({ strength: Number.NaN }), /strength is NaN/],
     [() => rankOneEwc({ factor: 'best' as 'one' }), /factor is 'best'; expected/],

@@ -94,11 +94,11 @@ describe('metrics of given features', () => {
       dimension,
       features: async ({ data, count }) => {
         const numbers = new Uint16Array(data.buffer, data.byteOffset, count)
-        const answer = new Float32Array(count * dimension)
+        const features = new Float32Array(count * dimension)
         for (const [i, n] of numbers.entries()) {
-          answer.set(rows.subarray(n * dimension, (n + 1) * dimension), i * dimension)
+          features.set(rows.subarray(n * dimension, (n + 1) * dimension), i * dimension)
         }
-        return answer
+        return features
       },
       ...about,
     }

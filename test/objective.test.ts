@@ -63,9 +63,9 @@ describe.each(devices)('terms are the formulas of their papers, on %s', (device)
     const signal = (t: number) => Math.sqrt(alphas[t] as number)
     const sigma = (t: number) => Math.sqrt(1 - (alphas[t] as number))
     const xt = mix(signal, x0, sigma, noise, draw)
-    const answer = (await native.predict('student', { data: xt, shape }, draw.timesteps)).data
+    const predicted = (await native.predict('student', { data: xt, shape }, draw.timesteps)).data
     const target = { epsilon: noise, sample: x0, v: mix(signal, noise, (t) => -sigma(t), x0, draw) }[prediction]
-    const errors = answer.map((value, i) => value - (target[i] as number))
+    const errors = predicted.map((value, i) => value - (target[i] as number))
     // Hang et al. 2023: x₀-prediction weighted by min(SNR, γ); ε is that divided by SNR, v by SNR + 1.
     const snrWeight = (i: number) => {
       const alpha = alphas[draw.timesteps[Math.floor(i / pixels)] as number] as number
@@ -132,7 +132,7 @@ describe.each(devices)('terms are the formulas of their papers, on %s', (device)
     const draws = await drawNext(native, { terms }, batches(resident))
     const draw = draws[0] as NativeDraws
     expect(draw.noise).toBeUndefined()
-    // The student still is the teacher, so whatever x_t is, both answer it alike.
+    // The student still is the teacher, so whatever x_t is, both predict the same.
     expect((await native.compute(resolve({ terms }), draws)).loss).toBeLessThanOrEqual(device === 'cpu' ? 0 : 1e-9)
     await train(native, { terms: [{ source: task, target: 'data', weight: 1 }] }, batches(resident), 3)
     const { loss } = await native.compute(resolve({ terms }), draws)

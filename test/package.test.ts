@@ -75,13 +75,13 @@ test('installing it builds the addon against the libtorch named', () => {
 test.each([
   ['import', 'module', "import { Learner } from 'continual-diffusion'"],
   ['require', 'commonjs', "const { Learner } = require('continual-diffusion')"],
-])('%s gives a learner that answers', async (_, type, line) => {
+])('%s gives a learner that predicts', async (_, type, line) => {
   const code = `${line}
     const unet = { in_channels: 1, out_channels: 1, sample_size: 8, block_out_channels: [8, 8], norm_num_groups: 4,
       down_block_types: ['DownBlock2D', 'DownBlock2D'], up_block_types: ['UpBlock2D', 'UpBlock2D'], layers_per_block: 1 }
     Learner.create({ unet, device: 'cpu', precision: 'fp32', seed: 1 }).then(async (learner) => {
-      const answer = await learner.predict(new Float32Array(64), new Int32Array([10]))
-      console.log(answer.length)
+      const prediction = await learner.predict(new Float32Array(64), new Int32Array([10]))
+      console.log(prediction.length)
       await learner.dispose()
     })`
   const { stdout } = await run(process.execPath, [`--input-type=${type}`, '-e', code], { cwd: project })

@@ -361,8 +361,8 @@ describe('learning with a penalty', () => {
     await collect(finetuned.learn(first, finetune(), quick))
     const count = tinyUNet.sample_size ** 2
     const xt = Float32Array.from({ length: count }, (_, i) => Math.sin(i))
-    const answer = (of: Learner) => of.predict(xt, Int32Array.of(500))
-    expect(await answer(learner)).toEqual(await answer(finetuned))
+    const prediction = (of: Learner) => of.predict(xt, Int32Array.of(500))
+    expect(await prediction(learner)).toEqual(await prediction(finetuned))
     for (const { penalties } of one) expect(penalties).toEqual({})
     const progress = await collect(learner.learn(second, method, quick))
     for (const { loss, terms, penalties } of progress) {
@@ -371,7 +371,7 @@ describe('learning with a penalty', () => {
     }
     expect(progress.at(-1)?.penalties[name]).toBeGreaterThan(0)
     await collect(finetuned.learn(second, finetune(), quick))
-    expect(await answer(learner)).not.toEqual(await answer(finetuned))
+    expect(await prediction(learner)).not.toEqual(await prediction(finetuned))
   })
 
   it('composed with a method that replays has the costs of both', async () => {

@@ -135,7 +135,7 @@ describe('a run that was broken off', () => {
     await write({ train: { ...config.train, lr: 1 } })
     await expect(resumeExperiment(out)).rejects.toMatchObject({
       code: 'ERR_INVALID_ARGUMENT',
-      message: expect.stringMatching(/config.json: train not as when the run began; expected .*"lr":0.004/),
+      message: expect.stringMatching(/config.json: train changed since the run began; expected .*"lr":0.004/),
     })
     // How often it writes checkpoints may change.
     await write({ checkpoints: { everyMinutes: 0, keep: 1 } })

@@ -104,7 +104,7 @@ test('with everything on: per-task values, denoising losses, a solver, and the f
       [0, 500, 1000],
       [500, 1000, 1000],
     ])
-    // Of two steps to generate with, and none to answer.
+    // Of two steps to generate with, and none to predict.
     expect(tasks.map(({ teacherCalls }) => teacherCalls)).toEqual([0, method.startsWith('generative-replay') ? 2 : 0])
     // What keeps something of the first task, for a penalty or a memory, has a first task of its own.
     expect(tasks[0]!.sharedFrom).toBe(method === 'generative-replay' ? 'finetune' : undefined)

@@ -54,7 +54,7 @@ function soft(a: Float32Array, b: Float32Array, temperature: number): number {
 describe.each(devices)('the loss, on %s', (device) => {
   const real = batchOf(first)
   const generated = batchOf(second).images
-  // Far from what a fresh classifier answers, and unequal from image to image.
+  // Far from a fresh classifier's logits, and unequal from image to image.
   const theirs = Float32Array.from({ length: generated.count * classes }, (_, i) => Math.sin(i * 1.7) * 4)
 
   async function firstLoss(change: { temperature: number; swapped: boolean; labelledWeight: number; weight: number }) {
@@ -153,7 +153,7 @@ describe('Solver', () => {
     const losses: number[] = []
     const onProgress = ({ loss }: { loss: number }) => losses.push(loss)
     await solver.learn(second, generator, { epochs: 1, batchSize: count, dropout: 0, onProgress })
-    // In the first step the solver is still its old self: the distillation is the entropy of its softened answers.
+    // In the first step the solver is still its old self: the distillation is the entropy of its softened predictions.
     const entropy = soft(before.replayed, before.replayed, 2)
     expect(losses).toHaveLength(1)
     expectClose(losses, [crossEntropy(before.real, labels) / 2 + entropy / 2], 1e-5)
@@ -168,7 +168,7 @@ describe('Solver', () => {
     const row = await replaying.learn(second, generator, options)
     const [withReplay, second2] = row as [number, number]
     const [without, alone] = (await forgetting.learn(second, null, options)) as [number, number]
-    // By chance one of four; a solver that has only seen the second task's classes last answers with those.
+    // By chance one of four; a solver that has only seen the second task's classes last predicts those.
     expect(without).toBeLessThan(0.25)
     expect(withReplay).toBeGreaterThan(0.7)
     expect(second2).toBeGreaterThan(0.7)
@@ -179,13 +179,13 @@ describe('Solver', () => {
     expect(await replaying.accuracy(second.test)).toBe(second2)
   })
 
-  it('same seed, same answers; another seed, others', async () => {
-    const answers = async (seed: number) => {
+  it('same seed, same logits; another seed, others', async () => {
+    const logits = async (seed: number) => {
       const solver = await solverOf(stream, { seed })
       for (const task of stream) await solver.learn(task, generator, { epochs: 1, batchSize: 16 })
       return (await solver.classify(batchOf(first).images)).logits
     }
-    const [a, b, c] = [await answers(1), await answers(1), await answers(2)]
+    const [a, b, c] = [await logits(1), await logits(1), await logits(2)]
     expect(b).toEqual(a)
     expect(c).not.toEqual(a)
   })
@@ -200,7 +200,7 @@ describe('Solver', () => {
       signal: controller.signal,
       onProgress: ({ step }) => step === 2 && controller.abort('enough'),
     })
-    expect((await failure(solver.learn(second, null))).message).toMatch(/is learning a task already/)
+    expect((await failure(solver.learn(second, null))).message).toMatch(/is already learning a task/)
     await expect(learning).rejects.toBe('enough')
     expect(solver.tasksLearned).toBe(1)
     expect(await solver.learn(second, generator, { epochs: 1, batchSize: 16 })).toHaveLength(2)
@@ -211,7 +211,7 @@ describe('Solver', () => {
     const { length } = first.train.indices
     const error = await failure(solver.learn(first, null, { epochs: 1, batchSize: length, lr: 1e38 }))
     expect(error.code).toBe('ERR_DIVERGED')
-    expect(error.message).toMatch(/^the solver of .* answers that are not finite/)
+    expect(error.message).toMatch(/^the solver of .* has logits that are not finite/)
     expect([solver.tasksLearned, solver.accuracies.length]).toEqual([0, 0])
   })
 

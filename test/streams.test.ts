@@ -114,7 +114,7 @@ describe('classIncremental', () => {
       test: [first.test, second.test],
     })
     const other = classIncremental(data, { tasks: 3 }).tasks[0] as Task
-    expect(() => stream.seen(other)).toThrow(error('ERR_INVALID_ARGUMENT', /task 1 .* is not of this stream/))
+    expect(() => stream.seen(other)).toThrow(error('ERR_INVALID_ARGUMENT', /task 1 .* is not a task of this stream/))
   })
 
   it.each([

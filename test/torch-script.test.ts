@@ -19,7 +19,7 @@ async function load(name: string, options: Partial<TorchScriptOptions> = {}): Pr
   return network
 }
 
-async function answer(file: string, images: ImageBatch): Promise<Float32Array> {
+async function featuresOf(file: string, images: ImageBatch): Promise<Float32Array> {
   await using network = await TorchScriptFeatures.load(file, { size: 4, device: 'cpu' })
   return await network.features(images)
 }
@@ -29,7 +29,7 @@ function batch(count: number, side: number, channels: number): ImageBatch {
   return { data, count, height: side, width: side, channels }
 }
 
-/** What the network of channels.pt answers: weighted means of the channels, then means of their squares. */
+/** What the network of channels.pt computes: weighted means of the channels, then means of their squares. */
 function expected({ data, count, height, width, channels }: ImageBatch, scale: (byte: number) => number): number[] {
   const pixels = height * width
   return Array.from({ length: count }, (_, i) => {
@@ -62,10 +62,10 @@ it('images of another size are resized to the given one', async () => {
   const flat = await load('named', { size: 4, output: 'flat', channels: 1 })
   expect(flat.dimension).toBe(16)
   const step = Uint8Array.from({ length: 64 }, (_, i) => (i % 8 < 4 ? 0 : 255))
-  const answer = await flat.features({ data: step, count: 1, height: 8, width: 8, channels: 1 })
+  const features = await flat.features({ data: step, count: 1, height: 8, width: 8, channels: 1 })
   // A triangle over twice the new pixel: weights 1/8, 3/8, 3/8, 1/8.
   const row = [0, 1 / 8, 7 / 8, 1]
-  expectClose(answer, [...row, ...row, ...row, ...row], 1e-6)
+  expectClose(features, [...row, ...row, ...row, ...row], 1e-6)
 })
 
 it('arguments reach the network, and a part of a tuple or a dictionary can be taken', async () => {
@@ -92,7 +92,7 @@ it('arguments reach the network, and a part of a tuple or a dictionary can be ta
   )
 })
 
-it('answers once about a batch object, and metrics name its features', async () => {
+it('computes once for a batch object, and metrics name its features', async () => {
   const network = await load('channels')
   const images = batch(4, 4, 3)
   expect(await network.features(images)).toBe(await network.features(images))
@@ -128,7 +128,7 @@ it('is called FID only where it is said to be Inception-v3 and has 2048 features
   ] as const) {
     const failed = await failure(load(name, { inceptionV3: true, ...options }))
     expect(failed.code).toBe('ERR_INVALID_ARGUMENT')
-    expect(failed.message).toContain(`${fixture(name)}: inceptionV3 is true, but the network answers with`)
+    expect(failed.message).toContain(`${fixture(name)}: inceptionV3 is true, but the network's output is`)
   }
 })
 
@@ -157,7 +157,7 @@ it('of a file with any one byte changed, either the damage is noticed or the fea
       const damaged = Uint8Array.from(valid)
       damaged[at] = (damaged[at] as number) ^ change
       await writeFile(file, damaged)
-      const found = await answer(file, images).catch((error: unknown) => error)
+      const found = await featuresOf(file, images).catch((error: unknown) => error)
       if (found instanceof Float32Array) {
         expect(found, `byte ${at}`).toEqual(features)
       } else {
@@ -188,13 +188,13 @@ it.each([
   ['channels', { arguments: { brokn: 1 } }, /brokn/],
   ['channels', { arguments: { broken: 1 } }, /broken on purpose/],
   ['channels', { arguments: { broken: 2 } }, /some of the features are not finite/],
-  ['several', {}, /the answer is a Tuple; expected a tensor: .* the option output/],
-  ['several', { output: 4 }, /the answer has 4 parts; expected more than output, which is 4/],
-  ['several', { output: 2 }, /the answer is a GenericDict; expected a tensor/],
+  ['several', {}, /the network's output is a Tuple; expected a tensor: the option output/],
+  ['several', { output: 4 }, /the network's output has 4 parts; expected more than the option output, which is 4/],
+  ['several', { output: 2 }, /the network's output is a GenericDict; expected a tensor/],
   ['several', { output: 3 }, /the shape \[1, 3, 4, 4\]; expected 1 rows of features/],
-  ['several', { output: 'mean' }, /the answer is a Tuple; expected a dictionary with the key 'mean'/],
-  ['named', { output: 'none' }, /the answer is a GenericDict; expected a dictionary with the key 'none'/],
-  ['named', { output: 0 }, /the answer is a GenericDict; expected a tuple or a list/],
+  ['several', { output: 'mean' }, /the network's output is a Tuple; expected a dictionary with the key 'mean'/],
+  ['named', { output: 'none' }, /the network's output is a GenericDict; expected a dictionary with the key 'none'/],
+  ['named', { output: 0 }, /the network's output is a GenericDict; expected a tuple or a list/],
 ] as const)('%s with %j: the error names the file and says what was wrong', async (name, options, message) => {
   const failed = await failure(load(name, options))
   expect(failed.code).toBe('ERR_INVALID_ARGUMENT')

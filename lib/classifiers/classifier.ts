@@ -18,23 +18,27 @@ import { addToHash } from '../files/checksum.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { AnswersByBatch, type FeatureExtractor } from './features.js'
+import { type FeatureExtractor, OutputsByBatch } from './features.js'
 
-/** How a classifier is trained. */
+/**
+ * Options of `Classifier.train` and `Classifier.cached`.
+ *
+ * @category Classifiers
+ */
 export interface ClassifierOptions {
   /** Side of the square images in pixels, at least 8. Default: the data's `size`, or its height. */
   size?: number
-  /** Passes over the train set. Default 5. */
+  /** Passes over the training images. It may be a fraction. Default 5. */
   epochs?: number
-  /** Default 64. */
+  /** Number of images in a step. Default 64. */
   batchSize?: number
   /** Learning rate of Adam. Default 2e-3. */
   lr?: number
-  /** Of the first weights and the draws, 0 … 2³² − 1. Default 0. */
+  /** Seed of the first weights and of all random draws, 0 … 2³² − 1. Default 0. */
   seed?: number
-  /** Default `auto`. It computes in float32. */
+  /** Default `auto`. The classifier computes in float32. */
   device?: Device
-  /** Where images are kept on the device, to share them with learners and solvers. Default: a store of its own, while it trains. */
+  /** Store of the images on the device, which learners and solvers may share. Default: a store that exists only during training. */
   images?: ImageStore
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
@@ -56,7 +60,7 @@ const schema = z.strictObject({
 
 type Parsed = z.output<typeof schema>
 
-/** What a classifier is called, answers and takes. */
+/** A classifier's name, classes, accuracy and input. */
 interface Description {
   readonly name: string
   readonly classes: readonly string[]
@@ -69,23 +73,25 @@ interface Description {
 const format = 2
 
 /**
- * A small convolutional classifier, trained on real images, that judges generated ones: its classes give class frequencies, and
- * the layer before its last gives features for the Fréchet distance.
+ * A small convolutional classifier that is trained on real images and judges generated images. Its classes give class frequencies, and the
+ * layer before the last gives features for the Fréchet distance and other metrics.
+ *
+ * @category Classifiers
  */
 export class Classifier implements FeatureExtractor, AsyncDisposable {
-  /** For titles, with the data it was trained on: e.g. `fashion-mnist classifier`. */
+  /** Name in titles, with the data that it was trained on, e.g. `fashion-mnist classifier`. */
   readonly name: string
-  /** D: width of the feature layer. */
+  /** D: number of features. */
   readonly dimension: number
   readonly classes: readonly string[]
-  /** Fraction of the test set that it classifies rightly. */
+  /** Fraction of the test images that it classifies correctly, 0 … 1. */
   readonly accuracy: number
-  /** Side of the square images that it takes, in pixels. */
+  /** Side of its square input images, in pixels. */
   readonly size: number
-  /** Channels of the images that it takes. */
+  /** Channels of its input images. */
   readonly channels: number
   readonly #native: Owned<NativeClassifier>
-  readonly #answers = new AnswersByBatch((images) => this.classify(images))
+  readonly #outputs = new OutputsByBatch((images) => this.classify(images))
 
   private constructor(native: NativeClassifier, { name, classes, accuracy, size, channels }: Description) {
     this.#native = new Owned(native, 'the classifier')
@@ -111,12 +117,13 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   }
 
   /**
-   * As {@link Classifier.train}, but a classifier that was trained before on the same data, with the same options, on the same kind of
-   * device and with the same libtorch is read from the user's cache folder.
+   * Reads a classifier from the user's cache folder, or trains it like {@link Classifier.train} and writes it there. A cached classifier is
+   * used if it was trained on the same data, with the same options, on the same kind of device, and with the same versions of this package
+   * and of libtorch.
    *
-   * @param options.folder where the files are kept. Default: `classifiers` in the user's cache folder of this package
-   * @throws ContinualDiffusionError besides, `ERR_BAD_CHECKPOINT` for a cached file that is damaged (delete it), and
-   *   `ERR_WRITE_FAILED` when the cache can't be written
+   * @param options.folder folder of the cached files. Default: `classifiers` in the user's cache folder of this package
+   * @throws ContinualDiffusionError the errors of {@link Classifier.train}; `ERR_BAD_CHECKPOINT` for a cached file that is damaged (delete
+   *   it); `ERR_WRITE_FAILED` when the cache can't be written
    */
   static async cached(data: TrainTest, options: ClassifierOptions & { folder?: string } = {}): Promise<Classifier> {
     const { folder: given, ...parsed } = parseOptions(
@@ -185,12 +192,12 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
       const weights = native.parameters.map(({ name, shape }) => {
         const tensor = tensors.get(name)
         if (tensor?.dtype !== 'F32' || tensor.shape.join() !== shape.join()) {
-          throw damaged(file, `tensor '${name}' is not there as F32 [${shape}]`)
+          throw damaged(file, `tensor '${name}' is missing or of another type or shape; expected F32 [${shape}]`)
         }
         return tensor.data
       })
       const accuracy = Number(metadata.accuracy)
-      if (!(accuracy >= 0 && accuracy <= 1)) throw damaged(file, `the accuracy is ${metadata.accuracy}`)
+      if (!(accuracy >= 0 && accuracy <= 1)) throw damaged(file, `the accuracy is ${metadata.accuracy}; expected 0 … 1`)
       await call(() => native.write(weights))
       const { classes, channels } = data.train
       return new Classifier(native, { name: nameOf(data), classes, accuracy, size, channels })
@@ -210,6 +217,8 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   }
 
   /**
+   * Classifies images.
+   *
    * @param images of the classifier's `size` and `channels`
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
    */
@@ -223,12 +232,12 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
    * @internal
    */
   classifyOnce(images: ImageBatch): Promise<Classified> {
-    return this.#answers.of(images)
+    return this.#outputs.of(images)
   }
 
   /**
-   * Activations of the layer before the last, N × `dimension`. They are computed once for a batch object: don't change its
-   * images in between.
+   * Activations of the layer before the last, N × `dimension`, row-major. They are computed once for a batch object: don't change its images
+   * later.
    *
    * @param images of the classifier's `size` and `channels`
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
@@ -237,7 +246,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     return (await this.classifyOnce(images)).features
   }
 
-  /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  /** Frees the memory on the device. Using the classifier afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     this.#native.dispose()
   }
@@ -281,6 +290,6 @@ async function cacheKey(data: TrainTest, options: Parsed, device: string): Promi
 }
 
 function damaged(file: string, what: string, cause?: unknown): ContinualDiffusionError {
-  const message = `${file}: ${what}; delete the file, and it is made again`
+  const message = `${file}: ${what}; delete the file, and the classifier is trained again`
   return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', message, { cause })
 }

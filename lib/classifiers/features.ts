@@ -2,22 +2,23 @@ import type { ImageBatch } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 
 /**
- * Turns images into features, the numbers in which metrics compare sets of images. A `Classifier` is one,
- * `TorchScriptFeatures` another, and any object of this shape can be one. Metrics that share an extractor ask it once about each
- * batch of images.
+ * Turns images into features, the numbers in which metrics compare sets of images. `Classifier` and `TorchScriptFeatures` are feature
+ * extractors, and so is any object of this shape. Metrics that share an extractor compute the features of a batch once.
  *
- * An extractor always gives the same images the same features: `evaluate` keeps those of the real images, and moments made of them, at
- * most 512 MiB for an extractor, as long as the extractor object lives. Make a new object where features change, e.g. those of a network
- * that went on training.
+ * An extractor must always give the same features for the same images: `evaluate` keeps the features of the real images, and their moments,
+ * at most 512 MiB for an extractor, as long as the extractor object lives. Make a new object when the features change, e.g. after the
+ * network was trained further.
+ *
+ * @category Evaluation
  */
 export interface FeatureExtractor {
-  /** For titles: what the features are of, e.g. `fashion-mnist classifier`. */
+  /** The network's name, for titles, e.g. `fashion-mnist classifier`. */
   readonly name: string
   /** D: numbers per image. */
   readonly dimension: number
   /**
-   * True for the pool features of the standard Inception-v3 and nothing else: it is what makes a Fréchet distance the FID. It can't
-   * be found out from the numbers, so it is said by whoever made the extractor, and believed only for 2048 features.
+   * True only for the pool features of the standard Inception-v3. With it a Fréchet distance is labelled FID, and a kernel distance KID.
+   * The numbers can't show it, so the author of the extractor declares it. It is an error unless there are 2048 features. Default false.
    */
   readonly inceptionV3?: boolean
   /** @returns N × D, row-major */
@@ -29,12 +30,12 @@ export function describeFeatures({ name, dimension }: FeatureExtractor): string 
   return `${name}, ${dimension} features`
 }
 
-const answers = new WeakMap<FeatureExtractor, AnswersByBatch<Float32Array>>()
+const outputs = new WeakMap<FeatureExtractor, OutputsByBatch<Float32Array>>()
 
-/** The extractor's answer, checked and copied, so that it stays what it is. Computed once for a batch object; don't change it. */
+/** The extractor's features, checked, and copied so that nobody else can change them. Computed once for a batch object; don't change them. */
 export function featuresOf(extractor: FeatureExtractor, images: ImageBatch): Promise<Float32Array> {
-  const known = answers.get(extractor) ?? new AnswersByBatch((batch) => ask(extractor, batch))
-  answers.set(extractor, known)
+  const known = outputs.get(extractor) ?? new OutputsByBatch((batch) => ask(extractor, batch))
+  outputs.set(extractor, known)
   return known.of(images)
 }
 
@@ -49,30 +50,30 @@ async function ask(extractor: FeatureExtractor, images: ImageBatch): Promise<Flo
   return features.slice()
 }
 
-/** Answers about batch objects, each computed once and kept as long as the object lives. */
-export class AnswersByBatch<T> {
+/** A network's outputs for batch objects, each computed once and kept as long as the batch object lives. */
+export class OutputsByBatch<T> {
   readonly #compute: (images: ImageBatch) => Promise<T>
-  readonly #answers = new WeakMap<ImageBatch, Promise<T>>()
+  readonly #outputs = new WeakMap<ImageBatch, Promise<T>>()
 
   constructor(compute: (images: ImageBatch) => Promise<T>) {
     this.#compute = compute
   }
 
   of(images: ImageBatch): Promise<T> {
-    const known = this.#answers.get(images)
+    const known = this.#outputs.get(images)
     if (known) return known
-    const answer = this.#compute(images)
-    this.#answers.set(images, answer)
+    const output = this.#compute(images)
+    this.#outputs.set(images, output)
     // A failure is not kept: the next attempt may succeed.
-    answer.catch(() => this.#answers.delete(images))
-    return answer
+    output.catch(() => this.#outputs.delete(images))
+    return output
   }
 }
 
 /**
- * Whether distances in these features have the names that belong to Inception-v3's, FID and KID.
+ * Whether distances in these features are called FID and KID, as those of Inception-v3 are.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an extractor that says so and has not 2048 features
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an extractor that declares itself Inception-v3 and doesn't have 2048 features
  */
 export function isInception({ name, dimension, inceptionV3 = false }: FeatureExtractor): boolean {
   if (inceptionV3 && dimension !== inceptionFeatures) {

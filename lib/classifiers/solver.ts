@@ -16,42 +16,50 @@ import type { Stream, Task } from '../streams/stream.js'
 import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
 
-/** What a solver is made with. */
+/**
+ * Options of `Solver.create`.
+ *
+ * @category Classifiers
+ */
 export interface SolverOptions {
-  /** Of the first weights, of every draw and of the generated images, 0 … 2³² − 1. Default 0. */
+  /** Seed of the first weights, of all random draws and of the generated images, 0 … 2³² − 1. Default 0. */
   seed?: number
-  /** Default `auto`. It computes in float32. */
+  /** Default `auto`. The solver computes in float32. */
   device?: Device
-  /** Where images are kept on the device, to share them with learners and classifiers. Default: a store of its own. */
+  /** Store of the images on the device, which learners and classifiers may share. Default: the solver makes its own. */
   images?: ImageStore
 }
 
-/** How a solver learns a task. */
+/**
+ * Options of `Solver.learn`.
+ *
+ * @category Classifiers
+ */
 export interface SolverLearnOptions {
-  /** Passes over the task's images: ⌈epochs × images / batchSize⌉ steps. Need not be whole. Default 20. */
+  /** Passes over the task's images: ⌈epochs × images / batchSize⌉ steps. It may be a fraction. Default 20. */
   epochs?: number
-  /** Real images of a step, and as many generated ones. Default 128. */
+  /** Number of real images in a step, and also of generated images. Default 128. */
   batchSize?: number
   /** Learning rate of Adam. Default 1e-3. */
   lr?: number
-  /** Softens the old classifier's answers; > 0. Default 2. */
+  /** Temperature T of the soft labels: the larger, the softer; > 0. Default 2. */
   temperature?: number
   /**
    * The loss on generated images, for logits z of the solver and z* of the old classifier, at temperature T, averaged over images:
    *
    * - `standard` (default): −T² · Σ_c softmax(z*⁄T)_c · log softmax(z⁄T)_c (Hinton, Vinyals and Dean, arXiv 1503.02531);
-   * - `paper`: −T² · Σ_c softmax(z⁄T)_c · log softmax(z*⁄T)_c, the two swapped, as the paper's code computes it.
+   * - `paper`: −T² · Σ_c softmax(z⁄T)_c · log softmax(z*⁄T)_c, with solver and old classifier swapped, as in the paper's code.
    */
   distillation?: 'standard' | 'paper'
-  /** Probability that a feature is left out in a step, at least 0 and less than 1. Default 0.25. */
+  /** Dropout: the probability that a feature is left out in a step, 0 ≤ p < 1. Default 0.25. */
   dropout?: number
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
   horizontalFlip?: boolean
-  /** How the generator generates: what differs from its own sampler. */
+  /** The sampler of the generated images. Fields that are left out are those of the generator's sampler. */
   sampler?: Partial<SamplerConfig>
   /** An abort rejects with `signal.reason`; the solver is then as after its last whole step. */
   signal?: AbortSignal
-  /** Called about five times a second while it trains, with replay after every step, with the mean loss since the last call. */
+  /** Called about five times a second during training (with replay: after every step), with the mean loss since the last call. */
   onProgress?: (progress: { step: number; steps: number; loss: number }) => void
 }
 
@@ -77,14 +85,14 @@ export const learnSchema = z.strictObject({
 type LearnSettings = z.output<typeof learnSchema>
 
 /**
- * A classifier that learns a stream's classes task by task, and remembers the earlier tasks through what a generator replays: a
- * scholar is a generator with its solver (Shin et al., arXiv 1705.08690). For task k > 1 each step minimises
+ * A classifier that learns a stream's classes task by task, and remembers the earlier tasks through images from a generator. A generator
+ * with its solver is called a scholar (Shin et al., arXiv 1705.08690). For task k > 1 each step minimises
  *
- * (1/k) · cross-entropy on real images + (1 − 1/k) · distillation on as many generated ones,
+ * (1/k) · cross-entropy on real images + (1 − 1/k) · distillation on as many generated images.
  *
- * where the generator has learned the tasks before k, and the old classifier, the solver as it was when the last task ended,
- * gives the generated images soft labels (van de Ven, Siegelmann and Tolias 2020; used by Masip et al., arXiv 2311.14028). So teach the
- * solver before the generator on each task:
+ * The generator has learned the tasks before k. The old classifier is the solver at the end of the last task; it gives the generated images
+ * soft labels (van de Ven, Siegelmann and Tolias 2020; used by Masip et al., arXiv 2311.14028). So teach the solver before the generator on
+ * each task:
  *
  * ```ts
  * await using solver = await Solver.create(stream, { seed: 42 })
@@ -94,22 +102,24 @@ type LearnSettings = z.output<typeof learnSchema>
  * }
  * ```
  *
- * The network is this package's small one, that of `Classifier`: five 3×3 convolutions of 32, 32, 64, 64 and 64 channels with group norm
- * and SiLU, two max poolings, the mean over the image, dropout and one linear layer over all classes. The paper's code has one like
- * it without norms: four 3×3 convolutions of 32, 32, 64 and 128 channels and a 1×1 of 128, with ReLU, two max poolings, the maximum over
- * the image, and dropout after each of the three. Optimiser, batch, epochs, temperature, weights and the rate of dropout are the paper's by
- * default. The norm of the gradient is clipped to 1.
+ * The network is that of `Classifier`: five 3×3 convolutions of 32, 32, 64, 64 and 64 channels with group norm
+ * and SiLU, two max poolings, the mean over the image, dropout and one linear layer over all classes. The network
+ * in the paper's code has no norms: four 3×3 convolutions of 32, 32, 64 and 128 channels and a 1×1 convolution of 128, with ReLU, two max
+ * poolings, the maximum over the image, and dropout after each of these three. Optimiser, batch size, epochs, temperature, weights of the two
+ * losses and dropout have the paper's values by default. The norm of the gradient is clipped to 1.
+ *
+ * @category Classifiers
  */
 export class Solver implements AsyncDisposable {
-  /** Class names; an answer is an index into them. */
+  /** Class names; a label is an index into them. */
   readonly classes: readonly string[]
-  /** Side of the square images that it takes, in pixels. */
+  /** Side of its square input images, in pixels. */
   readonly size: number
-  /** Channels of the images that it takes. */
+  /** Channels of its input images. */
   readonly channels: number
-  /** Of the first weights, of every draw and of the generated images. */
+  /** Seed of the first weights, of all random draws and of the generated images. */
   readonly seed: number
-  /** For messages. */
+  /** Name in messages. */
   readonly name: string
   readonly #native: Owned<NativeClassifier>
   /** The solver as it was when the last task ended; there is none before the first has. */
@@ -140,9 +150,9 @@ export class Solver implements AsyncDisposable {
   }
 
   /**
-   * Makes a solver with fresh weights, with an answer for each class of the stream's data.
+   * Makes a solver with fresh weights, with one output for each class of the stream's data.
    *
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong options and for images of less than 8 pixels a side,
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong options, and for images with a side of less than 8 pixels,
    *   `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
    */
   static async create(stream: Stream, options: SolverOptions = {}): Promise<Solver> {
@@ -162,13 +172,13 @@ export class Solver implements AsyncDisposable {
   }
 
   /**
-   * Opens a folder that `save` wrote, to go on exactly where it stood.
+   * Loads a solver from a folder that `save` wrote. The solver continues exactly where it was saved.
    *
-   * @param stream the one that the solver was made for
+   * @param stream the stream that the solver was made for
    * @param options.device default `auto`
-   * @param options.images where images are kept on the device. Default: a store of its own
-   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it, `ERR_INVALID_ARGUMENT` for a stream
-   *   with other classes or images
+   * @param options.images store of the images on the device. Default: the solver makes its own
+   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`, with the file and what is wrong in it; `ERR_INVALID_ARGUMENT` for a stream with
+   *   other classes, or with images of another shape
    */
   static async load(
     folder: string,
@@ -200,16 +210,16 @@ export class Solver implements AsyncDisposable {
   }
 
   /**
-   * Writes everything that it takes to go on with the next task into a folder, whole or not at all: `solver.json` and
-   * `solver.safetensors`. An earlier solver's folder is replaced; any other that isn't empty is refused.
+   * Saves everything that is needed to continue with the next task into a folder, `solver.json` and `solver.safetensors`: either all of it,
+   * or nothing. The folder must be new, empty, or hold an earlier saved solver, which is replaced.
    *
-   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `ERR_INVALID_ARGUMENT` in the middle of a task, which can only be learned whole
+   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `ERR_INVALID_ARGUMENT` while a task is in progress, as a solver can't resume a task
    */
   async save(folder: string): Promise<void> {
     const native = this.#native.live
     if (this.#unfinished) {
       throw invalid(
-        'Solver.save: the solver is in the middle of a task; save it before or after, or learn that task anew first',
+        'Solver.save: a task is in progress; expected none: save before or after a task, or learn this task again first',
       )
     }
     const { classes, size, channels, seed, tasksLearned } = this
@@ -223,25 +233,25 @@ export class Solver implements AsyncDisposable {
     await writeSolverFolder(folder, record, native.parameters, weights)
   }
 
-  /** Number of the last task that was learned to its end; 0: none yet. */
+  /** Number of the last task that is complete; 0: none yet. */
   get tasksLearned(): number {
     return this.#tasksLearned
   }
 
-  /** The accuracy matrix: a row for each task learned, in that order, each with the accuracy on every task seen by then, 0 … 1. */
+  /** The accuracy matrix: row i has the accuracies, 0 … 1, on tasks 1 … i after task i was learned. */
   get accuracies(): readonly (readonly number[])[] {
     return this.#accuracies
   }
 
   /**
-   * Learns a task: starts with a fresh optimiser, trains, and measures. The generator is only asked for images.
+   * Learns a task: begins with a fresh optimiser, trains, and measures the accuracies. The generator generates images and is not changed.
    *
    * @param task its images are resized to the solver's `size`
-   * @param generator has learned the tasks before this one, and not this one yet; for the first task it isn't asked. `null`: without
-   *   replay, for comparison: then the loss is the cross-entropy on real images
-   * @returns the accuracy on the test images of each task seen, the earlier ones first: the new row of `accuracies`
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images don't fit, or generator
-   *   or solver have not learned just the tasks before this one; `ERR_DIVERGED`
+   * @param generator a learner that has learned exactly the tasks before this one; it is not used for the first task. `null`: no replay, for
+   *   comparison; the loss is then the cross-entropy on real images
+   * @returns the accuracy on the test images of each task seen, in the order of the tasks: the new row of `accuracies`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images have another shape or other
+   *   classes, or generator or solver have not learned exactly the tasks before this one; `ERR_DIVERGED`
    * @throws signal.reason after an abort
    */
   async learn(task: Task, generator: Learner | null, options: SolverLearnOptions = {}): Promise<readonly number[]> {
@@ -252,7 +262,7 @@ export class Solver implements AsyncDisposable {
     this.#checkImages(task.train.dataset, where)
     const replaying = task.number > 1 ? generator : null
     if (replaying) this.#checkReplay(replaying, task, where)
-    if (this.#learning) throw invalid(`${where}: this solver is learning a task already; wait for that to end`)
+    if (this.#learning) throw invalid(`${where}: the solver is already learning a task; wait for its end`)
 
     this.#learning = true
     try {
@@ -284,17 +294,19 @@ export class Solver implements AsyncDisposable {
   }
 
   /**
-   * Fraction of the test images of a task, or of some images, that it classifies rightly, among all classes.
+   * The fraction of a task's test images, or of a subset's images, that the solver classifies correctly among all classes.
    *
    * @returns 0 … 1
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there are no images, or they don't fit; `ERR_DIVERGED` where
-   *   answers aren't finite
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when there are no images, or their shape or classes differ from the solver's;
+   *   `ERR_DIVERGED` when an output isn't finite
    */
   async accuracy(of: Task | Subset): Promise<number> {
     return this.#measure('test' in of ? of.test : of, undefined)
   }
 
   /**
+   * Classifies images.
+   *
    * @param images of the solver's `size` and `channels`
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
    */
@@ -302,7 +314,7 @@ export class Solver implements AsyncDisposable {
     return classifyImages(this.#native.live, this, images)
   }
 
-  /** Gives back the memory on the device. Using it afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  /** Frees the memory on the device. Using the solver afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     this.#native.dispose()
     this.#old?.dispose()
@@ -368,13 +380,13 @@ export class Solver implements AsyncDisposable {
   #checkReplay(generator: Learner, { number }: Task, where: string): void {
     if (this.#tasksLearned !== number - 1) {
       throw invalid(
-        `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${number - 1}: its old answers are the soft labels`,
+        `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${number - 1}, as its earlier state gives the soft labels`,
       )
     }
     if (generator.tasksLearned !== number - 1) {
       throw invalid(
-        `${where}: the generator has learned ${generator.tasksLearned} tasks; expected ${number - 1}: it stands for the ` +
-          'earlier tasks; on each task, teach the solver before the generator',
+        `${where}: the generator has learned ${generator.tasksLearned} tasks; expected ${number - 1}, as it ` +
+          'generates images of the earlier tasks; on each task, teach the solver before the generator',
       )
     }
     const { sample_size: size, in_channels: channels } = generator.unet

@@ -10,9 +10,13 @@ const common = {
   freq_shift: 0,
 } as const
 
-/** U-Nets by the data they are for. */
+/**
+ * Configurations of U-Nets, by the data that they are made for.
+ *
+ * @category Networks, schedules and samplers
+ */
 export const presets = {
-  /** The paper's for Fashion-MNIST at 32 × 32, grey: 42,855,873 parameters. */
+  /** The paper's U-Net for Fashion-MNIST, grey images of 32 × 32: 42,855,873 parameters. */
   fashionMnist: {
     ...common,
     sample_size: 32,
@@ -23,7 +27,7 @@ export const presets = {
     up_block_types: ['AttnUpBlock2D', 'UpBlock2D', 'UpBlock2D', 'UpBlock2D'],
     layers_per_block: 1,
   },
-  /** The paper's for CIFAR-10 at 32 × 32, colour: 35,746,307 parameters. */
+  /** The paper's U-Net for CIFAR-10, colour images of 32 × 32: 35,746,307 parameters. */
   cifar10: {
     ...common,
     sample_size: 32,
@@ -34,7 +38,7 @@ export const presets = {
     up_block_types: ['UpBlock2D', 'UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
     layers_per_block: 2,
   },
-  /** A small one for 16 × 16 grey images, which two CPU cores train in minutes. */
+  /** A small U-Net for grey images of 16 × 16, which two CPU cores train in minutes. */
   demo: {
     ...common,
     norm_num_groups: 8,

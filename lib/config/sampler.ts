@@ -3,11 +3,15 @@ import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import type { ScheduleConfig } from './schedule.js'
 
-/** How images are generated. */
+/**
+ * A sampler: how images are generated from noise.
+ *
+ * @category Networks, schedules and samplers
+ */
 export interface SamplerConfig {
   /** `ddim` (arXiv 2010.02502) or `ddpm`, ancestral sampling (arXiv 2006.11239). Default `ddim`. */
   readonly kind: 'ddim' | 'ddpm'
-  /** Denoising steps S, 1 … T. Default 10. */
+  /** Number of denoising steps S, 1 … T. Default 10; 2 for a teacher. */
   readonly steps: number
   /** DDIM's η ≥ 0: 0 is deterministic. Ignored by `ddpm`. Default 0. */
   readonly eta: number
@@ -17,7 +21,11 @@ export interface SamplerConfig {
   readonly spacing: 'trailing' | 'leading'
 }
 
-/** The sampler with which the paper's Fashion-MNIST models are evaluated: DDIM in 10 steps, η = 0, x₀ clipped, trailing. */
+/**
+ * The sampler that evaluates the paper's Fashion-MNIST models: DDIM in 10 steps, η = 0, x₀ clipped, trailing.
+ *
+ * @category Networks, schedules and samplers
+ */
 export const paperSampler: SamplerConfig = { kind: 'ddim', steps: 10, eta: 0, clip: true, spacing: 'trailing' }
 
 /** Schema of {@link SamplerConfig}; what is left out is as in {@link paperSampler}. */

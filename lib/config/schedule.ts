@@ -1,9 +1,13 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 
-/** How noise is added: the forward process. */
+/**
+ * A noise schedule: how noise is added to images (the forward process).
+ *
+ * @category Networks, schedules and samplers
+ */
 export interface ScheduleConfig {
-  /** T. Default 1000. */
+  /** Number of timesteps T, 2 … 1,000,000. Default 1000. */
   readonly timesteps: number
   /** `linear` betas, `scaled-linear` (linear in √β), or `cosine` (Nichol & Dhariwal 2021). */
   readonly betas: 'linear' | 'scaled-linear' | 'cosine'
@@ -13,11 +17,15 @@ export interface ScheduleConfig {
   readonly betaEnd: number
   /** Rescales the betas so that ᾱ at the last timestep is 0 (arXiv 2305.08891). Default true, as in the paper's code. */
   readonly zeroTerminalSnr: boolean
-  /** What the network answers: the noise ε, the clean image x₀, or v = √ᾱ·ε − √(1−ᾱ)·x₀. Default `epsilon`. */
+  /** What the network predicts: the noise ε, the clean image x₀, or v = √ᾱ·ε − √(1−ᾱ)·x₀. Default `epsilon`. */
   readonly prediction: 'epsilon' | 'sample' | 'v'
 }
 
-/** The paper's forward process: linear betas 1e-4 … 0.02 over 1000 timesteps, zero terminal SNR, ε-prediction. */
+/**
+ * The paper's forward process: linear betas 1e-4 … 0.02 over 1000 timesteps, zero terminal SNR, ε-prediction.
+ *
+ * @category Networks, schedules and samplers
+ */
 export const paperSchedule: ScheduleConfig = {
   timesteps: 1000,
   betas: 'linear',
@@ -47,7 +55,9 @@ export const scheduleSchema = z
 /**
  * The betas of a schedule and their cumulative alphas ᾱ_t = Π_{s ≤ t} (1 − β_s), each in float64, one per timestep.
  *
- * @param config what differs from {@link paperSchedule}
+ * @param config the schedule; fields that are left out are those of {@link paperSchedule}
+ *
+ * @category Networks, schedules and samplers
  */
 export function schedule(config: Partial<ScheduleConfig> = {}): { betas: Float64Array; alphasCumprod: Float64Array } {
   const { timesteps, zeroTerminalSnr, ...rest } = parseOptions(scheduleSchema, config, 'schedule')

@@ -3,15 +3,17 @@ import type { ErrorCode } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 
 /**
- * Options of diffusers' `UNet2DModel` that this package has, under diffusers' own names (the keys of its
- * `config.json`), so that a folder saved by either opens in the other.
+ * The options of diffusers' `UNet2DModel` that this package supports. They have diffusers' names (the keys of its `config.json`), so each of
+ * the two can load a folder that the other saved.
+ *
+ * @category Networks, schedules and samplers
  */
 export interface UNetConfig {
-  /** Side of the square images in pixels; must be halvable once per block but the last. */
+  /** Side of the square images in pixels; a multiple of 2^(number of blocks − 1), as every block but the last halves it. */
   readonly sample_size: number
-  /** 1 to 4. */
+  /** Channels of the images, 1 to 4. */
   readonly in_channels: number
-  /** As many as `in_channels`: the answer has the image's shape. */
+  /** Equal to `in_channels`: the prediction has the image's shape. */
   readonly out_channels: number
   /** Channels of each resolution, from the highest. Each a multiple of `norm_num_groups`. */
   readonly block_out_channels: readonly number[]
@@ -24,7 +26,7 @@ export interface UNetConfig {
   readonly norm_eps: number
   /** Channels of one attention head. */
   readonly attention_head_dim: number
-  /** Whether the middle block attends. */
+  /** Whether the middle block has attention. */
   readonly add_attention: boolean
   readonly flip_sin_to_cos: boolean
   readonly freq_shift: number
@@ -118,13 +120,16 @@ const diffusersSchema = z.looseObject({
 })
 
 /**
- * Reads the contents of a diffusers `config.json`, or the same options given as an object. Options left out have
- * diffusers' defaults.
+ * Checks the contents of a diffusers `config.json`, or the same options as an object, and fills in diffusers' defaults for options that are
+ * left out.
  *
  * @param json the parsed file
- * @param where what a message starts with, e.g. the file's path
- * @throws ContinualDiffusionError (`code`, default `ERR_INVALID_ARGUMENT`) that names each option or value that this
- *   package doesn't have, and each that the network can't be built from
+ * @param where the beginning of error messages, e.g. the file's path
+ * @param code the error's code
+ * @throws ContinualDiffusionError with `code`, default `ERR_INVALID_ARGUMENT`; the message names each option or value that this package
+ *   doesn't support, and each from which no network can be built
+ *
+ * @category Networks, schedules and samplers
  */
 export function parseUNetConfig(json: unknown, where: string, code: ErrorCode = 'ERR_INVALID_ARGUMENT'): UNetConfig {
   const checked = parseOptions(diffusersSchema, json, where, code)
@@ -132,7 +137,11 @@ export function parseUNetConfig(json: unknown, where: string, code: ErrorCode = 
   return parseOptions(unetSchema, Object.fromEntries(own), where, code)
 }
 
-/** The whole `config.json` of diffusers' `UNet2DModel` for a U-Net, with keys in alphabetical order as diffusers writes it. */
+/**
+ * The complete `config.json` of diffusers' `UNet2DModel` for a U-Net, with keys in alphabetical order, as diffusers writes it.
+ *
+ * @category Networks, schedules and samplers
+ */
 export function toDiffusersConfig(config: UNetConfig): Record<string, unknown> {
   const all = { _class_name: 'UNet2DModel', _diffusers_version: diffusersVersion, ...fixedOptions, ...config }
   return Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)))

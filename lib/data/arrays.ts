@@ -4,9 +4,13 @@ import { parseOptions } from '../validation/options.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
 
-/** Labelled images as they come from a program. */
+/**
+ * Options of {@link fromArrays}: labelled images.
+ *
+ * @category Data
+ */
 export interface ArraysOptions {
-  /** What messages and reports call it, e.g. `my-data/train`. */
+  /** Name of the data set in messages and reports, e.g. `my-data/train`. */
   name: string
   /** uint8, count × height × width × channels, interleaved; used as it is, not copied. */
   images: Uint8Array | Uint8ClampedArray
@@ -39,10 +43,12 @@ const schema = z.strictObject({
 })
 
 /**
- * Makes a data set of arrays, checked.
+ * Makes a data set from arrays, and checks them.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option; `ERR_BAD_DATA` when images and labels don't
- *   have the types, lengths or ranges that the options say
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option; `ERR_BAD_DATA` when the types, lengths or ranges of images
+ *   and labels don't match the options
+ *
+ * @category Data
  */
 export function fromArrays(options: ArraysOptions): Dataset {
   const { name, classes, height, width, channels, size } = parseOptions(schema, options, 'fromArrays')
@@ -83,9 +89,11 @@ export function fromArrays(options: ArraysOptions): Dataset {
 }
 
 /**
- * Puts a part to train on and a part to test on together.
+ * Joins a train part and a test part.
  *
- * @throws ContinualDiffusionError `ERR_BAD_DATA` when the two differ in classes or in the shape of their images
+ * @throws ContinualDiffusionError `ERR_BAD_DATA` when the two parts differ in classes or in the shape of their images
+ *
+ * @category Data
  */
 export function trainTest(train: Dataset, test: Dataset): TrainTest {
   parseOptions(datasetSchema, train, 'trainTest: train')

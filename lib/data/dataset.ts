@@ -1,8 +1,10 @@
 /**
- * Labelled images held in memory. Treat it as immutable: the engine moves it to the device once and keeps that copy.
+ * Labelled images in memory. Don't change a data set: the engine copies it to the device once and uses that copy.
+ *
+ * @category Data
  */
 export interface Dataset {
-  /** What messages and reports call it, e.g. `fashion-mnist/train`. */
+  /** Name of the data set in messages and reports, e.g. `fashion-mnist/train`. */
   readonly name: string
   /** uint8, count × height × width × channels, interleaved as sharp's raw buffers and ImageData are. */
   readonly images: Uint8Array
@@ -20,20 +22,32 @@ export interface Dataset {
   readonly size?: number
 }
 
-/** A data set as it is published: a part to train on and a part to test on. */
+/**
+ * A data set with a train part and a test part.
+ *
+ * @category Data
+ */
 export interface TrainTest {
   readonly train: Dataset
   readonly test: Dataset
 }
 
-/** Some images of a data set, by index. */
+/**
+ * Some images of a data set, by index.
+ *
+ * @category Data
+ */
 export interface Subset {
   readonly dataset: Dataset
   /** Positions in the data set, each in 0 … count − 1. */
   readonly indices: Int32Array
 }
 
-/** Images outside any data set, e.g. what a learner generated. */
+/**
+ * Images that belong to no data set, e.g. images that a learner generated.
+ *
+ * @category Data
+ */
 export interface ImageBatch {
   /** uint8, count × height × width × channels, interleaved. */
   readonly data: Uint8Array

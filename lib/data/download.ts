@@ -21,7 +21,7 @@ export interface DownloadOptions {
   signal?: AbortSignal
   /** Told of each piece that arrives: packed bytes so far, and of all (0: the server doesn't say). */
   onProgress?: (done: number, total: number) => void
-  /** How often an address is asked again when it answers that it is busy, or not at all. Default 3. */
+  /** How often an address is asked again when the server is busy or doesn't respond. Default 3. */
   retries?: number
 }
 
@@ -32,8 +32,8 @@ const packingOverhead = 65_536
  * Gets a gzipped file, checks the SHA-256 of what is in it, and only then puts it in its place: whatever goes wrong,
  * `path` is either whole or as it was.
  *
- * Busy servers (408, 413, 429, 5xx), and ones that don't answer, are asked again after a growing pause, or after the one that
- * they ask for; then comes the next address. A connection that breaks after the answer has begun goes to the next one at once.
+ * Busy servers (408, 413, 429, 5xx), and servers that don't respond, are asked again after a growing pause, or after the one that
+ * they ask for; then comes the next address. A connection that breaks after the response has begun goes to the next one at once.
  *
  * @throws ContinualDiffusionError `ERR_DOWNLOAD_FAILED` when no address gave the right file, `ERR_WRITE_FAILED` when it
  *   can't be written; the signal's reason when aborted
@@ -76,12 +76,12 @@ async function fetchTo(temporary: string, url: string, options: DownloadOptions)
     const response = await ky(url, {
       signal,
       retry: { limit: retries, backoffLimit: 10_000 },
-      // Until the server answers; a stalled body is ended by fetch itself.
+      // Until the server responds; a stalled body is ended by fetch itself.
       timeout: 30_000,
       // Some servers would else pack the packed file once more.
       headers: { 'accept-encoding': 'identity' },
     })
-    if (response.body === null) throw new Error('an answer without a body')
+    if (response.body === null) throw new Error('a response without a body')
     const total = Number(response.headers.get('content-length') ?? 0)
     const most = options.bytes + packingOverhead
     let done = 0

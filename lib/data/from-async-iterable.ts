@@ -5,19 +5,27 @@ import { parseOptions } from '../validation/options.js'
 import { type ArraysOptions, fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
-/** One image as a source gives it. */
+/**
+ * One image from a source of {@link fromAsyncIterable}.
+ *
+ * @category Data
+ */
 export interface LabelledImage {
-  /** uint8, height × width × channels, interleaved; copied, so that the source may use its array again. */
+  /** uint8, height × width × channels, interleaved. It is copied, so the source may reuse its array. */
   readonly image: Uint8Array | Uint8ClampedArray
   /** A class index, 0 … classes.length − 1, or a class name. */
   readonly label: number | string
 }
 
-/** What the images of a source are, and how many of them are taken. */
+/**
+ * Options of {@link fromAsyncIterable}.
+ *
+ * @category Data
+ */
 export interface AsyncIterableOptions extends Omit<ArraysOptions, 'images' | 'labels'> {
-  /** Images to take at most; then the source is closed. Default: all, until the source ends. */
+  /** Largest number of images to read, ≥ 1; then the source is closed. Default: all images. */
   limit?: number
-  /** Between two images an abort rejects with `signal.reason` and closes the source. */
+  /** An abort rejects with `signal.reason`, before the next image, and closes the source. */
   signal?: AbortSignal
 }
 
@@ -35,12 +43,14 @@ const schema = z.strictObject({
 })
 
 /**
- * Makes a data set of whatever gives images one after another: an async generator, a Node stream in object mode, a database cursor. It is
- * read to its end, or to `limit`, and kept in memory, as every data set is.
+ * Makes a data set from a source that yields images one after another: an async generator, a Node stream in object mode, a database cursor.
+ * It reads the source to its end, or to `limit`, and keeps the images in memory.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option; `ERR_BAD_DATA` for an image of another length, an unknown label, or a
- *   source without images, naming the image's position
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option; `ERR_BAD_DATA` for an image of a wrong length or with an
+ *   unknown label (the message has the image's position), and for a source without images
  * @throws whatever the source throws
+ *
+ * @category Data
  */
 export async function fromAsyncIterable(
   source: AsyncIterable<LabelledImage> | Iterable<LabelledImage>,

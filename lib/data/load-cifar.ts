@@ -7,16 +7,21 @@ import { parseOptions } from '../validation/options.js'
 import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 
-/** A folder with CIFAR-10 or CIFAR-100 in the binary version. */
+/**
+ * Options of {@link loadCifar10} and {@link loadCifar100}.
+ *
+ * @category Data
+ */
 export interface CifarOptions {
-  /** With the files under their published names, unpacked. */
+  /** Folder with the unpacked files of the binary version, under their published names. */
   folder: string
-  /** What messages and reports call it. Default `cifar-10` or `cifar-100`. */
+  /** Name of the data set in messages and reports. Default `cifar-10` or `cifar-100`. */
   name?: string
-  /** Class names. Default: those in the folder's own text file. */
+  /** Class names. Default: the names in the folder's text file. */
   classes?: readonly string[]
   /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored, 32. */
   size?: number
+  /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
 }
 
@@ -79,8 +84,10 @@ const schema = z.strictObject({
  * Loads CIFAR-10, 50,000 + 10,000 colour images of 32 × 32 in ten classes (Krizhevsky 2009), from the files of its binary version:
  * `data_batch_1.bin` … `data_batch_5.bin`, `test_batch.bin` and `batches.meta.txt`.
  *
- * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` for a missing file, `ERR_BAD_DATA` for one that is cut off or has labels out of
- *   range; each names the file
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` for a missing file, `ERR_BAD_DATA` for a file that is cut off or has labels out
+ *   of range; the message names the file
+ *
+ * @category Data
  */
 export async function loadCifar10(options: CifarOptions): Promise<TrainTest> {
   return load(parseOptions(schema, options, 'loadCifar10'), cifar10Format)
@@ -92,6 +99,8 @@ export async function loadCifar10(options: CifarOptions): Promise<TrainTest> {
  *
  * @param options.labels `fine` (default): the 100 classes; `coarse`: the 20 superclasses
  * @throws ContinualDiffusionError as {@link loadCifar10}
+ *
+ * @category Data
  */
 export async function loadCifar100(options: CifarOptions & { labels?: 'coarse' | 'fine' }): Promise<TrainTest> {
   const extended = schema.extend({ labels: z.enum(['coarse', 'fine']).default('fine') })
@@ -198,7 +207,7 @@ async function readWhole(
     const handle = await open(file)
     try {
       const stat = await handle.stat()
-      if (!stat.isFile()) throw bad(file, 'it is no file; expected one')
+      if (!stat.isFile()) throw bad(file, 'it is not a file; expected one')
       check(stat.size)
       const bytes = new Uint8Array(stat.size)
       for (let at = 0; at < bytes.length; ) {

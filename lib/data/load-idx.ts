@@ -6,21 +6,29 @@ import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { type IdxArray, readIdx } from './idx.js'
 
-/** Paths of a data set's images and labels, IDX files, gzipped or not. */
+/**
+ * Paths of the IDX files of one part of a data set. The files may be gzipped.
+ *
+ * @category Data
+ */
 export interface IdxFiles {
-  /** count × height × width, or count × height × width × channels. */
+  /** File of the images: count × height × width, or count × height × width × channels. */
   images: string
-  /** One class index per image. */
+  /** File of the labels: one class index per image. */
   labels: string
 }
 
-/** A data set in IDX files. */
+/**
+ * Options of {@link loadIdx}.
+ *
+ * @category Data
+ */
 export interface IdxOptions {
-  /** What messages and reports call it. */
+  /** Name of the data set in messages and reports. */
   name: string
   train: IdxFiles
   test: IdxFiles
-  /** Class names; default: the class indices, as many as there are in the labels. */
+  /** Class names. Default: `'0'`, `'1'` …, up to the largest label. */
   classes?: readonly string[]
   /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored. */
   size?: number
@@ -41,10 +49,12 @@ const schema = z.strictObject({
 })
 
 /**
- * Loads a data set from IDX files, the format of MNIST and its relatives.
+ * Loads a data set from IDX files, the format of MNIST and Fashion-MNIST.
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong option, `ERR_DATA_NOT_FOUND` for a missing file,
- *   `ERR_BAD_DATA` for a damaged one and for labels that don't match the images
+ *   `ERR_BAD_DATA` for a damaged file and for labels that don't match the images
+ *
+ * @category Data
  */
 export async function loadIdx(options: IdxOptions): Promise<TrainTest> {
   const { name, size, signal, classes, ...files } = parseOptions(schema, options, 'loadIdx')

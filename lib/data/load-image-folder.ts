@@ -7,26 +7,31 @@ import { parseOptions } from '../validation/options.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
-/** How a folder of images is read. */
+/**
+ * Options of {@link loadImageFolder}.
+ *
+ * @category Data
+ */
 export interface ImageFolderOptions {
-  /** What messages and reports call it. Default: the folder's path. */
+  /** Name of the data set in messages and reports. Default: the folder's path. */
   name?: string
   /** Height and width of the images in the data set, in pixels, 1 … 4096. */
   size: number
   /**
-   * How an image that isn't square becomes so. `crop` (default): scaled so that it covers the square, and what sticks out cut off
-   * on both sides alike; `stretch`: scaled to the square; `pad`: scaled to fit into it, the rest black.
+   * How an image that isn't square is made square. `crop` (default): scaled to cover the square, and cut equally on both sides; `stretch`:
+   * scaled to the square, which changes its proportions; `pad`: scaled to fit into the square, with black at the sides.
    */
   fit?: 'crop' | 'stretch' | 'pad'
-  /** 1: grey; 3 (default): red, green and blue. Images are converted; transparent ones are laid on black. */
+  /** 1: grey; 3 (default): red, green and blue. Images are converted; transparent pixels become black. */
   channels?: 1 | 3
   /**
-   * Whether symbolic links to folders and files are followed, wherever they lead. Default false: a link is an error, so that nothing
+   * Whether symbolic links to folders and files are followed, also out of the folder. Default false: a link is an error, so that nothing
    * outside the folder is read.
    */
   followLinks?: boolean
+  /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
-  /** Told after every image. */
+  /** Called after every image. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
@@ -49,14 +54,16 @@ const namedAtMost = 5
 /**
  * Loads images from a folder that has a folder for each class: `<folder>/<class>/<image>`, in any format that sharp reads (JPEG, PNG, WebP,
  * AVIF, GIF, TIFF, SVG …). The classes are the names of their folders in alphabetical order (by code unit, as Python sorts), and the images
- * of a class are in the order of their names. Names that begin with a dot are passed over; any other file must be an image. Images are
- * turned as their EXIF data says; of an animation the first frame is taken; 16-bit images are reduced to 8 bits.
+ * of a class are in the order of their names. Files and folders whose names begin with a dot are skipped; every other file must be an
+ * image. Images are rotated as their EXIF data says. Of an animation the first frame is used. 16-bit images are reduced to 8 bits.
  *
  * For a data set of two folders: `trainTest(await loadImageFolder('train', options), await loadImageFolder('test', options))`.
  *
- * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder can't be read; `ERR_BAD_DATA` for a folder that isn't laid out like
- *   that, and for damaged images, with their paths; `ERR_OUT_OF_MEMORY`
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder can't be read; `ERR_BAD_DATA` for a folder with another layout, and
+ *   for damaged images, with their paths; `ERR_OUT_OF_MEMORY`
  * @throws signal.reason after an abort
+ *
+ * @category Data
  */
 export async function loadImageFolder(folder: string, options: ImageFolderOptions): Promise<Dataset> {
   const parsed = parseOptions(schema, options, 'loadImageFolder')

@@ -25,12 +25,17 @@ export interface GetOptions extends Pick<PlacesOptions, 'cacheFolder'> {
    * environment variable `CONTINUAL_DIFFUSION_DATA_URL` with the data set's name after it, where that is set.
    */
   url?: string
+  /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
-  /** Told as bytes arrive: the file's name, its packed bytes so far, and of all (0: not known). */
+  /** Called as bytes arrive, with the file's name, the packed bytes so far, and the packed bytes in all (0: unknown). */
   onProgress?: (file: string, done: number, total: number) => void
 }
 
-/** Options of a known data set. */
+/**
+ * Options of {@link fashionMnist} and {@link mnist}.
+ *
+ * @category Data
+ */
 export interface KnownOptions extends PlacesOptions, GetOptions {
   /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored, 28. */
   size?: number
@@ -50,21 +55,25 @@ const knownSchema = z.strictObject({
 /**
  * Fashion-MNIST: 60,000 + 10,000 grey images of 28 × 28 of ten kinds of clothing (arXiv 1708.07747, MIT licence).
  *
- * Given a `folder`, it is read from there and nowhere else. Otherwise it is taken from the system's data set folder
- * (Debian's package `dataset-fashion-mnist`), from the user's cache, or downloaded into that cache.
+ * With `folder` it is read from that folder and nowhere else. Otherwise it is read from the system's data set folder (Debian's package
+ * `dataset-fashion-mnist`) or from the user's cache; if neither has it, it is downloaded into that cache.
  *
- * @param options.subset loads the part shipped with this package, the first 500 + 100 images of each class, and touches
- *   neither folders nor network
- * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder lacks files, `ERR_BAD_DATA` for damaged ones,
+ * @param options.subset loads the part that is shipped with this package, the first 500 + 100 images of each class, without the other
+ *   folders and without the network
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when files are missing in the folder, `ERR_BAD_DATA` for damaged files,
  *   `ERR_DOWNLOAD_FAILED`
+ *
+ * @category Data
  */
 export function fashionMnist(options: KnownOptions & { subset?: boolean } = {}): Promise<TrainTest> {
   return load('fashion-mnist', options, 'fashionMnist')
 }
 
 /**
- * MNIST: 60,000 + 10,000 grey images of 28 × 28 of handwritten digits (LeCun, Cortes and Burges 1998). Looked for as
- * {@link fashionMnist} is.
+ * MNIST: 60,000 + 10,000 grey images of 28 × 28 of handwritten digits (LeCun, Cortes and Burges 1998). It is searched for
+ * in the same places as {@link fashionMnist}.
+ *
+ * @category Data
  */
 export function mnist(options: KnownOptions = {}): Promise<TrainTest> {
   return load('mnist', options, 'mnist')

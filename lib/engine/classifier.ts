@@ -5,7 +5,11 @@ import { call, withCancel } from './call.js'
 import { nextChunk } from './chunks.js'
 import type { ResidentImages } from './resident-images.js'
 
-/** A classifier's answer for some images. */
+/**
+ * A classifier's output for N images.
+ *
+ * @category Classifiers
+ */
 export interface Classified {
   /** N × `features`: activations of the layer before the last. */
   readonly features: Float32Array
@@ -15,7 +19,7 @@ export interface Classified {
   readonly labels: Int32Array
 }
 
-/** What a classifier takes and answers. */
+/** A classifier's input and classes. */
 export interface ClassifierShape {
   /** For messages. */
   readonly name: string
@@ -92,8 +96,8 @@ export async function classifyImages(
 /**
  * Fraction of a subset's images that a classifier gives their label, with `batchSize` of them in memory at once.
  *
- * @throws ContinualDiffusionError `ERR_DIVERGED` where an answer isn't finite. After training this sees what the last update spoiled, which
- *   no next step's loss shows: a weight that isn't finite makes every answer so
+ * @throws ContinualDiffusionError `ERR_DIVERGED` when a logit isn't finite. After training this finds weights that the last update made
+ *   infinite or NaN, which no later step's loss would show: such a weight makes every logit so
  */
 export async function accuracyOn(
   native: NativeClassifier,
@@ -111,7 +115,7 @@ export async function accuracyOn(
     if (!logits.every(Number.isFinite)) {
       throw new ContinualDiffusionError(
         'ERR_DIVERGED',
-        `the ${shape.name} gives images of ${dataset.name} answers that are not finite: its weights are spoilt; begin again with a smaller lr`,
+        `the ${shape.name} has logits that are not finite for images of ${dataset.name}: training diverged; begin again with a smaller lr`,
       )
     }
     right += labels.filter((label, i) => label === dataset.labels[part[i] as number]).length

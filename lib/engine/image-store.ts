@@ -7,7 +7,7 @@ import { call, disposedError } from './call.js'
 const copiedAtOnce = 2 ** 22
 
 /**
- * The images of data sets on the devices that use them. A store brings a data set to a device once, for all learners, solvers and
+ * Holds the images of data sets on the devices that use them. A store copies a data set to a device once, for all learners, solvers and
  * classifiers that share the store:
  *
  * ```ts
@@ -17,11 +17,13 @@ const copiedAtOnce = 2 ** 22
  * const classifier = await Classifier.cached(data, { images })
  * ```
  *
- * `evaluate` and `frechetArea` use the learner's store. A learner, solver or classifier that is made without a store makes its own,
- * and disposes of it; it never disposes of a store that it was given.
+ * `evaluate` and `frechetArea` use the learner's store. A learner, solver or classifier that is made without a store makes one, and disposes
+ * of it. It does not dispose of a store that it was given.
  *
- * A data set is known again by its identity, not by its contents: don't change its images. The memory on the device is given back when
- * the program drops the data set and the garbage collector finds that out, by `release`, or by `dispose`.
+ * A store recognises a data set by its identity, not by its contents: don't change the images. The memory on the device is freed by `release`
+ * or `dispose`, or when the program holds no reference to the data set any more and the garbage collector has run.
+ *
+ * @category Data
  */
 export class ImageStore implements AsyncDisposable {
   /** By device and size, for each data set that is still in use. */
@@ -55,14 +57,14 @@ export class ImageStore implements AsyncDisposable {
     return coming
   }
 
-  /** Gives back the memory that a data set's images take on all devices. The images are brought there again when they are needed again. */
+  /** Frees the memory of a data set's images on all devices. The images are copied again when they are needed again. */
   async release(dataset: Dataset): Promise<void> {
     const places = this.#resident.get(dataset)
     this.#resident.delete(dataset)
     await giveBack(places?.values() ?? [])
   }
 
-  /** Gives back all memory on devices. Using the store afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  /** Frees all memory on all devices. Using the store afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     this.#disposed = true
     await giveBack(this.#coming)

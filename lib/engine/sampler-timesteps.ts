@@ -4,10 +4,13 @@ import { parseOptions } from '../validation/options.js'
 import { call } from './call.js'
 
 /**
- * The timesteps that a sampler visits, from the noisiest, and for each the one that its step goes to (−1: the clean image).
+ * The timesteps that a sampler visits.
  *
- * @param config what differs from `paperSchedule`
- * @param sampler what differs from `paperSampler`
+ * @param config the schedule; fields that are left out are those of `paperSchedule`
+ * @param sampler fields that are left out are those of `paperSampler`
+ * @returns `timesteps`: the timestep of each step, the noisiest first; `previous`: the timestep that each step goes to (−1: the clean image)
+ *
+ * @category Networks, schedules and samplers
  */
 export function samplerTimesteps(
   config: Partial<ScheduleConfig> = {},

@@ -3,11 +3,13 @@ import { classCounting } from './class-frequencies.js'
 import type { Metric } from './metric.js'
 
 /**
- * The average ratio deviation of the class frequencies: Σ|p − q| / 2, p those of the real images by their labels, q those of the
- * generated images by the classifier. 0 … 1: the fraction of generated images that would have to be of another class. `detail`
- * has `real` and `generated`, the frequencies, one per class.
+ * The average ratio deviation of the class frequencies: Σ|p − q| / 2. p are the class frequencies of the real images by their labels, q those
+ * of the generated images by the classifier. It is 0 … 1, the fraction of generated images that would have to be of another class; lower is
+ * better. `detail` has `real` and `generated`, the frequencies, one per class.
  *
  * @param options.name key in reports. Default `ard`
+ *
+ * @category Evaluation
  */
 export function averageRatioDeviation(classifier: Classifier, options: { name?: string } = {}): Metric {
   const { name = 'ard' } = options

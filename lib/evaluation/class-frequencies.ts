@@ -7,12 +7,13 @@ import type { Metric, MetricRun, MetricValue } from './metric.js'
 const epsilon = 1e-8
 
 /**
- * How far the classes of the generated images are from those of the real ones: the Kullback–Leibler divergence
- * Σ p·log(p/q) in nats, p the class frequencies of the real images by their labels, q those of the generated images by the
- * classifier, 1e-8 added to both. `detail` has `real` and `generated` (the frequencies, one per class) and `ard`, the average
- * ratio deviation Σ|p − q| / 2, one number.
+ * Compares the classes of generated and real images: the Kullback–Leibler divergence Σ p·log(p/q) in nats. p are the class frequencies of
+ * the real images by their labels, q those of the generated images by the classifier; 1e-8 is added to both. Lower is better. `detail` has
+ * `real` and `generated` (the frequencies, one per class) and `ard` (one number, the average ratio deviation Σ|p − q| / 2).
  *
  * @param options.name key in reports. Default `classFrequencies`
+ *
+ * @category Evaluation
  */
 export function classFrequencies(classifier: Classifier, options: { name?: string } = {}): Metric {
   const { name = 'classFrequencies' } = options

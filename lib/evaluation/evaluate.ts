@@ -10,20 +10,25 @@ import type { Counts, Metric, MetricValue } from './metric.js'
 import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
 import { RealImages } from './real-images.js'
 
-/** How a learner is evaluated. */
+/**
+ * Options of {@link evaluate}.
+ *
+ * @category Evaluation
+ */
 export interface EvaluateOptions {
-  /** Images to generate. Default 10,000, as in the paper. */
+  /** Number of images to generate. Default 10,000, as in the paper. */
   count?: number
-  /** Images in memory at once, 1 … 1,000,000. The images generated depend on it. Default 128. */
+  /** Number of images in memory at once, 1 … 1,000,000. Another number gives other generated images. Default 128. */
   batchSize?: number
   /**
-   * Evaluates each task seen alone as well, see {@link Evaluation.tasks}: its test images against those generated images whose
-   * class, by the classifier, the task brought. The features of generated images are then computed twice. Default: not.
+   * Also evaluates each task alone, see {@link Evaluation.tasks}: compares the task's test images with the generated images that the
+   * classifier assigns to the task's classes. The features of generated images are then computed twice. Default: tasks are not evaluated
+   * alone.
    */
   perTask?: PerTaskOptions
-  /** What differs from the learner's sampler. */
+  /** Fields that are left out are those of the learner's sampler. */
   sampler?: Partial<SamplerConfig>
-  /** Of the generated images, 0 … 2³² − 1. Default: the learner's seed. */
+  /** Seed of the generated images, 0 … 2³² − 1. Default: the learner's seed. */
   seed?: number
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
@@ -31,15 +36,19 @@ export interface EvaluateOptions {
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
-/** What an evaluation found. */
+/**
+ * The result of {@link evaluate}.
+ *
+ * @category Evaluation
+ */
 export interface Evaluation extends Counts {
-  /** By the metrics' names. */
+  /** The values of the metrics, by the metrics' names. */
   readonly values: Readonly<Record<string, MetricValue>>
   /**
-   * With `perTask`, one for each task seen, in order. The generator is not conditioned on a task, so the classifier decides which
-   * task an image belongs to: its mistakes count as the generator's. Images of classes that no task brought yet belong to none, so
-   * the tasks' counts of generated images need not add up to all. Where tasks share classes (domain-incremental streams), there
-   * is no telling, and their values are null.
+   * With `perTask`: the evaluation of each task seen, in order. The generator is not conditioned on a task, so the classifier decides which
+   * task a generated image belongs to, and the classifier's mistakes count as the generator's. Images of classes that no task brought yet
+   * belong to no task, so the tasks' counts of generated images may add up to less than all. If tasks share classes (domain-incremental
+   * streams), images can't be assigned to a task, and these tasks' values are null.
    */
   readonly tasks?: readonly TaskEvaluation[]
 }
@@ -60,12 +69,14 @@ const schema = z.strictObject({
 })
 
 /**
- * Compares what a learner generates with the test images of all it has been shown. Images go through in batches, so that memory
- * does not grow with their number; the real ones are resized to the U-Net's `sample_size` as they are for training.
- * They come from the learner's `ImageStore`, and what an extractor gave for them is kept, see {@link FeatureExtractor}.
+ * Compares images that a learner generates with the test images of all tasks seen. Images are processed in batches, so that memory does not
+ * grow with their number. Real images come from the learner's `ImageStore`, resized to the U-Net's `sample_size` as for training. Their
+ * features are kept, see {@link FeatureExtractor}.
  *
- * @param seen e.g. `stream.seen(task)`
+ * @param seen the data of the tasks seen, e.g. `stream.seen(task)`
  * @throws signal.reason after an abort
+ *
+ * @category Evaluation
  */
 export async function evaluate(
   learner: Learner,
@@ -80,7 +91,7 @@ export async function evaluate(
   if (twice !== undefined) {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
-      `evaluate: two metrics are named '${twice}'; values go by name`,
+      `evaluate: two metrics are named '${twice}'; expected different names: give one of them another by its option name`,
     )
   }
   const runs = metrics.map((metric) => metric.start())

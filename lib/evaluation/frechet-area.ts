@@ -7,9 +7,13 @@ import { type EvaluateOptions, evaluate } from './evaluate.js'
 import { frechetDistance } from './frechet-distance.js'
 import type { MetricValue } from './metric.js'
 
-/** Options of {@link frechetArea}; the others are those of `evaluate`. */
+/**
+ * Options of {@link frechetArea}: `steps`, and those of `evaluate`.
+ *
+ * @category Evaluation
+ */
 export interface FrechetAreaOptions extends Omit<EvaluateOptions, 'sampler' | 'perTask'> {
-  /** Numbers of sampler steps, rising, two or more. Default [2, 5, 10, 20], the paper's code's. */
+  /** Two or more rising numbers of sampler steps. Default [2, 5, 10, 20], as in the paper's code. */
   steps?: readonly number[]
 }
 
@@ -20,13 +24,15 @@ export const areaStepsSchema = z
   .refine((steps) => steps.every((value, i) => i === 0 || value > (steps[i - 1] as number)), 'expected rising numbers')
 
 /**
- * How well a learner generates in few steps and in many: the area under its Fréchet distance over the number of sampler
- * steps n, by the trapezoid rule, Σᵢ (nᵢ₊₁ − nᵢ)·(dᵢ + dᵢ₊₁)/2. Smaller is better. The score of the data-free experiment of
- * Masip et al. 2024 (arXiv 2311.14028), there in the features of Inception-v3. It generates `count` images for each number.
+ * Measures how well a learner generates in few and in many steps: the area under its Fréchet distance d over the number of sampler steps n,
+ * by the trapezoid rule, Σᵢ (nᵢ₊₁ − nᵢ)·(dᵢ + dᵢ₊₁)/2. Lower is better. It generates `count` images for each number of steps. It is the
+ * score of the data-free experiment of Masip et al. 2024 (arXiv 2311.14028), who use the features of Inception-v3.
  *
  * @returns the area, with `detail.steps` and `detail.distances`
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
  * @throws signal.reason after an abort
+ *
+ * @category Evaluation
  */
 export async function frechetArea(
   learner: Learner,

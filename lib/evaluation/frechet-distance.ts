@@ -5,16 +5,18 @@ import { checkCounts } from './kept-features.js'
 import type { Metric, MetricRun } from './metric.js'
 
 /**
- * The Fréchet distance between real and generated images in some features: between the two normal distributions that have
- * their means and covariances (Heusel et al. 2017, arXiv 1706.08500). 0 for equal moments; it falls with the number of images, so
- * compare at equal counts only. Moments are running, in float64: memory is 2 × D² × 8 bytes, however many images there are, and what
- * `evaluate` keeps of the real images.
+ * The Fréchet distance between real and generated images in the extractor's features: the distance between the two normal distributions with
+ * the means and covariances of the features (Heusel et al. 2017, arXiv 1706.08500). It is ≥ 0, and 0 for equal means and covariances; lower
+ * is better. It falls with the number of images, so compare it at equal counts only. Means and covariances are computed in float64, batch by
+ * batch. They take 2 × D² × 8 bytes for any number of images, besides the features and moments of real images that `evaluate` keeps.
  *
- * It is named FID if and only if the features are the standard Inception-v3's, see {@link FeatureExtractor.inceptionV3}.
+ * It is labelled FID if and only if the features are those of the standard Inception-v3, see {@link FeatureExtractor.inceptionV3}.
  *
  * @param extractor e.g. a `Classifier`, or `TorchScriptFeatures`
- * @param options.name key in reports. Default `frechetDistance`, with Inception-v3 `fid`
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an extractor that says it is Inception-v3 and has not 2048 features
+ * @param options.name key in reports. Default `frechetDistance`; with Inception-v3 `fid`
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an extractor with `inceptionV3` that doesn't have 2048 features
+ *
+ * @category Evaluation
  */
 export function frechetDistance(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
   const inception = isInception(extractor)

@@ -7,11 +7,13 @@ import type { Metric } from './metric.js'
  * The kernel distance between real and generated images (Bińkowski et al. 2018, arXiv 1801.01401): the unbiased estimate of MMD² in
  * the kernel k(x, y) = (x·y / D + 1)³,
  * Σ_{i≠j} k(xᵢ, xⱼ) / m(m − 1) + Σ_{i≠j} k(yᵢ, yⱼ) / n(n − 1) − 2·Σ k(xᵢ, yⱼ) / mn,
- * over all m real and n generated images, not over drawn subsets. Its expectation does not depend on the number of images, unlike
- * the Fréchet distance's, and it can fall below 0. Computed in float64; it keeps (m + n) × D × 4 bytes of features. It is named KID
- * only for the standard Inception-v3.
+ * over all m real images x and n generated images y, not over random subsets. Lower is better. Unlike that of the Fréchet distance, its
+ * expectation does not depend on the number of images. It can be below 0. It is computed in float64, and keeps (m + n) × D × 4 bytes of
+ * features. It is labelled KID only for the standard Inception-v3.
  *
- * @param options.name key in reports. Default `kernelDistance`, with Inception-v3 `kid`
+ * @param options.name key in reports. Default `kernelDistance`; with Inception-v3 `kid`
+ *
+ * @category Evaluation
  */
 export function kernelDistance(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
   const inception = isInception(extractor)

@@ -1,25 +1,41 @@
 import type { ImageBatch } from '../data/dataset.js'
 import type { RealImages } from './real-images.js'
 
-/** How many images a value was computed from: it means little without them. */
+/**
+ * Numbers of images that a value was computed from.
+ *
+ * @category Evaluation
+ */
 export interface Counts {
   readonly real: number
   readonly generated: number
 }
 
-/** A metric's value with what is needed to read it. */
+/**
+ * A metric's value, with the numbers of images that it was computed from.
+ *
+ * @category Evaluation
+ */
 export interface MetricValue extends Counts {
-  /** Smaller is better, unless the metric says `higherIsBetter`. */
+  /** Lower is better, unless the metric has `higherIsBetter`. */
   readonly value: number
-  /** Plain words where the value needs them, e.g. that a covariance is rank-deficient. */
+  /** A warning about the value in plain words, e.g. that a covariance is rank-deficient. */
   readonly note?: string
-  /** What the value was computed from, where people want to see it, e.g. class frequencies. */
+  /** Numbers behind the value, e.g. class frequencies. */
   readonly detail?: Readonly<Record<string, readonly number[]>>
 }
 
-/** A metric in the making: real and generated images go in, in batches and in any order. */
+/**
+ * One computation of a metric. Real and generated images are added in batches, in any order.
+ *
+ * @category Evaluation
+ */
 export interface MetricRun {
-  /** @param labels class indices of real images, one per image; a metric that needs them refuses real images without */
+  /**
+   * Adds a batch of images.
+   *
+   * @param labels class indices of real images, one per image; a metric that needs labels throws without them
+   */
   add(images: ImageBatch, kind: 'real' | 'generated', labels?: Int32Array): Promise<void>
   /**
    * Takes all real images at once, in place of `add`, and what was computed of them before.
@@ -27,19 +43,28 @@ export interface MetricRun {
    * @internal
    */
   addReal?(images: RealImages): Promise<void>
-  /** @throws signal.reason after an abort */
+  /**
+   * Computes the value after all images were added.
+   *
+   * @throws signal.reason after an abort
+   */
   finish(signal?: AbortSignal): Promise<MetricValue>
 }
 
-/** A comparison of generated with real images. */
+/**
+ * A metric: compares generated images with real images. Any object of this shape can be one.
+ *
+ * @category Evaluation
+ */
 export interface Metric {
   /** Key in reports, e.g. `frechetDistance`. */
   readonly name: string
-  /** For tables, with the features named: e.g. `Fréchet distance (fashion-mnist classifier, 64 features)`. */
+  /** Title in tables, which names the features, e.g. `Fréchet distance (fashion-mnist classifier, 64 features)`. */
   readonly title: string
-  /** Default false. */
+  /** Whether a higher value is better. Default false. */
   readonly higherIsBetter?: boolean
-  /** Fewest real and fewest generated images that a value can be computed from. Default 1. */
+  /** Smallest number of real and of generated images from which a value can be computed. Default 1. */
   readonly minimum?: number
+  /** Begins a computation. */
   start(): MetricRun
 }

@@ -4,28 +4,40 @@ import { ContinualDiffusionError } from '../errors.js'
 import type { Task } from '../streams/stream.js'
 import type { Counts, Metric, MetricRun, MetricValue } from './metric.js'
 
-/** How generated images are told apart by task. */
+/**
+ * Options of the evaluation of each task alone.
+ *
+ * @category Evaluation
+ */
 export interface PerTaskOptions {
-  /** Its classes say which task a generated image belongs to; its classes are those of the data set. */
+  /** Classifier that decides which task a generated image belongs to. Its classes must be those of the data set. */
   classifier: Classifier
   /**
-   * Fewest real and fewest generated images of a task for which its metrics are computed; a metric that needs more has its own
-   * minimum besides. Default 50: a convention, as distances between fewer images say nothing.
+   * Smallest number of real and of generated images of a task for which metrics are computed; a larger `minimum` of a metric also applies.
+   * Default 50, a convention: distances between fewer images mean nothing.
    */
   minimum?: number
 }
 
-/** A metric on one task alone. */
+/**
+ * A metric's value on one task alone.
+ *
+ * @category Evaluation
+ */
 export interface TaskValue extends Omit<MetricValue, 'value'> {
-  /** Null where there is nothing to measure; `note` then says why. */
+  /** Null if the value can't be measured; `note` then says why. */
   readonly value: number | null
 }
 
-/** What was found on one task alone. */
+/**
+ * The evaluation of one task alone.
+ *
+ * @category Evaluation
+ */
 export interface TaskEvaluation extends Counts {
   /** The task's number, from 1. */
   readonly task: number
-  /** By the metrics' names. */
+  /** The values of the metrics, by the metrics' names. */
   readonly values: Readonly<Record<string, TaskValue>>
 }
 

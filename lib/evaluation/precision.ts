@@ -5,9 +5,13 @@ import { parseOptions } from '../validation/options.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 
-/** Options of {@link precision} and {@link recall}. */
+/**
+ * Options of {@link precision} and {@link recall}.
+ *
+ * @category Evaluation
+ */
 export interface ManifoldOptions {
-  /** Which nearest neighbour's distance is the radius around an image, at least 1. Default 3, as in the paper. */
+  /** The radius of an image's ball is the distance to its k-th nearest neighbour, 1 … 1000. Default 3, as in the paper. */
   k?: number
   /** Key in reports. Default `precision` or `recall`. */
   name?: string
@@ -19,10 +23,12 @@ export const manifoldSchema = z.strictObject({
 })
 
 /**
- * Improved precision (Kynkäänniemi et al. 2019, arXiv 1904.06991): the fraction of generated images that look real, which is that lie
- * within at least one real image's ball; a ball's radius is the Euclidean distance to the k-th nearest other real image in the
- * features. 0 … 1, higher is better; compare at equal counts and equal k only. Needs k + 1 images of each kind and keeps
- * their features: (real + generated) × D × 4 bytes.
+ * Improved precision (Kynkäänniemi et al. 2019, arXiv 1904.06991): the fraction of generated images that lie within the ball of at least one
+ * real image. The radius of a real image's ball is the Euclidean distance, in the features, to the k-th nearest other real image. It is
+ * 0 … 1, and higher is better. Compare it at equal counts and equal k only. It needs at least k + 1 images of each kind, and keeps their
+ * features: (real + generated) × D × 4 bytes.
+ *
+ * @category Evaluation
  */
 export function precision(extractor: FeatureExtractor, options: ManifoldOptions = {}): Metric {
   const { k, name = 'precision' } = parseOptions(manifoldSchema, options, 'precision')

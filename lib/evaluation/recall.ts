@@ -6,10 +6,12 @@ import type { Metric } from './metric.js'
 import { type ManifoldOptions, manifoldSchema } from './precision.js'
 
 /**
- * Improved recall (Kynkäänniemi et al. 2019, arXiv 1904.06991): the fraction of real images that could have been generated, which is
- * that lie within at least one generated image's ball; a ball's radius is the Euclidean distance to the k-th nearest other
- * generated image in the features. 0 … 1, higher is better; compare at equal counts and equal k only. Needs k + 1 images of each
- * kind and keeps their features: (real + generated) × D × 4 bytes.
+ * Improved recall (Kynkäänniemi et al. 2019, arXiv 1904.06991): the fraction of real images that lie within the ball of at least one
+ * generated image. The radius of a generated image's ball is the Euclidean distance, in the features, to the k-th nearest other generated
+ * image. It is 0 … 1, and higher is better. Compare it at equal counts and equal k only. It needs at least k + 1 images of each kind, and
+ * keeps their features: (real + generated) × D × 4 bytes.
+ *
+ * @category Evaluation
  */
 export function recall(extractor: FeatureExtractor, options: ManifoldOptions = {}): Metric {
   const { k, name = 'recall' } = parseOptions(manifoldSchema, options, 'recall')

@@ -2,29 +2,42 @@ import { invalid } from '../errors.js'
 import type { Evaluation } from './evaluate.js'
 
 /**
- * R: element [i][j] is a metric on task j + 1 alone, after task i + 1 was learned, j ≤ i; null where it could not be measured.
+ * The matrix R of a metric: element [i][j] is the value on task j + 1 alone, after task i + 1 was learned, j ≤ i. It is null if the value
+ * could not be measured.
+ *
+ * @category Evaluation
  */
 export type TaskMatrix = readonly (readonly (number | null)[])[]
 
-/** A change by task and on the average. */
+/**
+ * The change of a metric on each earlier task, and the mean change.
+ *
+ * @category Evaluation
+ */
 export interface Transfer {
-  /** One per earlier task, j = 1 … T − 1; null where a value that it needs is. */
+  /** One number per earlier task, j = 1 … T − 1; null if a value that it is computed from is null. */
   readonly tasks: readonly (number | null)[]
-  /** Their mean; null when one of them is null, because what can't be measured any more is often what was forgotten most. */
+  /** Mean of `tasks`; null if one of them is null, because a task that can't be measured is often one that was forgotten. */
   readonly mean: number | null
 }
 
-/** In which direction a metric improves. Default: a smaller value is better. A `Metric` is of this shape. */
+/**
+ * Whether a higher or a lower value of a metric is better. Default: lower. A `Metric` has this shape.
+ *
+ * @category Evaluation
+ */
 export interface Direction {
   readonly higherIsBetter?: boolean
 }
 
 /**
- * The matrix of a metric from evaluations with `perTask`.
+ * The matrix of a metric's values on single tasks, from evaluations with `perTask`.
  *
- * @param evaluations the one after task 1, the one after task 2, …
+ * @param evaluations the evaluation after task 1, the evaluation after task 2, …
  * @param name the metric's name
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when an evaluation has not the values of its tasks
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when an evaluation doesn't have a value of the metric for each of its tasks
+ *
+ * @category Evaluation
  */
 export function taskMatrix(evaluations: readonly Evaluation[], name: string): TaskMatrix {
   return evaluations.map(({ tasks = [] }, i) => {
@@ -40,11 +53,15 @@ export function taskMatrix(evaluations: readonly Evaluation[], name: string): Ta
 }
 
 /**
- * How much worse a metric is on each earlier task after the last one than it was at its best: with T tasks, for a metric where a
- * smaller value is better, Fⱼ = R[T][j] − min over i < T of R[i][j]; where a higher value is better, Fⱼ = max over i < T of
- * R[i][j] − R[T][j] (Chaudhry et al. 2018, arXiv 1801.10112, where it is accuracy). Positive: forgotten; in the metric's unit.
+ * How much worse a metric is on each earlier task, after the last task, than its best value before. With T tasks, Fⱼ = R[T][j] − min over
+ * i < T of R[i][j] for a metric where lower is better, and Fⱼ = max over i < T of R[i][j] − R[T][j] where higher is better. It has the
+ * metric's unit. Positive means forgotten.
+ *
+ * Chaudhry et al. 2018 (arXiv 1801.10112), who use accuracy as the metric.
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a matrix with fewer than two rows, or whose i-th row has not i values
+ *
+ * @category Evaluation
  */
 export function forgetting(matrix: TaskMatrix, direction: Direction = {}): Transfer {
   return transfer(matrix, 'forgetting', (earlier, last) => {
@@ -55,11 +72,15 @@ export function forgetting(matrix: TaskMatrix, direction: Direction = {}): Trans
 }
 
 /**
- * How learning the later tasks changed a metric on each earlier task, from when that had just been learned to after the last one:
- * Bⱼ = R[T][j] − R[j][j] where a higher value is better (Lopez-Paz & Ranzato 2017, arXiv 1706.08840, where it is accuracy) and
- * Bⱼ = R[j][j] − R[T][j] where a smaller one is, so that positive always means improved.
+ * How much the later tasks changed a metric on each earlier task, from the end of that task to the end of the last task:
+ * Bⱼ = R[T][j] − R[j][j] for a metric where higher is better, and Bⱼ = R[j][j] − R[T][j] where lower is better. So positive always means
+ * improved.
+ *
+ * Lopez-Paz and Ranzato 2017 (arXiv 1706.08840), who use accuracy as the metric.
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a matrix with fewer than two rows, or whose i-th row has not i values
+ *
+ * @category Evaluation
  */
 export function backwardTransfer(matrix: TaskMatrix, direction: Direction = {}): Transfer {
   return transfer(matrix, 'backwardTransfer', ([first], last) => {

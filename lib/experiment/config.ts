@@ -26,61 +26,63 @@ function unique<T extends z.ZodType>(schema: T, key: (value: z.output<T>) => unk
 }
 
 /**
- * Schema of a whole experiment. Files, the command line and {@link runExperiment} share it; what is left out gets the
- * default named here, and a key that isn't known is refused.
+ * Schema of a whole experiment. Experiment files, the command line and {@link runExperiment} share it. Keys that are left out have the
+ * defaults given here. An unknown key is an error.
+ *
+ * @category Configuration
  */
 export const experimentSchema = z
   .strictObject({
-    /** Heading of the report. Default: made of the data set and the number of tasks. */
+    /** Heading of the report. Default: made from the names of the data sets and the number of tasks. */
     title: z.string().min(1).optional(),
-    /** Where the images come from; for the stream `from-datasets` a list, one for each task. */
+    /** The data set; for the stream `from-datasets` a list of data sets, one for each task. */
     data: z.union([z.array(dataSchema).min(1), dataSchema]),
     /** Default: class-incremental in five tasks. */
     stream: streamSchema.prefault({}),
     unet: unetSchema,
     schedule: scheduleSchema.prefault({}),
-    /** For evaluation and for the grids of samples. */
+    /** The sampler of evaluation and of the grids of samples. */
     sampler: samplerSchema.prefault({}),
-    /** Decay of the moving average of the weights that teacher and samples use; 0: none. Default 0. */
+    /** Decay of the moving average of the weights, which teacher and sampling use. Default 0: no average. */
     ema: z.number().min(0).lt(1).default(0),
     device: deviceSchema.default('auto'),
     precision: precisionSchema.default('auto'),
     train: z.strictObject(trainShape).refine(...oneLength),
-    /** Names of methods, or objects of a name, the method's own options and, for tables and folders, a `label`. */
+    /** The methods. Each is a name, or an object with `name`, the method's options and, for tables and folders, a `label`. */
     methods: unique(methodEntrySchema, (entry) => entry.label, 'label'),
-    /** Each method runs once with each seed, which decides the class order, the first weights and every draw. */
+    /** Each method runs once with each seed. The seed decides the class order, the first weights and all random draws. */
     seeds: unique(seedSchema, (value) => value, 'seed').default([42]),
     evaluation: evaluationSchema.prefault({}),
-    /** The grids of samples drawn after each task. */
+    /** The grid of samples that is generated after each task: number of images, and of images in a row. */
     samples: z.strictObject({ count: positive.default(36), columns: positive.default(6) }).prefault({}),
-    /** The classifier that the metrics are computed with; it is trained on the whole data set once and then cached. */
+    /** The classifier of the metrics. It is trained on the whole data set once, and then cached. */
     classifier: z.strictObject({ epochs: z.number().positive().optional() }).prefault({}),
     /**
-     * Teaches a solver, a classifier that learns the same stream through each learner's replay, and says how much of every task it
-     * knows; see `SolverLearnOptions`. Default: none.
+     * Options of a solver, a classifier that learns the same stream with each learner's replay; see `SolverLearnOptions`. The results then have
+     * its accuracy on every task seen. Default: no solver.
      */
     solver: solverSchema.omit({ sampler: true, signal: true, onProgress: true }).optional(),
     /**
-     * How often a run keeps what it would go on from: always at the end of a task, and in mid-task as said here. On the disk one in
-     * mid-task takes 16 to 20 bytes for each of the U-Net's parameters, and 8 more for each quadratic of a penalty; one at a task's
-     * end refers to the learner that is saved there anyway.
+     * How often a run writes a checkpoint, from which it can be resumed. It writes one at the end of every task, and during a task as these
+     * options say. A checkpoint during a task takes 16 to 20 bytes on the disk for each parameter of the U-Net, and 8 more for each quadratic
+     * of a penalty. A checkpoint at the end of a task takes nearly nothing, as the learner is saved there anyway.
      */
     checkpoints: z
       .strictObject({
-        /** Training steps between two. Default: not by steps. */
+        /** Training steps between two checkpoints. Default: steps don't count. */
         everySteps: positive.optional(),
-        /** Minutes of training between two; 0: not by time. Default 10. */
+        /** Minutes of training between two checkpoints; 0: time doesn't count. Default 10. */
         everyMinutes: z.number().min(0).default(10),
-        /** The newest ones that stay while the run is under way. Default 3. */
+        /** Number of the newest checkpoints that are kept during the run. Default 3. */
         keep: positive.default(3),
       })
       .prefault({}),
     /**
-     * Trains the first task once for each seed and lets every method take it over whose objective for it is the same:
-     * the result is that of training it again, in less time. Default true.
+     * Whether the first task is trained once for each seed, and shared by all methods that have the same objective for it. The results are the
+     * same as when each method trains it, in less time. Default true.
      */
     shareFirstTask: z.boolean().default(true),
-    /** Folder that the run writes, new or empty. Default: `runs/<name>`, numbered where that exists. */
+    /** Folder of the run, new or empty. Default: `runs/<name>`, with a number if that exists. */
     out: z.string().min(1).optional(),
   })
   .superRefine(({ data, stream, unet, schedule, sampler, evaluation }, context) => {
@@ -127,25 +129,39 @@ export const experimentSchema = z
     return { ...config, title: config.title ?? titleOf(data, config.stream), data }
   })
 
-/** A whole experiment with all defaults filled in; as `config.json` it can be run again. */
+/**
+ * A whole experiment with all defaults filled in. A run folder's `config.json` holds it, and can be run again.
+ *
+ * @category Configuration
+ */
 export type ExperimentConfig = z.output<typeof experimentSchema>
 
-/** T with every part of every section left out at will. */
+/**
+ * T, where every key of every section may be left out.
+ *
+ * @category Configuration
+ */
 export type Loose<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Loose<T[K]> } : T
 
-/** An experiment as it is written down: whole, or as what differs from a preset. */
+/**
+ * An experiment as a user writes it: a whole experiment, or a preset's name with the keys that differ from the preset.
+ *
+ * @category Configuration
+ */
 export type ExperimentInput =
   | z.input<typeof experimentSchema>
   | ({ readonly preset: PresetName } & Loose<z.input<typeof experimentSchema>>)
 
 /**
- * Fills in a preset, where one is named, and the defaults, and checks everything that can be checked before any data is
- * read. Inside sections such as `train` only the given keys replace the preset's; lists are replaced whole, and so
- * are `data` of another name and a `stream` of another kind.
+ * Fills in the preset (if one is named) and the defaults, and checks everything that can be checked before data is read. In a section such as
+ * `train` only the given keys replace the preset's keys. A list replaces the preset's list as a whole; so do `data` with another name and
+ * `stream` with another kind.
  *
- * @param where what messages start with, e.g. a file's path
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names each wrong key or value, and for an unknown key or
- *   method the nearest known one
+ * @param where the beginning of error messages, e.g. a file's path
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`; the message names each wrong key or value, and suggests the nearest known name for an
+ *   unknown key or method
+ *
+ * @category Configuration
  */
 export function resolveExperiment(input: ExperimentInput, where = 'experiment'): ExperimentConfig {
   return resolveWithMethods(input, where).config

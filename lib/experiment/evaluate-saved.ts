@@ -12,35 +12,53 @@ import type { RunEvent } from './events.js'
 import { makeJudge } from './judge.js'
 import { type Plan, planExperiment } from './plan.js'
 
-/** How a saved learner is evaluated. */
+/**
+ * Options of {@link evaluateSaved}.
+ *
+ * @category Results and reports
+ */
 export interface EvaluateSavedOptions {
-  /** The experiment whose data, stream, classifier and metrics are used. */
+  /** The experiment that gives data, stream, classifier and metrics. */
   readonly experiment: ExperimentInput
-  /** Compares with the test images of the tasks up to this one, from 1. Default: those that it has learned; if none, all. */
+  /**
+   * Number of a task, from 1: the learner is compared with the test images of the tasks up to this one. Default: the last task that the learner
+   * has learned; if there is none, the last task of the stream.
+   */
   readonly task?: number
-  /** Images to generate. Default: the experiment's. */
+  /** Number of images to generate. Default: as in the experiment. */
   readonly count?: number
-  /** Sampler steps. Default: the learner's. */
+  /** Number of sampler steps. Default: as in the learner's sampler. */
   readonly steps?: number
-  /** Of the generated images. Default: the learner's. */
+  /** Seed of the generated images. Default: the learner's seed. */
   readonly seed?: number
+  /** Default `auto`. */
   readonly device?: Device
+  /** An abort rejects with `signal.reason`. */
   readonly signal?: AbortSignal
+  /** Called while the classifier is trained. */
   readonly onEvent?: (event: Extract<RunEvent, { kind: 'classifier' }>) => void
 }
 
-/** A saved learner's evaluation and what it was compared with. */
+/**
+ * The evaluation of a saved learner.
+ *
+ * @category Results and reports
+ */
 export interface SavedEvaluation {
   readonly evaluation: Evaluation
+  /** Title and direction of each metric, by the metrics' names. */
   readonly metrics: Readonly<Record<string, MetricInfo>>
-  /** Names of the classes that the real images are of. */
+  /** Names of the classes of the real images. */
   readonly classes: readonly string[]
 }
 
 /**
- * Evaluates a saved learner, or a diffusers model folder, as an experiment evaluates its own after a task.
+ * Evaluates a saved learner, or a diffusers model folder, in the same way as an experiment evaluates its learners after a task.
  *
- * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`, `ERR_INVALID_ARGUMENT` and what loading the data throws
+ * @param folder the folder of the learner or the model
+ * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`, `ERR_INVALID_ARGUMENT`, and the errors of loading the data
+ *
+ * @category Results and reports
  */
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
   const { experiment, task, steps, seed, device = 'auto', signal, onEvent } = options

@@ -1,20 +1,29 @@
 import type { Progress } from '../learner/options.js'
 import type { MetricInfo, TaskResult } from '../report/results.js'
 
-/** Which part of a run an event is about. */
+/**
+ * The part of a run that an event is about: one task of one method with one seed.
+ *
+ * @category Runs
+ */
 export interface Part {
   readonly method: string
   readonly seed: number
-  /** k, counted from 1. */
+  /** The task's number, from 1. */
   readonly task: number
-  /** Tasks in the stream. */
+  /** Number of tasks in the stream. */
   readonly tasks: number
-  /** This is the n-th task to be trained of `parts` in the whole run, shared first tasks counted once. */
+  /** Number of this part within the run, from 1, in the order of training. A shared first task counts once. */
   readonly part: number
+  /** Number of parts in the run. */
   readonly parts: number
 }
 
-/** What a run tells while it is under way. */
+/**
+ * An event of a run in progress.
+ *
+ * @category Runs
+ */
 export type RunEvent =
   | { readonly kind: 'folder'; readonly folder: string }
   | { readonly kind: 'classifier'; readonly fraction: number }
@@ -30,7 +39,7 @@ export type RunEvent =
   | { readonly kind: 'task'; readonly part: Part; readonly result: TaskResult }
   /** Checkpoint `number` was written. */
   | { readonly kind: 'checkpoint'; readonly number: number }
-  /** A run goes on, from checkpoint `number`; from its beginning where it had written none yet. */
+  /** A run is resumed from checkpoint `number`; undefined: from its beginning, as it has no checkpoint yet. */
   | { readonly kind: 'resume'; readonly number: number | undefined }
-  /** Something that a person should know, while the run goes on. */
+  /** A problem that a person should know of. The run continues. */
   | { readonly kind: 'warning'; readonly message: string }

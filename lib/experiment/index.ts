@@ -1,6 +1,6 @@
 /**
- * Whole experiments, as the command line runs them, and pictures of what learners draw: what needs more than training itself does, so
- * that it is imported by itself, from `continual-diffusion/experiment`.
+ * Whole experiments, as the command line runs them, with their reports, and grids of images. Import it from
+ * `continual-diffusion/experiment`. It is separate because it needs more packages than training does.
  *
  * @module experiment
  */

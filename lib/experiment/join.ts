@@ -5,10 +5,14 @@ import type { LossCurve, Results } from '../report/results.js'
 import { shown, shownPath } from '../validation/options.js'
 import type { RunRecord } from './read-run.js'
 
-/** Several runs as one, and where each came from. */
+/**
+ * Several runs that were joined into one.
+ *
+ * @category Results and reports
+ */
 export interface JoinedRuns {
   readonly records: readonly RunRecord[]
-  /** Paths in it are absolute. Device, versions and the like are the first run's. */
+  /** Results of all runs. Paths in it are absolute. Title, device, versions and the like are those of the first run. */
   readonly results: Results
   readonly curves: readonly LossCurve[]
 }

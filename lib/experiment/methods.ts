@@ -25,7 +25,11 @@ export const methodEntrySchema = z
     return { ...entry, label: entry.label ?? entry.name }
   })
 
-/** A method of an experiment: its standard name, its label in tables and folders, and its own options. */
+/**
+ * A method of an experiment: its standard name, its label in tables and folders, and its own options.
+ *
+ * @category Configuration
+ */
 export type MethodEntry = { readonly name: string; readonly label: string; readonly [option: string]: unknown }
 
 /** A method of an experiment as a value. */
@@ -84,11 +88,11 @@ const about: Readonly<Record<MethodName, string>> = {
   'generative-replay': 'Also trains on images that its frozen former self draws.',
   'generative-distillation': 'Also learns to denoise, as its frozen former self does, the images which that one draws.',
   'partial-generation-distillation':
-    'Also learns its frozen former self’s answers on the way to images, not only at their end.',
-  'gaussian-distillation': 'Also learns its frozen former self’s answers to pure noise.',
+    'Also learns its frozen former self’s predictions on the way to images, not only at their end.',
+  'gaussian-distillation': 'Also learns its frozen former self’s predictions for pure noise.',
   'symmetric-gaussian-distillation':
-    'Also learns its frozen former self’s answers to noise, mirrored at low noise levels.',
-  'lwf-distillation': 'Also learns its frozen former self’s answers to the new task’s images.',
+    'Also learns its frozen former self’s predictions for noise, mirrored at low noise levels.',
+  'lwf-distillation': 'Also learns its frozen former self’s predictions for the new task’s images.',
   ewc: 'Holds each weight near its former value, the more the more the earlier tasks’ losses depend on it.',
   'rank-1-ewc': 'Holds the weights back along the one direction that the earlier tasks’ losses depend on most.',
   'synaptic-intelligence':

@@ -26,7 +26,7 @@ const demo = {
 }
 
 /**
- * Every method on the demo's stream, judged after the last task: what the table of the README is made of. λ of the methods that the
+ * Every method on the demo's stream, judged after the last task: the preset behind the table in docs/measurements/every-method.md. λ of the methods that the
  * demo doesn't have, and strengths, were chosen by the Fréchet distance on seed 42, after 250 steps a task, among those named there.
  */
 const everyMethod = {
@@ -153,7 +153,11 @@ const cifar10Paper = {
   solver: { ...paperSolver, horizontalFlip: true },
 }
 
-/** Experiments that have a name. */
+/**
+ * Experiments that have a name.
+ *
+ * @category Configuration
+ */
 export const presets = {
   demo,
   'every-method': everyMethod,
@@ -162,5 +166,10 @@ export const presets = {
   'cifar10-paper': cifar10Paper,
 } as const
 
+/**
+ * The name of a ready-made experiment, as in `experimentPresets` and in `continual-diffusion run <name>`.
+ *
+ * @category Configuration
+ */
 export type PresetName = keyof typeof presets
 export const presetNames = Object.keys(presets) as [PresetName, ...PresetName[]]

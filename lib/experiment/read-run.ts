@@ -9,9 +9,13 @@ import { parseOptions } from '../validation/options.js'
 import type { ExperimentConfig } from './config.js'
 import { configFile, metricsFile, resultsFile } from './folder.js'
 
-/** A run folder's contents. */
+/**
+ * The contents of a run folder.
+ *
+ * @category Results and reports
+ */
 export interface RunRecord {
-  /** Absolute path. */
+  /** Absolute path of the run folder. */
   readonly folder: string
   readonly config: Omit<ExperimentConfig, 'out'>
   readonly results: Results

@@ -7,10 +7,12 @@ import { type JoinedRuns, joinRuns } from './join.js'
 import { readPart, readRun } from './read-run.js'
 
 /**
- * Makes the page for people anew from what a run folder holds: `report.html` in it. A run that was stopped gets a page too.
+ * Writes the report of a run from the run folder's contents to `report.html` in that folder. It also works for a run that was stopped.
  *
  * @returns the page's absolute path
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND`, `ERR_BAD_DATA`, `ERR_WRITE_FAILED`
+ *
+ * @category Results and reports
  */
 export async function writeReport(folder: string): Promise<string> {
   const page = path.join(path.resolve(folder), 'report.html')
@@ -21,10 +23,15 @@ export async function writeReport(folder: string): Promise<string> {
 }
 
 /**
- * Joins runs into one and writes one page of them all.
+ * Joins runs into one, and writes one report of all of them. A method that several runs have with the same settings and different seeds becomes
+ * one method with all these seeds. If the settings differ, or a seed occurs twice, the run folder's name is added to the method's label.
  *
  * @param folders run folders, at least one
- * @param page file to write, where one is wanted
+ * @param page path of the report; if it is left out, none is written
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when data, stream or evaluation of the runs differ, so that their numbers can't be
+ *   compared; `ERR_DATA_NOT_FOUND`, `ERR_BAD_DATA`, `ERR_WRITE_FAILED`
+ *
+ * @category Results and reports
  */
 export async function compareRuns(folders: readonly string[], page?: string): Promise<JoinedRuns> {
   const joined = joinRuns(await Promise.all(folders.map(readRun)))

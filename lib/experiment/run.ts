@@ -13,32 +13,43 @@ import { writeReport } from './report.js'
 import { runMethods } from './run-methods.js'
 import { newRun } from './run-state.js'
 
+/**
+ * Options of {@link runExperiment} and {@link resumeExperiment}.
+ *
+ * @category Runs
+ */
 export interface RunOptions {
   /**
-   * An abort rejects with `signal.reason`, in the middle of a task's training once a checkpoint is written; what the run folder holds by
-   * then stays and is whole, and `resumeExperiment` goes on from there.
+   * An abort rejects with `signal.reason`. During the training of a task it first writes a checkpoint. The run folder stays complete up to
+   * the abort, and `resumeExperiment` continues from there.
    */
   readonly signal?: AbortSignal
-  /** Told what goes on; it must not throw. */
+  /** Called with each event of the run. It must not throw. */
   readonly onEvent?: (event: RunEvent) => void
 }
 
-/** A finished run. */
+/**
+ * A finished run.
+ *
+ * @category Runs
+ */
 export interface RunOutcome {
   /** Absolute path of the run folder. */
   readonly folder: string
   readonly results: Results
-  /** Absolute path of the page for people. */
+  /** Absolute path of the report, an HTML page. */
   readonly page: string
 }
 
 /**
- * Runs a whole experiment: every method with every seed learns the stream task by task, and after each task is
- * evaluated, draws a grid of samples and is saved. All of it is written into the run folder. A run that was broken off, even by
- * SIGKILL, goes on by {@link resumeExperiment}.
+ * Runs a whole experiment: every method, with every seed, learns the stream task by task. After each task the learner is evaluated, generates
+ * a grid of samples and is saved. Everything is written into the run folder. {@link resumeExperiment} resumes a run that was interrupted,
+ * even by SIGKILL.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong configuration, before anything is written, and
- *   whatever data, learners and evaluation throw
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong configuration, before anything is written, and the errors of loading
+ *   data, of learners and of evaluation
+ *
+ * @category Runs
  */
 export async function runExperiment(input: ExperimentInput, options: RunOptions = {}): Promise<RunOutcome> {
   const {
@@ -56,15 +67,16 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
 }
 
 /**
- * Goes on with a run that was broken off, from its newest checkpoint, or from the beginning where it had none yet. On the CPU all that
- * it computes is to the bit what the run would have computed: only times differ. Of a run that is complete already it gives
- * the results.
+ * Resumes a run that was interrupted, from its newest checkpoint, or from the beginning if it has no checkpoint yet. On the CPU the results are
+ * the same to the bit as without the interruption; only times differ. If the run is already complete, it returns the results.
  *
- * @param at the run's folder; relative paths in its configuration start where they did when it began
- * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when there is no run in the folder, `ERR_BAD_DATA` when a symbolic link is in it,
- *   or its results, which say that the run is complete, are damaged, `ERR_RUN_LOCKED` while another process is at work in it,
- *   `ERR_BAD_CHECKPOINT` when no checkpoint is whole,
- *   `ERR_INVALID_ARGUMENT` when its configuration was changed since, and what {@link runExperiment} throws
+ * @param at the run folder. Relative paths in the run's configuration must be valid from the current folder, as when the run began
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder holds no run; `ERR_BAD_DATA` when the folder has a symbolic link, or
+ *   the results of a complete run are damaged; `ERR_RUN_LOCKED` while another process uses the folder; `ERR_BAD_CHECKPOINT` when every
+ *   checkpoint is damaged; `ERR_INVALID_ARGUMENT` when the configuration was changed since the run began; and the errors of
+ *   {@link runExperiment}
+ *
+ * @category Runs
  */
 export async function resumeExperiment(at: string, options: RunOptions = {}): Promise<RunOutcome> {
   const { signal, onEvent = () => {} } = options
@@ -106,8 +118,8 @@ function checkSameConfig(folder: RunFolder, config: ExperimentConfig, before: Re
   if (changed.length === 0) return
   throw new ContinualDiffusionError(
     'ERR_INVALID_ARGUMENT',
-    `${folder.at(configFile)}: ${changed.join(', ')} not as when the run began; expected ` +
-      `${JSON.stringify(Object.fromEntries(changed.map((key) => [key, before[key]])))}: put that back, or begin a new run`,
+    `${folder.at(configFile)}: ${changed.join(', ')} changed since the run began; expected ` +
+      `${JSON.stringify(Object.fromEntries(changed.map((key) => [key, before[key]])))}: restore these values, or begin a new run`,
   )
 }
 
@@ -122,7 +134,7 @@ async function carryOut(
   if (!folder.isLocked) {
     onEvent({
       kind: 'warning',
-      message: `${folder.path}: this file system knows no locks; see to it that no other run uses it`,
+      message: `${folder.path}: this file system has no locks; make sure that no other run uses this folder`,
     })
   }
   await using classifier = await cachedClassifier(config, plan, signal, onEvent)

@@ -2,22 +2,29 @@ import sharp from 'sharp'
 import type { ImageBatch } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 
+/**
+ * Options of {@link imageGrid}.
+ *
+ * @category Results and reports
+ */
 export interface GridOptions {
-  /** Images in a row. Default: as square as the count allows. */
+  /** Number of images in a row, ≥ 1. Default: ⌈√count⌉, which makes the grid nearly square. */
   readonly columns?: number
-  /** Screen pixels per image pixel, a whole number ≥ 1. Default: such that an image is about 64 high. */
+  /** Pixels of the PNG per image pixel along a side, a whole number ≥ 1. Default: images are about 64 pixels high. */
   readonly scale?: number
-  /** Space between images in image pixels. Default 1. */
+  /** Space between images, in image pixels, ≥ 0. Default 1. */
   readonly gap?: number
 }
 
 /**
- * Lays images out row by row in one PNG. They are enlarged with nearest neighbour, so that what is seen is what the
- * model drew; the gaps, and the cells of an incomplete last row, are transparent.
+ * Lays images out row by row in one PNG. Images are enlarged by repeating pixels (nearest neighbour), so the grid shows exactly the pixels of
+ * the images. The gaps between images, and the empty cells of the last row, are transparent.
  *
- * @param images 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, at least one image
+ * @param images at least one image, with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels
  * @returns the bytes of the PNG file
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an empty batch or bytes that don't match its shape
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an empty batch, and when the number of bytes doesn't match the batch's shape
+ *
+ * @category Results and reports
  */
 export async function imageGrid(images: ImageBatch, options: GridOptions = {}): Promise<Uint8Array> {
   const { count, height, width, channels, data } = images

@@ -31,21 +31,24 @@ import { step } from './step.js'
 import type { TaskInProgress } from './task-in-progress.js'
 
 /**
- * A diffusion model that learns a sequence of tasks: a U-Net with its optimiser, the frozen teacher taken when the last task
- * ended, and its own random state. What it learns is a function of (options, seed, device, precision, libtorch version).
+ * A diffusion model that learns a sequence of tasks. It has a U-Net, the U-Net's optimiser, a teacher (the frozen network of the end of the
+ * last task) and a random state of its own. Its weights are a function of (options, seed, device, precision, number of threads, libtorch
+ * version).
+ *
+ * @category Learner
  */
 export class Learner implements AsyncDisposable {
   readonly unet: UNetConfig
   readonly schedule: ScheduleConfig
-  /** How images are generated where a call doesn't say. */
+  /** The sampler for calls that don't give one. */
   readonly sampler: SamplerConfig
   /** `cpu` or `cuda:N`. */
   readonly device: string
   /** `fp32`, `tf32` or `bf16`. */
   readonly precision: 'fp32' | 'tf32' | 'bf16'
-  /** Decay of the weights' moving average; 0: none. */
+  /** Decay of the weights' moving average; 0: there is no average. */
   readonly ema: number
-  /** Trainable numbers of the U-Net. */
+  /** Number of trainable parameters of the U-Net. */
   readonly parameterCount: number
   readonly #core: Core
 
@@ -65,9 +68,9 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * Makes a learner with fresh weights, drawn from the seed.
+   * Makes a learner with random weights, drawn from the seed.
    *
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for options that are unknown, wrong or don't fit each other,
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for options that are unknown, wrong or contradict each other,
    *   `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_NOT_BUILT`, `ERR_LIBTORCH_NOT_FOUND`
    */
   static async create(options: LearnerOptions): Promise<Learner> {
@@ -82,12 +85,14 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * Opens a folder that `save` wrote, to go on exactly where it stood: with the next task, with the one in progress (by `learn` with
-   * `resume`) or with `step`; or a diffusers model folder (`config.json`,
-   * `diffusion_pytorch_model.safetensors`, and `scheduler_config.json` if there is one: without it `paperSchedule` is
-   * taken), as a learner that has learned no task.
+   * Loads a learner from a folder that `save` wrote. The learner continues exactly where it was saved: with the next task, with the task in
+   * progress (`learn` with `resume`), or with `step`.
    *
-   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and the tensor or field, found and expected
+   * The folder may also be a diffusers model folder (`config.json`, `diffusion_pytorch_model.safetensors`, and `scheduler_config.json`;
+   * without the last one the schedule is `paperSchedule`). The learner has then learned no task.
+   *
+   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`; the message names the file, the tensor or field, what was found and what was
+   *   expected
    */
   static async load(folder: string, options: LoadOptions = {}): Promise<Learner> {
     return new Learner(await loadCore(folder, options))
@@ -103,29 +108,29 @@ export class Learner implements AsyncDisposable {
     return this.#core.images
   }
 
-  /** Of the first weights and of every draw. */
+  /** Seed of the first weights and of all random draws. */
   get seed(): number {
     return live(this.#core).state.seed
   }
 
-  /** Training steps done, over all tasks. */
+  /** Number of training steps that are done, in all tasks together. */
   get stepsDone(): number {
     return live(this.#core).state.step
   }
 
-  /** The real images that are kept from earlier tasks, for methods with a memory; empty without one. */
+  /** The memory: the real images that are kept from earlier tasks. Empty if no method with a memory was used. */
   get memory(): readonly Subset[] {
     return subsetsOf(this.#core.memory)
   }
 
-  /** Number of the last task that was learned to its end; 0: none yet. */
+  /** Number of the last task that is complete; 0: none yet. */
   get tasksLearned(): number {
     return this.#core.tasksLearned
   }
 
   /**
-   * The task that the learner has begun and not ended, after an abort or a `break` in mid-task, or as loaded; undefined where there is
-   * none. `save` keeps it, `learn` with `resume` goes on with it, and `learn` without drops it, as an error in mid-task does.
+   * The task in progress: after an abort or a `break` during `learn`, or after loading such a learner. Undefined if there is none. `save`
+   * saves it, and `learn` with `resume` continues it. `learn` without `resume` drops it, and so does an error during `learn`.
    */
   get taskInProgress(): TaskInProgress | undefined {
     if (this.#core.inProgress === undefined) return undefined
@@ -134,18 +139,19 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * Learns a task by a method: starts with a fresh optimiser, and with fresh weights where the method says so, trains, and at the
-   * end keeps what the method keeps of the task (see {@link Keeps}) and freezes the teacher. Yields its progress about five times a
-   * second; it trains only while it is iterated.
-   * When it is left early, by a `break` or an abort, the learner is as after its last whole step, and neither is anything kept or
-   * the teacher frozen nor the task counted as learned; it can be saved then, and `resume` goes on with the task. Yields nothing
-   * where all steps were done already and only the task's end was left.
+   * Learns a task by a method. It begins with a fresh optimiser (and with fresh weights, if the method's `weights` is `fresh`) and trains.
+   * At the end of the task it keeps what the method keeps (see {@link Keeps}) and freezes the teacher. It yields its progress about five
+   * times a second, and trains only while it is iterated.
    *
-   * @param task its images are resized to the U-Net's `sample_size`
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong, the images don't fit the
-   *   U-Net, the method needs a teacher, a memory or a consolidated penalty that isn't there, its memory is larger than the
-   *   data of the tasks so far, or a task that is to be resumed was begun with another method, other settings or other images;
-   *   `ERR_DIVERGED` when a loss, a gradient or, after the last step, the network's prediction is no finite number any more
+   * After a `break` or an abort the learner has the state after its last whole step. Nothing of the task is kept, the teacher is the old one,
+   * and the task does not count as learned. The learner can be saved in this state, and `resume` continues the task. A resumed task whose
+   * steps were all done, and whose end is the only thing left, yields nothing.
+   *
+   * @param task the images of the task are resized to the U-Net's `sample_size`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong; when the images have another size or
+   *   other channels than the U-Net; when the method needs a teacher, a memory or a consolidated penalty that the learner doesn't have; when
+   *   the method's memory is larger than the data of the tasks so far; or when the task in progress was begun with another method, other
+   *   settings or other images. `ERR_DIVERGED` when a loss, a gradient or, after the last step, the network's prediction is not finite
    * @throws signal.reason after an abort
    */
   learn(task: Task, method: Method, options: LearnOptions): AsyncGenerator<Progress, void, undefined> {
@@ -153,7 +159,7 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * Generates images, with the moving average of the weights when there is one.
+   * Generates images. It uses the moving average of the weights if there is one.
    *
    * @returns uint8, count × height × width × channels
    * @throws signal.reason after an abort
@@ -182,11 +188,11 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * The network's prediction, with the moving average of the weights when there is one.
+   * The network's prediction. It uses the moving average of the weights if there is one.
    *
    * @param xt noisy images, N × C × H × W
    * @param timesteps one per image, 0 … T − 1
-   * @returns N × C × H × W: what the schedule's `prediction` says
+   * @returns N × C × H × W: ε, x₀ or v, as the schedule's `prediction` says
    */
   async predict(xt: Float32Array, timesteps: Int32Array): Promise<Float32Array> {
     const native = live(this.#core)
@@ -195,12 +201,13 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * How well the network denoises images, by band of timesteps: small timesteps are fine detail, large ones the coarse layout. On
-   * held-out images it shows which noise levels were forgotten, where a distance between generated and real images gives one
-   * number. Without gradients, and with the moving average of the weights when there is one.
+   * Measures the mean squared error of the network's prediction by band of timesteps. Small timesteps are about fine detail, large timesteps
+   * about the coarse layout. On held-out images it shows which noise levels were forgotten, while a distance between generated and real
+   * images is a single number. It uses the moving average of the weights if there is one.
    *
    * @param images e.g. `task.test`; they are resized to the U-Net's `sample_size`
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when the images don't fit the U-Net or the bands the schedule
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when the images have other channels than the U-Net, or a band lies outside the
+   *   schedule's timesteps
    * @throws signal.reason after an abort
    */
   async denoisingLoss(
@@ -211,34 +218,35 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * One training step on given arrays: the loss is Σᵢ weightᵢ · mean((prediction − target)ᵢ²) / N. With it and `predict` any
-   * training loop can be written in TypeScript.
+   * Does one training step on given arrays. The loss is Σᵢ weightᵢ · mean((prediction − target)ᵢ²) / N. With `step` and `predict` you can
+   * write any training loop in TypeScript.
    *
    * @returns the loss, and the norm of its gradient before clipping
-   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong arrays, and while another step is under way; `ERR_DIVERGED` when one of the two is no finite number; the weights are then as before
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong arrays, and while another step is in progress; `ERR_DIVERGED` when the
+   *   loss or the norm is not finite: the weights are then unchanged
    */
   async step(options: StepOptions): Promise<{ loss: number; gradNorm: number }> {
     return step(this.#core, options)
   }
 
-  /** Freezes a copy of the weights that sampling uses as the teacher; `learn` does so when a task ends. */
+  /** Makes a frozen copy of the weights that sampling uses, as the new teacher. `learn` does so at the end of a task. */
   async freezeTeacher(): Promise<void> {
     const native = live(this.#core)
     await call(() => native.freezeTeacher())
   }
 
   /**
-   * Writes everything that it takes to go on from here into a folder, whole or not at all. The folder is a diffusers model folder
-   * too: `config.json`, `scheduler_config.json` and `diffusion_pytorch_model.safetensors`, which holds the weights that sampling
-   * uses. An earlier learner's folder is replaced when it holds nothing else; any other folder that isn't empty is refused.
+   * Saves everything that is needed to continue from here into a folder: either all of it, or nothing. The folder is also a diffusers model
+   * folder, with `config.json`, `scheduler_config.json` and `diffusion_pytorch_model.safetensors`, which holds the weights that sampling
+   * uses. The folder must be new, empty, or hold an earlier saved learner and nothing else, which is replaced.
    *
-   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; what was there before is left as it was
+   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; the folder is then unchanged
    */
   async save(folder: string): Promise<void> {
     return saveCore(this.#core, folder)
   }
 
-  /** Gives back the memory on the device. Using the learner afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
+  /** Frees the memory on the device. Using the learner afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     if (this.#core.disposed) return
     this.#core.disposed = true

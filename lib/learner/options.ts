@@ -15,58 +15,74 @@ import {
   signalSchema,
 } from '../validation/fields.js'
 
-/** What a learner is made of. */
+/**
+ * Options of `Learner.create`.
+ *
+ * @category Learner
+ */
 export interface LearnerOptions {
-  /** One of `presets`, or options of one's own. */
+  /** The network: one of `presets`, or your own configuration. */
   unet: UNetConfig
-  /** How noise is added; what is left out is as in `paperSchedule`. */
+  /** How noise is added to images. Fields that are left out are those of `paperSchedule`. */
   schedule?: Partial<ScheduleConfig>
-  /** How images are generated where a call doesn't say; what is left out is as in `paperSampler`: DDIM, 10 steps. */
+  /** The sampler for calls that don't give one. Fields that are left out are those of `paperSampler`: DDIM in 10 steps. */
   sampler?: Partial<SamplerConfig>
-  /** Default `auto`: CUDA when there is a device that works, else the CPU. */
+  /** Default `auto`: the first CUDA device if one works, else the CPU. */
   device?: Device
-  /** Default `auto`: bf16 where it is the faster, on CUDA and on processors with AMX, else fp32. */
+  /** Default `auto`: bf16 where it is faster than fp32 (on CUDA, and on CPUs with AMX), else fp32. */
   precision?: Precision
-  /** Of the first weights and of every draw, 0 … 2³² − 1. Default 0. */
+  /** Seed of the first weights and of all random draws, 0 … 2³² − 1. Default 0. */
   seed?: number
   /**
-   * Decay of the exponential moving average of the weights, at least 0 and less than 1. With it, sampling and the teacher use the
-   * average. Default 0: none.
+   * Decay of the exponential moving average of the weights, 0 ≤ decay < 1. If it is above 0, sampling and the teacher use the average.
+   * Default 0: no average.
    */
   ema?: number
-  /** Where images are kept on the device, to share them with other learners, solvers and classifiers. Default: a store of its own. */
+  /** Store of the images on the device. Learners, solvers and classifiers may share one. Default: the learner makes its own. */
   images?: ImageStore
 }
 
-/** How a learner is loaded. */
+/**
+ * Options of `Learner.load`.
+ *
+ * @category Learner
+ */
 export interface LoadOptions {
   /** Default `auto`. */
   device?: Device
-  /** Default: the saved one; for a diffusers folder `auto`. */
+  /** Default: the precision that was saved; for a diffusers folder `auto`. */
   precision?: Precision
   /** As in {@link LearnerOptions}. */
   images?: ImageStore
 }
 
-/** Options of Adam and of one update. */
+/**
+ * Options of Adam and of one update.
+ *
+ * @category Learner
+ */
 export interface UpdateOptions {
   /** Learning rate. Default 2e-4. */
   lr?: number
   /** Decay rates of Adam's two averages. Default [0.9, 0.999]. */
   betas?: readonly [number, number]
-  /** Added to Adam's denominator. Default 1e-8. */
+  /** Number that is added to Adam's denominator. Default 1e-8. */
   eps?: number
-  /** Decay of the weights, added to the gradient. Default 0. */
+  /** Factor of the weights that is added to the gradient (L2 regularisation), ≥ 0. Default 0. */
   weightDecay?: number
-  /** Largest norm of the gradient over all parameters; 0: no clipping. Default 1. */
+  /** Largest norm of the gradient of all parameters together; a larger gradient is scaled to it. 0: no clipping. Default 1. */
   clipGradNorm?: number
 }
 
-/** How long and how a task is learned; exactly one of `epochs` and `steps` is given. */
+/**
+ * Options of `Learner.learn`. Give exactly one of `epochs` and `steps`.
+ *
+ * @category Learner
+ */
 export interface LearnOptions extends UpdateOptions {
-  /** Passes over the images that the method trains on: ⌈epochs × images / batchSize⌉ steps. Need not be whole. */
+  /** Passes over the images that the method trains on: ⌈epochs × images / batchSize⌉ steps. It may be a fraction. */
   epochs?: number
-  /** Training steps. */
+  /** Number of training steps. */
   steps?: number
   /** Images drawn for each source in each step. Default 128. */
   batchSize?: number
@@ -75,24 +91,29 @@ export interface LearnOptions extends UpdateOptions {
   /** Real images for terms with the source `memory`, in place of the learner's own memory. */
   memory?: readonly Subset[]
   /**
-   * Goes on with the task where the learner stands in the middle of it, see `Learner.taskInProgress`: the rest of the training is then
-   * to the bit what it would have been, on the CPU. A task that wasn't begun is begun. Default false: begins the task in any case.
+   * Whether to resume the task in progress, see `Learner.taskInProgress`. On the CPU the rest of the training is the same to the bit as
+   * without the interruption. If no task is in progress, the task begins from its start. Default false: the task begins from its start in
+   * any case.
    */
   resume?: boolean
   /**
-   * Told what each step computed, once for each, in order and before the progress that the step counts in; those of the steps before
-   * an abort too. For records that must not depend on how fast the steps were. It must not throw.
+   * Called once for each step, in order, with the step's losses, and before the progress that includes the step is yielded. It is also
+   * called for the steps before an abort. Unlike progress, its calls don't depend on how fast the steps are. It must not throw.
    */
   onStep?: (losses: StepLosses) => void
   /** An abort rejects with `signal.reason` and leaves the learner as after its last whole step. */
   signal?: AbortSignal
 }
 
-/** What one training step computed. */
+/**
+ * The losses of one training step.
+ *
+ * @category Learner
+ */
 export interface StepLosses {
-  /** Of this task, from 1. */
+  /** Number of the step within its task, from 1. */
   readonly step: number
-  /** Steps of this task in all. */
+  /** Total number of steps of the task. */
   readonly steps: number
   readonly loss: number
   /** Loss of each of the objective's terms, unweighted. */
@@ -103,13 +124,17 @@ export interface StepLosses {
   readonly gradNorm: number
 }
 
-/** Where the learning of a task stands. */
+/**
+ * Progress of learning a task.
+ *
+ * @category Learner
+ */
 export interface Progress {
   /** The task's number. */
   readonly task: number
-  /** Steps of this task done. */
+  /** Number of steps of the task that are done. */
   readonly step: number
-  /** Steps of this task in all. */
+  /** Total number of steps of the task. */
   readonly steps: number
   /** Mean loss over the steps since the last progress. */
   readonly loss: number
@@ -122,66 +147,82 @@ export interface Progress {
   readonly penalties: Readonly<Record<string, number>>
   /** Mean norm of the gradient before clipping over these steps. */
   readonly gradNorm: number
-  /** Since the call's first step. */
+  /** Mean speed since the first step of this call of `learn`. */
   readonly stepsPerSecond: number
-  /** At that speed. */
+  /** Estimated seconds to the last step, at the speed of `stepsPerSecond`. */
   readonly secondsLeft: number
 }
 
-/** What to generate, and how. */
+/**
+ * Options of `Learner.sample`.
+ *
+ * @category Learner
+ */
 export interface SampleOptions {
-  /** Images. */
+  /** Number of images, ≥ 1. */
   count: number
-  /** Images generated at once; it bounds memory. Default 128. */
+  /** Number of images that are generated at once; the memory grows with it. Default 128. */
   batchSize?: number
-  /** What differs from the learner's sampler. */
+  /** Fields that are left out are those of the learner's sampler. */
   sampler?: Partial<SamplerConfig>
-  /** Same seed, same images; 0 … 2⁵³ − 1. Default: the learner's seed. */
+  /** Seed of the noise, 0 … 2⁵³ − 1. The same seed gives the same images. Default: the learner's seed. */
   seed?: number
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
 }
 
-/** Where and how often the denoising loss is measured. */
+/**
+ * Options of `Learner.denoisingLoss`: at which timesteps, and how often, the loss is measured.
+ *
+ * @category Learner
+ */
 export interface DenoisingLossOptions {
   /**
-   * Bands of timesteps: a number of equally wide ones over all T timesteps, as far as T can be divided; or their edges, rising, from
-   * 0 … T − 1 to at most T: [0, 100, 1000] are the bands 0 … 99 and 100 … 999. Default 10.
+   * Bands of timesteps. A number n: n bands over all T timesteps, as equally wide as whole numbers allow. Or the rising edges of the bands,
+   * all in 0 … T: [0, 100, 1000] are the bands 0 … 99 and 100 … 999. Default 10.
    */
   bands?: number | readonly number[]
-  /** Draws of timestep and noise for each image in each band. Default 1. */
+  /** Number of draws of timestep and noise for each image in each band, 1 … 1,000,000. Default 1. */
   samples?: number
-  /** Images put through the network at once; it bounds memory. Default 128. */
+  /** Number of images in one forward pass; the memory grows with it. Default 128. */
   batchSize?: number
-  /** Same seed, same draws, whatever the learner: losses can be compared image by image. Default: the learner's seed. */
+  /** Seed of the draws. The same seed gives the same draws for every learner, so that their losses can be compared. Default: the learner's seed. */
   seed?: number
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
 }
 
-/** The denoising loss in a band of timesteps. */
+/**
+ * The denoising loss in a band of timesteps.
+ *
+ * @category Learner
+ */
 export interface DenoisingLoss {
   /** First timestep of the band. */
   readonly from: number
-  /** The timestep after its last one. */
+  /** The timestep after the last timestep of the band. */
   readonly to: number
   /** Mean squared error between the network's prediction and what a perfect network would predict, unweighted. */
   readonly loss: number
-  /** Images measured on. */
+  /** Number of images. */
   readonly images: number
-  /** Draws that the loss is the mean of: images × samples. */
+  /** Number of draws that the loss is the mean of: images × samples. */
   readonly draws: number
 }
 
-/** One training step on arrays of one's own. */
+/**
+ * Options of `Learner.step`: one training step on your own arrays of N images.
+ *
+ * @category Learner
+ */
 export interface StepOptions extends UpdateOptions {
   /** Noisy images, N × C × H × W. */
   xt: Float32Array
   /** One per image, 0 … T − 1. */
   timesteps: Int32Array
-  /** What the network should predict, N × C × H × W. */
+  /** Target of the prediction, N × C × H × W. */
   target: Float32Array
-  /** One factor per image of its mean squared error, or one for all. Default 1. */
+  /** Factor of the mean squared error of each image (N numbers), or one factor ≥ 0 for all images. Default 1. */
   weight?: Float32Array | number
 }
 

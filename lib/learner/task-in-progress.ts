@@ -5,13 +5,17 @@ import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import { shown } from '../validation/options.js'
 
-/** A task that a learner has begun and not ended. */
+/**
+ * The task that a learner has begun and not completed.
+ *
+ * @category Learner
+ */
 export interface TaskInProgress {
   /** The task's number. */
   readonly task: number
-  /** Steps of it done. */
+  /** Number of steps of the task that are done. */
   readonly step: number
-  /** Steps of it in all. */
+  /** Total number of steps of the task. */
   readonly steps: number
 }
 

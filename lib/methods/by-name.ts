@@ -16,7 +16,11 @@ import { rankOneEwc } from './rank-one-ewc.js'
 import { synapticIntelligence } from './synaptic-intelligence.js'
 import { teacherToStudent } from './teacher-to-student.js'
 
-/** The methods by their standard names, which configuration files and the command line use. */
+/**
+ * The methods by their standard names, which configuration files and the command line use.
+ *
+ * @category Methods
+ */
 export const methods = {
   finetune,
   joint,
@@ -33,15 +37,21 @@ export const methods = {
   'teacher-to-student': teacherToStudent,
 } as const
 
-/** A method's standard name. */
+/**
+ * A method's standard name.
+ *
+ * @category Methods
+ */
 export type MethodName = keyof typeof methods
 
 /**
- * Makes a method of its standard name and its options as they come from outside; the method checks them. Names joined by
- * `+` are composed, see {@link compose}, and their options stand under each one's name:
+ * Makes a method from its standard name and its options, e.g. from a configuration file. The method checks its options. Methods whose
+ * names are joined by `+` are composed, see {@link compose}; the options of each stand under its name:
  * `methodByName('generative-distillation+ewc', { ewc: { strength: 100 } })`.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, with the nearest known one
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name; the message suggests the nearest known name
+ *
+ * @category Methods
  */
 export function methodByName(name: string, options?: unknown): Method {
   const names = name.split('+')

@@ -3,14 +3,15 @@ import { invalid } from '../errors.js'
 import type { Keeps, Method, Objective, Term } from './objective.js'
 
 /**
- * One method of two: the terms and penalties of both, and what both keep, e.g.
- * `compose(generativeDistillation(), ewc())`. A term that both have, but for its weight, stands once, with the weight that
- * the first method gives it: learning the task itself is such a term. Trains on all tasks' data, or from fresh weights, if one of
- * the two does.
+ * Joins two methods into one, e.g. `compose(generativeDistillation(), ewc())`. The result has the terms and penalties of both methods, and
+ * keeps what both keep. If both methods have a term that differs in its weight at most, such as *task → data*, the result has that term
+ * once, with the weight from the first method. The result trains on all tasks' data, or from fresh weights, if one of the two methods does.
  *
  * @returns a method named `<first>+<second>`
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where both have a penalty of the same name, or each a memory or an
- *   averaged teacher of another kind
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when both methods have a penalty of the same name, or want different memories or
+ *   different values of `teacherDecay`
+ *
+ * @category Methods
  */
 export function compose(first: Method, second: Method): Method {
   const name = `${first.name}+${second.name}`
@@ -41,12 +42,17 @@ function join(a: Keeps | undefined, b: Keeps | undefined, name: string): Keeps |
   for (const key of ['memory', 'teacherDecay'] as const) {
     if (a[key] !== undefined && b[key] !== undefined && !isDeepStrictEqual(a[key], b[key])) {
       const [one, other] = [a[key], b[key]].map((value) => JSON.stringify(value))
-      throw invalid(`${name}: the two methods want keeps.${key} to be ${one} and ${other}; a learner has only one`)
+      throw invalid(
+        `${name}: keeps.${key} is ${one} in the first method and ${other} in the second; expected the same in both, as a learner has only one`,
+      )
     }
   }
   const consolidations = [...(a.consolidations ?? []), ...(b.consolidations ?? [])]
   const names = consolidations.map(({ penalty }) => penalty)
   const twice = names.find((penalty, i) => names.indexOf(penalty) !== i)
-  if (twice !== undefined) throw invalid(`${name}: both methods have the penalty '${twice}'; a learner keeps it once`)
+  if (twice !== undefined)
+    throw invalid(
+      `${name}: both methods have the penalty '${twice}'; a learner keeps a penalty once, so give one of them another name`,
+    )
   return { ...a, ...b, ...(consolidations.length > 0 ? { consolidations } : {}) }
 }

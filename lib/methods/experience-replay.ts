@@ -4,11 +4,15 @@ import type { MemoryOptions, Method } from './objective.js'
 import { memoryShape, timestepsSchema } from './objective-schema.js'
 import { gate, lambdaSchema, taskNumber, taskTerm } from './terms.js'
 
-/** Options of {@link experienceReplay}. */
+/**
+ * Options of {@link experienceReplay}.
+ *
+ * @category Methods
+ */
 export interface ExperienceReplayOptions extends Partial<MemoryOptions> {
   /** Weight λ of the loss on the memory; ≥ 0. Default 1. */
   lambda?: number
-  /** The term on the memory draws its timesteps from [from, to) alone, 0 ≤ from < to ≤ T; its weight stays. Default: all. */
+  /** The term on the memory draws its timesteps from [from, to), 0 ≤ from < to ≤ T; its weight stays the same. Default: [0, T). */
   timesteps?: readonly [from: number, to: number]
 }
 
@@ -22,11 +26,14 @@ const schema = z
   .prefault({})
 
 /**
- * Keeps some real images of the earlier tasks, by default 200 by a reservoir, and trains on them beside the new task's, in
- * batches as large: L = ‖ε − ε_θ(x_t, t)‖² + λ·‖ε − ε_θ(m_t, t)‖², m from the memory, drawn with replacement.
+ * Keeps some real images of the earlier tasks (by default 200, chosen by a reservoir) and trains on them together with the new task's
+ * images: L = ‖ε − ε_θ(x_t, t)‖² + λ·‖ε − ε_θ(m_t, t)‖². The images m are drawn from the memory with replacement, as many as images x
+ * of the task.
  *
  * Chaudhry et al. 2019, "On tiny episodic memories in continual learning" (arXiv 1902.10486); unweighted as in the reference
  * experiments of Masip et al. 2024 (arXiv 2311.14028).
+ *
+ * @category Methods
  */
 export function experienceReplay(options?: ExperienceReplayOptions): Method {
   const { size, policy, lambda, timesteps } = parseOptions(schema, options, 'experienceReplay')

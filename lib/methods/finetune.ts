@@ -6,8 +6,10 @@ import { taskNumber, taskTerm } from './terms.js'
 const schema = z.strictObject({}).prefault({})
 
 /**
- * Trains on each task's own data and does nothing against forgetting: L = ‖ε − ε_θ(x_t, t)‖² (arXiv 2006.11239). The
- * lower bound.
+ * Trains on each task's own data and does nothing against forgetting: L = ‖ε − ε_θ(x_t, t)‖² (arXiv 2006.11239). It is the lower bound
+ * for the other methods.
+ *
+ * @category Methods
  */
 export function finetune(options?: Record<string, never>): Method {
   parseOptions(schema, options, 'finetune')

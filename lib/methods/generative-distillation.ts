@@ -5,13 +5,16 @@ import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodS
 const schema = teacherMethodSchema(0.75)
 
 /**
- * The teacher, frozen when the last task ended, generates images x̂ of the earlier tasks, and the student learns to answer
- * them, noised to any t, as the teacher itself does: L = (1/k)·‖ε − ε_θ(x_t, t)‖² + (1 − 1/k)·λ·‖ε_teacher(x̂_t, t) − ε_θ(x̂_t, t)‖².
- * So the whole of the reverse process is handed on, and not only its results.
+ * The teacher, a copy of the network that was frozen when the last task ended, generates images x̂ of the earlier tasks. Noise is added to
+ * them up to any t, and the student learns the teacher's prediction for them:
+ * L = (1/k)·‖ε − ε_θ(x_t, t)‖² + (1 − 1/k)·λ·‖ε_teacher(x̂_t, t) − ε_θ(x̂_t, t)‖².
+ * So the student learns the teacher's whole reverse process, and not only the images at its end.
  *
  * Masip, Rodriguez, Tuytelaars and van de Ven 2024 (arXiv 2311.14028).
  *
  * @param options.lambda default 0.75
+ *
+ * @category Methods
  */
 export function generativeDistillation(options?: TeacherMethodOptions): Method {
   const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeDistillation')

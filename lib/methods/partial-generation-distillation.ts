@@ -5,13 +5,15 @@ import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodS
 const schema = teacherMethodSchema(0.75)
 
 /**
- * As generative distillation, but the teacher stops generating each image at its drawn timestep t, and that x̂_t is what both
- * answer: L = (1/k)·‖ε − ε_θ(x_t, t)‖² + (1 − 1/k)·λ·‖ε_teacher(x̂_t, t) − ε_θ(x̂_t, t)‖². The teacher's steps are spread over
- * [t, T].
+ * {@link generativeDistillation}, except that the teacher stops generating each image at that image's drawn timestep t. The noisy image x̂_t
+ * that it has reached is the input of both student and teacher:
+ * L = (1/k)·‖ε − ε_θ(x_t, t)‖² + (1 − 1/k)·λ·‖ε_teacher(x̂_t, t) − ε_θ(x̂_t, t)‖². The teacher's steps are spread over [t, T].
  *
  * A variant in the reference experiments of Masip et al. 2024 (arXiv 2311.14028).
  *
  * @param options.lambda default 0.75
+ *
+ * @category Methods
  */
 export function partialGenerationDistillation(options?: TeacherMethodOptions): Method {
   const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'partialGenerationDistillation')

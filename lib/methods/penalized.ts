@@ -6,11 +6,18 @@ import { taskNumber, taskTerm } from './terms.js'
 /** Factor of a penalty in the loss: any finite number ≥ 0. */
 export const strengthSchema = z.number().min(0)
 
-/** How many gradients of single images a Fisher matrix is estimated from, and at which timesteps. */
+/**
+ * How a Fisher matrix is estimated when a task ends: from how many gradients, and at which timesteps.
+ *
+ * @category Methods
+ */
 export interface FisherOptions {
-  /** Gradients, each of one image with one t and ε; ≥ 1. Each costs a step of batch size 1. Default 256. */
+  /**
+   * Number of gradients, each of one image with one t and one ε; ≥ 1. Each gradient costs a forward and a backward pass over one image.
+   * {@link rankOneEwc} with `factor: 'optimal'` passes over the samples twice, so each costs two of these. Default 256.
+   */
   samples?: number
-  /** Timesteps are drawn from [from, to), 0 ≤ from < to ≤ T. Default: all. */
+  /** Range [from, to) from which the timesteps are drawn, 0 ≤ from < to ≤ T. Default: [0, T). */
   timesteps?: readonly [from: number, to: number]
 }
 

@@ -5,20 +5,29 @@ import type { Loss, Method, Source } from './objective.js'
 import { lossSchema, timestepsSchema } from './objective-schema.js'
 import { gate, type TeacherOptions, taskNumber, taskTerm } from './terms.js'
 
-/** Options of {@link teacherToStudent}. */
+/**
+ * Options of {@link teacherToStudent}.
+ *
+ * @category Methods
+ */
 export interface TeacherToStudentOptions {
   /** How the teacher generates; unused by the Gaussian inputs. */
   teacher?: TeacherOptions
-  /** What the student is shown: see the methods of the same names. Default `generation`. */
+  /**
+   * The student's inputs x̂_t. `generation` (default): as in {@link generativeDistillation}; `partial-generation`: as in
+   * {@link partialGenerationDistillation}; `gaussian` and `symmetric-gaussian`: as in {@link gaussianDistillation} and
+   * {@link symmetricGaussianDistillation}.
+   */
   input?: 'generation' | 'partial-generation' | 'gaussian' | 'symmetric-gaussian'
   /**
-   * What it learns to predict: what the `teacher` predicts (default), or, as from `data`, the noise that was added, for which `input`
-   * must be `generation`: the teacher's images are then training data like any other, for comparison.
+   * What the student learns to predict. `teacher` (default): the teacher's prediction. `data`: what it would learn from real images, e.g.
+   * the noise that was added; the teacher's images are then training data like any other, for comparison. `data` needs
+   * `input: 'generation'`.
    */
   target?: 'teacher' | 'data'
   /** How the predictions are compared. Default `mse`. */
   loss?: Loss
-  /** Timesteps are drawn from [from, to) alone, 0 ≤ from < to ≤ T. Default: all. */
+  /** Range [from, to) from which the timesteps are drawn, 0 ≤ from < to ≤ T. Default: [0, T). */
   timesteps?: readonly [from: number, to: number]
 }
 
@@ -31,18 +40,20 @@ const schema = z
     timesteps: timestepsSchema.optional(),
   })
   .refine(({ input, target }) => target === 'teacher' || input === 'generation', {
-    error: "expected 'generation': only generated images have noise added, which could be predicted",
+    error: "expected 'generation', as target 'data' needs clean images, which the other inputs don't have",
     path: ['input'],
   })
   .prefault({})
 
 /**
- * A student of fresh weights learns from the teacher alone, without any data: L = ‖ε_teacher(x̂_t, t) − ε_θ(x̂_t, t)‖². The
- * first task trains as usual, which makes the teacher; each task after it makes a student of the last one's, and its images are
- * not looked at. So give it a stream whose first task has all classes, e.g. `dataIncremental` in two tasks.
+ * A student with fresh weights learns from the teacher alone, without any data: L = ‖ε_teacher(x̂_t, t) − ε_θ(x̂_t, t)‖². The first task
+ * trains as usual, and its network becomes the teacher. In every later task a new student learns from the network of the task before, and
+ * the task's images are not used. So give it a stream whose first task has all classes, e.g. `dataIncremental` in two tasks.
  *
- * The data-free transfer experiment of Masip et al. 2024 (arXiv 2311.14028), with its four inputs, its three losses and, by
- * the target `data`, its baseline without distillation. {@link frechetArea} is its score.
+ * This is the data-free transfer experiment of Masip et al. 2024 (arXiv 2311.14028), with its four inputs and three losses. With
+ * `target: 'data'` it is their baseline without distillation. Their score is {@link frechetArea}.
+ *
+ * @category Methods
  */
 export function teacherToStudent(options?: TeacherToStudentOptions): Method {
   const { teacher, input, target, loss, timesteps } = parseOptions(schema, options, 'teacherToStudent')

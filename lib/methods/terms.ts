@@ -4,28 +4,42 @@ import { ContinualDiffusionError } from '../errors.js'
 import type { Method, Objective, Term } from './objective.js'
 import { timestepsSchema } from './objective-schema.js'
 
-/** How the teacher generates the images that stand for the earlier tasks: what differs from DDIM in 2 steps, as in the paper. */
+/**
+ * The sampler by which the teacher generates images of the earlier tasks. Fields that are left out have the defaults of the paper: DDIM in
+ * 2 steps, η = 0, x̂₀ clipped, trailing timesteps.
+ *
+ * @category Methods
+ */
 export type TeacherOptions = Partial<SamplerConfig>
 
-/** Options of the methods that have a teacher. */
+/**
+ * Options of the methods that have a teacher.
+ *
+ * @category Methods
+ */
 export interface TeacherTermOptions {
   /**
-   * Makes the teacher a moving average over tasks: when a task ends, it becomes decay · itself + (1 − decay) · the weights;
-   * at least 0 and less than 1. Default 0: a copy of the weights. For an average over the steps of training, see
-   * `LearnerOptions.ema`, which the teacher is taken from where it is on.
+   * Makes the teacher a moving average over tasks: when a task ends, new teacher = decay · old teacher + (1 − decay) · weights;
+   * 0 ≤ decay < 1. Default 0: the teacher is a copy of the weights. `LearnerOptions.ema` is an average over training steps; with it,
+   * the teacher is made from that average.
    */
   teacherDecay?: number
   /**
-   * The term for the earlier tasks draws its timesteps from [from, to) alone, 0 ≤ from < to ≤ T; its weight stays. Default: all.
+   * Range [from, to) from which the term for the earlier tasks draws its timesteps, 0 ≤ from < to ≤ T; its weight stays the same.
+   * Default: [0, T).
    */
   timesteps?: readonly [from: number, to: number]
 }
 
-/** Options of the methods whose teacher generates images for the earlier tasks. */
+/**
+ * Options of the methods whose teacher generates images for the earlier tasks.
+ *
+ * @category Methods
+ */
 export interface TeacherMethodOptions extends TeacherTermOptions {
-  /** Weight λ of the loss on what the teacher generates; ≥ 0. Default: the method's own. */
+  /** Weight λ of the loss on the teacher's images; ≥ 0. The default depends on the method. */
   lambda?: number
-  /** How the teacher generates. */
+  /** The sampler by which the teacher generates images. */
   teacher?: TeacherOptions
 }
 

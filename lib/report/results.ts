@@ -2,53 +2,70 @@ import type { MetricValue } from '../evaluation/metric.js'
 import type { TaskEvaluation } from '../evaluation/per-task.js'
 import type { DenoisingLoss } from '../learner/options.js'
 
-/** What a run found: the content of its `results.json`, and all that tables, charts and pages are made from. */
+/**
+ * The results of a run: the contents of its `results.json`, from which tables, charts and reports are made.
+ *
+ * @category Results and reports
+ */
 export interface Results {
   readonly title: string
-  /** False while the run is under way, and after it was stopped or failed. */
+  /** False while the run is in progress, and after it was stopped or failed. */
   readonly complete: boolean
   readonly versions: Versions
   /** Class names of the data set; class indices elsewhere point into them. */
   readonly classes: readonly string[]
-  /** Parameters of the U-Net. */
+  /** Number of parameters of the U-Net. */
   readonly parameters: number
-  /** Where the learners ran, e.g. `cpu` and `fp32`; not what was asked for but what it came to. */
+  /** The device that the learners used, e.g. `cpu`; never `auto`. */
   readonly device: string
+  /** The precision that the learners used, e.g. `fp32`; never `auto`. */
   readonly precision: string
-  /** The classifier whose features and labels the metrics use. */
+  /** The classifier of the metrics: its name, number of features, and accuracy on the test images, 0 … 1. */
   readonly classifier: { readonly name: string; readonly features: number; readonly accuracy: number }
   /**
-   * True when, for each seed, the first task was trained once and taken over by every method whose objective and data
-   * for that task are the same, which they are by definition of the methods; such tasks carry `sharedFrom`.
+   * True if the first task was trained once for each seed, and shared by all methods that have the same objective and data for it. The tasks that
+   * were not trained again have `sharedFrom`.
    */
   readonly shareFirstTask: boolean
-  /** The metrics by their names, in the order they are shown in. */
+  /** The metrics by their names, in the order of the tables. */
   readonly metrics: Readonly<Record<string, MetricInfo>>
-  /** The methods in the order they are shown in, by label; `about` says in a sentence what each does. */
+  /** The methods in the order of the tables. `about` describes the method in a sentence. */
   readonly methods: readonly { readonly label: string; readonly about: string }[]
-  /** One entry per method and seed, seeds outermost, in the order they ran. */
+  /** One entry per method and seed, in the order in which they ran: all methods of the first seed, then of the second … */
   readonly runs: readonly MethodRun[]
 }
 
-/** What a metric is called, and which way it is read. */
+/**
+ * A metric's title, and whether a lower or a higher value is better.
+ *
+ * @category Results and reports
+ */
 export interface MetricInfo {
-  /** With the features named that it is computed in. */
+  /** Title, which names the features. */
   readonly title: string
   readonly better: 'lower' | 'higher'
 }
 
-/** What computed the results. */
+/**
+ * Versions of the software, and the platform, that computed the results.
+ *
+ * @category Results and reports
+ */
 export interface Versions {
   readonly package: string
   readonly libtorch: string
-  /** Null where libtorch has no CUDA. */
+  /** Version of CUDA; null if libtorch is a CPU build. */
   readonly cuda: string | null
   readonly node: string
   readonly platform: string
   readonly cpu: string
 }
 
-/** One method learning one stream. */
+/**
+ * The results of one method with one seed.
+ *
+ * @category Results and reports
+ */
 export interface MethodRun {
   /** The method's label: its name, unless the configuration gave it another. */
   readonly method: string
@@ -57,28 +74,32 @@ export interface MethodRun {
   readonly tasks: readonly TaskResult[]
 }
 
-/** A learner after a task, compared with the test images of all classes seen so far. */
+/**
+ * The results of one task: the learner after this task, compared with the test images of all tasks seen so far.
+ *
+ * @category Results and reports
+ */
 export interface TaskResult {
-  /** k, counted from 1. */
+  /** The task's number, from 1. */
   readonly task: number
   readonly name: string
   /** Class indices that this task brought. */
   readonly classes: readonly number[]
-  /** Training steps spent on this task. */
+  /** Number of training steps of this task. */
   readonly steps: number
-  /** Wall time of learning the task, and of evaluating it; 0 where another method's was taken over. */
+  /** Wall time of learning the task and of the evaluation, in seconds; 0 if the task was shared from another method. */
   readonly seconds: { readonly learn: number; readonly evaluate: number }
   /** Mean training loss over these steps. */
   readonly loss: number
-  /** How often the teacher's network ran over a batch in each training step. */
+  /** Number of the teacher's passes over a batch in each training step. */
   readonly teacherCalls: number
-  /** Empty where only the last task is evaluated, and this is another. */
+  /** The metrics by their names. Empty if only the last task is evaluated, and this is an earlier task. */
   readonly metrics: Readonly<Record<string, MetricValue>>
-  /** The same metrics on each task learned so far by itself, in order; see `Evaluation.tasks`. */
+  /** The same metrics on each task learned so far alone, in order; see `Evaluation.tasks`. */
   readonly alone?: readonly TaskEvaluation[]
   /** Denoising loss on the test images of all tasks learned so far, by band of timesteps. */
   readonly denoising?: readonly DenoisingLoss[]
-  /** Fraction of the test images of each task learned so far that the solver classifies rightly, in order. */
+  /** The solver's accuracy, 0 … 1, on the test images of each task learned so far, in order. */
   readonly solver?: readonly number[]
   /** Path of the grid of samples, relative to the run folder. */
   readonly samples: string
@@ -86,15 +107,19 @@ export interface TaskResult {
   readonly realSamples: string
   /** Path of the saved learner, relative to the run folder. */
   readonly learner: string
-  /** The method whose first task this is, when it was not trained anew. */
+  /** The method that trained this first task, if the task was shared. */
   readonly sharedFrom?: string
 }
 
-/** The loss while one task is learned. */
+/**
+ * The loss during the training of one task.
+ *
+ * @category Results and reports
+ */
 export interface LossCurve {
   readonly method: string
   readonly seed: number
   readonly task: number
-  /** Steps of the task, from 1, with the mean loss of the steps since the point before. */
+  /** Points of the curve: a step of the task, from 1, and the mean loss of the steps since the previous point. */
   readonly points: readonly (readonly [step: number, loss: number])[]
 }

@@ -49,10 +49,18 @@ export interface PlainTable {
   readonly rows: readonly (readonly string[])[]
 }
 
-/** How a table is laid out: in columns for a terminal, or in Markdown. */
+/**
+ * The layout of a table: `text` has columns for a terminal.
+ *
+ * @category Results and reports
+ */
 export type Layout = 'text' | 'markdown'
 
-/** Every metric after every task, one table each. */
+/**
+ * A table for each metric: the value of every method after every task.
+ *
+ * @category Results and reports
+ */
 export function tablesByTask(results: Results, layout: Layout = 'text'): string {
   const tables = metricTables(results).map(({ title, better, tasks, rows }) => ({
     title: `${title}; ${better} is better; ${overSeeds(results)}`,
@@ -65,7 +73,11 @@ export function tablesByTask(results: Results, layout: Layout = 'text'): string 
   return tables.map((table) => layouts[layout](table)).join('\n\n')
 }
 
-/** Every metric after the last task and what it took to get there, in one table; empty when no task has been learned. */
+/**
+ * One table of all metrics after the last task, with seconds a task and teacher calls a step. It is empty if no task has been learned.
+ *
+ * @category Results and reports
+ */
 export function finalTable(results: Results, layout: Layout = 'text'): string {
   const last = tasksOf(results).at(-1)
   if (last === undefined) return ''

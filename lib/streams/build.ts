@@ -30,7 +30,7 @@ function seen(name: string, tasks: readonly Task[], task: Task): Seen {
   if (!tasks.includes(task)) {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
-      `${name}: task ${task.number} (${task.name}) is not of this stream; pass one of its own tasks`,
+      `${name}: task ${task.number} (${task.name}) is not a task of this stream; pass one of its own tasks`,
     )
   }
   const shown = [...task.earlier, task]

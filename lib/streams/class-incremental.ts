@@ -8,13 +8,17 @@ import { allClasses, buildStream, cut, ofClasses } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
-/** How classes are dealt out to tasks. */
+/**
+ * Options of {@link classIncremental}.
+ *
+ * @category Streams
+ */
 export interface ClassIncrementalOptions {
   /** Number of tasks; it must divide the number of classes. */
   tasks: number
   /** Shuffles the classes as `torch.randperm(classes)` after `torch.manual_seed(seed)` does; 0 … 2³² − 1. */
   seed?: number
-  /** The classes in the order wanted, each once; not together with `seed`. Default: 0, 1, 2 … */
+  /** The class indices in the order that you want, each once. It excludes `seed`. Default without `seed`: 0, 1, 2 … */
   order?: readonly number[]
 }
 
@@ -25,11 +29,13 @@ const schema = z.strictObject({
 })
 
 /**
- * Each task brings as many new classes; labels stay indices into the data set's own classes. With ten classes, five tasks
- * and the seeds 42, 69 and 1714 these are the streams of the paper's experiments (arXiv 2311.14028).
+ * Each task brings the same number of new classes. Labels stay indices into all classes of the data set. With ten classes, five tasks and
+ * the seeds 42, 69 and 1714 these are the streams of the paper's experiments (arXiv 2311.14028).
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when the tasks don't divide the classes or `order` isn't a
  *   permutation of them; `ERR_BAD_DATA` when a class has no images
+ *
+ * @category Streams
  */
 export function classIncremental(data: TrainTest, options: ClassIncrementalOptions): Stream {
   const where = 'classIncremental'

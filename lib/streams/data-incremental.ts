@@ -7,19 +7,25 @@ import { allClasses, buildStream, cut } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
-/** How images are dealt out to tasks. */
+/**
+ * Options of {@link dataIncremental}.
+ *
+ * @category Streams
+ */
 export interface DataIncrementalOptions {
   /** Number of tasks. */
   tasks: number
-  /** Of the shuffle of the images, 0 … 2³² − 1. Default 0. */
+  /** Seed of the shuffle of the images, 0 … 2³² − 1. Default 0. */
   seed?: number
 }
 
 const schema = z.strictObject({ tasks: z.int().min(1), seed: seedSchema.default(0) })
 
 /**
- * Each task brings an equal share of the images (to within one), drawn at random over all classes: more of the same, in
- * instalments. Training and test images are dealt out alike.
+ * Each task brings an equal share of the images of all classes, drawn at random. Shares differ by one image at most. Training and test images
+ * are shared out in the same way.
+ *
+ * @category Streams
  */
 export function dataIncremental(data: TrainTest, options: DataIncrementalOptions): Stream {
   const { tasks, seed } = parseOptions(schema, options, 'dataIncremental')

@@ -8,14 +8,22 @@ import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
-/** The shape of one image. */
+/**
+ * The shape of one image.
+ *
+ * @category Streams
+ */
 export type ImageShape = Pick<Dataset, 'height' | 'width' | 'channels'>
 
-/** What makes a domain: a change to each image that keeps its shape. */
+/**
+ * A domain: a transform of each image that keeps its shape.
+ *
+ * @category Streams
+ */
 export interface Domain {
-  /** For people, e.g. `rotated by 45°`. */
+  /** Name for people, e.g. `rotated by 45°`. */
   readonly name: string
-  /** Writes the changed image into `to` (zeros so far); both height × width × channels, interleaved. */
+  /** Writes the transformed image into `to`, which holds zeros. Both are height × width × channels, interleaved. */
   transform(from: Uint8Array, to: Uint8Array, shape: ImageShape): void
 }
 
@@ -31,9 +39,11 @@ const schema = z.strictObject({
 })
 
 /**
- * Each task brings all classes again in another domain. Every domain holds a changed copy of the data in memory.
+ * Each task brings all classes again in another domain. The data of every domain is a transformed copy in memory.
  *
  * @param options.domains at least one, in the order of the tasks; see {@link unchanged}, {@link rotated} and {@link permuted}
+ *
+ * @category Streams
  */
 export function domainIncremental(data: TrainTest, options: { domains: readonly Domain[] }): Stream {
   parseOptions(schema, options, 'domainIncremental')
@@ -50,12 +60,22 @@ export function domainIncremental(data: TrainTest, options: { domains: readonly 
   )
 }
 
-/** The images as they are. */
+/**
+ * A domain that leaves images unchanged.
+ *
+ * @category Streams
+ */
 export function unchanged(): Domain {
   return { name: 'unchanged', transform: (from, to) => to.set(from) }
 }
 
-/** Images turned anticlockwise about their middle, bilinearly; what comes in from outside is 0. */
+/**
+ * A domain that rotates images anticlockwise about their centre, with bilinear interpolation. Pixels from outside the image are 0.
+ *
+ * @param degrees any finite number
+ *
+ * @category Streams
+ */
 export function rotated(degrees: number): Domain {
   if (!Number.isFinite(degrees)) {
     throw new ContinualDiffusionError(
@@ -88,7 +108,13 @@ export function rotated(degrees: number): Domain {
   }
 }
 
-/** Pixels in another order, the same for every image (permuted MNIST); channels stay together. */
+/**
+ * A domain that puts the pixels into another order, the same for every image (permuted MNIST). The channels of a pixel stay together.
+ *
+ * @param seed of the order, 0 … 2³² − 1
+ *
+ * @category Streams
+ */
 export function permuted(seed: number): Domain {
   parseOptions(z.strictObject({ seed: seedSchema }), { seed }, 'permuted')
   let order: number[] = []

@@ -7,11 +7,13 @@ import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
- * Each task is a data set of its own. Classes of the same name are one class; the labels of the tasks' data sets are
- * indices into the classes of all of them together.
+ * Each task is a whole data set. Classes with the same name in several data sets are one class. The labels of every task are indices into
+ * the classes of all data sets together.
  *
- * @param data in the order of the tasks; all with the same number of channels and, once resized, the same sides
- * @throws ContinualDiffusionError `ERR_BAD_DATA` when their images differ in shape
+ * @param data the data sets in the order of the tasks. Their images must have the same number of channels and, once resized, the same sides
+ * @throws ContinualDiffusionError `ERR_BAD_DATA` when the images of the data sets differ in shape
+ *
+ * @category Streams
  */
 export function fromDatasets(data: readonly TrainTest[]): Stream {
   const [first] = parseOptions(z.array(trainTestSchema), data, 'fromDatasets: data')

@@ -4,7 +4,11 @@ import { parseOptions } from '../validation/options.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 
-/** All data in one task: ordinary training. */
+/**
+ * All data in one task: ordinary training.
+ *
+ * @category Streams
+ */
 export function single(data: TrainTest): Stream {
   const { train, test } = parseOptions(trainTestSchema, data, 'single: data')
   const name = train.name.replace(/\/train$/, '')

@@ -1,10 +1,14 @@
 import type { Subset } from '../data/dataset.js'
 
-/** One element of a stream. */
+/**
+ * A task of a stream: the classes and images that it brings.
+ *
+ * @category Streams
+ */
 export interface Task {
   /** k, counted from 1. */
   readonly number: number
-  /** For people: e.g. `Pullover, Shirt`. */
+  /** Name for people, e.g. `Pullover, Shirt`. */
   readonly name: string
   /** Class indices that this task brings. */
   readonly classes: readonly number[]
@@ -14,18 +18,27 @@ export interface Task {
   readonly earlier: readonly Task[]
 }
 
-/** All that the learner has been shown up to and including a task. */
+/**
+ * The data of a task and of all earlier tasks.
+ *
+ * @category Streams
+ */
 export interface Seen {
-  /** The tasks shown, in order. */
+  /** The tasks, in order. */
   readonly tasks: readonly Task[]
+  /** Indices of all classes of these tasks. */
   readonly classes: readonly number[]
-  /** One per task, in order. */
+  /** The training images, one subset per task, in order. */
   readonly train: readonly Subset[]
-  /** One per task, in order. */
+  /** The test images, one subset per task, in order. */
   readonly test: readonly Subset[]
 }
 
-/** A sequence of tasks. */
+/**
+ * A sequence of tasks. Iterating over it gives the tasks in order.
+ *
+ * @category Streams
+ */
 export interface Stream extends Iterable<Task> {
   readonly name: string
   readonly tasks: readonly Task[]

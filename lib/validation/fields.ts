@@ -8,7 +8,11 @@ export const seedSchema = z
   .min(0)
   .max(2 ** 32 - 1)
 
-/** Where to compute; `auto`: on the first CUDA device when there is one that works, else on the CPU. */
+/**
+ * The device that computes. `auto`: the first CUDA device if one works, else the CPU.
+ *
+ * @category Learner
+ */
 export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
 
 export const deviceSchema = z.custom<Device>(
@@ -17,8 +21,10 @@ export const deviceSchema = z.custom<Device>(
 )
 
 /**
- * In what to multiply: `fp32`; `tf32`, CUDA only; `bf16`, with weights, optimiser state and losses kept in float32.
- * `auto`: bf16 where the hardware multiplies bf16 natively, else fp32.
+ * The number type of products: `fp32`; `tf32` (only on CUDA); `bf16`. Weights, optimiser state and losses are float32 in any case. `auto`:
+ * bf16 where it is faster than fp32 (on CUDA, and on CPUs with AMX), else fp32.
+ *
+ * @category Learner
  */
 export type Precision = 'auto' | 'fp32' | 'tf32' | 'bf16'
 

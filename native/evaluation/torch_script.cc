@@ -79,7 +79,7 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
   x = x.mul_((range.second - range.first) / 255).add_(range.first);
   if (found != channels) x = x.expand({-1, channels, -1, -1}).contiguous();
 
-  c10::IValue answer;
+  c10::IValue result;
   try {
     torch::jit::Kwargs named;
     const c10::FunctionSchema& schema = module_->value.get_method("forward").function().getSchema();
@@ -95,7 +95,7 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
         named[name] = *given;
       }
     }
-    answer = module_->value.forward({x}, named);
+    result = module_->value.forward({x}, named);
   } catch (const std::exception& error) {
     if (machineFailure(error)) throw;
     throw fail("the network failed on images of " + std::to_string(count) + " × " + std::to_string(channels) + " × " +
@@ -103,33 +103,34 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
   }
 
   if (const auto* index = std::get_if<int64_t>(&output)) {
-    if (!answer.isTuple() && !answer.isList() && !answer.isTensorList()) {
-      throw fail("the answer is a " + answer.tagKind() + "; expected a tuple or a list, as output is a position");
+    if (!result.isTuple() && !result.isList() && !result.isTensorList()) {
+      throw fail("the network's output is a " + result.tagKind() +
+                 "; expected a tuple or a list, as the option output is a position");
     }
     const std::vector<c10::IValue> parts =
-        answer.isTuple() ? std::vector<c10::IValue>(answer.toTupleRef().elements()) : answer.toListRef().vec();
+        result.isTuple() ? std::vector<c10::IValue>(result.toTupleRef().elements()) : result.toListRef().vec();
     if (*index >= static_cast<int64_t>(parts.size())) {
-      throw fail("the answer has " + std::to_string(parts.size()) + " parts; expected more than output, which is " +
-                 std::to_string(*index));
+      throw fail("the network's output has " + std::to_string(parts.size()) +
+                 " parts; expected more than the option output, which is " + std::to_string(*index));
     }
-    answer = parts[static_cast<size_t>(*index)];
+    result = parts[static_cast<size_t>(*index)];
   } else if (const auto* key = std::get_if<std::string>(&output)) {
-    if (!answer.isGenericDict() || !answer.toGenericDict().contains(*key)) {
-      throw fail("the answer is a " + answer.tagKind() + "; expected a dictionary with the key '" + *key +
+    if (!result.isGenericDict() || !result.toGenericDict().contains(*key)) {
+      throw fail("the network's output is a " + result.tagKind() + "; expected a dictionary with the key '" + *key +
                  "', which is the option output");
     }
-    answer = answer.toGenericDict().at(*key);
+    result = result.toGenericDict().at(*key);
   }
-  if (!answer.isTensor()) {
-    throw fail("the answer is a " + answer.tagKind() +
-               "; expected a tensor: say which part of the answer the features are by the option output");
+  if (!result.isTensor()) {
+    throw fail("the network's output is a " + result.tagKind() +
+               "; expected a tensor: the option output says which part of it the features are");
   }
-  at::Tensor features = answer.toTensor();
+  at::Tensor features = result.toTensor();
   // N × D × 1 × 1, as pooling leaves it.
   while (features.dim() > 2 && features.size(-1) == 1) features = features.squeeze(-1);
   if (features.dim() != 2 || features.size(0) != count || features.size(1) < 1) {
-    throw fail("the answer to " + std::to_string(count) + " images has the shape " + c10::str(features.sizes()) +
-               "; expected " + std::to_string(count) + " rows of features");
+    throw fail("the network's output for " + std::to_string(count) + " images has the shape " +
+               c10::str(features.sizes()) + "; expected " + std::to_string(count) + " rows of features");
   }
   features = features.to(at::kCPU, at::kFloat).contiguous();
   if (!features.isfinite().all().item<bool>()) throw fail("some of the features are not finite");

@@ -73,7 +73,7 @@ inline Floats loadWords(const Number* from, int64_t count) {
 /// Channels are multiples of sixteen; with zeros, of 32.
 inline int64_t whole(int64_t channels) { return (channels + 16) / block * block; }
 
-// --- the answer, and the gradient of the images, which is a convolution with the kernels turned around --------------
+// --- the output, and the gradient of the images, which is a convolution with the kernels turned around --------------
 
 /// Sums of 2 × 2 tiles, 32 × 32 numbers, begin as the bias of 32 channels.
 inline void beginSums(const float* bias) {
@@ -151,7 +151,7 @@ void fill(const Frame& frame, int64_t channels, const Number* x, Number* to) {
   }
 }
 
-/// The kernels of 32 channels of the answer: tap by tap, and of each its blocks of channels, with two tiles for each.
+/// The kernels of 32 channels of the output: tap by tap, and of each its blocks of channels, with two tiles for each.
 using PackKernels = void (*)(const ConvolutionShape&, int64_t first, const Number* weight, Number* to);
 
 void packForward(const ConvolutionShape& shape, int64_t first, const Number* weight, Number* to) {
@@ -183,8 +183,8 @@ void packBackward(const ConvolutionShape& shape, int64_t first, const Number* we
   }
 }
 
-/// The answer's 32 channels from `first` on.
-struct Answer {
+/// The output's 32 channels from `first` on.
+struct Output {
   const Frame& frame;
   int64_t channels, first;
   const Number *perImage, *image;  // summands
@@ -206,7 +206,7 @@ struct Answer {
   }
 };
 
-/// What a convolution needs room for: a frame, and the kernels of 32 channels of the answer or, where the cache holds
+/// What a convolution needs room for: a frame, and the kernels of 32 channels of the output or, where the cache holds
 /// them too, of all.
 struct Room {
   Frame frame;
@@ -241,7 +241,7 @@ void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernel
       Number* const columns = room.all ? packed + o / block * room.kernels : packed;
       if (!room.all || start == 0) pack(shape, o, weight, columns);
       const auto at = [&](const Number* from, int64_t step) { return from == nullptr ? from : from + start * step; };
-      const Answer answer{
+      const Output output{
           frame, out, o, at(plus.perImage, out), at(plus.image, pixels * out), y + start * pixels * out};
       for (int64_t i = 0; i < block; i += 16) {
         store(bias + i, plus.bias == nullptr || o + i == out ? splat(0) : load(plus.bias + o + i));
@@ -262,8 +262,8 @@ void convolve(const ConvolutionShape& shape, int64_t in, int64_t out, PackKernel
           }
         }
         storeSums(sums);
-        answer(first, sums);
-        answer(second, sums + 16 * block);
+        output(first, sums);
+        output(second, sums + 16 * block);
       }
     }
   }

@@ -71,7 +71,7 @@ void attention(const AttentionShape& shape, int64_t images, const T* q, const T*
       gathered(shape, k + c, 1, keys);
       gathered(shape, v + c, 1, values);
       for (int64_t first = 0; first < tokens; first += lanes) {
-        Floats queries[16], answers[16];
+        Floats queries[16], outputs[16];
         transposedTokens(shape, first, q + c, queries);
         for (int64_t h = 0; h < lanes; h += headDim, statistics += 2 * lanes) {
           for (int64_t d = 0; d < headDim; ++d) queries[h + d] *= shape.scale;
@@ -81,19 +81,19 @@ void attention(const AttentionShape& shape, int64_t images, const T* q, const T*
             most = maximum(most, score);
             store(weights + j * lanes, score);
           }
-          Floats* const answer = answers + h;
-          for (int64_t d = 0; d < headDim; ++d) answer[d] = splat(0);
+          Floats* const output = outputs + h;
+          for (int64_t d = 0; d < headDim; ++d) output[d] = splat(0);
           for (int64_t j = 0; j < tokens; ++j) {
             const Floats weight = weightOf(load(weights + j * lanes) - most);
             sum += weight;
-            addProduct(weight, values + j * lanes + h, answer);
+            addProduct(weight, values + j * lanes + h, output);
           }
           const Floats inverse = 1.0F / sum;
-          for (int64_t d = 0; d < headDim; ++d) answer[d] *= inverse;
+          for (int64_t d = 0; d < headDim; ++d) output[d] *= inverse;
           store(statistics, most);
           store(statistics + lanes, inverse);
         }
-        storeTransposed(shape, first, answers, y + c);
+        storeTransposed(shape, first, outputs, y + c);
       }
     }
   }
@@ -115,9 +115,9 @@ void attentionGradient(const AttentionShape& shape, int64_t images, const T* q, 
       gathered(shape, v + c, 1, values);
       gathered(shape, dy + c, 1, given);
       for (int64_t first = 0; first < tokens; first += lanes) {
-        Floats query[16], answer[16], gradient[16], result[16];
+        Floats query[16], output[16], gradient[16], result[16];
         transposedTokens(shape, first, q + c, query);
-        transposedTokens(shape, first, y + c, answer);
+        transposedTokens(shape, first, y + c, output);
         transposedTokens(shape, first, dy + c, gradient);
         for (int64_t h = 0; h < lanes; h += headDim) {
           const float* const kept = statistics + blockOf(first, h) * 2 * lanes;
@@ -125,7 +125,7 @@ void attentionGradient(const AttentionShape& shape, int64_t images, const T* q, 
           Floats sum = splat(0);
           for (int64_t d = h; d < h + headDim; ++d) {
             query[d] *= shape.scale;
-            sum += gradient[d] * answer[d];
+            sum += gradient[d] * output[d];
             result[d] = splat(0);
           }
           store(along + blockOf(first, h) * lanes, sum);

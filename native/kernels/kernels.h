@@ -20,7 +20,7 @@ struct ConvolutionShape {
   int64_t height, width, in, out;
 };
 
-/// What is added to a convolution's answer; null for nothing.
+/// What is added to a convolution's output; null for nothing.
 template <class T>
 struct ConvolutionSummands {
   const T* bias;      // out
@@ -45,8 +45,8 @@ template <class T>
 struct ConvolutionKernels {
   /// Float32 numbers that each of the three below needs room for besides its arguments.
   int64_t (*scratch)(const ConvolutionShape&, int64_t images) = nullptr;
-  void (*answer)(const ConvolutionShape&, int64_t images, const T* x, const T* weight, const ConvolutionSummands<T>&,
-                 T* y, float* scratch) = nullptr;
+  void (*forward)(const ConvolutionShape&, int64_t images, const T* x, const T* weight, const ConvolutionSummands<T>&,
+                  T* y, float* scratch) = nullptr;
   /// dx of dy.
   void (*input)(const ConvolutionShape&, int64_t images, const T* dy, const T* weight, T* dx, float* scratch) = nullptr;
   /// dw of x and dy.

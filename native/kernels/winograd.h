@@ -43,7 +43,7 @@ void withVectors(int64_t vectors, const Work& work) {
 }
 
 /// How the images of a convolution from `in` to `out` channels are cut into tiles, and how much is done at once: of the
-/// images, enough tiles for a matrix product to be worth fetching the other matrix; of the answer's channels, as many
+/// images, enough tiles for a matrix product to be worth fetching the other matrix; of the output's channels, as many
 /// as the near caches hold kernels for, or all where kernels would have to be transformed again for other images.
 struct Tiling {
   int64_t height, width, down, across, images, channels;
@@ -129,17 +129,17 @@ void multiplyTiles(int64_t tiles, int64_t in, int64_t out, const float* x, const
         clear(sum);
         const float* const rows = x + theirs.tile(t) + place * theirs.plane();
         for (int64_t i = 0; i < in; ++i) addProducts(rows + i, in, kernel + i * V * lanes, sum);
-        float* const answers = to + ours.tile(t) + place * ours.plane() + o;
+        float* const outputs = to + ours.tile(t) + place * ours.plane() + o;
         for (int p = 0; p < group; ++p) {
-          for (int v = 0; v < V; ++v) store(answers + p * out + v * lanes, sum[p][v]);
+          for (int v = 0; v < V; ++v) store(outputs + p * out + v * lanes, sum[p][v]);
         }
       }
     }
   }
 }
 
-// What the products say of `count` of the answer's `out` channels; `y` and the summands begin at the first of them.
-void answerTiles(const Tiling& tiling, int64_t images, int64_t out, int64_t count, const float* products,
+// What the products say of `count` of the output's `out` channels; `y` and the summands begin at the first of them.
+void outputTiles(const Tiling& tiling, int64_t images, int64_t out, int64_t count, const float* products,
                  const ConvolutionSummands<float>& plus, float* y) {
   const Transformed layout{count};
   const int64_t plane = layout.plane(), row = tiling.width * out;
@@ -154,12 +154,12 @@ void answerTiles(const Tiling& tiling, int64_t images, int64_t out, int64_t coun
       if (plus.bias != nullptr) same += load(plus.bias + c);
       if (plus.perImage != nullptr) same += load(plus.perImage + n * out + c);
       transform<6, 4>(
-          answerTransform, [=](int i, int j) { return load(source + (6 * i + j) * plane + c); },
-          [=](int i, const Floats(&answers)[4]) {
+          outputTransform, [=](int i, int j) { return load(source + (6 * i + j) * plane + c); },
+          [=](int i, const Floats(&outputs)[4]) {
             if (i >= rows) return;
             for (int64_t j = 0; j < columns; ++j) {
               const int64_t at = start + i * row + j * out + c;
-              const Floats whole = answers[j] + same;
+              const Floats whole = outputs[j] + same;
               store(y + at, plus.image == nullptr ? whole : whole + load(plus.image + at));
             }
           });
@@ -168,7 +168,7 @@ void answerTiles(const Tiling& tiling, int64_t images, int64_t out, int64_t coun
 }
 
 // A convolution from `in` to `out` channels. `transformKernels(first, count, to)` writes the transformed kernels of
-// some of the answer's channels; that is all of them where images are worked on in several rounds.
+// some of the output's channels; that is all of them where images are worked on in several rounds.
 template <class TransformKernels>
 void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t images, const float* x,
            TransformKernels transformKernels, const ConvolutionSummands<float>& plus, float* y, float* scratch) {
@@ -187,7 +187,7 @@ void tiled(const ConvolutionShape& shape, int64_t in, int64_t out, int64_t image
       const int64_t start = first * tiling.pixels() * out + o;
       const ConvolutionSummands<float> here{at(plus.bias, o), at(plus.perImage, first * out + o),
                                             at(plus.image, start)};
-      answerTiles(tiling, some, out, count, products, here, y + start);
+      outputTiles(tiling, some, out, count, products, here, y + start);
     }
   }
 }
@@ -199,7 +199,7 @@ void convolution(const ConvolutionShape& shape, int64_t images, const float* x, 
     const int64_t plane = kernelPlane(in, count);
     for (int64_t o = 0; o < count; o += lanes) {
       for (int64_t c = 0; c < in; c += lanes) {
-        Floats taps[9][16];  // a row for each of x's channels, sixteen of the answer's in it
+        Floats taps[9][16];  // a row for each of x's channels, sixteen of the output's in it
         for (int64_t tap = 0; tap < 9; ++tap) {
           for (int64_t i = 0; i < lanes; ++i) taps[tap][i] = load(weight + ((first + o + i) * 9 + tap) * in + c);
           transpose(taps[tap]);
@@ -267,7 +267,7 @@ void convolutionWeight(const ConvolutionShape& shape, int64_t images, const floa
   for (int64_t first = 0; first < images; first += tiling.images) {
     const int64_t some = images - first < tiling.images ? images - first : tiling.images;
     transformed<6>(tiling, inputTransform, in, some, x + first * tiling.pixels() * in, theirs);
-    transformed<4>(tiling, answerGradient, out, some, dy + first * tiling.pixels() * out, ours);
+    transformed<4>(tiling, outputGradient, out, some, dy + first * tiling.pixels() * out, ours);
     for (int64_t from = 0; from < out; from += tiling.channels) {
       const int64_t count = out - from < tiling.channels ? out - from : tiling.channels;
       const int64_t plane = kernelPlane(in, count);

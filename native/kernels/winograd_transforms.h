@@ -1,9 +1,9 @@
 #pragma once
 
-// Winograd's minimal filtering F(4 × 4, 3 × 3), as in Lavin and Gray, arXiv 1509.09308: a tile of 4 × 4 answers takes
+// Winograd's minimal filtering F(4 × 4, 3 × 3), as in Lavin and Gray, arXiv 1509.09308: a tile of 4 × 4 outputs takes
 // 36 products for each pair of channels in place of 144.
 //
-//   answer = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A      hence      dw = Gᵀ [(A dy Aᵀ) ⊙ (Bᵀ x B)] G
+//   output = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A      hence      dw = Gᵀ [(A dy Aᵀ) ⊙ (Bᵀ x B)] G
 //
 // x is a tile's 6 × 6 pixels, w a kernel.
 
@@ -44,7 +44,7 @@ inline void kernelTransform(const Floats (&g)[3], Floats (&u)[6]) {  // G
   u[5] = g[2];
 }
 
-inline void answerTransform(const Floats (&m)[6], Floats (&y)[4]) {  // Aᵀ
+inline void outputTransform(const Floats (&m)[6], Floats (&y)[4]) {  // Aᵀ
   const Floats nearSum = m[1] + m[2], nearDifference = m[1] - m[2];
   const Floats farSum = m[3] + m[4], farDifference = m[3] - m[4];
   y[0] = m[0] + nearSum + farSum;
@@ -53,7 +53,7 @@ inline void answerTransform(const Floats (&m)[6], Floats (&y)[4]) {  // Aᵀ
   y[3] = near3 * nearDifference + far3 * farDifference + m[5];
 }
 
-inline void answerGradient(const Floats (&y)[4], Floats (&z)[6]) {  // A
+inline void outputGradient(const Floats (&y)[4], Floats (&z)[6]) {  // A
   const Floats nearEven = y[0] + near2 * y[2], nearOdd = near * y[1] + near3 * y[3];
   const Floats farEven = y[0] + far2 * y[2], farOdd = far * y[1] + far3 * y[3];
   z[0] = y[0];

@@ -17,7 +17,7 @@ using torch::autograd::variable_list;
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   if (!suitsOwnKernels(x) || weight.size(2) != 3 || stride != 1) return false;
   if (weight.size(0) % lanes != 0 || weight.size(1) % lanes != 0) return false;
-  return withKernelsFor(x, [](const auto& kernels) { return kernels.convolution.answer != nullptr; });
+  return withKernelsFor(x, [](const auto& kernels) { return kernels.convolution.forward != nullptr; });
 }
 
 ConvolutionShape shapeOf(const at::Tensor& x, const at::Tensor& weight) {
@@ -43,7 +43,7 @@ class Convolution : public Function<Convolution> {
     withKernelsFor(x, [&]<class T>(const KernelsFor<T>& kernels) {
       overImages(x.size(0), [&](int64_t first, int64_t count) {
         const auto at = [first](const T* p, int64_t step) { return p == nullptr ? p : p + first * step; };
-        kernels.convolution.answer(
+        kernels.convolution.forward(
             shape, count, dataOf<T>(x) + first * from, dataOf<T>(w),
             {dataOrNull<T>(bias), at(dataOrNull<T>(same), shape.out), at(dataOrNull<T>(plus), to)},
             mutableDataOf<T>(y) + first * to, scratch(kernels.convolution.scratch(shape, count)));

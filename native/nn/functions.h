@@ -18,7 +18,7 @@ struct Joined {
   at::Tensor whole() const { return second.defined() ? at::cat({first, second}, 1) : first; }
 };
 
-/// What a convolution adds to its answer in the same pass; undefined for nothing.
+/// What a convolution adds to its output in the same pass; undefined for nothing.
 struct Summands {
   at::Tensor perImage = {};  // N × C
   at::Tensor image = {};     // N × C × H × W

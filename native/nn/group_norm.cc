@@ -13,8 +13,8 @@ using torch::autograd::variable_list;
 bool ownGroupNorm(const at::Tensor& x) { return suitsOwnKernels(x) && x.size(1) % lanes == 0 && x.size(1) <= 4096; }
 
 /// y, and the statistics.
-at::Tensor answer(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu,
-                  const at::Tensor& statistics) {
+at::Tensor normalised(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu,
+                      const at::Tensor& statistics) {
   const int64_t groups = statistics.size(1), step = x.stride(0);
   const GroupNormShape shape{x.size(2) * x.size(3), x.size(1), groups, static_cast<float>(eps), silu};
   const at::Tensor y = at::empty_like(x, x.options(), nhwc);
@@ -48,7 +48,7 @@ class GroupNormFunction : public Function<GroupNormFunction> {
                             const at::Tensor& bias, int64_t groups, double eps, bool silu) {
     const at::Tensor x = input.contiguous(nhwc);
     const at::Tensor statistics = at::empty({x.size(0), groups, 2}, x.options().dtype(at::kFloat));
-    const at::Tensor y = answer(x, weight, bias, eps, silu, statistics);
+    const at::Tensor y = normalised(x, weight, bias, eps, silu, statistics);
     if (context == nullptr) return y;
     context->save_for_backward({x, weight, bias, statistics});
     context->saved_data["silu"] = silu;

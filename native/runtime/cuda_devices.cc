@@ -38,7 +38,7 @@ double convolutionAndProduct(at::Device device) {
 int64_t cudaDeviceCount() { return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
 
 std::vector<std::string> cudaDevices() {
-  // libtorch answers 0, and says why as a warning, once in a process.
+  // libtorch returns 0, and says why as a warning, once in a process.
   Listener listener;
   const c10::WarningUtils::WarningHandlerGuard guard(&listener);
   const int64_t count = cudaDeviceCount();

@@ -72,13 +72,13 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
     at::Tensor logits, loss;
     gradient_.begin(1);
     gradient_.add(0, weights_.views, [&](const Weights& weights) {
-      const at::Tensor answers = net_(weights, x, (keep / (1 - batches.dropout)).to(how_.device)).logits;
-      logits = answers.slice(0, 0, batchSize).detach();
-      at::Tensor total = at::cross_entropy_loss(answers.slice(0, 0, batchSize), labels);
+      const at::Tensor outputs = net_(weights, x, (keep / (1 - batches.dropout)).to(how_.device)).logits;
+      logits = outputs.slice(0, 0, batchSize).detach();
+      at::Tensor total = at::cross_entropy_loss(outputs.slice(0, 0, batchSize), labels);
       if (soft) {
         const at::Tensor theirs = soft->logits.slice(0, first, last).to(how_.device);
         total = total * soft->labelledWeight +
-                softCrossEntropy(answers.slice(0, batchSize), theirs, soft->temperature, soft->swapped) * soft->weight;
+                softCrossEntropy(outputs.slice(0, batchSize), theirs, soft->temperature, soft->swapped) * soft->weight;
       }
       loss = total.detach();
       return total;

@@ -13,7 +13,7 @@
 
 namespace continual {
 
-/// Images without labels, with another classifier's answers to them: those of step i of a call are
+/// Images without labels, with another classifier's logits for them: those of step i of a call are
 /// [i, i + 1) · count / steps.
 struct SoftLabelled {
   at::Tensor pixels;  // uint8, count × height × width × channels

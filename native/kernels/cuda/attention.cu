@@ -125,7 +125,7 @@ __global__ void attentionGradient(Heads heads, const T* q, const T* k, const T* 
   float *const given = values + all * headDim, *const largest = given + all * headDim;
   float *const inverses = largest + all, *const shared = inverses + all;
   share.read([&](int t) {
-    float head[headDim], answer[headDim];
+    float head[headDim], output[headDim];
     const size_t place = share.place(t);
     getHead(k + place, head);
     putHead(keys + t * headDim, head);
@@ -137,8 +137,8 @@ __global__ void attentionGradient(Heads heads, const T* q, const T* k, const T* 
     putHead(queries + t * headDim, head);
     getHead(dy + place, head);
     putHead(given + t * headDim, head);
-    getHead(y + place, answer);
-    shared[t] = dot(head, answer);  // what a softmax's gradients have in common
+    getHead(y + place, output);
+    shared[t] = dot(head, output);  // what a softmax's gradients have in common
     const float* const of = statistics + share.statistics(t);
     largest[t] = of[0];
     inverses[t] = of[1];
