@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
 import type { SamplerConfig } from '../config/sampler.js'
+import { subsetSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
@@ -53,6 +54,18 @@ export interface Evaluation extends Counts {
   readonly tasks?: readonly TaskEvaluation[]
 }
 
+const seenSchema = z.looseObject(
+  { test: z.array(subsetSchema), tasks: z.array(z.unknown()) },
+  'expected what a stream has shown so far, e.g. stream.seen(task)',
+)
+
+const metricsSchema = z.array(
+  z.custom<Metric>(
+    (value) => typeof value === 'object' && value !== null && typeof (value as Metric).start === 'function',
+    'expected a metric, e.g. frechetDistance(classifier)',
+  ),
+)
+
 const schema = z.strictObject({
   count: z.int().min(1).default(10_000),
   batchSize: batchSizeSchema.default(128),
@@ -85,6 +98,8 @@ export async function evaluate(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const parsed = parseOptions(schema, options, 'evaluate')
+  parseOptions(seenSchema, seen, 'evaluate: seen')
+  parseOptions(metricsSchema, metrics, 'evaluate: metrics')
   const { count, batchSize, perTask, sampler, seed = learner.seed, signal, onProgress } = parsed
   const names = metrics.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)

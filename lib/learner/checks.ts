@@ -4,6 +4,7 @@ import { call } from '../engine/call.js'
 import { invalid } from '../errors.js'
 import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
+import { shown } from '../validation/options.js'
 import type { Core } from './core.js'
 
 /** Checks that images are of the size and channels that the U-Net takes. */
@@ -83,6 +84,9 @@ export function checkedShape(
   timesteps: Int32Array,
   where: string,
 ): number[] {
+  if (!(timesteps instanceof Int32Array)) {
+    throw invalid(`${where}: timesteps is ${shown(timesteps)}; expected an Int32Array with a timestep for each image`)
+  }
   const { in_channels: channels, sample_size: size } = unet
   const shape = [timesteps.length, channels, size, size]
   const expected = timesteps.length * channels * size * size

@@ -85,6 +85,8 @@ function planTask(core: Core, task: Task, method: Method, options: LearnOptions,
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
   const objective = parseObjective(method.objective(task.number), schedule.timesteps, `${where}: objective`)
+  // What is wrong with the terms for earlier tasks is to be known before the first task is learned.
+  if (task.number === 1) parseObjective(method.objective(2), schedule.timesteps, `${where}: objective of task 2`)
   checkTerms(core, objective, memory, where)
   const keeps = method.keeps ?? {}
   checkKeeps(keeps, task, schedule.timesteps, where)

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { invalid } from '../errors.js'
 import type { Keeps, Method, Objective, Term } from './objective.js'
+import { termSchema } from './objective-schema.js'
 
 /**
  * Joins two methods into one, e.g. `compose(generativeDistillation(), ewc())`. The result has the terms and penalties of both methods, and
@@ -34,7 +35,13 @@ export function compose(first: Method, second: Method): Method {
 }
 
 function sameButWeight(a: Term, b: Term): boolean {
-  return isDeepStrictEqual({ ...a, weight: 0 }, { ...b, weight: 0 })
+  return isDeepStrictEqual(withoutWeight(a), withoutWeight(b))
+}
+
+/** With its defaults, which a method may have written out. */
+function withoutWeight(term: Term): Term {
+  const { data = term } = termSchema.safeParse(term)
+  return { loss: 'mse', ...data, weight: 0 } as Term
 }
 
 function join(a: Keeps | undefined, b: Keeps | undefined, name: string): Keeps | undefined {

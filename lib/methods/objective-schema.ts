@@ -30,7 +30,8 @@ export const timestepsSchema = z
   .readonly()
   .refine(([from, to]) => from < to, 'expected [from, to) with from < to')
 
-const termSchema = z.strictObject({
+/** Schema of a {@link Term}. */
+export const termSchema = z.strictObject({
   source: sourceSchema,
   target: z.enum(['data', 'teacher']),
   weight: z.number().min(0),
