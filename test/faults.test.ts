@@ -272,7 +272,7 @@ describe('a run folder in which a process is at work', () => {
     })
     const error = await failure(RunFolder.open(out))
     expect(error.code).toBe('ERR_RUN_LOCKED')
-    expect(error.message).toContain(`another run is at work in it, process ${child.pid} on `)
+    expect(error.message).toContain(`another run uses this folder, process ${child.pid} on `)
     const second = await startCommand(folder, 'run', '--resume', out).ended
     expect(second).toMatchObject({ status: 1, stderr: expect.stringMatching(/^ERR_RUN_LOCKED: /) })
     child.kill('SIGKILL')

@@ -139,7 +139,7 @@ describe('learn', () => {
     expect(learner.stepsDone).toBe(last?.step)
     expect(learner.tasksLearned).toBe(0)
     const missing = await failure(collect(learner.learn(second, generativeReplay(), quick)))
-    expect(missing.message).toMatch(/needs a frozen teacher/)
+    expect(missing.message).toMatch(/needs a teacher, and the learner has none/)
     await collect(learner.learn(first, finetune(), quick))
     expect(learner.tasksLearned).toBe(1)
   })
@@ -183,7 +183,7 @@ describe('learn', () => {
     const generator = learner.learn(first, finetune(), quick)
     await generator.next()
     expect((await failure(collect(learner.learn(second, finetune(), quick)))).message).toMatch(
-      /learning a task already/,
+      /already learning a task/,
     )
     const next = generator.next()
     expect((await failure(learner.save(await temporaryFolder()))).message).toMatch(/^save: learn\(\) is taking steps/)
@@ -350,7 +350,11 @@ describe('create', () => {
       /device is 'cuda:x'; expected 'auto', 'cpu', 'cuda' or 'cuda:N'$/,
     ],
     ['an unknown precision', { precision: 'fp16' }, /precision is 'fp16'/],
-    ['tf32 on the CPU', { precision: 'tf32' }, /precision is 'tf32', which only CUDA devices have/],
+    [
+      'tf32 on the CPU',
+      { precision: 'tf32' },
+      /precision is 'tf32' and the device is 'cpu'; only CUDA devices have tf32/,
+    ],
     ['a decay of 1', { ema: 1 }, /ema is 1/],
     ['a negative seed', { seed: -1 }, /seed is -1/],
     ['a misspelt option', { sede: 1 }, /unknown option 'sede' \(did you mean 'seed'\?\)/],
@@ -437,7 +441,7 @@ describe('a training loop of one’s own', () => {
     const under = two.step({ xt, timesteps, target, lr: 1e-2 })
     const error = await failure(two.step({ xt, timesteps, target: xt, lr: 1e-2 }))
     expect(error.code).toBe('ERR_INVALID_ARGUMENT')
-    expect(error.message).toMatch(/^step: a step\(\) is under way at the moment; wait for its end$/)
+    expect(error.message).toMatch(/^step: another step\(\) is in progress; wait for its end$/)
     await under
     expect(await tensorsOf(two)).toEqual(await tensorsOf(one))
   })

@@ -172,7 +172,7 @@ describe('experience replay', () => {
     const error = await failure(collect(learner.learn(first, large, quick)))
     expect(error.code).toBe('ERR_INVALID_ARGUMENT')
     expect(error.message).toMatch(
-      `the memory is to hold ${images + 1} images, and the tasks so far have ${images}; expected at most these`,
+      `keeps.memory.size is ${images + 1}; expected at most ${images}, the number of images of the tasks so far`,
     )
     expect(learner.stepsDone).toBe(0)
   })

@@ -391,7 +391,9 @@ describe('learning with a penalty', () => {
       await collect(learner.learn(first, finetune(), quick))
       const error = await failure(collect(learner.learn(second, method, quick)))
       expect(error.code).toBe('ERR_INVALID_ARGUMENT')
-      expect(error.message).toMatch(/^learn, task 2 by .*: the penalty '.*' needs what was consolidated .*earlier task/)
+      expect(error.message).toMatch(
+        /^learn, task 2 by .*: nothing was consolidated for the penalty '.*' .*earlier task/,
+      )
       expect(learner.stepsDone).toBe(6)
     },
   )
@@ -418,7 +420,7 @@ describe('learning with a penalty', () => {
     await expect(learning).rejects.toBe('enough')
     expect(learner).toMatchObject({ stepsDone: 1, tasksLearned: 0 })
     const error = await failure(collect(learner.learn(second, ewc(), quick)))
-    expect(error.message).toMatch(/the penalty 'ewc' needs what was consolidated/)
+    expect(error.message).toMatch(/nothing was consolidated for the penalty 'ewc'/)
   })
 })
 

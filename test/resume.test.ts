@@ -178,7 +178,7 @@ describe('a run that was broken off', () => {
   it('whose folder holds no run is refused', async () => {
     await expect(resumeExperiment(await temporaryFolder())).rejects.toMatchObject({
       code: 'ERR_DATA_NOT_FOUND',
-      message: expect.stringMatching(/holds no config.json, and so no run/),
+      message: expect.stringMatching(/has no config.json, so it is not a run folder/),
     })
   })
 })

@@ -157,7 +157,7 @@ describe('resume', () => {
     ],
     [
       'another task',
-      /stands at step \d+ of 12 of task 2; expected that task/,
+      /the task in progress is task 2, at step \d+ of 12; expected that task/,
       (l) => l.learn(first, finetune(), { ...options, resume: true }),
     ],
   ])('is refused with %s, and the task stays in progress', async (_, message, learn) => {
@@ -175,7 +175,7 @@ describe('resume', () => {
     const learner = await tinyLearner()
     expect(await collect(learner.learn(first, finetune(), { ...options, resume: true }))).not.toEqual([])
     const error = await failure(collect(learner.learn(first, finetune(), { ...options, resume: true })))
-    expect(error.message).toMatch(/nothing to resume: 1 tasks were learned to their ends/)
+    expect(error.message).toMatch(/nothing to resume: task 1 is complete/)
   })
 })
 

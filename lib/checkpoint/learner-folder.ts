@@ -195,7 +195,8 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
   for (const [name, tensor] of (await readSafetensors(training)).tensors) {
     const dot = name.indexOf('.')
     const which = trainingTensors.find((known) => known === name.slice(0, dot))
-    if (which === undefined || tensors.has(which)) throw bad(training, `tensor '${name}' is not one that a learner has`)
+    if (which === undefined || tensors.has(which))
+      throw bad(training, `unexpected tensor '${name}'; a learner has no such tensor`)
     const group = groups.get(which) ?? new Map<string, StoredTensor>()
     groups.set(which, group.set(name.slice(dot + 1), tensor))
   }
@@ -210,7 +211,10 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
   ]
   for (const which of needed) {
     if (!tensors.has(which))
-      throw bad(training, `the tensors '${which}.…' are missing; learner.json says that there are some`)
+      throw bad(
+        training,
+        `the tensors '${which}.…' are missing; expected them, as learner.json says that the learner has trained`,
+      )
   }
   return tensors
 }

@@ -18,7 +18,7 @@ export async function resolveDevice(
   if (precision === 'tf32' && found === 'cpu') {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
-      "precision is 'tf32', which only CUDA devices have, and the device is 'cpu'; use 'fp32', 'bf16' or 'auto'",
+      "precision is 'tf32' and the device is 'cpu'; only CUDA devices have tf32: use 'fp32', 'bf16' or 'auto'",
     )
   }
   if (precision !== 'auto') return { device: found, precision }

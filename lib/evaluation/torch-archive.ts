@@ -9,7 +9,7 @@ import { ContinualDiffusionError } from '../errors.js'
 function refused(file: string, why: string, cause?: unknown): ContinualDiffusionError {
   return new ContinualDiffusionError(
     'ERR_BAD_CHECKPOINT',
-    `${file}: ${why}; expected a TorchScript file as torch.jit.save wrote it`,
+    `${file}: ${why}; expected a TorchScript file that torch.jit.save wrote`,
     { cause },
   )
 }

@@ -90,7 +90,7 @@ export class RunFolder {
     if (!names.includes(configFile)) {
       throw new ContinualDiffusionError(
         'ERR_DATA_NOT_FOUND',
-        `${folder} holds no ${configFile}, and so no run; name the folder of a run`,
+        `${folder} has no ${configFile}, so it is not a run folder; name the folder of a run`,
       )
     }
     const opened = RunFolder.#locked(folder)
@@ -118,7 +118,7 @@ export class RunFolder {
     if (lock.kind === 'taken') return new RunFolder(folder, lock)
     throw new ContinualDiffusionError(
       'ERR_RUN_LOCKED',
-      `${folder}: another run is at work in it${lock.holder === '' ? '' : `, ${lock.holder}`}; wait for its end, or name ` +
+      `${folder}: another run uses this folder${lock.holder === '' ? '' : `, ${lock.holder}`}; wait for its end, or name ` +
         'another folder',
     )
   }

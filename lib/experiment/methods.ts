@@ -36,7 +36,7 @@ export type MethodEntry = { readonly name: string; readonly label: string; reado
 export interface ResolvedMethod {
   readonly label: string
   readonly method: Method
-  /** What it does, in a sentence for people who see it for the first time; of composed ones one for each. */
+  /** A description in a sentence for people who don't know the method; for composed methods one sentence for each. */
   readonly about: string
   /** Methods with the same one have the same first task; see {@link firstTaskOf}. */
   readonly firstTask: string
@@ -76,7 +76,7 @@ export function checkMethodOn({ label, method }: ResolvedMethod, { name, tasks }
   if (size > images) {
     throw invalid(
       `${label}: size is ${size}; expected at most ${images}, the images of the first task of ${name}: a memory can't be ` +
-        'larger than the data that it keeps',
+        'larger than the data of the first task',
     )
   }
 }

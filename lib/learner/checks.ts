@@ -32,7 +32,7 @@ export function checkTerms(core: Core, { terms }: ResolvedObjective, memory: rea
   const teacher = terms.find(({ source, target }) => source.kind === 'teacher' || target === 'teacher')
   if (teacher && !call(() => core.native.has('teacher'))) {
     throw invalid(
-      `${where}: the term ${teacher.source.kind} → ${teacher.target} needs a frozen teacher and there is none; ` +
+      `${where}: the term ${teacher.source.kind} → ${teacher.target} needs a teacher, and the learner has none; ` +
         'learn an earlier task first, or call freezeTeacher()',
     )
   }
@@ -50,8 +50,8 @@ export async function checkPenalties(core: Core, penalties: readonly Penalty[], 
   const missing = penalties.find(({ name }) => !kept.has(name))
   if (missing) {
     throw invalid(
-      `${where}: the penalty '${missing.name}' needs what was consolidated when an earlier task ended, and there is ` +
-        'nothing; learn an earlier task by a method that consolidates it first',
+      `${where}: nothing was consolidated for the penalty '${missing.name}' at the end of an earlier task; first learn an ` +
+        'earlier task by a method that consolidates for this penalty',
     )
   }
 }
@@ -72,7 +72,7 @@ export function checkKeeps({ consolidations = [], memory }: Keeps, task: Task, t
   const seen = countImages([...task.earlier, task].map(({ train }) => train))
   if (memory.size > seen) {
     throw invalid(
-      `${where}: the memory is to hold ${memory.size} images, and the tasks so far have ${seen}; expected at most these`,
+      `${where}: keeps.memory.size is ${memory.size}; expected at most ${seen}, the number of images of the tasks so far`,
     )
   }
 }

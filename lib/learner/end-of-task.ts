@@ -53,7 +53,7 @@ async function checkSound(core: Core, where: string): Promise<void> {
   throw new ContinualDiffusionError(
     'ERR_DIVERGED',
     `${where}: the network's prediction is not finite after the task's last step, step ${core.native.state.step} of the ` +
-      'learner; nothing was kept of the task and the teacher is as before, but the weights are spoilt: lower the learning rate ' +
-      'and begin again, from a saved learner',
+      'learner; nothing of the task was kept and the teacher is unchanged, but the weights are not usable: load a saved learner, ' +
+      'and lower the learning rate',
   )
 }

@@ -30,7 +30,7 @@ export async function* learn(
   const plan = planTask(core, task, method, options, where)
   const { objective, keeps, steps, signal, onStep } = plan
   if (objective.penalties?.length) await checkPenalties(core, objective.penalties, where)
-  if (core.learning) throw invalid(`${where}: this learner is learning a task already; wait for that to end`)
+  if (core.learning) throw invalid(`${where}: the learner is already learning a task; wait for its end`)
   const resumed = plan.resume ? toResume(core, task.number, plan.settings, where) : undefined
   const progress = resumed ?? { task: task.number, step: 0, steps, settings: plan.settings }
   const penalties = objective.penalties?.map(({ name }) => name) ?? []
@@ -121,7 +121,7 @@ function toResume(
   }
   if (task > tasksLearned) return undefined
   throw invalid(
-    `${where}: there is nothing to resume: ${tasksLearned} tasks were learned to their ends; expected a task after these`,
+    `${where}: there is nothing to resume: ${tasksLearned === 1 ? 'task 1 is' : `tasks 1–${tasksLearned} are`} complete; expected a later task`,
   )
 }
 

@@ -22,8 +22,8 @@ export async function step(core: Core, options: StepOptions): Promise<{ loss: nu
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
       throw new ContinualDiffusionError(
         'ERR_DIVERGED',
-        `step: the loss is ${loss} and its gradient's norm ${gradNorm}; expected finite numbers; the weights were left as ` +
-          'they are: check the arrays, or lower the learning rate',
+        `step: the loss is ${loss} and its gradient's norm ${gradNorm}; expected finite numbers; the weights are ` +
+          'unchanged: check the arrays, or lower the learning rate',
       )
     }
     await call(() => native.update(optimizer))

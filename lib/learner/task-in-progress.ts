@@ -47,7 +47,7 @@ export function checkSame(
 ): void {
   if (progress.task !== task) {
     throw invalid(
-      `${where}: the learner stands at step ${progress.step} of ${progress.steps} of task ${progress.task}; expected that task, or no resume`,
+      `${where}: the task in progress is task ${progress.task}, at step ${progress.step} of ${progress.steps}; expected that task: resume it, or leave out resume`,
     )
   }
   const keys = [...new Set([...Object.keys(settings), ...Object.keys(progress.settings)])]
@@ -55,6 +55,8 @@ export function checkSame(
     .filter((key) => !isDeepStrictEqual(settings[key], progress.settings[key]))
     .map((key) => `${key} is ${shown(settings[key])}; expected ${shown(progress.settings[key])}`)
   if (wrong.length > 0) {
-    throw invalid(`${where}: a task goes on as it was begun: ${wrong.join('; ')}; or leave out resume to begin anew`)
+    throw invalid(
+      `${where}: a task can only be resumed as it was begun: ${wrong.join('; ')}; or leave out resume to begin the task again`,
+    )
   }
 }
