@@ -199,8 +199,8 @@ describe('learn', () => {
     const stepping = learner.step(given)
     const refused = [failure(collect(learner.learn(first, finetune(), quick))), failure(learner.save(folder))]
     const [learning, saving] = await Promise.all(refused)
-    expect(learning?.message).toMatch(/a step\(\) is under way/)
-    expect(saving?.message).toMatch(/^save: a step\(\) is under way/)
+    expect(learning?.message).toMatch(/a step\(\) is in progress/)
+    expect(saving?.message).toMatch(/^save: a step\(\) is in progress/)
     await stepping
     const generator = learner.learn(first, finetune(), quick)
     const begun = generator.next()

@@ -197,7 +197,7 @@ describe('compose', () => {
   it('refuses what a learner can’t keep twice', () => {
     expect(() => compose(ewc(), ewc({ mode: 'online' }))).toThrow(error(/both methods have the penalty 'ewc'/))
     const [small, large] = [experienceReplay({ size: 5 }), experienceReplay({ size: 6 })]
-    expect(() => compose(small, large)).toThrow(error(/keeps\.memory to be {"size":5.* and {"size":6/))
+    expect(() => compose(small, large)).toThrow(error(/keeps\.memory is {"size":5.* in the first method and {"size":6/))
     expect(compose(small, small).keeps).toEqual(small.keeps)
     const averaged = generativeReplay({ teacherDecay: 0.5 })
     expect(() => compose(averaged, generativeReplay({ teacherDecay: 0.25 }))).toThrow(error(/keeps\.teacherDecay/))

@@ -78,7 +78,7 @@ export function sampledWeights({ settings }: Core): 'student' | 'ema' {
 /** @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` while something changes the weights */
 export function checkIdle({ busy }: Core, where: string): void {
   if (busy === 'learn') throw invalid(`${where}: learn() is taking steps; wait for its next progress`)
-  if (busy === 'step') throw invalid(`${where}: another step() is in progress; wait for its end`)
+  if (busy === 'step') throw invalid(`${where}: a step() is in progress; wait for its end`)
 }
 
 /** Does what changes the weights in several calls of the engine, with nothing else that does so between them. */
