@@ -31,6 +31,7 @@ export class ImageStore implements AsyncDisposable {
   /** What `dispose` gives back; without holding it. */
   readonly #live = new Set<WeakRef<NativeImages>>()
   readonly #coming = new Set<Promise<NativeImages>>()
+  readonly #uses = new Set<Promise<unknown>>()
   #disposed = false
 
   /**
@@ -57,10 +58,27 @@ export class ImageStore implements AsyncDisposable {
     return coming
   }
 
+  /**
+   * Does what asks for images and uses them, with none released in between.
+   *
+   * @internal
+   */
+  async using<T>(work: () => Promise<T>): Promise<T> {
+    const use = work()
+    this.#uses.add(use)
+    try {
+      return await use
+    } finally {
+      this.#uses.delete(use)
+    }
+  }
+
   /** Frees the memory of a data set's images on all devices. The images are copied again when they are needed again. */
   async release(dataset: Dataset): Promise<void> {
     const places = this.#resident.get(dataset)
     this.#resident.delete(dataset)
+    // Those who asked for them before must find them.
+    await Promise.allSettled(this.#uses)
     await giveBack(places?.values() ?? [])
   }
 

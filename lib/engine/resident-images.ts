@@ -25,10 +25,17 @@ export class ResidentImages {
     return Promise.all(subsets.map(async ({ dataset, indices }) => ({ images: await this.#bring(dataset), indices })))
   }
 
+  /** Does what asks for images and uses them, with none released in between. */
+  using<T>(work: () => Promise<T>): Promise<T> {
+    return this.store.using(work)
+  }
+
   /** Some images as the engine sees them: resized. */
   async read({ dataset, indices }: Subset): Promise<ImageBatch> {
-    const images = await this.#bring(dataset)
-    const data = await call((addon) => addon.readImages(images, indices))
+    const data = await this.using(async () => {
+      const images = await this.#bring(dataset)
+      return call((addon) => addon.readImages(images, indices))
+    })
     return { data, count: indices.length, height: this.size, width: this.size, channels: dataset.channels }
   }
 

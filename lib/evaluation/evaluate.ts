@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
-import type { SamplerConfig } from '../config/sampler.js'
+import { parseSampler, type SamplerConfig } from '../config/sampler.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { checkImages } from '../learner/checks.js'
 import type { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
 import { batchSizeSchema, seedSchema, signalSchema } from '../validation/fields.js'
@@ -54,9 +55,10 @@ export interface Evaluation extends Counts {
   readonly tasks?: readonly TaskEvaluation[]
 }
 
+const seenExpected = 'expected what a stream has shown so far, e.g. stream.seen(task)'
 const seenSchema = z.looseObject(
-  { test: z.array(subsetSchema), tasks: z.array(z.unknown()) },
-  'expected what a stream has shown so far, e.g. stream.seen(task)',
+  { test: z.array(subsetSchema, seenExpected), tasks: z.array(z.unknown(), seenExpected) },
+  seenExpected,
 )
 
 const metricsSchema = z.array(
@@ -101,6 +103,8 @@ export async function evaluate(
   parseOptions(seenSchema, seen, 'evaluate: seen')
   parseOptions(metricsSchema, metrics, 'evaluate: metrics')
   const { count, batchSize, perTask, sampler, seed = learner.seed, signal, onProgress } = parsed
+  checkImages(learner.unet, seen.test, 'evaluate')
+  parseSampler(learner.schedule, sampler, 'evaluate: sampler', learner.sampler)
   const names = metrics.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined) {

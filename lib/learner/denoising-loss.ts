@@ -20,9 +20,11 @@ export async function denoisingLoss(
   const count = countImages(subsets)
   if (count === 0) throw invalid(`${where}: there are no images; expected at least one`)
   const edges = bandEdges(bands, core.settings.schedule.timesteps, where)
-  const pool = await core.images.pool(subsets)
   const losses = await withCancel(signal, (flag) =>
-    call(() => native.denoisingLoss({ weights: sampledWeights(core), pool, edges, seed, ...rest }, flag)),
+    core.images.using(async () => {
+      const pool = await core.images.pool(subsets)
+      return call(() => native.denoisingLoss({ weights: sampledWeights(core), pool, edges, seed, ...rest }, flag))
+    }),
   )
   return Array.from(losses, (loss, i) => ({
     from: edges[i] as number,

@@ -40,15 +40,20 @@ export async function* learn(
   try {
     signal?.throwIfAborted()
     const training = await alone(core, 'learn', where, async () => {
-      const pools = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
+      // First what may be refused, and changes nothing.
+      const begun = await core.images.using(async () => {
+        const pools = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
+        return call(() => native.beginSession({ objective, ...plan.batch, ...pools, optimizer: plan.optimizer }))
+      })
+      session = begun
       if (resumed === undefined) {
+        core.inProgress = undefined
         await call(() => native.resetOptimizer())
         if (method.weights === 'fresh' && task.number > 1) await renewWeights(core, task.number)
         await call(() => native.followPath(keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false))
       }
-      session = await call(() => native.beginSession({ objective, ...plan.batch, ...pools, optimizer: plan.optimizer }))
       core.inProgress = progress
-      return session
+      return begun
     })
     const end = () => endTask(core, task, keeps, training, where, signal)
     if (progress.step === steps) await alone(core, 'learn', where, end)
@@ -57,6 +62,7 @@ export async function* learn(
     // The first steps are told of soon, however fast they are.
     let most = 1
     while (progress.step < steps) {
+      live(core)
       const wanted = Math.min(most, steps - progress.step)
       const done = await alone(core, 'learn', where, async () => {
         const done = await train(core, training, progress, wanted, penalties, onStep, signal)

@@ -10,7 +10,7 @@ import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape } from './checks.js'
-import { type Core, createCore, live, sampledWeights } from './core.js'
+import { type Core, checkIdle, createCore, live, sampledWeights } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
 import { learn } from './learn.js'
@@ -232,6 +232,7 @@ export class Learner implements AsyncDisposable {
   /** Makes a frozen copy of the weights that sampling uses, as the new teacher. `learn` does so at the end of a task. */
   async freezeTeacher(): Promise<void> {
     const native = live(this.#core)
+    checkIdle(this.#core, 'freezeTeacher')
     await call(() => native.freezeTeacher())
   }
 

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
-import { shown } from '../validation/options.js'
+import { isRecord, shown } from '../validation/options.js'
 
 /**
  * The task that a learner has begun and not completed.
@@ -50,13 +50,21 @@ export function checkSame(
       `${where}: the task in progress is task ${progress.task}, at step ${progress.step} of ${progress.steps}; expected that task: resume it, or leave out resume`,
     )
   }
-  const keys = [...new Set([...Object.keys(settings), ...Object.keys(progress.settings)])]
-  const wrong = keys
-    .filter((key) => !isDeepStrictEqual(settings[key], progress.settings[key]))
-    .map((key) => `${key} is ${shown(settings[key])}; expected ${shown(progress.settings[key])}`)
+  const wrong = differences(settings, progress.settings)
   if (wrong.length > 0) {
     throw invalid(
       `${where}: a task can only be resumed as it was begun: ${wrong.join('; ')}; or leave out resume to begin the task again`,
     )
   }
+}
+
+/** Where two values of JSON differ: e.g. `objective.terms[1].source.sampler.kind is 'ddpm'; expected 'ddim'`. */
+function differences(found: unknown, expected: unknown, at = ''): string[] {
+  if (isDeepStrictEqual(found, expected)) return []
+  const isList = Array.isArray(found) && Array.isArray(expected) && found.length === expected.length
+  if (!isList && !(isRecord(found) && isRecord(expected)))
+    return [`${at} is ${shown(found)}; expected ${shown(expected)}`]
+  const [a, b] = [found, expected] as [Record<string, unknown>, Record<string, unknown>]
+  const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])]
+  return keys.flatMap((key) => differences(a[key], b[key], isList ? `${at}[${key}]` : `${at}${at && '.'}${key}`))
 }

@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include "data/images.h"
+#include "runtime/error.h"
 
 namespace continual {
 
@@ -34,6 +35,7 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
   };
   RunAhead ahead(model_.how.device);
   std::vector<at::Tensor> result;
+  at::Tensor finite = at::ones({}, at::TensorOptions(model_.how.device).dtype(at::kBool));
   for (int64_t first = 0; first < config.count; first += config.batchSize) {
     const int64_t length = std::min(config.batchSize, config.count - first), parts = std::min(team_.size(), length);
     const at::Tensor starts = drawn(start, length);
@@ -56,8 +58,15 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
       });
     });
     const at::Tensor all = at::cat(images);
+    finite = finite & all.isfinite().all();
     result.push_back(config.pixels ? toPixels(all) : all);
     ahead.launched();
+  }
+  // In bytes it would not show.
+  if (config.pixels && !finite.item<bool>()) {
+    throw Error("ERR_DIVERGED", std::string("the images that the sampler '") + config.sampler.sampler->name +
+                                    "' generated hold numbers that are not finite: its steps are too coarse for this "
+                                    "schedule, or the weights diverged. Try the sampler 'ddim', or another learner");
   }
   return at::cat(result).to(at::kCPU);
 }
