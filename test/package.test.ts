@@ -45,7 +45,7 @@ beforeAll(async () => {
     cwd: project,
     env,
   })
-}, 400_000)
+}, 900_000)
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
