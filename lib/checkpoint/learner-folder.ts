@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { paperSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
-import type { ParameterInfo, StateTensor } from '../engine/state.js'
+import { type ParameterInfo, type StateTensor, sampledWeights } from '../engine/state.js'
 import { replaceFolder, writeJson } from '../files/atomic.js'
 import { badFile as bad, checkFormat } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
@@ -150,7 +150,7 @@ export interface LearnerContents {
  */
 export async function writeLearnerFolder(folder: string, contents: LearnerContents): Promise<void> {
   const { unet, record, parameters, tensors, penalties, memory } = contents
-  const sampled = sampledWeights(record)
+  const sampled = sampledWeights(record.ema)
   await replaceFolder(folder, { marker: learnerFile, isOurs: (name) => files.includes(name) }, async (temporary) => {
     const file = (name: string) => path.join(temporary, name)
     await writeJson(file(configFile), toDiffusersConfig(unet))
@@ -177,17 +177,12 @@ export async function writeLearnerFolder(folder: string, contents: LearnerConten
   })
 }
 
-/** The tensor whose weights sampling uses. */
-function sampledWeights(record: Pick<LearnerRecord, 'ema'> | null): StateTensor {
-  return record !== null && record.ema > 0 ? 'ema' : 'student'
-}
-
 async function readAll(folder: string, parameters: readonly ParameterInfo[], record: LearnerRecord | null) {
   const weights = path.join(folder, weightsFile)
   const { tensors: stored } = await readSafetensors(weights)
   const tensors = new Map<StateTensor, Float32Array[]>()
   const sampled = pick(weights, stored, parameters)
-  tensors.set(sampledWeights(record), sampled)
+  tensors.set(sampledWeights(record?.ema ?? 0), sampled)
   if (record === null) return tensors
 
   const training = path.join(folder, trainingFile)

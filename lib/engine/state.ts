@@ -9,6 +9,11 @@ export interface ParameterInfo {
 /** The flat tensors of a learner, all laid out like its weights. */
 export type StateTensor = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq' | 'path_start' | 'path_integral'
 
+/** The weights that sampling uses: the moving average where there is one. `ema`: its decay; 0: none. */
+export function sampledWeights(ema: number): 'student' | 'ema' {
+  return ema > 0 ? 'ema' : 'student'
+}
+
 /** What is consolidated under a name: the sum of `parts` quadratics of one shape. */
 export interface NativePenalty {
   readonly name: string

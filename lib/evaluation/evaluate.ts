@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
 import { parseSampler, type SamplerConfig } from '../config/sampler.js'
+import { countImages } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { checkImages } from '../learner/checks.js'
@@ -102,9 +103,9 @@ export async function evaluate(
   const parsed = parseOptions(schema, options, 'evaluate')
   parseOptions(seenSchema, seen, 'evaluate: seen')
   parseOptions(metricsSchema, metrics, 'evaluate: metrics')
-  const { count, batchSize, perTask, sampler, seed = learner.seed, signal, onProgress } = parsed
+  const { count, batchSize, perTask, seed = learner.seed, signal, onProgress } = parsed
   checkImages(learner.unet, seen.test, 'evaluate')
-  parseSampler(learner.schedule, sampler, 'evaluate: sampler', learner.sampler)
+  const sampler = parseSampler(learner.schedule, parsed.sampler, 'evaluate: sampler', learner.sampler)
   const names = metrics.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined) {
@@ -115,7 +116,7 @@ export async function evaluate(
   }
   const runs = metrics.map((metric) => metric.start())
   const tasks = perTask && new PerTask(seen.tasks, metrics, perTask)
-  const real = seen.test.reduce((sum, { indices }) => sum + indices.length, 0)
+  const real = countImages(seen.test)
   const total = real + count
   let done = 0
   const reach = (images: number) => {

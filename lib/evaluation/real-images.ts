@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { type FeatureExtractor, featuresOf } from '../classifiers/features.js'
-import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
+import { countImages, type Dataset, type ImageBatch, type Subset } from '../data/dataset.js'
 import { RunningMoments } from '../engine/moments.js'
 import type { ResidentImages } from '../engine/resident-images.js'
 import type { NativeMoments } from '../engine/state.js'
@@ -33,7 +33,7 @@ export class RealImages {
   }
 
   get count(): number {
-    return this.#subsets.reduce((sum, { indices }) => sum + indices.length, 0)
+    return countImages(this.#subsets)
   }
 
   /** Always the same batches; none spans two subsets. */

@@ -1,5 +1,5 @@
 import type { UNetConfig } from '../config/unet.js'
-import type { Subset } from '../data/dataset.js'
+import { countImages, type Subset } from '../data/dataset.js'
 import { call } from '../engine/call.js'
 import { invalid } from '../errors.js'
 import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
@@ -101,8 +101,4 @@ export function checkedShape(
     throw invalid(`${where}: timestep ${outside}; expected 0 … ${schedule.timesteps - 1}`)
   }
   return shape
-}
-
-export function countImages(subsets: readonly Subset[]): number {
-  return subsets.reduce((sum, { indices }) => sum + indices.length, 0)
 }

@@ -27,7 +27,7 @@ export interface Core {
   readonly settings: Settings
   readonly images: ResidentImages
   memory: readonly MemoryItem[]
-  /** Number of the last task that was learned to its end. */
+  /** Number of the last completed task; 0 before the first is complete. */
   tasksLearned: number
   inProgress: StoredTaskInProgress | undefined
   /** From the first to the last iteration of `learn`. */
@@ -68,11 +68,6 @@ export async function createCore(settings: Settings, seed: number, images: Image
 export function live(core: Core): NativeLearner {
   if (core.disposed) throw disposedError('the learner')
   return core.native
-}
-
-/** The weights that sampling uses. */
-export function sampledWeights({ settings }: Core): 'student' | 'ema' {
-  return settings.ema > 0 ? 'ema' : 'student'
 }
 
 /** @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` while something changes the weights */

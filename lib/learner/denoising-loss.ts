@@ -1,9 +1,10 @@
-import type { Subset } from '../data/dataset.js'
+import { countImages, type Subset } from '../data/dataset.js'
 import { call, withCancel } from '../engine/call.js'
+import { sampledWeights } from '../engine/state.js'
 import { invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
-import { checkImages, countImages } from './checks.js'
-import { type Core, live, sampledWeights } from './core.js'
+import { checkImages } from './checks.js'
+import { type Core, live } from './core.js'
 import { type DenoisingLoss, type DenoisingLossOptions, denoisingLossSchema } from './options.js'
 
 /** See `Learner.denoisingLoss`. */
@@ -23,7 +24,9 @@ export async function denoisingLoss(
   const losses = await withCancel(signal, (flag) =>
     core.images.using(async () => {
       const pool = await core.images.pool(subsets)
-      return call(() => native.denoisingLoss({ weights: sampledWeights(core), pool, edges, seed, ...rest }, flag))
+      return call(() =>
+        native.denoisingLoss({ weights: sampledWeights(core.settings.ema), pool, edges, seed, ...rest }, flag),
+      )
     }),
   )
   return Array.from(losses, (loss, i) => ({

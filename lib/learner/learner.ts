@@ -6,11 +6,12 @@ import { call, withCancel } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
 import type { ResidentImages } from '../engine/resident-images.js'
 import { type SampleUse, sampleUses } from '../engine/sample-use.js'
+import { sampledWeights } from '../engine/state.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape } from './checks.js'
-import { type Core, checkIdle, createCore, live, sampledWeights } from './core.js'
+import { type Core, checkIdle, createCore, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
 import { learn } from './learn.js'
@@ -178,7 +179,7 @@ export class Learner implements AsyncDisposable {
     const { signal, ...parsed } = parseOptions(sampleSchema, options, 'sample')
     const { count, batchSize, seed = this.seed } = parsed
     const sampler = parseSampler(this.schedule, parsed.sampler, 'sample: sampler', this.sampler)
-    const weights = sampledWeights(this.#core)
+    const weights = sampledWeights(this.ema)
     const use = { purpose: sampleUses[purpose], part }
     const data = await withCancel(signal, (flag) =>
       call(() => native.sample({ weights, count, batchSize, sampler, seed, use, format: 'uint8' }, flag)),
@@ -197,7 +198,7 @@ export class Learner implements AsyncDisposable {
   async predict(xt: Float32Array, timesteps: Int32Array): Promise<Float32Array> {
     const native = live(this.#core)
     const shape = checkedShape(this.#core, xt, timesteps, 'predict: xt')
-    return (await call(() => native.predict(sampledWeights(this.#core), { data: xt, shape }, timesteps))).data
+    return (await call(() => native.predict(sampledWeights(this.ema), { data: xt, shape }, timesteps))).data
   }
 
   /**

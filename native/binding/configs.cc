@@ -1,7 +1,6 @@
 #include "binding/configs.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "binding/engine.h"
 #include "binding/values.h"

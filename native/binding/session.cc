@@ -14,7 +14,6 @@ constexpr int64_t largestBatch = 1'000'000;
 
 struct SessionValue {
   std::shared_ptr<LearnerValue> learner;  // which the session refers to
-  Pool task;
   std::unique_ptr<Session> session;
 
   int64_t bytes() const { return 0; }  // the images and the learner report theirs
@@ -82,9 +81,10 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
       return run(
           env, {},
           [wanted = consolidationsFrom(list)](SessionValue& value) {
-            requireSamples(wanted, value.task);
+            requireSamples(wanted, value.session->task());
             const Trainer& trainer = value.learner->trainer;
-            const Draws draws = continual::drawSamples(trainer.model, trainer.state.position(), wanted[0], value.task);
+            const Draws draws =
+                continual::drawSamples(trainer.model, trainer.state.position(), wanted[0], value.session->task());
             return moved({draws}, at::kCPU).front();
           },
           toDraws);
@@ -96,8 +96,8 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
     return guarded(env, [&] {
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
       return run(env, {info[1]}, [=, wanted = consolidationsFrom(info[0])](SessionValue& value) {
-        requireSamples(wanted, value.task);
-        value.learner->trainer.consolidate(wanted, value.task, cancel);
+        requireSamples(wanted, value.session->task());
+        value.learner->trainer.consolidate(wanted, value.session->task(), cancel);
       });
     });
   }
@@ -116,10 +116,8 @@ Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<Learner
            task = poolParts(field(options, "task")), memory = poolParts(field(options, "memory")),
            batchSize = integer(options, "batchSize", 1, largestBatch), flip = boolean(options, "horizontalFlip"),
            rate = number(optimizer, "lr"), adam = optimizerConfig(optimizer)] {
-            const Pool pool(task);
-            SessionConfig config{terms, {pool, Pool(memory), batchSize, flip}, rate, adam};
-            return std::make_shared<SessionValue>(
-                SessionValue{learner, pool, learner->trainer.begin(std::move(config))});
+            SessionConfig config{terms, {Pool(task), Pool(memory), batchSize, flip}, rate, adam};
+            return std::make_shared<SessionValue>(SessionValue{learner, learner->trainer.begin(std::move(config))});
           },
           [](Napi::Env env, std::shared_ptr<SessionValue> session) -> Napi::Value {
             return SessionHandle::wrap(env, state(env).session, std::move(session));

@@ -79,10 +79,9 @@ struct Batches {
 /// Draws what steps train on: a pure function of (position, batches, sources), but for permutations that it remembers.
 class Drawer {
  public:
-  Drawer(const DiffusionModel& model, Batches batches, const Group& group)
-      : model_(model), batches_(std::move(batches)), group_(group) {}
+  Drawer(const DiffusionModel& model, const Batches& batches, const Group& group)
+      : model_(model), batches_(batches), group_(group) {}
 
-  const Batches& batches() const { return batches_; }
   /// This process's share of the draws, on the device.
   std::vector<Draws> draw(const std::vector<Source>& sources, const Position& at);
 
@@ -90,7 +89,7 @@ class Drawer {
   Draws draw(const Source& source, const Position& at, Random& random);
 
   const DiffusionModel& model_;
-  Batches batches_;
+  const Batches& batches_;
   const Group& group_;
   Epochs epochs_;
 };

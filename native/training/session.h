@@ -36,6 +36,8 @@ class Session {
   /// steps, and at least one unless it is cancelled. Throws ERR_DIVERGED before a non-finite loss reaches the weights
   /// (on CUDA: at the end of the call).
   TrainReport run(int64_t steps, double seconds, const Cancellation& cancellation);
+  /// The images of the task.
+  const Pool& task() const { return config_.batches.task; }
   /// The draws of the next step: a pure function of (seed, step, data).
   std::vector<Draws> draw() { return drawer_.draw(config_.objective.sources, state_.position()); }
 
