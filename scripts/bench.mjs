@@ -107,7 +107,7 @@ async function overhead(settings, stepMilliseconds, seconds) {
   const { medians } = await inTurn(seconds, {
     bare: () =>
       milliseconds(async () => {
-        await work.native.resetOptimizer()
+        await work.native.beginTask(false)
         await work.train(steps)
         await work.native.freezeTeacher()
       }),

@@ -146,7 +146,7 @@ const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => rea
     const options = { file, device: 'cpu', size: 8, range: [0, 1], channels: 1, arguments: {}, output: undefined }
     return [addon, 'loadTorchScript', [options]]
   },
-  setState: ({ learner }) => [learner, 'setState', [{ seed: 1, step: 0, optimizerStep: 0 }]],
+  setState: ({ learner }) => [learner, 'setState', [{ seed: 1, step: 0, taskStep: 0, optimizerStep: 0 }]],
   beginSession: ({ learner, images }) => {
     const sampler = { ...paperSampler, steps: 2 }
     const objective = {

@@ -3,7 +3,7 @@ import { type ExperimentInput, resolveExperiment } from '../lib/experiment/confi
 import { teacherCalls } from '../lib/experiment/cost.js'
 import { joinRuns } from '../lib/experiment/join.js'
 import type { RunRecord } from '../lib/experiment/read-run.js'
-import { generativeDistillation, lwfDistillation } from '../lib/methods/index.js'
+import { generativeDistillation, lwfDistillation, type ReplayPool } from '../lib/methods/index.js'
 import { cell, methodsOf } from '../lib/report/summary.js'
 import { madeUpCurves, madeUpResults } from './support/results.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
@@ -62,9 +62,20 @@ test('a folder that is named twice is refused', () => {
 
 test('teacher calls: its steps, and its predictions', () => {
   const { objective } = generativeDistillation({ teacher: { steps: 2 } })
-  expect([1, 2].map((k) => teacherCalls(objective(k)))).toEqual([0, 3])
-  expect(teacherCalls(lwfDistillation().objective(2))).toBe(1)
+  const training = { steps: 400, batchSize: 32 }
+  expect([1, 2].map((k) => teacherCalls(objective(k), training))).toEqual([0, 3])
+  expect(teacherCalls(lwfDistillation().objective(2), training)).toBe(1)
   // Two terms of one source share what the teacher generates and predicts.
   const [, term] = objective(2).terms
-  expect(teacherCalls({ terms: [term!, { ...term!, target: 'data' }, { ...term!, timesteps: [0, 10] }] })).toBe(6)
+  const three = { terms: [term!, { ...term!, target: 'data' as const }, { ...term!, timesteps: [0, 10] as const }] }
+  expect(teacherCalls(three, training)).toBe(6)
+})
+
+test('teacher calls: images of a pool are spread over the steps that draw from them', () => {
+  const calls = (pool: ReplayPool, steps = 400) =>
+    teacherCalls(generativeDistillation({ teacher: { steps: 20 }, pool }).objective(2), { steps, batchSize: 32 })
+  expect(calls({ images: 1280 })).toBe(3) // 20 · 1280 / (400 · 32) + 1
+  expect(calls({ reuse: 10 })).toBe(3)
+  expect(calls({ images: 1280, refresh: 150 })).toBe(7) // three pools
+  expect(calls({ reuse: 10 }, 100)).toBe(3)
 })

@@ -75,7 +75,7 @@ it('no two sources, and no two steps, of a training draw the same noise', async 
   ] as const
   const noises: string[] = []
   for (const step of [0, 1]) {
-    await native.setState({ seed: 7, step, optimizerStep: 0 })
+    await native.setState({ seed: 7, step, taskStep: 0, optimizerStep: 0 })
     for (const { noise, z, stepNoise } of await drawNext(native, { terms }, batches)) {
       for (const tensor of [noise, z, stepNoise]) {
         if (tensor)

@@ -3,11 +3,12 @@ import { z } from 'zod'
 import { readSolverFolder, writeSolverFolder } from '../checkpoint/solver-folder.js'
 import type { SamplerConfig } from '../config/sampler.js'
 import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
+import { imagesSchema } from '../data/schemas.js'
 import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.js'
 import { call } from '../engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
 import { resolveDevice } from '../engine/device.js'
-import { ImageStore } from '../engine/image-store.js'
+import { bring, ImageStore } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
@@ -55,8 +56,13 @@ export interface SolverLearnOptions {
   dropout?: number
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
   horizontalFlip?: boolean
-  /** The sampler of the generated images. Fields that are left out are those of the generator's sampler. */
+  /** The sampler of the generated images. Fields that are left out are those of the generator's sampler. Not used with `replay`. */
   sampler?: Partial<SamplerConfig>
+  /**
+   * Generated images of the earlier tasks, e.g. from `Learner.replayPool`. Each step draws from them, with replacement. Default: the generator
+   * generates `batchSize` new images for each step.
+   */
+  replay?: ImageBatch | undefined
   /** An abort rejects with `signal.reason`; the solver is then as after its last whole step. */
   signal?: AbortSignal
   /** Called about five times a second during training (with replay: after every step), with the mean loss since the last call. */
@@ -78,10 +84,15 @@ export const learnSchema = z.strictObject({
   dropout: z.number().min(0).lt(1).default(0.25),
   horizontalFlip: z.boolean().default(false),
   sampler: z.custom<Partial<SamplerConfig>>((value) => typeof value === 'object' && value !== null).optional(),
+  replay: imagesSchema.optional(),
   signal: signalSchema.optional(),
   onProgress: z.custom<NonNullable<SolverLearnOptions['onProgress']>>((f) => typeof f === 'function').optional(),
 })
 
+/** How many images of a pool one call classifies: more would be a copy that holds up JavaScript's thread. */
+const classifiedAtOnce = 1024
+
+type SoftPool = Extract<NonNullable<NativeClassifierOptions['softLabelled']>, { pool: unknown }>
 type LearnSettings = z.output<typeof learnSchema>
 
 /**
@@ -258,25 +269,30 @@ export class Solver implements AsyncDisposable {
     const native = this.#native.live
     const where = `Solver.learn, task ${task.number}`
     const settings = parseOptions(learnSchema, options, where)
-    const { epochs, batchSize, lr, dropout, horizontalFlip, signal, onProgress } = settings
+    const { epochs, batchSize, lr, dropout, horizontalFlip, replay, signal, onProgress } = settings
     this.#checkImages(task.train.dataset, where)
     const replaying = task.number > 1 ? generator : null
     if (replaying) this.#checkReplay(replaying, task, where)
     if (this.#learning) throw invalid(`${where}: the solver is already learning a task; wait for its end`)
 
     this.#learning = true
+    let drawn: SoftPool | undefined
     try {
       signal?.throwIfAborted()
       const pool = await this.#images.pool([task.train])
       this.#unfinished = true
       await call(() => native.beginTask())
       const fixed = { pool, batchSize, lr, dropout, horizontalFlip, shift: 0 }
+      if (replaying && replay) drawn = await this.#pool(replay, task, settings)
+      const softLabelled = drawn
       await trainClassifier(native, {
         steps: Math.ceil((epochs * task.train.indices.length) / batchSize),
-        batches: async () =>
-          replaying ? { ...fixed, softLabelled: await this.#replay(replaying, task, settings) } : fixed,
+        batches: async () => {
+          if (softLabelled) return { ...fixed, softLabelled }
+          return replaying ? { ...fixed, softLabelled: await this.#replay(replaying, task, settings) } : fixed
+        },
         // Which images are generated must not depend on how fast the steps are.
-        oneByOne: replaying !== null,
+        oneByOne: replaying !== null && !softLabelled,
         what: `the ${this.name} on task ${task.number}`,
         signal,
         onProgress,
@@ -290,6 +306,7 @@ export class Solver implements AsyncDisposable {
       return row
     } finally {
       this.#learning = false
+      call(() => drawn?.pool.dispose())
     }
   }
 
@@ -353,12 +370,28 @@ export class Solver implements AsyncDisposable {
   ): Promise<NonNullable<NativeClassifierOptions['softLabelled']>> {
     const use = { purpose: 'replay', part: this.#stepsReplayed++ } as const
     const images = await generator.sampleFor(use, { count: batchSize, batchSize, sampler, seed: this.seed, signal })
+    return { images, logits: await this.#oldLogits(images), ...softLoss(task, { temperature, distillation }) }
+  }
+
+  /** Images to draw from, as the old classifier sees them. */
+  async #pool(images: ImageBatch, task: Task, settings: LearnSettings): Promise<SoftPool> {
+    const { data, count, ...shape } = images
+    const logits = await this.#oldLogits(images)
+    const stored = { name: 'the replayed images', images: data, labels: new Int32Array(count), ...shape }
+    return { pool: await bring(stored, this.#device, 0), logits, ...softLoss(task, settings) }
+  }
+
+  async #oldLogits({ data, count, ...shape }: ImageBatch): Promise<Float32Array> {
     // There is one: the solver has learned the task before this one.
     const old = (this.#old as Owned<NativeClassifier>).live
-    const { logits } = await call(() => old.classify(images))
-    const labelledWeight = 1 / task.number
-    const swapped = distillation === 'paper'
-    return { images, logits, temperature, swapped, labelledWeight, weight: 1 - labelledWeight }
+    const logits = new Float32Array(count * this.classes.length)
+    const each = data.length / count
+    for (let from = 0; from < count; from += classifiedAtOnce) {
+      const to = Math.min(count, from + classifiedAtOnce)
+      const part = { data: data.subarray(from * each, to * each), count: to - from, ...shape }
+      logits.set((await classifyImages(old, this, part)).logits, from * this.classes.length)
+    }
+    return logits
   }
 
   #checkImages(dataset: Dataset, where: string): void {
@@ -397,6 +430,14 @@ export class Solver implements AsyncDisposable {
       )
     }
   }
+}
+
+/** The loss on generated images, and what it and the real ones' count. */
+function softLoss(
+  { number }: Task,
+  { temperature, distillation }: Pick<LearnSettings, 'temperature' | 'distillation'>,
+) {
+  return { temperature, swapped: distillation === 'paper', labelledWeight: 1 / number, weight: 1 - 1 / number }
 }
 
 function sizeOf({ size, height }: Dataset): number {

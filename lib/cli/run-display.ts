@@ -44,7 +44,10 @@ function barDisplay(stream: WriteStream): RunDisplay {
     show(event) {
       if (event.kind === 'checkpoint') return
       if (event.kind === 'classifier') at('classifier for the metrics', 1, event.fraction, '')
-      else if (event.kind === 'learn') {
+      else if (event.kind === 'pool') {
+        const { images, total } = event.progress
+        at(`${partName(event.part)}: replay pool`, total, images, `${images} of ${total} images`)
+      } else if (event.kind === 'learn') {
         const { step, steps } = event.progress
         at(partName(event.part), steps, step, learnState(event, runLeft(event)))
       } else if (event.kind === 'evaluate') at(`${partName(event.part)}: evaluating`, event.total, event.done, '')
@@ -64,7 +67,7 @@ function lineDisplay(stream: WriteStream): RunDisplay {
   const runLeft = runClock()
   return {
     show(event) {
-      if (event.kind === 'evaluate' || event.kind === 'checkpoint') return
+      if (event.kind === 'evaluate' || event.kind === 'checkpoint' || event.kind === 'pool') return
       if (event.kind === 'task') runLeft(event)
       let line: string
       if (event.kind === 'classifier') line = 'training the classifier for the metrics'

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Dataset, Subset, TrainTest } from './dataset.js'
+import type { Dataset, ImageBatch, Subset, TrainTest } from './dataset.js'
 
 /** Schemas of data that functions are given: they pass the very object on, which stands for its copy on a device. */
 
@@ -21,6 +21,22 @@ export const datasetSchema = itself<Dataset>(
 export const trainTestSchema = itself<TrainTest>(z.looseObject({ train: datasetSchema, test: datasetSchema }))
 
 export const subsetSchema = itself<Subset>(z.looseObject({ dataset: datasetSchema, indices: z.instanceof(Int32Array) }))
+
+/** At least one image. */
+export const imagesSchema = itself<ImageBatch>(
+  z
+    .looseObject({
+      data: z.instanceof(Uint8Array),
+      count,
+      height: count,
+      width: count,
+      channels: count.max(4),
+    })
+    .refine(
+      (images) => images.data.length === images.count * images.height * images.width * images.channels,
+      'expected as many bytes as count × height × width × channels',
+    ),
+)
 
 /** A schema that checks a value as `schema` does, but gives back the value and not a copy. */
 function itself<T>(schema: z.ZodType): z.ZodType<T> {

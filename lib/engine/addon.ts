@@ -29,9 +29,9 @@ export interface NativeImages {
   dispose(): void
 }
 
-/** Images as a data set stores them, uint8 N × height × width × channels. */
+/** Images as a data set stores them, uint8 N × height × width × channels; or float32 N × channels × height × width. */
 export interface NativeStoredImages {
-  readonly images: Uint8Array
+  readonly images: Uint8Array | Float32Array
   readonly height: number
   readonly width: number
   readonly channels: number
@@ -49,6 +49,8 @@ export interface NativeSchedule {
 /** How a task is trained: what stays the same from step to step. */
 export interface NativeSessionOptions {
   readonly objective: ResolvedObjective
+  /** For each term the number of the replay pool that its source draws from, see `NativeSession.setReplay`; −1: from none. Default: none does. */
+  readonly pools?: readonly number[]
   readonly task: NativePool
   readonly memory: NativePool
   readonly batchSize: number
@@ -109,6 +111,11 @@ export interface NativeSession {
    * whole steps, and at least one unless it is cancelled.
    */
   run(options: { steps: number; milliseconds: number }, cancel: CancelFlag): Promise<NativeTrainReport>
+  /**
+   * Gives the sources whose pool has this number the images that they draw from, in place of earlier ones. Where the teacher stops at a
+   * timestep, the images' labels are their timesteps.
+   */
+  setReplay(options: { pool: number; images: NativePool }): Promise<void>
   /** The draws of the next step. */
   draw(): Promise<NativeDraws[]>
   /** The draws that `consolidate` would now estimate from. */
@@ -132,8 +139,8 @@ export interface NativeLearner {
   ): Promise<NativeLosses>
   /** Clip, Adam, EMA with the gradients of the last `compute`. */
   update(optimizer: NativeOptimizer): Promise<void>
-  /** Zeroes the optimiser's state (as at the start of a task). */
-  resetOptimizer(): Promise<void>
+  /** Counts a task's steps from here on, and zeroes the optimiser's state unless it is kept. */
+  beginTask(keepOptimizer: boolean): Promise<void>
   /**
    * Freezes the weights that sampling uses (EMA if on) as the teacher: decay · the teacher there is + (1 − decay) · weights.
    * Default of decay: 0.
@@ -172,10 +179,18 @@ export interface NativeLearner {
   read(tensor: StateTensor | 'gradient'): Promise<Float32Array[]>
   /** Makes the tensor where there is none yet. */
   write(tensor: StateTensor, values: readonly Float32Array[]): Promise<void>
-  /** Training steps done since creation: with the seed it is the whole random state, besides Adam's step count. */
-  readonly state: { readonly seed: number; readonly step: number; readonly optimizerStep: number }
-  setState(state: { seed: number; step: number; optimizerStep: number }): Promise<void>
+  readonly state: NativeState
+  setState(state: NativeState): Promise<void>
   dispose(): void
+}
+
+/** With the seed, the steps done since creation and since the task began are the whole random state. */
+export interface NativeState {
+  readonly seed: number
+  readonly step: number
+  readonly taskStep: number
+  /** Adam's number of steps. */
+  readonly optimizerStep: number
 }
 
 export interface NativeSampleOptions {
@@ -199,9 +214,11 @@ export interface NativeClassifierOptions {
   readonly shift: number
   /** Probability that a feature is left out in a step. */
   readonly dropout: number
-  /** Images without labels, with another classifier's logits; as many for each step, in the order of the steps. */
-  readonly softLabelled?: {
-    readonly images: ImageBatch
+  /**
+   * Images without labels, with another classifier's logits: `images` has as many for each step, in the order of the steps; from `pool`
+   * each step draws as many as labelled images, with replacement.
+   */
+  readonly softLabelled?: ({ readonly images: ImageBatch } | { readonly pool: NativeImages }) & {
     /** count × classes. */
     readonly logits: Float32Array
     readonly temperature: number

@@ -107,8 +107,17 @@ async function giveBack(coming: Iterable<Promise<NativeImages>>): Promise<void> 
   }
 }
 
-/** Copies images to a device part by part, so that JavaScript's thread never copies for long. */
-async function bring(dataset: Dataset, device: string, size: number): Promise<NativeImages> {
+/** Images with a number each, as they are brought to a device. */
+export type Bringable = Pick<Dataset, 'name' | 'labels' | 'height' | 'width' | 'channels'> & {
+  readonly images: Uint8Array | Float32Array
+}
+
+/**
+ * Copies images to a device part by part, so that JavaScript's thread never copies for long.
+ *
+ * @param size side of the squares that they are resized to; 0: as given
+ */
+export async function bring(dataset: Bringable, device: string, size: number): Promise<NativeImages> {
   const { name, images, labels, height, width, channels } = dataset
   const count = labels.length
   const each = height * width * channels
@@ -118,7 +127,7 @@ async function bring(dataset: Dataset, device: string, size: number): Promise<Na
     if (images.length !== count * each) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',
-        `${name}: the images hold ${images.length} bytes; expected ${count} × ${height} × ${width} × ${channels}, as there are ` +
+        `${name}: the images hold ${images.length} numbers; expected ${count} × ${height} × ${width} × ${channels}, as there are ` +
           `${count} labels`,
       )
     }

@@ -1,16 +1,28 @@
 import { teacherSamplerSchema } from '../config/sampler.js'
+import { poolImages } from '../learner/replay.js'
 import type { Objective } from '../methods/objective.js'
 
 /**
- * How often the teacher's network runs over a batch in one training step: once for every denoising step of every kind of image
- * that it generates, and once for every kind of input that it predicts for. Terms of the same source and timesteps share both.
+ * How often the teacher's network runs over a batch in one training step, on average: once for every denoising step of every kind of image
+ * that it generates, and once for every kind of input that it predicts for. Terms of the same source and timesteps share both; those of
+ * the same source share its replay pools, whose cost is spread over all steps.
+ *
+ * @param training the task's number of steps, and the batch size
  */
-export function teacherCalls({ terms }: Objective): number {
-  const inputs = new Map<string, { generates: number; predicts: boolean }>()
+export function teacherCalls({ terms }: Objective, training: { steps: number; batchSize: number }): number {
+  const generating = new Map<string, number>()
+  const predicting = new Set<string>()
   for (const { source, target, timesteps } of terms) {
-    const key = JSON.stringify([source, timesteps])
-    const generates = source.kind === 'teacher' ? teacherSamplerSchema.parse(source.sampler).steps : 0
-    inputs.set(key, { generates, predicts: target === 'teacher' || inputs.get(key)?.predicts === true })
+    const input = JSON.stringify([source, timesteps])
+    if (target === 'teacher') predicting.add(input)
+    if (source.kind !== 'teacher') continue
+    const { steps } = teacherSamplerSchema.parse(source.sampler)
+    if (source.pool === undefined) generating.set(input, steps)
+    else {
+      const { images, refresh } = poolImages(source.pool, training)
+      const all = images * Math.ceil(training.steps / refresh)
+      generating.set(JSON.stringify(source), (steps * all) / (training.steps * training.batchSize))
+    }
   }
-  return [...inputs.values()].reduce((sum, { generates, predicts }) => sum + generates + (predicts ? 1 : 0), 0)
+  return [...generating.values()].reduce((sum, calls) => sum + calls, predicting.size)
 }

@@ -1,4 +1,4 @@
-import type { Progress } from '../learner/options.js'
+import type { PoolProgress, Progress } from '../learner/options.js'
 import type { MetricInfo, TaskResult } from '../report/results.js'
 
 /**
@@ -34,6 +34,7 @@ export type RunEvent =
       readonly parameters: number
       readonly metrics: Readonly<Record<string, MetricInfo>>
     }
+  | { readonly kind: 'pool'; readonly part: Part; readonly progress: PoolProgress }
   | { readonly kind: 'learn'; readonly part: Part; readonly progress: Progress }
   | { readonly kind: 'evaluate'; readonly part: Part; readonly done: number; readonly total: number }
   | { readonly kind: 'task'; readonly part: Part; readonly result: TaskResult }

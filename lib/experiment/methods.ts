@@ -65,6 +65,14 @@ export function resolveMethod({ name, label, ...options }: MethodEntry, timestep
   return { label, method, about: sentences.join(' '), firstTask: firstTaskOf(method) }
 }
 
+/** Options of the solver that tells the classes of pools, in an experiment that has no options for a solver. */
+export const classifierOfPools = { epochs: 5 } as const
+
+/** Whether a method draws evenly by class from a replay pool. */
+export function needsClassifier(method: Method): boolean {
+  return method.objective(2).terms.some(({ source }) => source.kind === 'teacher' && source.pool?.classes === 'even')
+}
+
 /**
  * Checks a method against the data that it will learn from.
  *

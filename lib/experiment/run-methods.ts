@@ -9,7 +9,7 @@ import type { MethodRun, Results, TaskResult } from '../report/results.js'
 import type { Stream } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
 import { metricsFile } from './folder.js'
-import type { ResolvedMethod } from './methods.js'
+import { classifierOfPools, needsClassifier, type ResolvedMethod } from './methods.js'
 import { keep, noteMachine, type RunState, resumeFrom, writeResults } from './run-state.js'
 import { runTask, samplesPath } from './run-task.js'
 
@@ -65,11 +65,12 @@ async function runMethod(
   const first = config.shareFirstTask ? shared.get(entry.firstTask) : undefined
   await using learner = await learnerOf(run, seed, from?.learner ?? first?.result.learner)
   noteMachine(run, learner, from !== undefined)
-  await using solver = config.solver && (await solverOf(run, seed, stream, from?.solver))
+  const solves = config.solver !== undefined || needsClassifier(entry.method)
+  await using solver = solves ? await solverOf(run, seed, stream, from?.solver) : undefined
   for (const task of stream.tasks.slice(tasks.length)) {
     if (task.number === 1 && first !== undefined) {
       // A solver replays nothing while it learns the first task, so that the learner makes no difference to it.
-      await solver?.learn(task, null, { ...config.solver, signal })
+      await solver?.learn(task, null, { ...(config.solver ?? classifierOfPools), signal })
       tasks.push(await adopt(run, first, entry.label, seed))
     } else {
       const begun = from?.task?.number === task.number ? from.task : undefined

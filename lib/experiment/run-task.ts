@@ -1,14 +1,14 @@
 import type { Solver } from '../classifiers/solver.js'
 import { imageGrid } from '../images/grid.js'
 import type { Learner } from '../learner/learner.js'
-import type { StepLosses } from '../learner/options.js'
+import type { PoolProgress, StepLosses } from '../learner/options.js'
 import type { TaskResult } from '../report/results.js'
 import type { Stream, Task } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
 import { teacherCalls } from './cost.js'
 import type { Part } from './events.js'
 import { LossRecorder } from './loss-recorder.js'
-import type { ResolvedMethod } from './methods.js'
+import { classifierOfPools, needsClassifier, type ResolvedMethod } from './methods.js'
 import { keep, type RunState } from './run-state.js'
 
 /** A task that is to be learned, and by whom. */
@@ -26,7 +26,7 @@ interface Work {
 /** Learns a task, or the rest of it, judges the learner and draws with it. */
 export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   const { config, judge, folder, signal, onEvent } = run
-  const { learner, solver, entry, seed, stream, task, begun } = work
+  const { learner, entry, seed, stream, task, begun } = work
   const { label, method } = entry
   const { number } = task
   const part: Part = {
@@ -38,9 +38,12 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     parts: run.parts,
   }
 
-  // Before the learner goes on: what it replays are the tasks before this one.
-  const known = begun ? begun.solver : await solver?.learn(task, learner, { ...config.solver, signal })
   const saved = `learners/${label}/seed-${seed}/task-${number}`
+  const before = performance.now()
+  // Before the learner goes on: what it replays are the tasks before this one.
+  const known = begun ? begun.solver : await teachSolver(run, work, part)
+  // Where the method needs the solver, its time is the method's.
+  const solving = needsClassifier(method) ? performance.now() - before : 0
   const { losses, spent } = await learn(run, work, part, known, saved)
   const learned = performance.now()
   const judged = config.evaluation.after === 'every' || number === stream.tasks.length
@@ -63,9 +66,9 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     name: task.name,
     classes: task.classes,
     steps: losses.steps,
-    seconds: { learn: seconds(spent), evaluate: seconds(evaluated - learned) },
+    seconds: { learn: seconds(solving + spent), evaluate: seconds(evaluated - learned) },
     loss: losses.mean,
-    teacherCalls: teacherCalls(method.objective(number)),
+    teacherCalls: teacherCalls(method.objective(number), { steps: losses.steps, batchSize: config.train.batchSize }),
     metrics: report?.values ?? {},
     alone: report?.tasks,
     denoising: report?.denoising,
@@ -80,6 +83,21 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   return result
 }
 
+/** Teaches the solver a task: with the replay pool that the method begins the task with, where it has one. */
+async function teachSolver(run: RunState, work: Work, part: Part): Promise<readonly number[] | undefined> {
+  const { config, signal } = run
+  const { learner, solver, entry, task } = work
+  if (solver === undefined) return undefined
+  const replay = await learner.replayPool(task, entry.method, { ...config.train, ...replayOptions(run, work, part) })
+  return solver.learn(task, learner, { ...(config.solver ?? classifierOfPools), replay, signal })
+}
+
+/** What `learn` is given for replay pools. */
+function replayOptions({ onEvent, signal }: RunState, { solver }: Work, part: Part) {
+  const onPool = (progress: PoolProgress) => onEvent({ kind: 'pool', part, progress })
+  return { ...(solver && { classifier: solver }), onPool, signal }
+}
+
 /**
  * Learns a task, or the rest of it, with a checkpoint now and then; then saves the learner, with a checkpoint of that.
  *
@@ -89,11 +107,12 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
  */
 async function learn(
   run: RunState,
-  { learner, solver, entry, seed, task, begun }: Work,
+  work: Work,
   part: Part,
   known: readonly number[] | undefined,
   saved: string,
 ): Promise<{ losses: LossRecorder; spent: number }> {
+  const { learner, solver, entry, seed, task, begun } = work
   const { config, folder, signal, onEvent } = run
   const losses = new LossRecorder(begun?.losses)
   const before = begun?.milliseconds ?? 0
@@ -121,7 +140,8 @@ async function learn(
   const every = everyMinutes === 0 ? Number.POSITIVE_INFINITY : everyMinutes * 60_000
   let last = { step: learner.taskInProgress?.step ?? 0, time: begin }
   try {
-    for await (const progress of learner.learn(task, entry.method, { ...config.train, resume: true, onStep, signal })) {
+    const options = { ...config.train, ...replayOptions(run, work, part), resume: true, onStep }
+    for await (const progress of learner.learn(task, entry.method, options)) {
       onEvent({ kind: 'learn', part, progress })
       await flush()
       const { step } = progress

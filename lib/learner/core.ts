@@ -8,6 +8,7 @@ import { call, disposedError } from '../engine/call.js'
 import type { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
+import type { KeptPool } from './replay.js'
 
 /** What a learner is and does not change. */
 export interface Settings {
@@ -30,6 +31,10 @@ export interface Core {
   /** Number of the last completed task; 0 before the first is complete. */
   tasksLearned: number
   inProgress: StoredTaskInProgress | undefined
+  /** How often the teacher changed: what it generated before then is not what it would generate now. */
+  teachers: number
+  /** The replay pool that was generated last. */
+  pool: KeptPool | undefined
   /** From the first to the last iteration of `learn`. */
   learning: boolean
   /** What is changing the weights at the moment. */
@@ -57,11 +62,20 @@ export async function createCore(settings: Settings, seed: number, images: Image
     memory: [],
     tasksLearned: 0,
     inProgress: undefined,
+    teachers: 0,
+    pool: undefined,
     learning: false,
     busy: undefined,
     warnedOfGraph: false,
     disposed: false,
   }
+}
+
+/** Makes the weights that sampling uses the teacher, see `Keeps.teacherDecay`. */
+export async function freezeTeacher(core: Core, decay?: number): Promise<void> {
+  core.teachers++
+  core.pool = undefined
+  await call(() => core.native.freezeTeacher(decay))
 }
 
 /** @throws ContinualDiffusionError `ERR_DISPOSED` */

@@ -3,7 +3,7 @@ import { call, withCancel } from '../engine/call.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Keeps } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
-import type { Core } from './core.js'
+import { type Core, freezeTeacher } from './core.js'
 import { remember } from './memory.js'
 
 /**
@@ -35,7 +35,7 @@ export async function endTask(
     })
   }
   if (memory) core.memory = await remember(core.memory, task, memory, native.state.seed)
-  await call(() => native.freezeTeacher(teacherDecay))
+  await freezeTeacher(core, teacherDecay)
   if (call(() => native.has('path_start'))) await call(() => native.followPath(false))
   core.tasksLearned = task.number
 }

@@ -24,7 +24,8 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
     core.memory = await read.readMemory()
     if (record) {
       const { seed, step, optimizerStep, tasksLearned, taskInProgress } = record
-      await call(() => native.setState({ seed, step, optimizerStep }))
+      const taskStep = taskInProgress?.step ?? 0
+      await call(() => native.setState({ seed, step, taskStep, optimizerStep }))
       Object.assign(core, { tasksLearned, inProgress: taskInProgress } satisfies Partial<Core>)
     }
     return core

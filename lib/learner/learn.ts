@@ -1,5 +1,5 @@
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
-import { countImages } from '../data/dataset.js'
+import { countImages, type ImageBatch } from '../data/dataset.js'
 import type { NativeSession, NativeTrainReport } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
 import { invalid } from '../errors.js'
@@ -12,6 +12,7 @@ import { alone, type Core, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
 import { subsetsOf } from './memory.js'
 import { type LearnOptions, learnSchema, type Progress, type StepLosses, taskSchema } from './options.js'
+import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
 
 /** How long one native call should train, in milliseconds: progress and aborts come about that often. */
@@ -29,7 +30,8 @@ export async function* learn(
   checkMethod(method, 'learn: method')
   const where = `learn, task ${task.number} by ${method.name}`
   const plan = planTask(core, task, method, options, where)
-  const { objective, keeps, steps, signal, onStep } = plan
+  const { objective, keeps, steps, pools, signal, onStep } = plan
+  const filling = { task, where, ...plan.filling }
   if (objective.penalties?.length) await checkPenalties(core, objective.penalties, where)
   if (core.learning) throw invalid(`${where}: the learner is already learning a task; wait for its end`)
   const resumed = plan.resume ? toResume(core, task.number, plan.settings, where) : undefined
@@ -43,13 +45,16 @@ export async function* learn(
     const training = await alone(core, 'learn', where, async () => {
       // First what may be refused, and changes nothing.
       const begun = await core.images.using(async () => {
-        const pools = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
-        return call(() => native.beginSession({ objective, ...plan.batch, ...pools, optimizer: plan.optimizer }))
+        const images = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
+        return call(() =>
+          native.beginSession({ objective, pools: plan.numbers, ...plan.batch, ...images, optimizer: plan.adam }),
+        )
       })
       session = begun
+      if (progress.step < steps) await fillPools(core, begun, pools, progress.step, true, filling)
       if (resumed === undefined) {
         core.inProgress = undefined
-        await call(() => native.resetOptimizer())
+        await call(() => native.beginTask(plan.keepOptimizer))
         if (method.weights === 'fresh' && task.number > 1) await renewWeights(core, task.number)
         await call(() => native.followPath(keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false))
       }
@@ -64,8 +69,9 @@ export async function* learn(
     let most = 1
     while (progress.step < steps) {
       live(core)
-      const wanted = Math.min(most, steps - progress.step)
+      const wanted = Math.min(most, steps - progress.step, stepsToRefresh(pools, progress.step))
       const done = await alone(core, 'learn', where, async () => {
+        if (progress.step > first) await fillPools(core, training, pools, progress.step, false, filling)
         const done = await train(core, training, progress, wanted, penalties, onStep, signal)
         if (progress.step === steps) await end()
         return done
@@ -82,12 +88,28 @@ export async function* learn(
   }
 }
 
+/** See `Learner.replayPool`. */
+export async function replayPool(
+  core: Core,
+  task: Task,
+  method: Method,
+  options: LearnOptions,
+): Promise<ImageBatch | undefined> {
+  live(core)
+  parseOptions(taskSchema, task, 'replayPool: task')
+  checkMethod(method, 'replayPool: method')
+  const where = `replayPool, task ${task.number} by ${method.name}`
+  const { pools, filling } = planTask(core, task, method, options, where)
+  return firstPool(core, pools, { task, where, ...filling })
+}
+
 /** Checks all that a task's training is made of. */
 function planTask(core: Core, task: Task, method: Method, options: LearnOptions, where: string) {
   const { unet, schedule } = core.settings
   const parsed = parseOptions(learnSchema, options, where)
-  const { epochs, steps: given, memory = subsetsOf(core.memory), signal, resume, onStep, ...rest } = parsed
-  const { batchSize, horizontalFlip, ...optimizer } = rest
+  const { epochs, steps: given, memory = subsetsOf(core.memory), ...others } = parsed
+  const { signal, resume, onStep, classifier, onPool, ...rest } = others
+  const { batchSize, horizontalFlip, optimizer, ...adam } = rest
   const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
@@ -102,6 +124,11 @@ function planTask(core: Core, task: Task, method: Method, options: LearnOptions,
   }
   const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(subsets)
   const steps = given ?? Math.ceil(((epochs as number) * perEpoch) / batchSize)
+  const keepOptimizer = optimizer === 'keep'
+  if (keepOptimizer && method.weights === 'fresh') {
+    throw invalid(`${where}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
+  }
+  const { pools, numbers } = planPools(core, objective, { steps, batchSize, classifier }, where)
   const settings = plainSettings({
     method: method.name,
     objective,
@@ -112,7 +139,24 @@ function planTask(core: Core, task: Task, method: Method, options: LearnOptions,
     memory: digestOf(memory),
   })
   const batch = { batchSize, horizontalFlip }
-  return { subsets, memory, objective, keeps, steps, batch, optimizer, settings, signal, resume, onStep }
+  const filling = { classifier, onPool, signal }
+  return {
+    subsets,
+    memory,
+    objective,
+    pools,
+    numbers,
+    keeps,
+    steps,
+    batch,
+    adam,
+    keepOptimizer,
+    settings,
+    filling,
+    signal,
+    resume,
+    onStep,
+  }
 }
 
 /** The task in progress, if it is this one; undefined where it is to be begun. */

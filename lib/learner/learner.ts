@@ -11,10 +11,10 @@ import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape } from './checks.js'
-import { type Core, checkIdle, createCore, live } from './core.js'
+import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
-import { learn } from './learn.js'
+import { learn, replayPool } from './learn.js'
 import { subsetsOf } from './memory.js'
 import {
   createSchema,
@@ -160,6 +160,18 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
+   * The images of the replay pool that `learn` with the same arguments begins with: e.g. for {@link Solver.learn}, which then replays them
+   * too. They are kept, so that `learn` need not generate them again.
+   *
+   * @returns undefined where the method has no pool of clean images for this task, as for the first task
+   * @throws ContinualDiffusionError as `learn` does, before training
+   * @throws signal.reason after an abort
+   */
+  async replayPool(task: Task, method: Method, options: LearnOptions): Promise<ImageBatch | undefined> {
+    return replayPool(this.#core, task, method, options)
+  }
+
+  /**
    * Generates images. It uses the moving average of the weights if there is one.
    *
    * @returns uint8, count × height × width × channels
@@ -232,9 +244,9 @@ export class Learner implements AsyncDisposable {
 
   /** Makes a frozen copy of the weights that sampling uses, as the new teacher. `learn` does so at the end of a task. */
   async freezeTeacher(): Promise<void> {
-    const native = live(this.#core)
+    live(this.#core)
     checkIdle(this.#core, 'freezeTeacher')
-    await call(() => native.freezeTeacher())
+    await freezeTeacher(this.#core)
   }
 
   /**

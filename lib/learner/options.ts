@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { SamplerConfig } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
-import type { Subset } from '../data/dataset.js'
+import type { ImageBatch, Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ImageStore } from '../engine/image-store.js'
 import {
@@ -14,6 +14,7 @@ import {
   seedSchema,
   signalSchema,
 } from '../validation/fields.js'
+import { isRecord } from '../validation/options.js'
 
 /**
  * Options of `Learner.create`.
@@ -88,6 +89,15 @@ export interface LearnOptions extends UpdateOptions {
   batchSize?: number
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
   horizontalFlip?: boolean
+  /**
+   * `reset` (default): the task begins with a fresh state of Adam, as in the paper. `keep`: it goes on with the state of the last task. A
+   * method whose task begins with fresh weights can't keep it.
+   */
+  optimizer?: 'reset' | 'keep'
+  /** Tells the classes of the teacher's images, for methods whose replay pool is `even`: e.g. a {@link Solver} that learned the earlier tasks. */
+  classifier?: ReplayClassifier
+  /** Called while the teacher generates a replay pool, after every 128 images. It must not throw. */
+  onPool?: (progress: PoolProgress) => void
   /** Real images for terms with the source `memory`, in place of the learner's own memory. */
   memory?: readonly Subset[]
   /**
@@ -122,6 +132,33 @@ export interface StepLosses {
   readonly penalties: Readonly<Record<string, number>>
   /** Norm of the gradient before clipping. */
   readonly gradNorm: number
+}
+
+/**
+ * Tells the class of images: a {@link Solver}, a {@link Classifier}, or an object of your own.
+ *
+ * @category Learner
+ */
+export interface ReplayClassifier {
+  readonly classes: readonly string[]
+  /** @returns `logits`, N × classes: the larger, the likelier */
+  classify(images: ImageBatch): Promise<{ readonly logits: Float32Array }>
+}
+
+/**
+ * Progress of a replay pool.
+ *
+ * @category Learner
+ */
+export interface PoolProgress {
+  /** The task's number. */
+  readonly task: number
+  /** Number of images that are done. */
+  readonly images: number
+  /** Number of images of the pool. */
+  readonly total: number
+  /** When all are done, for an `even` pool: the number of images of each class of the earlier tasks. */
+  readonly classes?: Readonly<Record<string, number>>
 }
 
 /**
@@ -265,6 +302,8 @@ export const trainShape = {
   batchSize,
   ...updateShape,
   horizontalFlip: z.boolean().default(false),
+  /** What a task after the first begins with: a fresh state of Adam, or that of the last task. */
+  optimizer: z.enum(['reset', 'keep']).default('reset'),
 }
 export const oneLength = [
   (train: { steps?: number | undefined; epochs?: number | undefined }) =>
@@ -277,6 +316,13 @@ export const learnSchema = z
     ...trainShape,
     memory: z.array(subsetSchema).readonly().optional(),
     resume: z.boolean().default(false),
+    classifier: z
+      .custom<ReplayClassifier>(
+        (c) => isRecord(c) && Array.isArray(c.classes) && typeof c.classify === 'function',
+        'expected a Solver, a Classifier, or an object with classes and classify',
+      )
+      .optional(),
+    onPool: z.custom<NonNullable<LearnOptions['onPool']>>((f) => typeof f === 'function').optional(),
     onStep: z.custom<NonNullable<LearnOptions['onStep']>>((f) => typeof f === 'function').optional(),
     signal: signalSchema.optional(),
   })

@@ -1,6 +1,6 @@
 import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
-import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
+import { balanced, gate, generated, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
 
 const schema = teacherMethodSchema(0.75)
 
@@ -17,11 +17,10 @@ const schema = teacherMethodSchema(0.75)
  * @category Methods
  */
 export function generativeDistillation(options?: TeacherMethodOptions): Method {
-  const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeDistillation')
+  const { lambda, teacherDecay, timesteps, ...images } = parseOptions(schema, options, 'generativeDistillation')
   return {
     name: 'generative-distillation',
     ...keepsTeacher(teacherDecay),
-    objective: (k) =>
-      balanced(k, lambda, { source: { kind: 'teacher', sampler: teacher }, target: 'teacher', ...gate(timesteps) }),
+    objective: (k) => balanced(k, lambda, { source: generated(images), target: 'teacher', ...gate(timesteps) }),
   }
 }

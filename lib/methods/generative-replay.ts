@@ -1,6 +1,6 @@
 import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
-import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
+import { balanced, gate, generated, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
 
 const schema = teacherMethodSchema(1)
 
@@ -15,11 +15,10 @@ const schema = teacherMethodSchema(1)
  * @category Methods
  */
 export function generativeReplay(options?: TeacherMethodOptions): Method {
-  const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'generativeReplay')
+  const { lambda, teacherDecay, timesteps, ...images } = parseOptions(schema, options, 'generativeReplay')
   return {
     name: 'generative-replay',
     ...keepsTeacher(teacherDecay),
-    objective: (k) =>
-      balanced(k, lambda, { source: { kind: 'teacher', sampler: teacher }, target: 'data', ...gate(timesteps) }),
+    objective: (k) => balanced(k, lambda, { source: generated(images), target: 'data', ...gate(timesteps) }),
   }
 }

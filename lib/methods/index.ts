@@ -20,6 +20,7 @@ export type {
   Method,
   Objective,
   Penalty,
+  ReplayPool,
   Source,
   Target,
   Term,

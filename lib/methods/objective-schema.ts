@@ -1,13 +1,27 @@
 import { z } from 'zod'
 import { teacherSamplerSchema } from '../config/sampler.js'
 import { parseOptions } from '../validation/options.js'
-import type { Keeps, Loss, Method, ResolvedObjective } from './objective.js'
+import type { Keeps, Loss, Method, ReplayPool, ResolvedObjective } from './objective.js'
 
 /** Schema of {@link Loss}. */
 export const lossSchema = z.union([
   z.enum(['mse', 'smooth-l1']),
   z.strictObject({ kind: z.literal('min-snr'), gamma: z.number().positive() }),
 ]) satisfies z.ZodType<Loss>
+
+/** Schema of {@link ReplayPool}. */
+export const poolSchema = z
+  .strictObject({
+    images: z.int().min(1).optional(),
+    reuse: z.number().positive().optional(),
+    refresh: z.int().min(1).optional(),
+    classes: z.enum(['as-generated', 'even']).optional(),
+  })
+  .refine(
+    ({ images, reuse }) => (images === undefined) !== (reuse === undefined),
+    'expected exactly one of images and reuse',
+  )
+  .transform((pool) => pool as ReplayPool)
 
 const sourceSchema = z.discriminatedUnion(
   'kind',
@@ -18,6 +32,7 @@ const sourceSchema = z.discriminatedUnion(
       kind: z.literal('teacher'),
       sampler: teacherSamplerSchema,
       stopAtTimestep: z.boolean().optional(),
+      pool: poolSchema.optional(),
     }),
     z.strictObject({ kind: z.literal('gaussian'), symmetric: z.boolean().optional() }),
   ],

@@ -1,6 +1,6 @@
 import { parseOptions } from '../validation/options.js'
 import type { Method } from './objective.js'
-import { balanced, gate, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
+import { balanced, gate, generated, keepsTeacher, type TeacherMethodOptions, teacherMethodSchema } from './terms.js'
 
 const schema = teacherMethodSchema(0.75)
 
@@ -16,13 +16,13 @@ const schema = teacherMethodSchema(0.75)
  * @category Methods
  */
 export function partialGenerationDistillation(options?: TeacherMethodOptions): Method {
-  const { lambda, teacher, teacherDecay, timesteps } = parseOptions(schema, options, 'partialGenerationDistillation')
+  const { lambda, teacherDecay, timesteps, ...images } = parseOptions(schema, options, 'partialGenerationDistillation')
   return {
     name: 'partial-generation-distillation',
     ...keepsTeacher(teacherDecay),
     objective: (k) =>
       balanced(k, lambda, {
-        source: { kind: 'teacher', sampler: teacher, stopAtTimestep: true },
+        source: generated(images, { stopAtTimestep: true }),
         target: 'teacher',
         ...gate(timesteps),
       }),

@@ -1,9 +1,8 @@
 import { z } from 'zod'
-import { teacherSamplerSchema } from '../config/sampler.js'
 import { parseOptions } from '../validation/options.js'
-import type { Loss, Method, Source } from './objective.js'
+import type { Loss, Method, ReplayPool, Source } from './objective.js'
 import { lossSchema, timestepsSchema } from './objective-schema.js'
-import { gate, type TeacherOptions, taskNumber, taskTerm } from './terms.js'
+import { gate, generated, generationShape, type TeacherOptions, taskNumber, taskTerm } from './terms.js'
 
 /**
  * Options of {@link teacherToStudent}.
@@ -13,6 +12,8 @@ import { gate, type TeacherOptions, taskNumber, taskTerm } from './terms.js'
 export interface TeacherToStudentOptions {
   /** How the teacher generates; unused by the Gaussian inputs. */
   teacher?: TeacherOptions
+  /** A pool of images that steps draw from. Default: none, the teacher generates images anew for every step. */
+  pool?: ReplayPool
   /**
    * The student's inputs x̂_t. `generation` (default): as in {@link generativeDistillation}; `partial-generation`: as in
    * {@link partialGenerationDistillation}; `gaussian` and `symmetric-gaussian`: as in {@link gaussianDistillation} and
@@ -33,7 +34,7 @@ export interface TeacherToStudentOptions {
 
 const schema = z
   .strictObject({
-    teacher: teacherSamplerSchema,
+    ...generationShape,
     input: z.enum(['generation', 'partial-generation', 'gaussian', 'symmetric-gaussian']).default('generation'),
     target: z.enum(['teacher', 'data']).default('teacher'),
     loss: lossSchema.default('mse'),
@@ -56,10 +57,10 @@ const schema = z
  * @category Methods
  */
 export function teacherToStudent(options?: TeacherToStudentOptions): Method {
-  const { teacher, input, target, loss, timesteps } = parseOptions(schema, options, 'teacherToStudent')
+  const { input, target, loss, timesteps, ...images } = parseOptions(schema, options, 'teacherToStudent')
   const sources: Record<typeof input, Source> = {
-    generation: { kind: 'teacher', sampler: teacher },
-    'partial-generation': { kind: 'teacher', sampler: teacher, stopAtTimestep: true },
+    generation: generated(images),
+    'partial-generation': generated(images, { stopAtTimestep: true }),
     gaussian: { kind: 'gaussian' },
     'symmetric-gaussian': { kind: 'gaussian', symmetric: true },
   }

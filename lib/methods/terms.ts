@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { type SamplerConfig, teacherSamplerSchema } from '../config/sampler.js'
 import { ContinualDiffusionError } from '../errors.js'
-import type { Method, Objective, Term } from './objective.js'
-import { timestepsSchema } from './objective-schema.js'
+import type { Method, Objective, ReplayPool, Source, Term } from './objective.js'
+import { poolSchema, timestepsSchema } from './objective-schema.js'
 
 /**
  * The sampler by which the teacher generates images of the earlier tasks. Fields that are left out have the defaults of the paper: DDIM in
@@ -41,6 +41,8 @@ export interface TeacherMethodOptions extends TeacherTermOptions {
   lambda?: number
   /** The sampler by which the teacher generates images. */
   teacher?: TeacherOptions
+  /** A pool of images that steps draw from. Default: none, the teacher generates images anew for every step, as in the paper. */
+  pool?: ReplayPool
 }
 
 /** Weight of what the earlier tasks add to the loss: any finite number ≥ 0. */
@@ -52,11 +54,20 @@ export const teacherTermShape = {
   timesteps: timestepsSchema.optional(),
 }
 
+/** Fields of a schema for how the teacher's images are generated. */
+export const generationShape = { teacher: teacherSamplerSchema, pool: poolSchema.optional() }
+
 /** Schema of {@link TeacherMethodOptions}. */
 export const teacherMethodSchema = (lambda: number) =>
-  z
-    .strictObject({ lambda: lambdaSchema.default(lambda), teacher: teacherSamplerSchema, ...teacherTermShape })
-    .prefault({})
+  z.strictObject({ lambda: lambdaSchema.default(lambda), ...generationShape, ...teacherTermShape }).prefault({})
+
+/** The source with the teacher's images. */
+export function generated(
+  { teacher, pool }: { teacher: SamplerConfig; pool?: ReplayPool | undefined },
+  rest: { stopAtTimestep?: boolean } = {},
+): Source {
+  return { kind: 'teacher', sampler: teacher, ...rest, ...(pool && { pool }) }
+}
 
 /** What a term's options say of its timesteps. */
 export function gate(timesteps: readonly [number, number] | undefined): Pick<Term, 'timesteps'> {

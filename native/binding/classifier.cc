@@ -22,12 +22,14 @@ at::Tensor imagesFrom(const Napi::Object& images, const ClassifierTrainer& class
   return bytes.clone().view({count, height, width, channels});
 }
 
-/// As many images for each of `steps` steps, with their logits.
+/// Images with their logits: as many for each of `steps` steps, or a pool.
 SoftLabelled softLabelled(const Napi::Object& options, const ClassifierTrainer& classifier, int64_t steps) {
-  const at::Tensor pixels = imagesFrom(object(options, "images"), classifier);
+  const bool isPool = has(options, "pool");
+  const at::Tensor pixels = isPool ? ImagesHandle::from(field(options, "pool"))->pixels
+                                   : imagesFrom(object(options, "images"), classifier);
   const at::Tensor logits = overFloats(field(options, "logits"), "logits").clone();
   const int64_t count = pixels.size(0), classes = classifier.classes();
-  if (steps < 1 || count % steps != 0 || logits.numel() != count * classes) {
+  if (steps < 1 || (!isPool && count % steps != 0) || logits.numel() != count * classes) {
     throw Error("ERR_INVALID_ARGUMENT", "softLabelled: expected images for each of " + std::to_string(steps) +
                                             " steps and " + std::to_string(classes) + " logits for each image; found " +
                                             std::to_string(count) + " images and " + std::to_string(logits.numel()) +
@@ -38,7 +40,8 @@ SoftLabelled softLabelled(const Napi::Object& options, const ClassifierTrainer& 
           number(options, "temperature"),
           boolean(options, "swapped"),
           number(options, "labelledWeight"),
-          number(options, "weight")};
+          number(options, "weight"),
+          isPool};
 }
 
 class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {

@@ -110,10 +110,14 @@ OptimizerConfig optimizerConfig(const Napi::Object& value) {
           number(value, "clipGradNorm")};
 }
 
-Objective objective(const Napi::Object& value, int64_t timesteps) {
+Objective objective(const Napi::Object& value, int64_t timesteps, const std::vector<int64_t>& pools) {
   Objective result;
   for (const Napi::Object& term : elements(field(value, "terms"), "terms")) {
-    const Source source = readSource(term, timesteps);
+    Source source = readSource(term, timesteps);
+    if (result.terms.size() < pools.size()) source.pool = pools[result.terms.size()];
+    if (source.pool >= 0 && source.kind != SourceKind::teacher) {
+      throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "pools: only a teacher's images are drawn from a pool");
+    }
     const auto same = std::find(result.sources.begin(), result.sources.end(), source);
     const auto index = static_cast<size_t>(same - result.sources.begin());
     if (same == result.sources.end()) result.sources.push_back(source);

@@ -18,7 +18,8 @@ at::Tensor scheduleTable(const Napi::Object& value);
 SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps);
 OptimizerConfig optimizerConfig(const Napi::Object& value);
 /// `timesteps`: T, the default range of timesteps.
-Objective objective(const Napi::Object& value, int64_t timesteps);
+/// `pools`: by term, Source::pool.
+Objective objective(const Napi::Object& value, int64_t timesteps, const std::vector<int64_t>& pools = {});
 StateTensor stateTensor(const Napi::Value& value);
 Shape shape(const Napi::Object& value);
 std::vector<Consolidation> consolidations(const Napi::Value& value, int64_t timesteps);

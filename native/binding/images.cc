@@ -8,17 +8,25 @@ namespace continual {
 
 namespace {
 
+bool areFloats(const Napi::Object& options) {
+  const Napi::Value images = field(options, "images");
+  return images.IsTypedArray() && images.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array;
+}
+
 /// `images`, `height`, `width` and `channels` → N × height × width × channels, with 0 ≤ N ≤ `atMost`: a copy, because
-/// JavaScript may change, resize or transfer its buffer before a job runs.
+/// JavaScript may change, resize or transfer its buffer before a job runs. Floats are N × channels × height × width.
 at::Tensor pixelsFrom(const Napi::Object& options, int64_t atMost) {
-  const at::Tensor bytes = overBytes(field(options, "images"), "images");
+  const bool floats = areFloats(options);
+  const Napi::Value images = field(options, "images");
+  const at::Tensor bytes = floats ? overFloats(images, "images") : overBytes(images, "images");
   const int64_t height = integer(options, "height", 1, 65536), width = integer(options, "width", 1, 65536),
                 channels = integer(options, "channels", 1, 4), each = height * width * channels;
   if (bytes.numel() % each != 0 || bytes.numel() / each > atMost) {
     throw Error("ERR_BAD_DATA", "images: expected at most " + std::to_string(atMost) + " × " + std::to_string(height) +
                                     " × " + std::to_string(width) + " × " + std::to_string(channels) +
-                                    " bytes, found " + std::to_string(bytes.numel()));
+                                    " numbers, found " + std::to_string(bytes.numel()));
   }
+  if (floats) return bytes.clone().view({-1, channels, height, width}).permute({0, 2, 3, 1});
   // Not by an operator: those may start threads of their own on JavaScript's.
   at::Tensor copy = at::empty({bytes.numel() / each, height, width, channels}, at::kByte);
   std::copy_n(bytes.const_data_ptr<uint8_t>(), bytes.numel(), copy.mutable_data_ptr<uint8_t>());
@@ -80,11 +88,12 @@ Napi::Value createImages(const Napi::CallbackInfo& info) {
       throw Error("ERR_OUT_OF_MEMORY", "images: " + std::to_string(count) + " × " + std::to_string(height) + " × " +
                                            std::to_string(width) + " are more than any memory holds");
     }
-    const at::Device device = parseCompute(string(options, "device"), "fp32").device;
+    const auto there = parseCompute(string(options, "device"), "fp32").device;
+    const auto kind = at::device(there).dtype(pixels.scalar_type());
     return state(env).engine.run(
         env, {},
         [=] {
-          const auto images = blackImages(labels, height, width, pixels.size(3), device);
+          const auto images = blackImages(labels, height, width, pixels.size(3), kind);
           writeImages(*images, 0, pixels);
           return images;
         },

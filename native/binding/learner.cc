@@ -61,7 +61,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
                         InstanceMethod<&LearnerHandle::compute>("compute"),
                         InstanceMethod<&LearnerHandle::computeGiven>("computeGiven"),
                         InstanceMethod<&LearnerHandle::update>("update"),
-                        InstanceMethod<&LearnerHandle::resetOptimizer>("resetOptimizer"),
+                        InstanceMethod<&LearnerHandle::beginTask>("beginTask"),
                         InstanceMethod<&LearnerHandle::freezeTeacher>("freezeTeacher"),
                         InstanceMethod<&LearnerHandle::followPath>("followPath"),
                         InstanceMethod<&LearnerHandle::penalties>("penalties"),
@@ -97,11 +97,13 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
 
   Napi::Value getState(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
-    const Position position = value()->trainer.state.position();
+    const ModelState& model = value()->trainer.state;
+    const Position position = model.position();
     auto result = Napi::Object::New(env);
     result.Set("seed", Napi::Number::New(env, static_cast<double>(position.seed)));
     result.Set("step", Napi::Number::New(env, static_cast<double>(position.step)));
-    result.Set("optimizerStep", Napi::Number::New(env, static_cast<double>(position.optimizerStep)));
+    result.Set("taskStep", Napi::Number::New(env, static_cast<double>(position.taskStep)));
+    result.Set("optimizerStep", Napi::Number::New(env, static_cast<double>(model.optimizerStep())));
     return result;
   }
 
@@ -110,8 +112,10 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
     const uint64_t seed = continual::seed(options);
     // So far that no position in the data overflows.
     const int64_t step = integer(options, "step", 0, int64_t{1} << 40);
+    const int64_t taskStep = integer(options, "taskStep", 0, step);
     const int64_t optimizerStep = integer(options, "optimizerStep", 0, step);
-    return run(info.Env(), {}, [=](LearnerValue& l) { l.trainer.state.setPosition({seed, step, optimizerStep}); });
+    return run(info.Env(), {},
+               [=](LearnerValue& l) { l.trainer.state.setPosition({seed, step, taskStep}, optimizerStep); });
   }
 
   Napi::Value begin(const Napi::CallbackInfo& info) {
@@ -166,8 +170,9 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
     });
   }
 
-  Napi::Value resetOptimizer(const Napi::CallbackInfo& info) {
-    return run(info.Env(), {}, [](LearnerValue& learner) { learner.trainer.state.resetOptimizer(); });
+  Napi::Value beginTask(const Napi::CallbackInfo& info) {
+    const bool keep = info[0].ToBoolean().Value();
+    return run(info.Env(), {}, [=](LearnerValue& learner) { learner.trainer.state.beginTask(keep); });
   }
 
   Napi::Value freezeTeacher(const Napi::CallbackInfo& info) {

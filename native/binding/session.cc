@@ -46,7 +46,8 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
 
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, name,
-                       {InstanceMethod<&SessionHandle::runSteps>("run"), InstanceMethod<&SessionHandle::draw>("draw"),
+                       {InstanceMethod<&SessionHandle::runSteps>("run"),
+                        InstanceMethod<&SessionHandle::setReplay>("setReplay"), InstanceMethod<&SessionHandle::draw>("draw"),
                         InstanceMethod<&SessionHandle::drawSamples>("drawSamples"),
                         InstanceMethod<&SessionHandle::consolidate>("consolidate"),
                         InstanceMethod("dispose", &SessionHandle::dispose)});
@@ -62,6 +63,22 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
       return run(
           env, {info[1]}, [=](SessionValue& value) { return value.session->run(steps, seconds, cancel); }, toReport);
+    });
+  }
+
+  Napi::Value setReplay(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const auto options = info[0].As<Napi::Object>();
+      const int64_t number = integer(options, "pool", 0, 1023);
+      const std::vector<Pool::Part> parts = poolParts(field(options, "images"));
+      for (const Pool::Part& part : parts) {  // which are timesteps
+        const auto [lowest, highest] = part.images->labelRange;
+        if (lowest < 0 || highest >= value()->learner->timesteps()) {
+          throw Error("ERR_INVALID_ARGUMENT", "replay: a timestep is out of range");
+        }
+      }
+      return run(env, {}, [=](SessionValue& value) { value.session->setReplay(number, Pool(parts)); });
     });
   }
 
@@ -112,11 +129,11 @@ Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<Learner
   return state(info.Env())
       .engine.run(
           info.Env(), {},
-          [learner = std::move(learner), terms = objective(object(options, "objective"), timesteps),
+          [learner = std::move(learner), terms = objective(object(options, "objective"), timesteps, has(options, "pools") ? integerList(field(options, "pools"), "pools") : std::vector<int64_t>{}),
            task = poolParts(field(options, "task")), memory = poolParts(field(options, "memory")),
            batchSize = integer(options, "batchSize", 1, largestBatch), flip = boolean(options, "horizontalFlip"),
            rate = number(optimizer, "lr"), adam = optimizerConfig(optimizer)] {
-            SessionConfig config{terms, {Pool(task), Pool(memory), batchSize, flip}, rate, adam};
+            SessionConfig config{terms, {Pool(task), Pool(memory), batchSize, flip, {}}, rate, adam};
             return std::make_shared<SessionValue>(SessionValue{learner, learner->trainer.begin(std::move(config))});
           },
           [](Napi::Env env, std::shared_ptr<SessionValue> session) -> Napi::Value {

@@ -8,10 +8,10 @@
 namespace continual {
 
 std::shared_ptr<const Images> blackImages(const at::Tensor& labels, int64_t height, int64_t width, int64_t channels,
-                                          at::Device device) {
-  const at::Tensor pixels = at::zeros({labels.numel(), height, width, channels}, at::device(device).dtype(at::kByte));
+                                          const at::TensorOptions& options) {
+  const at::Tensor pixels = at::zeros({labels.numel(), height, width, channels}, options);
   const std::pair range(labels.min().item<int64_t>(), labels.max().item<int64_t>());
-  return std::make_shared<const Images>(Images{pixels, labels.to(at::kLong).to(device), range});
+  return std::make_shared<const Images>(Images{pixels, labels.to(at::kLong).to(options.device()), range});
 }
 
 void writeImages(const Images& images, int64_t from, const at::Tensor& pixels) {
@@ -81,7 +81,8 @@ at::Tensor Pool::gather(const std::vector<int64_t>& positions, at::Tensor Images
 }
 
 at::Tensor Pool::images(const std::vector<int64_t>& positions) const {
-  return toModelRange(gather(positions, &Images::pixels));
+  const at::Tensor images = gather(positions, &Images::pixels);
+  return images.scalar_type() == at::kByte ? toModelRange(images) : images.permute({0, 3, 1, 2}).contiguous();
 }
 
 at::Tensor Pool::labels(const std::vector<int64_t>& positions) const { return gather(positions, &Images::labels); }

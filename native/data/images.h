@@ -8,8 +8,8 @@
 
 namespace continual {
 
-/// Labelled images resident on a device: uint8, count × height × width × channels. `writeImages` brings each image
-/// there once; after that nothing changes them.
+/// Labelled images resident on a device, count × height × width × channels: uint8, or float32 where they are noisy and
+/// bytes don't hold them. `writeImages` brings each image there once; after that nothing changes them.
 struct Images {
   at::Tensor pixels;
   at::Tensor labels;                       // int64, count
@@ -21,7 +21,7 @@ struct Images {
 
 /// Black images, one per label, in the memory of the device. `labels`: on the CPU.
 std::shared_ptr<const Images> blackImages(const at::Tensor& labels, int64_t height, int64_t width, int64_t channels,
-                                          at::Device device);
+                                          const at::TensorOptions& options);
 /// Moves `pixels` to the device, as the images from position `from` on. Pixels of another height or width are resized
 /// (bilinear, antialiased, rounded to uint8 as PIL does).
 void writeImages(const Images& images, int64_t from, const at::Tensor& pixels);
@@ -42,7 +42,7 @@ class Pool {
   explicit Pool(std::vector<Part> parts);
 
   int64_t size() const { return size_; }
-  /// Images at `positions` (0 … size − 1), float32 in [−1, 1], in that order.
+  /// Images at `positions` (0 … size − 1), float32, in that order; of bytes in [−1, 1].
   at::Tensor images(const std::vector<int64_t>& positions) const;
   /// Their labels, int64.
   at::Tensor labels(const std::vector<int64_t>& positions) const;

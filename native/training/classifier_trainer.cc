@@ -52,7 +52,7 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
   adam_.setLearningRate(batches.lr);
   const int64_t batchSize = batches.batchSize;
   const auto& soft = batches.softLabelled;
-  const int64_t softSize = soft ? soft->pixels.size(0) / batches.steps : 0;
+  const int64_t softSize = soft && !soft->isPool ? soft->pixels.size(0) / batches.steps : batchSize;
   Report report;
   at::Tensor sums = at::zeros({2}, at::TensorOptions(how_.device).dtype(at::kDouble));
   for (; report.steps < batches.steps && !cancellation.requested(); ++report.steps, ++step_) {
@@ -63,8 +63,16 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
     const at::Tensor dy = shift();
     x = shifted(x, dy, shift());
     if (batches.horizontalFlip) x = flipHorizontally(x, random.integers(batchSize, 0, 2).to(at::kBool));
-    const int64_t first = report.steps * softSize, last = first + softSize;
-    if (soft) x = at::cat({x, toModelRange(soft->pixels.slice(0, first, last).to(how_.device))});
+    at::Tensor theirs;
+    if (soft) {
+      const at::Tensor chosen = soft->isPool ? random.integers(softSize, 0, soft->pixels.size(0))
+                                             : at::arange(softSize, at::kLong) + report.steps * softSize;
+      const auto pick = [&](const at::Tensor& of) {
+        return of.index_select(0, toDevice(chosen, of.device())).to(how_.device);
+      };
+      x = at::cat({x, toModelRange(pick(soft->pixels))});
+      theirs = pick(soft->logits);
+    }
     const at::Tensor keep =
         random.uniform({x.size(0), ClassifierNet::features}, 0, 1).ge(batches.dropout).to(at::kFloat);
     const at::Tensor labels = pool.labels(positions);
@@ -76,7 +84,6 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
       logits = outputs.slice(0, 0, batchSize).detach();
       at::Tensor total = at::cross_entropy_loss(outputs.slice(0, 0, batchSize), labels);
       if (soft) {
-        const at::Tensor theirs = soft->logits.slice(0, first, last).to(how_.device);
         total = total * soft->labelledWeight +
                 softCrossEntropy(outputs.slice(0, batchSize), theirs, soft->temperature, soft->swapped) * soft->weight;
       }

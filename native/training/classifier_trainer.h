@@ -13,8 +13,8 @@
 
 namespace continual {
 
-/// Images without labels, with another classifier's logits for them: those of step i of a call are
-/// [i, i + 1) · count / steps.
+/// Images without labels, with another classifier's logits for them. Those of step i of a call are
+/// [i, i + 1) · count / steps, or, from a pool, as many as labelled ones, drawn with replacement.
 struct SoftLabelled {
   at::Tensor pixels;  // uint8, count × height × width × channels
   at::Tensor logits;  // float32, count × classes
@@ -24,6 +24,7 @@ struct SoftLabelled {
   bool swapped;
   /// The loss is labelledWeight · cross-entropy + weight · soft cross-entropy.
   double labelledWeight, weight;
+  bool isPool;
 };
 
 /// How a call of `train` goes through its images.

@@ -49,29 +49,34 @@ std::vector<Draws> Drawer::draw(const std::vector<Source>& sources, const Positi
 }
 
 Draws Drawer::draw(const Source& source, const Position& at, Random& random) {
-  const auto& [task, memory, count, flips] = batches_;
+  const auto& [task, memory, count, flips, replay] = batches_;
   const std::vector<int64_t> shape = model_.imageShape(count);
   Draws draws;
+  const auto withReplacement = [&](const Pool& pool) {
+    const at::Tensor drawn = random.integers(count, 0, pool.size());
+    return std::vector<int64_t>(drawn.const_data_ptr<int64_t>(), drawn.const_data_ptr<int64_t>() + count);
+  };
   if (source.isReal()) {
-    const Pool& pool = source.kind == SourceKind::task ? task : memory;
-    std::vector<int64_t> positions;
-    if (source.kind == SourceKind::task) {
-      positions = epochs_.batch(at.seed, at.step - at.optimizerStep, pool.size(), count, at.optimizerStep);
-    } else {  // the memory is small and the batch as large as the task's: drawn with replacement
-      const at::Tensor drawn = random.integers(count, 0, pool.size());
-      positions.assign(drawn.const_data_ptr<int64_t>(), drawn.const_data_ptr<int64_t>() + count);
-    }
-    draws.x0 = pool.images(positions);
+    const bool isTask = source.kind == SourceKind::task;
+    const Pool& pool = isTask ? task : memory;
+    draws.x0 = pool.images(isTask ? epochs_.batch(at.seed, at.step - at.taskStep, pool.size(), count, at.taskStep)
+                                  : withReplacement(pool));
     if (flips) draws.x0 = flipHorizontally(draws.x0, random.integers(count, 0, 2).to(at::kBool));
   }
-  draws.timesteps = random.integers(count, source.from, source.to);
+  if (source.pool >= 0) {
+    const Pool& pool = replay[static_cast<size_t>(source.pool)];
+    const std::vector<int64_t> positions = withReplacement(pool);
+    draws.x0 = pool.images(positions);
+    if (source.stopAtTimestep) draws.timesteps = pool.labels(positions);
+  }
+  if (!draws.timesteps.defined()) draws.timesteps = random.integers(count, source.from, source.to);
   if (source.addsNoise()) draws.noise = model_.normal(random, shape);
-  if (!source.isReal()) draws.z = model_.normal(random, shape);
+  if (source.generates() || source.kind == SourceKind::gaussian) draws.z = model_.normal(random, shape);
   if (source.symmetric) {
     draws.timesteps = toDevice(draws.timesteps, model_.how.device);
     draws.z = mirrored(draws.z, draws.timesteps, model_.schedule.timesteps());
   }
-  if (source.kind == SourceKind::teacher && source.sampler.noises() > 0) {
+  if (source.generates() && source.sampler.noises() > 0) {
     std::vector<int64_t> noises = shape;
     noises.insert(noises.begin(), source.sampler.noises());
     draws.stepNoise = model_.normal(random, noises);

@@ -37,12 +37,12 @@ struct DrawsField {
   bool (*drawn)(const Source&);
 };
 inline constexpr std::array<DrawsField, 6> drawsFields{{
-    {"x0", &Draws::x0, 0, [](const Source& s) { return s.isReal(); }},
+    {"x0", &Draws::x0, 0, [](const Source& s) { return s.isReal() || s.pool >= 0; }},
     {"noise", &Draws::noise, 0, [](const Source& s) { return s.addsNoise(); }},
     {"timesteps", &Draws::timesteps, 0, [](const Source&) { return true; }},
-    {"z", &Draws::z, 0, [](const Source& s) { return !s.isReal(); }},
+    {"z", &Draws::z, 0, [](const Source& s) { return s.generates() || s.kind == SourceKind::gaussian; }},
     {"stepNoise", &Draws::stepNoise, 1,
-     [](const Source& s) { return s.kind == SourceKind::teacher && s.sampler.noises() > 0; }},
+     [](const Source& s) { return s.generates() && s.sampler.noises() > 0; }},
     {"prediction", &Draws::prediction, 0, [](const Source&) { return false; }},
 }};
 
@@ -63,10 +63,10 @@ std::vector<Draws> unflattened(const std::vector<at::Tensor>& tensors);
 /// Where a learner stands: with the data, all that its draws are a function of.
 struct Position {
   uint64_t seed;
-  int64_t step, optimizerStep;  // since its creation, and since the task began
+  int64_t step, taskStep;  // since its creation, and since the task began
 
   bool operator==(const Position&) const = default;
-  Position after(int64_t steps) const { return {seed, step + steps, optimizerStep + steps}; }
+  Position after(int64_t steps) const { return {seed, step + steps, taskStep + steps}; }
 };
 
 /// What the draws of training steps are taken from.
@@ -74,6 +74,7 @@ struct Batches {
   Pool task, memory;
   int64_t batchSize;
   bool horizontalFlip;
+  std::vector<Pool> replay;  // the teacher's images, by Source::pool; labels are timesteps where the teacher stops there
 };
 
 /// Draws what steps train on: a pure function of (position, batches, sources), but for permutations that it remembers.

@@ -65,7 +65,9 @@ void ModelState::write(StateTensor which, const std::vector<at::Tensor>& tensors
   }
 }
 
-void ModelState::resetOptimizer() {
+void ModelState::beginTask(bool keepOptimizer) {
+  taskStep_ = 0;
+  if (keepOptimizer) return;
   adam.reset();
   optimizerStep_ = 0;
 }
@@ -108,15 +110,17 @@ void ModelState::writePenalty(const std::string& name, Shape shape, const std::v
   ++replacements_;
 }
 
-void ModelState::setPosition(const Position& position) {
+void ModelState::setPosition(const Position& position, int64_t optimizerStep) {
   seed_ = position.seed;
   step_ = position.step;
-  optimizerStep_ = position.optimizerStep;
-  adam.step.fill_(static_cast<double>(position.optimizerStep));
+  taskStep_ = position.taskStep;
+  optimizerStep_ = optimizerStep;
+  adam.step.fill_(static_cast<double>(optimizerStep));
 }
 
 void ModelState::advance() {
   ++step_;
+  ++taskStep_;
   ++optimizerStep_;
 }
 

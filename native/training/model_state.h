@@ -42,7 +42,8 @@ class ModelState {
   /// The inverse; makes teacher and path where there are none.
   void write(StateTensor which, const std::vector<at::Tensor>& tensors);
 
-  void resetOptimizer();
+  /// A task's steps are counted from here on; Adam begins anew too, unless it is kept.
+  void beginTask(bool keepOptimizer);
   /// Freezes the weights that sampling uses, the EMA where there is one: teacher ← decay · teacher + (1 − decay) ·
   /// weights, where there is a teacher already.
   void freezeTeacher(double decay);
@@ -54,8 +55,10 @@ class ModelState {
   void writePenalty(const std::string& name, Shape shape, const std::vector<at::Tensor>& anchor,
                     const std::vector<at::Tensor>& importance);
 
-  Position position() const { return {seed_, step_, optimizerStep_}; }
-  void setPosition(const Position& position);
+  Position position() const { return {seed_, step_, taskStep_}; }
+  /// Adam's number of steps.
+  int64_t optimizerStep() const { return optimizerStep_; }
+  void setPosition(const Position& position, int64_t optimizerStep);
   /// The position is that after one more step.
   void advance();
 
@@ -72,7 +75,7 @@ class ModelState {
   int64_t replacements_ = 0;
   // Written on the engine thread, read by JavaScript's.
   std::atomic<uint64_t> seed_;
-  std::atomic<int64_t> step_{0}, optimizerStep_{0};
+  std::atomic<int64_t> step_{0}, taskStep_{0}, optimizerStep_{0};
   std::atomic<bool> hasTeacher_{false}, hasPath_{false};
 };
 

@@ -18,11 +18,13 @@ struct Source {
   SourceKind kind = SourceKind::task;
   SamplerConfig sampler;        // teacher
   bool stopAtTimestep = false;  // teacher
+  int64_t pool = -1;            // teacher: which of Batches::replay its images are drawn from; −1: generated anew
   bool symmetric = false;       // gaussian
   int64_t from = 0, to = 0;     // timesteps are drawn from [from, to)
 
   bool operator==(const Source&) const = default;
 
+  bool generates() const { return kind == SourceKind::teacher && pool < 0; }
   bool isReal() const { return kind == SourceKind::task || kind == SourceKind::memory; }
   bool addsNoise() const { return kind != SourceKind::gaussian && !stopAtTimestep; }
 };

@@ -30,6 +30,29 @@ Session::Session(const DiffusionModel& model, ModelState& state, Team& team, con
   }
 }
 
+void Session::setReplay(int64_t number, Pool images) {
+  if (images.size() == 0) throw Error("ERR_INVALID_ARGUMENT", "replay: there are no images to draw from");
+  auto& replay = config_.batches.replay;
+  if (number >= static_cast<int64_t>(replay.size())) replay.resize(static_cast<size_t>(number) + 1, Pool({}));
+  replay[static_cast<size_t>(number)] = std::move(images);
+  drawn_.clear();
+}
+
+void Session::requireReplay() const {
+  const auto& replay = config_.batches.replay;
+  for (const Source& source : config_.objective.sources) {
+    if (source.pool < 0) continue;
+    if (source.pool >= static_cast<int64_t>(replay.size()) || replay[static_cast<size_t>(source.pool)].size() == 0) {
+      throw Error("ERR_INVALID_ARGUMENT", "a source draws from a pool of images that it was not given yet");
+    }
+  }
+}
+
+std::vector<Draws> Session::draw() {
+  requireReplay();
+  return drawer_.draw(config_.objective.sources, state_.position());
+}
+
 void Session::forget() {
   recorded_.reset();
   ahead_.clear();
@@ -45,7 +68,9 @@ void Session::drawAhead(int64_t most, const Cancellation& cancellation) {
   const std::vector<Source>& sources = config_.objective.sources;
   const int64_t side = model_.unet.config().sampleSize, batch = config_.batches.batchSize * side * side;
   int64_t pixels = std::max<int64_t>(batch, 1);
-  for (const Source& source : sources) pixels = std::max(pixels, batch * source.sampler.noises());
+  for (const Source& source : sources) {
+    if (source.generates()) pixels = std::max(pixels, batch * source.sampler.noises());
+  }
   const int64_t several =
       model_.how.device.is_cuda() && looksAhead_ ? std::clamp<int64_t>(enoughPixels / pixels, 1, mostSteps) : 1;
   const Position now = state_.position();
@@ -69,7 +94,7 @@ void Session::lookAhead(int64_t several, const Cancellation& cancellation) {
   const Weights* teacher = state_.teacher ? &state_.teacher->views : nullptr;
   for (size_t i = 0; i < objective.sources.size(); ++i) {
     const Source& source = objective.sources[i];
-    const bool generates = source.kind == SourceKind::teacher;
+    const bool generates = source.generates();
     const bool predicts = std::any_of(objective.terms.begin(), objective.terms.end(), [&](const Term& term) {
       return term.source == i && term.target == Target::teacher;
     });
@@ -135,6 +160,7 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
   // Operators between the team's rounds must not wake threads that would then spin beside the team's.
   const ThreadScope threads(team_.threadsEach());
   step_.requireTeacher(config_.objective);
+  requireReplay();
   if (replacements_ != state_.replacements()) forget();
   if (drawnFor_ != state_.position()) drawn_.clear();
   state_.adam.setLearningRate(config_.learningRate);

@@ -36,10 +36,13 @@ class Session {
   /// steps, and at least one unless it is cancelled. Throws ERR_DIVERGED before a non-finite loss reaches the weights
   /// (on CUDA: at the end of the call).
   TrainReport run(int64_t steps, double seconds, const Cancellation& cancellation);
+  /// Takes the images that sources of this number (Source::pool) draw from, in place of earlier ones. Throws
+  /// ERR_INVALID_ARGUMENT where there are none.
+  void setReplay(int64_t number, Pool images);
   /// The images of the task.
   const Pool& task() const { return config_.batches.task; }
   /// The draws of the next step: a pure function of (seed, step, data).
-  std::vector<Draws> draw() { return drawer_.draw(config_.objective.sources, state_.position()); }
+  std::vector<Draws> draw();
 
  private:
   /// Draws for the next steps, at most so many: on CUDA for several, for which the teacher generates and predicts in
@@ -53,10 +56,12 @@ class Session {
   /// Throws ERR_DIVERGED where one of a step's values isn't finite.
   void checkFinite(const double* values, int64_t step) const;
   void forget();
+  /// Throws ERR_INVALID_ARGUMENT where a source's images were not given yet.
+  void requireReplay() const;
 
   const DiffusionModel& model_;
   ModelState& state_;
-  const SessionConfig config_;
+  SessionConfig config_;
   Drawer drawer_;
   TrainingStep step_;
   Team& team_;

@@ -120,7 +120,7 @@ int main() {
   trainer.state.adam.setLearningRate(1e-3);
   const continual::OptimizerConfig optimizer{0.9, 0.999, 1e-8, 0, 1};
 
-  const auto images = continual::blackImages(at::zeros({6}, at::kLong), 8, 8, 1, at::kCPU);
+  const auto images = continual::blackImages(at::zeros({6}, at::kLong), 8, 8, 1, at::kByte);
   const continual::Pool pool({{images, at::arange(6)}});
   const continual::Cancellation never(nullptr, nullptr);
   const continual::SamplerConfig ddim{&continual::sampler("ddim"), 2};

@@ -65,7 +65,7 @@ at::Tensor train(continual::Group group) {
   trainer->state.writePenalty("ewc", continual::Shape::diagonal, ones, ones);
   trainer->state.followPath(true);
   const at::Tensor pixels = at::arange(7 * 64).mul(37).remainder(251).to(at::kByte).view({7, 8, 8, 1});
-  const auto images = continual::blackImages(at::zeros({7}, at::kLong), 8, 8, 1, at::kCPU);
+  const auto images = continual::blackImages(at::zeros({7}, at::kLong), 8, 8, 1, at::kByte);
   continual::writeImages(*images, 0, pixels);
   const continual::Pool pool({{images, at::arange(7)}});
   const auto source = [](SourceKind kind) {

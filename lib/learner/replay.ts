@@ -1,0 +1,253 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { ImageBatch } from '../data/dataset.js'
+import type { CancelFlag, NativeSession } from '../engine/addon.js'
+import { call, withCancel } from '../engine/call.js'
+import { bring } from '../engine/image-store.js'
+import { sampleUses } from '../engine/sample-use.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
+import type { ReplayPool, ResolvedObjective, TeacherSource } from '../methods/objective.js'
+import type { Task } from '../streams/stream.js'
+import { mersenneTwister } from '../streams/torch-random.js'
+import { type Core, live } from './core.js'
+import type { LearnOptions, PoolProgress, ReplayClassifier } from './options.js'
+
+/** Number of images that one call of the engine generates: which images a pool has must not depend on how fast that is. */
+const atOnce = 128
+/** So many calls have noise of their own for one pool of one task. */
+const mostCalls = 2 ** 16
+/** A pool is held in memory twice while it is brought to a device. */
+const mostBytes = 2 ** 32
+
+/** A replay pool of an objective, as a task of known length needs it. */
+export interface PlannedPool {
+  readonly source: TeacherSource
+  /** The term's range of timesteps, in which the teacher stops if it does. */
+  readonly timesteps: readonly [from: number, to: number]
+  readonly images: number
+  /** Steps between two pools. */
+  readonly refresh: number
+  readonly even: boolean
+}
+
+/** A pool's images, before they are on a device. */
+interface Generated {
+  readonly key: string
+  /** Pixels; noisy images as float32 N × C × H × W. */
+  readonly images: Uint8Array | Float32Array
+  /** Where each image was stopped, or 0. */
+  readonly timesteps: Int32Array
+}
+
+/** What a core keeps of the last pool, which a solver and the learner may both ask for. */
+export type KeptPool = Generated
+
+/** How far a task's training is, and what it calls back. */
+interface Filling extends Pick<LearnOptions, 'classifier' | 'onPool' | 'signal'> {
+  readonly task: Task
+  readonly where: string
+}
+
+/** The number of images of a pool, and of steps after which the next pool follows. */
+export function poolImages(pool: ReplayPool, { steps, batchSize }: { steps: number; batchSize: number }) {
+  const refresh = Math.min(pool.refresh ?? steps, steps)
+  return { images: pool.images ?? Math.ceil((refresh * batchSize) / pool.reuse), refresh }
+}
+
+/**
+ * The replay pools that an objective draws from.
+ *
+ * @returns `numbers`: for each term the position of its pool, or −1
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a pool that is too large, or that needs a classifier where there is none
+ */
+export function planPools(
+  core: Core,
+  { terms }: ResolvedObjective,
+  { steps, batchSize, classifier }: { steps: number; batchSize: number; classifier: ReplayClassifier | undefined },
+  where: string,
+): { readonly pools: readonly PlannedPool[]; readonly numbers: readonly number[] } {
+  const pools: PlannedPool[] = []
+  const numbers = terms.map(({ source, timesteps: range }) => {
+    if (source.kind !== 'teacher' || source.pool === undefined) return -1
+    const { images, refresh } = poolImages(source.pool, { steps, batchSize })
+    const even = source.pool.classes === 'even'
+    // Clean images serve every range of timesteps.
+    const timesteps = (source.stopAtTimestep && range) || ([0, core.settings.schedule.timesteps] as const)
+    const pool = { source, timesteps, images, refresh, even }
+    const known = pools.findIndex((other) => isDeepStrictEqual(other, pool))
+    return known < 0 ? pools.push(pool) - 1 : known
+  })
+  for (const { images, refresh, even, source } of pools) {
+    const each = pixelsOf(core) * (source.stopAtTimestep ? 4 : 1)
+    const most = Math.min(Math.floor(mostBytes / each), atOnce * mostCalls)
+    if (images > most) {
+      throw invalid(
+        `${where}: the replay pool has ${images} images of ${each} bytes; expected at most ${most}: a smaller pool, or one ` +
+          'that is refreshed',
+      )
+    }
+    if (Math.ceil(steps / refresh) * pools.length > mostCalls) {
+      throw invalid(`${where}: refresh is ${refresh} for ${steps} steps; expected at most ${mostCalls} pools in all`)
+    }
+    if (even && classifier === undefined) {
+      throw invalid(
+        `${where}: the replay pool is to be drawn from evenly by class, and nothing tells the classes of its images; give ` +
+          'learn() a classifier, e.g. a Solver that has learned the earlier tasks',
+      )
+    }
+  }
+  return { pools, numbers }
+}
+
+/** How many steps from `step` on all pools last. */
+export function stepsToRefresh(pools: readonly PlannedPool[], step: number): number {
+  return Math.min(...pools.map(({ refresh }) => refresh - (step % refresh)))
+}
+
+/**
+ * Brings the pools that a step needs, or that a training begins with at that step, to the session. A pool is a function of the learner's
+ * seed and teacher, of the task and of the number of pools before it.
+ */
+export async function fillPools(
+  core: Core,
+  session: NativeSession,
+  pools: readonly PlannedPool[],
+  step: number,
+  begins: boolean,
+  filling: Filling,
+): Promise<void> {
+  for (const [number, pool] of pools.entries()) {
+    if (!begins && step % pool.refresh !== 0) continue
+    const generated = await generate(core, pools, number, Math.floor(step / pool.refresh), filling)
+    const { images, timesteps } = generated
+    const indices = pool.even
+      ? await evenIndices(core, generated, filling)
+      : Int32Array.from({ length: pool.images }, (_, i) => i)
+    const dataset = { name: `${filling.where}: replay pool`, images, labels: timesteps, ...shapeOf(core) }
+    const native = await bring(dataset, core.settings.device, 0)
+    try {
+      await call(() => session.setReplay({ pool: number, images: [{ images: native, indices }] }))
+    } finally {
+      call(() => native.dispose()) // the session has them now
+    }
+  }
+}
+
+/** The first pool of clean images that a task begins with; undefined where its objective has none. */
+export async function firstPool(
+  core: Core,
+  pools: readonly PlannedPool[],
+  filling: Filling,
+): Promise<ImageBatch | undefined> {
+  const number = pools.findIndex(({ source }) => !source.stopAtTimestep)
+  if (number < 0) return undefined
+  const { images } = await generate(core, pools, number, 0, filling)
+  return { data: images as Uint8Array, count: images.length / pixelsOf(core), ...shapeOf(core) }
+}
+
+async function generate(
+  core: Core,
+  pools: readonly PlannedPool[],
+  number: number,
+  round: number,
+  { task, onPool, signal }: Filling,
+): Promise<Generated> {
+  const { source, images: total, timesteps: range } = pools[number] as PlannedPool
+  const native = live(core)
+  const { sampler, stopAtTimestep } = source
+  // Noise of its own for each task, for each of its pools and for each call.
+  const seed = native.state.seed + 2 ** 32 * task.number
+  const first = (round * pools.length + number) * mostCalls
+  const key = JSON.stringify([sampler, stopAtTimestep ?? false, range, total, seed, first, core.teachers])
+  if (core.pool?.key === key) return core.pool
+  core.pool = undefined
+  const each = pixelsOf(core)
+  const images = stopAtTimestep ? new Float32Array(total * each) : new Uint8Array(total * each)
+  const timesteps = stopAtTimestep ? drawnTimesteps(total, range, seed, first) : new Int32Array(total)
+  for (let from = 0; from < total; from += atOnce) {
+    const count = Math.min(atOnce, total - from)
+    const use = { purpose: sampleUses.pool, part: first + from / atOnce }
+    const options = { weights: 'teacher' as const, count, batchSize: atOnce, sampler, seed, use }
+    const stopTimesteps = timesteps.slice(from, from + count)
+    const some = await withCancel(signal, (flag: CancelFlag) =>
+      call(async () =>
+        stopAtTimestep
+          ? (await native.sample({ ...options, stopTimesteps, format: 'float32' }, flag)).data
+          : native.sample({ ...options, format: 'uint8' }, flag),
+      ),
+    )
+    images.set(some, from * each)
+    onPool?.({ task: task.number, images: from + count, total } satisfies PoolProgress)
+  }
+  core.pool = { key, images, timesteps }
+  return core.pool
+}
+
+function drawnTimesteps(count: number, [from, to]: readonly [number, number], seed: number, part: number): Int32Array {
+  const random = mersenneTwister(
+    (Math.imul(seed % 2 ** 32, 0x9e3779b9) ^ Math.imul(seed / 2 ** 32, 0x85ebca6b) ^ part) >>> 0,
+  )
+  return Int32Array.from({ length: count }, () => from + Math.floor((random() / 2 ** 32) * (to - from)))
+}
+
+/** Each position as often as makes all lists equally long, as nearly as whole numbers allow. Empty lists stay empty. */
+export function evened(lists: readonly (readonly number[])[]): Int32Array {
+  const longest = Math.max(...lists.map(({ length }) => length))
+  return Int32Array.from(
+    lists.flatMap((list) => Array.from({ length: list.length && longest }, (_, i) => list[i % list.length] as number)),
+  )
+}
+
+/** Positions of a pool's images by which each class of the earlier tasks is as likely as the others. */
+async function evenIndices(
+  core: Core,
+  { images }: Generated,
+  { task, classifier, onPool, where }: Filling,
+): Promise<Int32Array> {
+  const { classes, classify } = classifier as ReplayClassifier
+  const names = [...new Set(task.earlier.flatMap((earlier) => earlier.classes.map((c) => nameOf(earlier, c))))]
+  const columns = names.map((name) => {
+    const column = classes.indexOf(name)
+    if (column >= 0) return column
+    throw invalid(
+      `${where}: the classifier doesn't know the class ${name} of an earlier task; it knows ${classes.join(', ')}`,
+    )
+  })
+  const each = pixelsOf(core)
+  const total = images.length / each
+  const byClass: number[][] = columns.map(() => [])
+  for (let from = 0; from < total; from += atOnce) {
+    const count = Math.min(atOnce, total - from)
+    const data = images.subarray(from * each, (from + count) * each) as Uint8Array
+    const { logits } = await classify.call(classifier, { data, count, ...shapeOf(core) })
+    if (
+      !(logits instanceof Float32Array) ||
+      logits.length !== count * classes.length ||
+      !logits.every(Number.isFinite)
+    ) {
+      throw new ContinualDiffusionError(
+        'ERR_BAD_DATA',
+        `${where}: the classifier gave ${logits?.length} logits for ${count} images of ${classes.length} classes; expected a ` +
+          `Float32Array of ${count * classes.length} finite numbers`,
+      )
+    }
+    for (let i = 0; i < count; i++) {
+      const row = columns.map((column) => logits[i * classes.length + column] as number)
+      byClass[row.indexOf(Math.max(...row))]?.push(from + i)
+    }
+  }
+  const counts = Object.fromEntries(names.map((name, i) => [name, byClass[i]?.length ?? 0]))
+  onPool?.({ task: task.number, images: total, total, classes: counts })
+  return evened(byClass)
+}
+
+function nameOf({ train: { dataset } }: Task, label: number): string {
+  return dataset.classes[label] as string
+}
+
+function shapeOf({ settings: { unet } }: Core) {
+  return { height: unet.sample_size, width: unet.sample_size, channels: unet.in_channels }
+}
+
+function pixelsOf({ settings: { unet } }: Core): number {
+  return unet.sample_size ** 2 * unet.in_channels
+}
