@@ -1,7 +1,7 @@
 import path from 'node:path'
 import type { Command } from 'commander'
 import { compareRuns } from '../experiment/report.js'
-import { finalTable, type Layout, tablesByTask } from '../report/table.js'
+import { type Layout, tablesAtEnd, tablesByTask } from '../report/table.js'
 
 interface Options {
   out?: string
@@ -21,7 +21,7 @@ export function registerCompare(program: Command): void {
     .action(async (runs: string[], { out, byTask, markdown }: Options) => {
       const { results } = await compareRuns(runs, out)
       const layout: Layout = markdown ? 'markdown' : 'text'
-      console.log(byTask ? tablesByTask(results, layout) : finalTable(results, layout))
+      console.log(byTask ? tablesByTask(results, layout) : tablesAtEnd(results, layout))
       if (out !== undefined) console.error(path.resolve(out))
     })
 }

@@ -5,7 +5,7 @@ import { resolveExperiment } from '../experiment/config.js'
 import { presetNames } from '../experiment/presets.js'
 import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } from '../experiment/run.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
-import { finalTable, tablesByTask } from '../report/table.js'
+import { tablesAtEnd, tablesByTask } from '../report/table.js'
 import { positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
 import { readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
@@ -81,7 +81,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
           if (folder === '') console.error('this run is complete already')
           const { results } = outcome
           if (markdown) {
-            console.log(finalTable(results, 'markdown'))
+            console.log(tablesAtEnd(results, 'markdown'))
             return
           }
           const grids = methodsOf(results).map((method) => path.join(outcome.folder, 'samples', method))
@@ -90,7 +90,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
               '',
               tablesByTask(results),
               '',
-              finalTable(results),
+              tablesAtEnd(results),
               '',
               `Samples   ${grids.map((grid) => path.join(grid, seedsOf(results).length > 1 ? 'seed-*' : `seed-${seedsOf(results)[0]}`)).join('\n          ')}`,
               `Results   ${path.join(outcome.folder, 'results.json')}`,

@@ -6,8 +6,9 @@
  */
 export type { MetricValue } from '../evaluation/metric.js'
 export { type GridOptions, imageGrid } from '../images/grid.js'
+export { type PairedDifference, pairedDifference } from '../report/paired.js'
 export type { LossCurve, MethodRun, MetricInfo, Results, TaskResult, Versions } from '../report/results.js'
-export { finalTable, type Layout, tablesByTask } from '../report/table.js'
+export { finalTable, type Layout, pairedTable, tablesByTask } from '../report/table.js'
 export {
   type ExperimentConfig,
   type ExperimentInput,

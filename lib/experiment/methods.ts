@@ -2,14 +2,17 @@ import { z } from 'zod'
 import { invalid } from '../errors.js'
 import { type MethodName, methodByName } from '../methods/by-name.js'
 import { firstTaskOf, type Method } from '../methods/objective.js'
+import { optimizerStateSchema } from '../methods/objective-schema.js'
 import type { Stream } from '../streams/stream.js'
 
 /** A method as a configuration names it: by its name alone, or as an object with its options and a label. */
 export const methodEntrySchema = z
   .union([
     z.string().min(1),
-    // The options are the method's own, which it checks itself.
+    // The other options are the method's own, which it checks itself.
     z.looseObject({
+      /** What of Adam's state a task begins with. Default: `train.optimizer`, else the method's. */
+      optimizer: optimizerStateSchema.optional(),
       name: z.string().min(1),
       label: z
         .string()
@@ -30,11 +33,18 @@ export const methodEntrySchema = z
  *
  * @category Configuration
  */
-export type MethodEntry = { readonly name: string; readonly label: string; readonly [option: string]: unknown }
+export type MethodEntry = {
+  readonly name: string
+  readonly label: string
+  readonly optimizer?: 'reset' | 'keep' | undefined
+  readonly [option: string]: unknown
+}
 
 /** A method of an experiment as a value. */
 export interface ResolvedMethod {
   readonly label: string
+  /** As its entry says. */
+  readonly optimizer: 'reset' | 'keep' | undefined
   readonly method: Method
   /** A description in a sentence for people who don't know the method; for composed methods one sentence for each. */
   readonly about: string
@@ -48,7 +58,7 @@ export interface ResolvedMethod {
  * @param timesteps T of the noise schedule
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, options that the method doesn't have, or more timesteps
  */
-export function resolveMethod({ name, label, ...options }: MethodEntry, timesteps: number): ResolvedMethod {
+export function resolveMethod({ name, label, optimizer, ...options }: MethodEntry, timesteps: number): ResolvedMethod {
   const method = methodByName(name, Object.keys(options).length === 0 ? undefined : options)
   const atMost = (what: string, value: number) => {
     if (value <= timesteps) return
@@ -62,7 +72,7 @@ export function resolveMethod({ name, label, ...options }: MethodEntry, timestep
     if ('timesteps' in consolidation && consolidation.timesteps) atMost('timesteps[1]', consolidation.timesteps[1])
   }
   const sentences = name.split('+').map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
-  return { label, method, about: sentences.join(' '), firstTask: firstTaskOf(method) }
+  return { label, optimizer, method, about: sentences.join(' '), firstTask: firstTaskOf(method) }
 }
 
 /** Options of the solver that tells the classes of pools, in an experiment that has no options for a solver. */
@@ -90,6 +100,8 @@ export function checkMethodOn({ label, method }: ResolvedMethod, { name, tasks }
 }
 
 const about: Readonly<Record<MethodName, string>> = {
+  recommended:
+    'Generative distillation with a pool of better images, drawn evenly by class; the optimiser goes on from task to task.',
   finetune: 'Trains on the new task alone, as if there had been no other.',
   joint: 'Keeps the images of all tasks and trains on them together: what could be reached without the rule.',
   'experience-replay': 'Also trains on some real images of the earlier tasks that it has kept.',

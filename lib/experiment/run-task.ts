@@ -88,14 +88,14 @@ async function teachSolver(run: RunState, work: Work, part: Part): Promise<reado
   const { config, signal } = run
   const { learner, solver, entry, task } = work
   if (solver === undefined) return undefined
-  const replay = await learner.replayPool(task, entry.method, { ...config.train, ...replayOptions(run, work, part) })
+  const replay = await learner.replayPool(task, entry.method, learnOptions(run, work, part))
   return solver.learn(task, learner, { ...(config.solver ?? classifierOfPools), replay, signal })
 }
 
-/** What `learn` is given for replay pools. */
-function replayOptions({ onEvent, signal }: RunState, { solver }: Work, part: Part) {
+function learnOptions({ config, onEvent, signal }: RunState, { solver, entry }: Work, part: Part) {
+  const optimizer = entry.optimizer ?? config.train.optimizer
   const onPool = (progress: PoolProgress) => onEvent({ kind: 'pool', part, progress })
-  return { ...(solver && { classifier: solver }), onPool, signal }
+  return { ...config.train, optimizer, ...(solver && { classifier: solver }), onPool, signal }
 }
 
 /**
@@ -140,7 +140,7 @@ async function learn(
   const every = everyMinutes === 0 ? Number.POSITIVE_INFINITY : everyMinutes * 60_000
   let last = { step: learner.taskInProgress?.step ?? 0, time: begin }
   try {
-    const options = { ...config.train, ...replayOptions(run, work, part), resume: true, onStep }
+    const options = { ...learnOptions(run, work, part), resume: true, onStep }
     for await (const progress of learner.learn(task, entry.method, options)) {
       onEvent({ kind: 'learn', part, progress })
       await flush()

@@ -124,7 +124,7 @@ function planTask(core: Core, task: Task, method: Method, options: LearnOptions,
   }
   const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(subsets)
   const steps = given ?? Math.ceil(((epochs as number) * perEpoch) / batchSize)
-  const keepOptimizer = optimizer === 'keep'
+  const keepOptimizer = (optimizer ?? method.optimizer) === 'keep'
   if (keepOptimizer && method.weights === 'fresh') {
     throw invalid(`${where}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
   }
@@ -135,6 +135,7 @@ function planTask(core: Core, task: Task, method: Method, options: LearnOptions,
     keeps,
     steps,
     ...rest,
+    optimizer: keepOptimizer ? 'keep' : 'reset',
     images: digestOf(subsets),
     memory: digestOf(memory),
   })

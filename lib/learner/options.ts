@@ -5,6 +5,7 @@ import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ImageStore } from '../engine/image-store.js'
+import { optimizerStateSchema } from '../methods/objective-schema.js'
 import {
   batchSizeSchema,
   type Device,
@@ -90,8 +91,8 @@ export interface LearnOptions extends UpdateOptions {
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
   horizontalFlip?: boolean
   /**
-   * `reset` (default): the task begins with a fresh state of Adam, as in the paper. `keep`: it goes on with the state of the last task. A
-   * method whose task begins with fresh weights can't keep it.
+   * `reset`: the task begins with a fresh state of Adam, as in the paper. `keep`: it goes on with the state of the last task. A method whose
+   * task begins with fresh weights can't keep it. Default: the method's, which is `reset` for all but {@link recommended}.
    */
   optimizer?: 'reset' | 'keep'
   /** Tells the classes of the teacher's images, for methods whose replay pool is `even`: e.g. a {@link Solver} that learned the earlier tasks. */
@@ -302,8 +303,8 @@ export const trainShape = {
   batchSize,
   ...updateShape,
   horizontalFlip: z.boolean().default(false),
-  /** What a task after the first begins with: a fresh state of Adam, or that of the last task. */
-  optimizer: z.enum(['reset', 'keep']).default('reset'),
+  /** What a task after the first begins with: a fresh state of Adam, or that of the last task. Default: the method's. */
+  optimizer: optimizerStateSchema.optional(),
 }
 export const oneLength = [
   (train: { steps?: number | undefined; epochs?: number | undefined }) =>

@@ -13,6 +13,7 @@ import { lwfDistillation } from './lwf-distillation.js'
 import type { Method } from './objective.js'
 import { partialGenerationDistillation } from './partial-generation-distillation.js'
 import { rankOneEwc } from './rank-one-ewc.js'
+import { recommended } from './recommended.js'
 import { synapticIntelligence } from './synaptic-intelligence.js'
 import { teacherToStudent } from './teacher-to-student.js'
 
@@ -22,6 +23,7 @@ import { teacherToStudent } from './teacher-to-student.js'
  * @category Methods
  */
 export const methods = {
+  recommended,
   finetune,
   joint,
   'experience-replay': experienceReplay,

@@ -28,6 +28,7 @@ export type {
 export { partialGenerationDistillation } from './partial-generation-distillation.js'
 export type { FisherOptions } from './penalized.js'
 export { type RankOneEwcOptions, rankOneEwc } from './rank-one-ewc.js'
+export { recommended } from './recommended.js'
 export { type SynapticIntelligenceOptions, synapticIntelligence } from './synaptic-intelligence.js'
 export { type TeacherToStudentOptions, teacherToStudent } from './teacher-to-student.js'
 export type { TeacherMethodOptions, TeacherOptions, TeacherTermOptions } from './terms.js'

@@ -83,6 +83,9 @@ const consolidationSchema = z.discriminatedUnion(
   "expected an object whose kind is 'squared-gradients', 'mean-gradient' or 'path-integral'",
 )
 
+/** Schema of what of Adam's state a task begins with. */
+export const optimizerStateSchema = z.enum(['reset', 'keep'])
+
 /** Fields of a schema for {@link MemoryOptions}. */
 export const memoryShape = {
   size: z.int().min(1),
@@ -101,6 +104,7 @@ const methodSchema = z.strictObject({
   data: z.enum(['task', 'cumulative']).optional(),
   epochOf: z.enum(['data', 'task']).optional(),
   weights: z.enum(['kept', 'fresh']).optional(),
+  optimizer: optimizerStateSchema.optional(),
   keeps: keepsSchema.optional(),
   objective: z.custom<Method['objective']>((f) => typeof f === 'function', 'expected a function of the task number'),
 })

@@ -206,6 +206,11 @@ export interface Method {
    * weights, which learn of the earlier tasks only from the teacher.
    */
   readonly weights?: 'kept' | 'fresh'
+  /**
+   * The state of Adam that a task after the first begins with. `reset` (default): a fresh one, as in the paper; `keep`: that of the end of the
+   * last task. `LearnOptions.optimizer` comes before it.
+   */
+  readonly optimizer?: 'reset' | 'keep'
   /** What the learner keeps when a task ends. */
   readonly keeps?: Keeps
   /** The loss of task number `k`, from 1. It must be a pure function of `k`. */

@@ -1,3 +1,4 @@
+import { type PairedDifference, pairedRows } from './paired.js'
 import type { MetricInfo, Results } from './results.js'
 import { type Cell, cell, formatCell, formatNumber, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
 
@@ -106,6 +107,42 @@ export function finalTable(results: Results, layout: Layout = 'text'): string {
     head: ['Method', ...parts.map(({ head }) => head), 'seconds a task', 'teacher calls a step'],
     rows,
   })
+}
+
+/**
+ * One table of how each method differs from the first after the last task, paired by seed: in percent of the first method's mean, with the
+ * 95 % interval. It is empty with fewer than three seeds.
+ *
+ * @category Results and reports
+ */
+export function pairedTable(results: Results, layout: Layout = 'text'): string {
+  const { baseline, rows } = pairedRows(results)
+  if (rows.length === 0) return ''
+  const metrics = Object.values(results.metrics)
+  const seeds = new Set(rows.flatMap(({ differences }) => differences.map((found) => found?.seeds.length ?? 0)))
+  return layouts[layout]({
+    title: `Difference to ${baseline}, in percent of its mean [95 % interval]; paired by seed, ${[...seeds].filter(Boolean).join(' or ')} seeds`,
+    head: [
+      'Method',
+      ...metrics.map(({ title, better }) => `${title.replace(/ \(.*$/, '')} ${better === 'lower' ? '↓' : '↑'}`),
+    ],
+    rows: rows.map(({ method, differences }) => [method, ...differences.map(formatDifference)]),
+  })
+}
+
+/** `−39 % [−52, −26]`, in percent of the baseline's mean. */
+export function formatDifference(difference: PairedDifference | undefined): string {
+  if (difference === undefined || difference.baseline === 0) return '–'
+  const { mean, interval, baseline } = difference
+  const [middle, low, high] = [mean, ...interval].map((value) =>
+    ((100 * value) / Math.abs(baseline)).toFixed(0).replace(/^-0$/, '0').replace('-', '−'),
+  )
+  return `${middle} % [${low}, ${high}]`
+}
+
+/** {@link finalTable}, and {@link pairedTable} where there are seeds enough. */
+export function tablesAtEnd(results: Results, layout: Layout = 'text'): string {
+  return [finalTable(results, layout), pairedTable(results, layout)].filter((table) => table !== '').join('\n\n')
 }
 
 /**

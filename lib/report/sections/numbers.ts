@@ -2,9 +2,10 @@ import { metricChart } from '../charts.js'
 import { escapeXml as e } from '../escape.js'
 import { metricMatrix, transferOf } from '../forgetting.js'
 import { details, inline, methodName, table } from '../html.js'
+import { pairedRows } from '../paired.js'
 import type { Results } from '../results.js'
-import { cell, formatCell, methodsOf, seedsOf, tasksOf } from '../summary.js'
-import { type MetricTable, metricTables, overSeeds } from '../table.js'
+import { cell, formatCell, inSentence, methodsOf, seedsOf, tasksOf } from '../summary.js'
+import { formatDifference, type MetricTable, metricTables, overSeeds } from '../table.js'
 
 /** Every metric after the last task in one table, then each against the task. */
 export function numbersSection(results: Results): string {
@@ -28,6 +29,7 @@ ${details('Values', tableByTask(tables[i]!))}
 column is set in bold. Numbers are comparable with each other, and with no table elsewhere that was computed in other features or from
 other counts of images.</p>
 ${finalTableHtml(results, last)}
+${pairedHtml(results)}
 ${notes.size === 0 ? '' : `<ul class="note">${[...notes].map((note) => `<li>${e(note)}</li>`).join('')}</ul>`}
 </section>
 <section id="by-task">
@@ -62,6 +64,22 @@ function finalTableHtml(results: Results, last: number): string {
     foot: ['Images, real / generated', ...all.map(({ counts }) => counts)],
   })
   return `<div class="wide" style="--columns: ${all.length + 1}">${html}</div>`
+}
+
+/** How each method differs from the first, seed by seed. */
+function pairedHtml(results: Results): string {
+  const { baseline, rows } = pairedRows(results)
+  if (rows.length === 0) return ''
+  const methods = methodsOf(results)
+  const html = table({
+    head: ['Method', ...Object.values(results.metrics).map(({ title, better }) => head(title, better))],
+    rows: rows.map(({ method, differences }) => [
+      methodName(method, methods.indexOf(method)),
+      ...differences.map(formatDifference),
+    ]),
+  })
+  return `<h3>Difference to ${e(inSentence(baseline))} <span>in percent of its mean, with the 95 % interval; paired by seed</span></h3>
+<div class="wide" style="--columns: ${Object.keys(results.metrics).length + 1}">${html}</div>`
 }
 
 function tableByTask({ better, tasks, rows }: MetricTable): string {

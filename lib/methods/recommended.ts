@@ -1,0 +1,26 @@
+import { parseOptions } from '../validation/options.js'
+import { generativeDistillation } from './generative-distillation.js'
+import type { Method } from './objective.js'
+import type { TeacherMethodOptions } from './terms.js'
+import { teacherMethodSchema } from './terms.js'
+
+const schema = teacherMethodSchema(0.75)
+
+/**
+ * {@link generativeDistillation} as this project recommends it. The teacher generates a {@link ReplayPool} in 20 steps when a task begins;
+ * the pool has so many images (`reuse: 10`) that this takes as many network evaluations as the paper's 2 steps for every step's images.
+ * Steps draw from it evenly by class, so `learn` needs a `classifier`, e.g. a {@link Solver}. Adam's state is kept across tasks.
+ *
+ * docs/measurements/recommended.md has its comparison with the paper's method.
+ *
+ * @param options.lambda default 0.75
+ * @param options.teacher default 20 steps
+ * @param options.pool default `{ reuse: 10, classes: 'even' }`
+ *
+ * @category Methods
+ */
+export function recommended(options: TeacherMethodOptions = {}): Method {
+  const { pool = { reuse: 10, classes: 'even' }, ...rest } = parseOptions(schema, options, 'recommended')
+  const teacher = { ...rest.teacher, steps: options.teacher?.steps ?? 20 }
+  return { ...generativeDistillation({ ...rest, teacher, pool }), name: 'recommended', optimizer: 'keep' }
+}
