@@ -5,7 +5,8 @@
  * @module continual-diffusion
  */
 export { Classifier, type ClassifierOptions } from './classifiers/classifier.js'
-export { Solver, type SolverLearnOptions, type SolverOptions } from './classifiers/solver.js'
+export { Solver } from './classifiers/solver.js'
+export type { SolverLearnOptions, SolverOptions } from './classifiers/solver-options.js'
 export { presets } from './config/presets.js'
 export { paperSampler, type SamplerConfig } from './config/sampler.js'
 export { paperSchedule, type ScheduleConfig, schedule } from './config/schedule.js'

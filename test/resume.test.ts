@@ -38,13 +38,24 @@ test('broken off everywhere and resumed, a run is to the bit the one that was no
     ...brokenExperiment,
     train: { steps: 6, batchSize: 4 },
     solver: { epochs: 0.02 },
-    methods: ['finetune', 'generative-replay', 'synaptic-intelligence'],
+    methods: [
+      'finetune',
+      'generative-replay',
+      'synaptic-intelligence',
+      { name: 'recommended', teacher: { steps: 2 }, pool: { images: 8, refresh: 4, classes: 'even' } },
+    ],
     seeds: [1, 2],
   }
   await runExperiment({ ...experiment, out: path.join(parent, 'whole') })
-  // In each part of the run once, by turns in the middle of a task, of its evaluation, and between two tasks.
+  // In each part of the run once, by turns in the middle of a task, of its evaluation, and between two tasks; and in each replay pool.
   const stopped = new Set<number>()
+  const pools = new Set<number>()
   const stop = (event: RunEvent) => {
+    if (event.kind === 'pool') {
+      const isNew = !pools.has(event.part.part)
+      pools.add(event.part.part)
+      return isNew
+    }
     if (event.kind !== 'learn' && event.kind !== 'evaluate' && event.kind !== 'task') return false
     const { part } = event.part
     const isLastStep = event.kind === 'learn' && event.progress.step === event.progress.steps
@@ -53,8 +64,9 @@ test('broken off everywhere and resumed, a run is to the bit the one that was no
     return true
   }
   const { breaks } = await runBroken(experiment, path.join(parent, 'broken'), stop)
-  // Five parts for each seed: the first task of generative replay is that of finetuning.
-  expect(breaks).toBe(10)
+  // Six parts for each seed, as three methods share finetuning's first task; one of them has a pool.
+  expect(pools.size).toBe(2)
+  expect(breaks).toBe(12 + 2)
   await expectSameRuns(path.join(parent, 'broken'), path.join(parent, 'whole'))
 }, 180_000)
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { learnSchema as solverSchema } from '../classifiers/solver.js'
+import { learnSchema as solverSchema } from '../classifiers/solver-options.js'
 import { samplerSchema } from '../config/sampler.js'
 import { scheduleSchema } from '../config/schedule.js'
 import { unetSchema } from '../config/unet.js'
@@ -59,9 +59,10 @@ export const experimentSchema = z
     classifier: z.strictObject({ epochs: z.number().positive().optional() }).prefault({}),
     /**
      * Options of a solver, a classifier that learns the same stream with each learner's replay; see `SolverLearnOptions`. The results then have
-     * its accuracy on every task seen. Default: no solver.
+     * its accuracy on every task seen. It replays the method's pool, where there is one. Default: no solver; one of 5 epochs for a method
+     * that draws evenly by class from a pool.
      */
-    solver: solverSchema.omit({ sampler: true, signal: true, onProgress: true }).optional(),
+    solver: solverSchema.omit({ sampler: true, replay: true, signal: true, onProgress: true }).optional(),
     /**
      * How often a run writes a checkpoint, from which it can be resumed. It writes one at the end of every task, and during a task as these
      * options say. A checkpoint during a task takes 16 to 20 bytes on the disk for each parameter of the U-Net, and 8 more for each quadratic

@@ -8,7 +8,6 @@ import { call, disposedError } from '../engine/call.js'
 import type { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
-import type { KeptPool } from './replay.js'
 
 /** What a learner is and does not change. */
 export interface Settings {
@@ -22,6 +21,16 @@ export interface Settings {
   readonly ema: number
 }
 
+/** The images of a replay pool, before they are on a device. */
+export interface PoolImages {
+  /** All that they are a function of. */
+  readonly key: string
+  /** Pixels; noisy images as float32 N × C × H × W. */
+  readonly images: Uint8Array | Float32Array
+  /** Where each image was stopped, or 0. */
+  readonly timesteps: Int32Array
+}
+
 /** What the functions of this folder work on: a learner's engine, and what the engine doesn't know of it. */
 export interface Core {
   readonly native: NativeLearner
@@ -33,8 +42,8 @@ export interface Core {
   inProgress: StoredTaskInProgress | undefined
   /** How often the teacher changed: what it generated before then is not what it would generate now. */
   teachers: number
-  /** The replay pool that was generated last. */
-  pool: KeptPool | undefined
+  /** The replay pool that was generated last: a solver and the learner may both ask for it. */
+  pool: PoolImages | undefined
   /** From the first to the last iteration of `learn`. */
   learning: boolean
   /** What is changing the weights at the moment. */

@@ -8,7 +8,7 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { ReplayPool, ResolvedObjective, TeacherSource } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { mersenneTwister } from '../streams/torch-random.js'
-import { type Core, live } from './core.js'
+import { type Core, live, type PoolImages } from './core.js'
 import type { LearnOptions, PoolProgress, ReplayClassifier } from './options.js'
 
 /** Number of images that one call of the engine generates: which images a pool has must not depend on how fast that is. */
@@ -28,18 +28,6 @@ export interface PlannedPool {
   readonly refresh: number
   readonly even: boolean
 }
-
-/** A pool's images, before they are on a device. */
-interface Generated {
-  readonly key: string
-  /** Pixels; noisy images as float32 N × C × H × W. */
-  readonly images: Uint8Array | Float32Array
-  /** Where each image was stopped, or 0. */
-  readonly timesteps: Int32Array
-}
-
-/** What a core keeps of the last pool, which a solver and the learner may both ask for. */
-export type KeptPool = Generated
 
 /** How far a task's training is, and what it calls back. */
 interface Filling extends Pick<LearnOptions, 'classifier' | 'onPool' | 'signal'> {
@@ -150,7 +138,7 @@ async function generate(
   number: number,
   round: number,
   { task, onPool, signal }: Filling,
-): Promise<Generated> {
+): Promise<PoolImages> {
   const { source, images: total, timesteps: range } = pools[number] as PlannedPool
   const native = live(core)
   const { sampler, stopAtTimestep } = source
@@ -200,7 +188,7 @@ export function evened(lists: readonly (readonly number[])[]): Int32Array {
 /** Positions of a pool's images by which each class of the earlier tasks is as likely as the others. */
 async function evenIndices(
   core: Core,
-  { images }: Generated,
+  { images }: PoolImages,
   { task, classifier, onPool, where }: Filling,
 ): Promise<Int32Array> {
   const { classes, classify } = classifier as ReplayClassifier
