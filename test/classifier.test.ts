@@ -1,6 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { call } from '../lib/engine/call.js'
 import {
   averageRatioDeviation,
   Classifier,
@@ -88,6 +89,26 @@ describe('Classifier', () => {
     await gone.dispose()
     await gone.dispose()
     expect((await failure(gone.classify(images))).code).toBe('ERR_DISPOSED')
+  })
+
+  it('trains at least a step in a call, however short, and how calls are cut changes nothing', async () => {
+    const steps = 5
+    const weightsAfter = async (milliseconds: number, calls: number) => {
+      const { images, labels, height, width, channels } = data.train
+      const native = await call((addon) => addon.createClassifier({ channels: 1, classes: 4, device: 'cpu', seed: 3 }))
+      onTestFinished(() => native.dispose())
+      const shape = { count: labels.length, height, width, channels, size: 0, device: 'cpu' }
+      const resident = await call((addon) => addon.createImages({ images, labels, ...shape }))
+      onTestFinished(() => resident.dispose())
+      const pool = [{ images: resident, indices: Int32Array.from(labels, (_, i) => i) }]
+      const how = { pool, batchSize: 16, lr: 1e-3, horizontalFlip: true, shift: 1, dropout: 0.2, milliseconds }
+      for (let done = 0; done < steps; calls--) {
+        done += (await native.train({ ...how, steps: steps - done }, new Int32Array(1))).steps
+      }
+      expect(calls).toBe(0)
+      return native.read()
+    }
+    expect(await weightsAfter(0, steps)).toEqual(await weightsAfter(600_000, 1))
   })
 
   it('aborted, rejects with the reason', async () => {

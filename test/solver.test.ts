@@ -76,6 +76,7 @@ describe.each(devices)('the loss, on %s', (device) => {
         pool: [{ images: resident, indices: first.train.indices }],
         batchSize: real.images.count,
         steps: 1,
+        milliseconds: 0,
         lr: 1e-3,
         horizontalFlip: false,
         shift: 0,
@@ -108,7 +109,8 @@ describe.each(devices)('the loss, on %s', (device) => {
       call(() =>
         native.train(
           {
-            ...{ pool: [], batchSize: 4, lr: 1e-3, horizontalFlip: false, shift: 0, dropout: 0, steps },
+            ...{ pool: [], batchSize: 4, lr: 1e-3, horizontalFlip: false, shift: 0, dropout: 0 },
+            ...{ steps, milliseconds: 0 },
             softLabelled: {
               ...{ temperature: 2, swapped: false, labelledWeight: 1, weight: 1 },
               images: { ...generated, count: 3, data: generated.data.subarray(0, 3 * 64) },

@@ -165,7 +165,6 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
           shift: Math.floor(size / 16),
           dropout: 0.25,
         }),
-        oneByOne: false,
         what: `the classifier on ${train.name}`,
         signal,
         onProgress,

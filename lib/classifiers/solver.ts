@@ -218,8 +218,6 @@ export class Solver implements AsyncDisposable {
           if (softLabelled) return { ...fixed, softLabelled }
           return replaying ? { ...fixed, softLabelled: await this.#replay(replaying, task, settings) } : fixed
         },
-        // Which images are generated must not depend on how fast the steps are.
-        oneByOne: replaying !== null && !softLabelled,
         what: `the ${this.name} on task ${task.number}`,
         signal,
         onProgress,

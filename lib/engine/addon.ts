@@ -207,7 +207,9 @@ export interface NativeSampleOptions {
 export interface NativeClassifierOptions {
   readonly pool: NativePool
   readonly batchSize: number
+  /** The call trains until these steps are done, or `milliseconds` have passed: at least one step unless it is cancelled. */
   readonly steps: number
+  readonly milliseconds: number
   readonly lr: number
   readonly horizontalFlip: boolean
   /** Largest random shift of a labelled image, in pixels. */

@@ -45,6 +45,9 @@ function toError(cause: unknown, site: { stack?: string }): unknown {
   return error
 }
 
+/** How long a call that trains should last: progress and aborts come about that often. */
+export const trainingMilliseconds = 200
+
 /**
  * Runs a cancellable call: an abort of `signal` sets the flag that the engine polls, and once the call has come back the
  * promise rejects with `signal.reason`, whatever it came back with.

@@ -1,8 +1,7 @@
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { NativeClassifier, NativeClassifierOptions } from './addon.js'
-import { call, withCancel } from './call.js'
-import { nextChunk } from './chunks.js'
+import { call, trainingMilliseconds, withCancel } from './call.js'
 import type { ResidentImages } from './resident-images.js'
 
 /**
@@ -30,10 +29,10 @@ export interface ClassifierShape {
 }
 
 /**
- * Trains for `steps` steps, in calls of about a fifth of a second.
+ * Trains for `steps` steps, in calls of about a fifth of a second; with soft labels for images of
+ * each step every step is a call of its own, so that which images are generated doesn't depend on how fast the steps are.
  *
- * @param options.batches what a call for `wanted` steps from `step` on is to do
- * @param options.oneByOne each step is a call of its own
+ * @param options.batches what the next call is to do
  * @param options.what is trained, for messages
  * @throws ContinualDiffusionError `ERR_DIVERGED`
  */
@@ -41,20 +40,18 @@ export async function trainClassifier(
   native: NativeClassifier,
   options: {
     steps: number
-    batches: (step: number) => Promise<Omit<NativeClassifierOptions, 'steps'>>
-    oneByOne: boolean
+    batches: () => Promise<Omit<NativeClassifierOptions, 'steps' | 'milliseconds'>>
     what: string
     signal: AbortSignal | undefined
     onProgress: ((progress: { step: number; steps: number; loss: number }) => void) | undefined
   },
 ): Promise<void> {
-  const { steps, batches, oneByOne, what, signal, onProgress } = options
-  let chunk = 1
+  const { steps, batches, what, signal, onProgress } = options
   for (let step = 0; step < steps; ) {
-    const before = performance.now()
-    const wanted = Math.min(chunk, steps - step)
-    const next = { ...(await batches(step)), steps: wanted }
-    const report = await withCancel(signal, (flag) => call(() => native.train(next, flag)))
+    const next = await batches()
+    const most = next.softLabelled && 'images' in next.softLabelled ? 1 : steps - step
+    const timed = { ...next, steps: most, milliseconds: trainingMilliseconds }
+    const report = await withCancel(signal, (flag) => call(() => native.train(timed, flag)))
     step += report.steps
     if (!Number.isFinite(report.loss)) {
       throw new ContinualDiffusionError(
@@ -62,7 +59,6 @@ export async function trainClassifier(
         `training of ${what} diverged by step ${step}: loss ${report.loss}; try a smaller lr than ${next.lr}`,
       )
     }
-    if (!oneByOne) chunk = nextChunk(wanted, performance.now() - before)
     onProgress?.({ step, steps, loss: report.loss })
   }
 }

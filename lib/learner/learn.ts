@@ -1,7 +1,7 @@
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import { countImages, type ImageBatch } from '../data/dataset.js'
 import type { NativeSession, NativeTrainReport } from '../engine/addon.js'
-import { call, withCancel } from '../engine/call.js'
+import { call, trainingMilliseconds, withCancel } from '../engine/call.js'
 import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import { checkMethod, parseObjective } from '../methods/objective-schema.js'
@@ -14,9 +14,6 @@ import { subsetsOf } from './memory.js'
 import { type LearnOptions, learnSchema, type Progress, type StepLosses, taskSchema } from './options.js'
 import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
-
-/** How long one native call should train, in milliseconds: progress and aborts come about that often. */
-const milliseconds = 200
 
 /** Learns a task; see `Learner.learn`. */
 export async function* learn(
@@ -203,7 +200,7 @@ async function train(
   let done: readonly StepLosses[] = []
   await withCancel(signal, async (flag) => {
     try {
-      const report = await call(() => session.run({ steps, milliseconds }, flag))
+      const report = await call(() => session.run({ steps, milliseconds: trainingMilliseconds }, flag))
       done = stepsOf(report, progress, penalties)
       if (report.graphFailure !== undefined) warnOfGraph(core, report.graphFailure)
     } catch (error) {

@@ -75,6 +75,7 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
       std::vector<Pool::Part> parts = poolParts(field(options, "pool"));
       ClassifierBatches batches{integer(options, "batchSize", 1, 1'000'000),
                                 integer(options, "steps", 1, int64_t{1} << 40),
+                                number(options, "milliseconds") / 1000,
                                 number(options, "lr"),
                                 boolean(options, "horizontalFlip"),
                                 integer(options, "shift", 0, 65536),

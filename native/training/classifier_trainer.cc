@@ -2,6 +2,8 @@
 
 #include <c10/core/GradMode.h>
 
+#include <chrono>
+
 #include "runtime/error.h"
 
 namespace continual {
@@ -55,7 +57,9 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
   const int64_t softSize = soft && !soft->isPool ? soft->pixels.size(0) / batches.steps : batchSize;
   Report report;
   at::Tensor sums = at::zeros({2}, at::TensorOptions(how_.device).dtype(at::kDouble));
-  for (; report.steps < batches.steps && !cancellation.requested(); ++report.steps, ++step_) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(batches.seconds);
+  RunAhead ahead(how_.device);
+  while (report.steps < batches.steps && !cancellation.requested()) {
     const std::vector<int64_t> positions = epochs_.batch(seed_, taskStart_, pool.size(), batchSize, step_ - taskStart_);
     Random random(seed_, Purpose::classifier, static_cast<uint64_t>(step_));
     at::Tensor x = pool.images(positions);
@@ -97,6 +101,10 @@ ClassifierTrainer::Report ClassifierTrainer::train(const Pool& pool, const Class
     adam_.update(weights_.master, gradient, gradientNorm(gradient), optimizer, 0, layout().total());
     const at::Tensor correct = logits.argmax(1).eq(labels).to(at::kDouble).mean();
     sums.add_(at::stack({loss.to(at::kDouble), correct}));
+    ++report.steps;
+    ++step_;
+    ahead.launched();
+    if (std::chrono::steady_clock::now() >= end) break;
   }
   const at::Tensor host = sums.to(at::kCPU);
   const double count = static_cast<double>(std::max<int64_t>(report.steps, 1));

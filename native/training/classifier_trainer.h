@@ -30,6 +30,7 @@ struct SoftLabelled {
 /// How a call of `train` goes through its images.
 struct ClassifierBatches {
   int64_t batchSize, steps;
+  double seconds;  // after which no further step begins
   double lr;
   bool horizontalFlip;
   int64_t shift;   // largest random shift of a labelled image, in pixels
@@ -50,6 +51,8 @@ class ClassifierTrainer {
     int64_t steps = 0;
     double loss = 0, accuracy = 0;  // means over the steps
   };
+  /// Trains until the steps are done, the seconds have passed, or it is cancelled: at least one step unless it is
+  /// cancelled.
   Report train(const Pool& pool, const ClassifierBatches& batches, const Cancellation& cancellation);
   /// Steps done since creation: with the seed it decides the draws of the next task.
   int64_t step() const { return step_; }
