@@ -3,13 +3,13 @@
 namespace continual {
 
 const std::vector<int64_t>& Epochs::order(uint64_t seed, int64_t first, int64_t count, int64_t epoch) {
-  Shuffled& slot = remembered_[epoch % 2];
-  if (slot.seed != seed || slot.first != first || slot.count != count || slot.epoch != epoch) {
+  Shuffled& shuffled = remembered_[epoch % 2];
+  if (shuffled.seed != seed || shuffled.first != first || shuffled.count != count || shuffled.epoch != epoch) {
     // 32 bits of step, 24 of epoch: far beyond any run, and never the same index twice within it.
     const uint64_t index = (static_cast<uint64_t>(first) << 24 | static_cast<uint64_t>(epoch)) & ((1ULL << 56) - 1);
-    slot = {seed, first, count, epoch, Random(seed, Purpose::permutation, index).permutation(count)};
+    shuffled = {seed, first, count, epoch, Random(seed, Purpose::permutation, index).permutation(count)};
   }
-  return slot.order;
+  return shuffled.order;
 }
 
 std::vector<int64_t> Epochs::batch(uint64_t seed, int64_t first, int64_t count, int64_t batchSize, int64_t step) {
