@@ -168,6 +168,20 @@ describe('a trajectory with true predictions', () => {
     }
   })
 
+  it.each([
+    { timesteps: 20_000 },
+    { timesteps: 20_000, zeroTerminalSnr: false },
+    { betaEnd: 0.24 },
+    { timesteps: 1_000_000 },
+  ] as const)('of DDPM stays finite where ᾱ has no float32, and ends at x₀: %o', async (given) => {
+    const steps = 10
+    const noises = Array.from({ length: steps }, (_, i) => numbers(32, 3 + i))
+    const told = { ...given, prediction: 'sample' } as const
+    const found = await trajectory(told, { kind: 'ddpm', steps }, numbers(32, 4), Array(steps).fill(x0), noises)
+    for (const x of found) expect(Math.max(...x.map(Math.abs))).toBeLessThan(10)
+    expectClose(found.at(-1)!, x0, 1e-5)
+  })
+
   it('clips x₀ where it is told to', async () => {
     // The last step, to the clean image, gives x̂₀ itself.
     const end = async (clip: boolean) =>
