@@ -15,6 +15,7 @@ import {
   taskMatrix,
 } from '../lib/index.js'
 import { expectClose, Golden, goldenJson } from './support/golden.js'
+import { failure } from './support/tiny.js'
 
 interface Metrics {
   fid: number
@@ -45,6 +46,10 @@ async function momentsOf(name: 'real' | 'generated', count: number, batches: rea
   return moments
 }
 
+function covarianceOf({ m2, count }: RunningMoments): Float64Array {
+  return m2.map((sum) => sum / (count - 1))
+}
+
 it('the Fréchet distance is that of the reference', async () => {
   const real = await momentsOf('real', 400, [64, 3, 128])
   const generated = await momentsOf('generated', 300, [17])
@@ -68,7 +73,7 @@ it('running moments are the mean and the unbiased covariance, whatever the batch
   for (const batches of [[400], [1], [7, 100]]) {
     const moments = await momentsOf('real', 400, batches)
     expectClose(moments.mean, mean, 1e-12)
-    expectClose(moments.covariance(), covariance, 1e-12)
+    expectClose(covarianceOf(moments), covariance, 1e-12)
   }
 })
 
@@ -77,7 +82,7 @@ it('calls that overlap are added in order', async () => {
   const moments = new RunningMoments(width)
   const parts = Array.from({ length: 8 }, (_, i) => data.slice(i * 50 * width, (i + 1) * 50 * width))
   await Promise.all(parts.map((part) => moments.add(part)))
-  expectClose(moments.covariance(), (await momentsOf('real', 400, [400])).covariance(), 1e-12)
+  expectClose(covarianceOf(moments), covarianceOf(await momentsOf('real', 400, [400])), 1e-12)
 })
 
 it('KLD and ARD of class histograms are those of the reference', () => {
@@ -255,6 +260,37 @@ describe('metrics of given features', () => {
     await expect(measured(frechetDistance(broken), [0, 1], [1])).rejects.toThrow(
       /broken: 4 numbers for 2 images; .* 3 for each/,
     )
+  })
+
+  it.each<[string, (metric: FeatureExtractor) => Metric]>([
+    ['Fréchet distance', frechetDistance],
+    ['kernel distance', kernelDistance],
+    ['precision', precision],
+    ['recall', recall],
+  ])('%s refuses features that are no finite numbers, or of another kind or number than before', async (_, metric) => {
+    const answering = (answer: (extractor: { dimension: number }) => unknown) => {
+      const extractor = { name: 'mine', dimension: 2, features: async () => answer(extractor) as Float32Array }
+      return measured(metric(extractor), range(0, 3), range(0, 3))
+    }
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      const error = await failure(answering(() => Float32Array.of(1, 2, 3, 4, 5, bad)))
+      expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+      expect(error.message).toBe(`mine: feature 1 of image 2 in a batch of 3 is ${bad}; expected finite numbers only`)
+    }
+    await expect(answering(() => [1, 2, 3, 4, 5, 6])).rejects.toThrow(
+      'mine: its features are [ 1, 2, 3, 4, 5, ... 1 more item ]; expected a Float32Array of 3 × 2 numbers',
+    )
+    await expect(answering(() => undefined)).rejects.toThrow(/mine: its features are undefined/)
+    await expect(
+      answering((extractor) => {
+        extractor.dimension = 3
+        return new Float32Array(9)
+      }),
+    ).rejects.toThrow(/mine: its dimension is 3; expected 2 as before/)
+  })
+
+  it('a covariance for which there is no memory is told', () => {
+    expect(() => frechetDistance({ ...table, dimension: 2 ** 30 }).start()).toThrow(/of 1073741824 features takes/)
   })
 })
 

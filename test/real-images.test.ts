@@ -158,6 +158,40 @@ describe('features of real images', () => {
   })
 })
 
+it.each([
+  ['ours', (metric: Metric) => metric],
+  ["the user's", plain],
+])('what a metric or an extractor of the user writes into its images, other metrics, %s, do not see', async (_, as) => {
+  const scribble = ({ data }: ImageBatch, labels?: Int32Array) => {
+    data.fill(7)
+    labels?.fill(0)
+  }
+  const scribbler: Metric = {
+    name: 'scribbler',
+    title: 'Scribbler',
+    start: () => ({
+      add: async (images, _, labels) => scribble(images, labels),
+      finish: async () => ({ value: 0, real: 1, generated: 1 }),
+    }),
+  }
+  const writing: FeatureExtractor = {
+    name: 'writing',
+    dimension: 1,
+    features: async (images) => {
+      scribble(images)
+      return Float32Array.from({ length: images.count }, (_, i) => i)
+    },
+  }
+  const perTask = { classifier, minimum: 1 }
+  const measured = async (before: Metric[]) => {
+    const metrics = [...before, ...allMetrics(asked()).map(as)]
+    const { values, tasks } = await evaluate(learner, stream.seen(second), metrics, { ...options, perTask })
+    const named = (of: object) => Object.entries(of).filter(([name]) => !before.some((metric) => metric.name === name))
+    return [named(values), tasks?.map((task) => named(task.values))]
+  }
+  expect(await measured([scribbler, frechetDistance(writing, { name: 'mine' })])).toEqual(await measured([]))
+})
+
 it('what is kept is bounded: what was not used for the longest time goes first', () => {
   const kept = new Kept(10)
   kept.set('a', 1, 4)
@@ -168,7 +202,7 @@ it('what is kept is bounded: what was not used for the longest time goes first',
   kept.set('c', 4, 6)
   expect([kept.get('a'), kept.get('c')]).toEqual([1, 4])
   kept.set('d', 5, 11)
-  expect(['a', 'b', 'c', 'd'].map((key) => kept.get(key))).toEqual([undefined, undefined, undefined, undefined])
+  expect(['a', 'b', 'c', 'd'].map((key) => kept.get(key))).toEqual([1, undefined, 4, undefined])
   kept.set('e', 6, 10)
   expect(kept.get('e')).toBe(6)
 })

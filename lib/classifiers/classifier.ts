@@ -245,6 +245,11 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     return (await this.classifyOnce(images)).features
   }
 
+  /** @internal */
+  get leavesImages(): boolean {
+    return true
+  }
+
   /** Frees the memory on the device. Using the classifier afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     this.#native.dispose()

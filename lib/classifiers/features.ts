@@ -1,5 +1,7 @@
-import type { ImageBatch } from '../data/dataset.js'
-import { ContinualDiffusionError } from '../errors.js'
+import { types } from 'node:util'
+import { copyOf, type ImageBatch } from '../data/dataset.js'
+import { invalid } from '../errors.js'
+import { shown } from '../validation/options.js'
 
 /**
  * Turns images into features, the numbers in which metrics compare sets of images. `Classifier` and `TorchScriptFeatures` are feature
@@ -21,8 +23,17 @@ export interface FeatureExtractor {
    * The numbers can't show it, so the author of the extractor declares it. It is an error unless there are 2048 features. Default false.
    */
   readonly inceptionV3?: boolean
-  /** @returns N × D, row-major */
+  /**
+   * @param images metrics give a copy of its own
+   * @returns N × D finite numbers, row-major
+   */
   features(images: ImageBatch): Promise<Float32Array>
+  /**
+   * Whether `features` never writes into the images: then metrics give it the batch objects that others have too.
+   *
+   * @internal
+   */
+  readonly leavesImages?: boolean
 }
 
 /** How metrics name the features they are computed in, e.g. `fashion-mnist classifier, 64 features`. */
@@ -32,22 +43,53 @@ export function describeFeatures({ name, dimension }: FeatureExtractor): string 
 
 const outputs = new WeakMap<FeatureExtractor, OutputsByBatch<Float32Array>>()
 
-/** The extractor's features, checked, and copied so that nobody else can change them. Computed once for a batch object; don't change them. */
+/**
+ * The extractor's features, checked, and copied so that nobody else can change them. Computed once for a batch object; don't change them.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`, with the extractor's name and what is wrong with its features
+ */
 export function featuresOf(extractor: FeatureExtractor, images: ImageBatch): Promise<Float32Array> {
-  const known = outputs.get(extractor) ?? new OutputsByBatch((batch) => ask(extractor, batch))
+  const known = outputs.get(extractor) ?? outputsOf(extractor)
   outputs.set(extractor, known)
   return known.of(images)
 }
 
-async function ask(extractor: FeatureExtractor, images: ImageBatch): Promise<Float32Array> {
-  const features = await extractor.features(images)
-  if (features.length !== images.count * extractor.dimension) {
-    throw new ContinualDiffusionError(
-      'ERR_INVALID_ARGUMENT',
-      `${extractor.name}: ${features.length} numbers for ${images.count} images; expected ${extractor.dimension} for each`,
+function outputsOf(extractor: FeatureExtractor): OutputsByBatch<Float32Array> {
+  const { dimension } = extractor
+  return new OutputsByBatch(async (images) => {
+    const found: unknown = await extractor.features(extractor.leavesImages ? images : copyOf(images))
+    checkFeatures(extractor, dimension, images.count, found)
+    return found.slice()
+  })
+}
+
+/** @param dimension the extractor's when it was first used: sums of rows of several lengths would mean nothing */
+function checkFeatures(
+  { name, dimension: now }: FeatureExtractor,
+  dimension: number,
+  count: number,
+  found: unknown,
+): asserts found is Float32Array {
+  if (now !== dimension) {
+    throw invalid(
+      `${name}: its dimension is ${shown(now)}; expected ${dimension} as before: make another extractor for other features`,
     )
   }
-  return features.slice()
+  if (!types.isFloat32Array(found)) {
+    throw invalid(
+      `${name}: its features are ${shown(found)}; expected a Float32Array of ${count} × ${dimension} numbers`,
+    )
+  }
+  if (found.length !== count * dimension) {
+    throw invalid(`${name}: ${found.length} numbers for ${count} images; expected ${dimension} for each`)
+  }
+  const wrong = found.findIndex((feature) => !Number.isFinite(feature))
+  if (wrong !== -1) {
+    const [image, feature] = [Math.floor(wrong / dimension), wrong % dimension]
+    throw invalid(
+      `${name}: feature ${feature} of image ${image} in a batch of ${count} is ${found[wrong]}; expected finite numbers only`,
+    )
+  }
 }
 
 /** A network's outputs for batch objects, each computed once and kept as long as the batch object lives. */
@@ -77,8 +119,7 @@ export class OutputsByBatch<T> {
  */
 export function isInception({ name, dimension, inceptionV3 = false }: FeatureExtractor): boolean {
   if (inceptionV3 && dimension !== inceptionFeatures) {
-    throw new ContinualDiffusionError(
-      'ERR_INVALID_ARGUMENT',
+    throw invalid(
       `${name}: inceptionV3 is true, but there are ${dimension} features; the standard Inception-v3's pool layer has ` +
         `${inceptionFeatures}, and only distances in those are called FID or KID`,
     )

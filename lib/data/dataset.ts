@@ -57,6 +57,11 @@ export interface ImageBatch {
   readonly channels: number
 }
 
+/** The same images in memory of their own. */
+export function copyOf(images: ImageBatch): ImageBatch {
+  return { ...images, data: images.data.slice() }
+}
+
 /** Images of several subsets in all. */
 export function countImages(subsets: readonly Subset[]): number {
   return subsets.reduce((sum, { indices }) => sum + indices.length, 0)

@@ -1,3 +1,4 @@
+import { ContinualDiffusionError } from '../errors.js'
 import { call } from './call.js'
 import type { NativeMoments } from './state.js'
 
@@ -13,7 +14,15 @@ export class RunningMoments implements NativeMoments {
   /** @param features D, the length of a row */
   constructor(features: number) {
     this.mean = new Float64Array(features)
-    this.m2 = new Float64Array(features * features)
+    try {
+      this.m2 = new Float64Array(features ** 2)
+    } catch (cause) {
+      throw new ContinualDiffusionError(
+        'ERR_OUT_OF_MEMORY',
+        `the covariance of ${features} features takes ${features} × ${features} × 8 bytes, for which there is no memory; use fewer features`,
+        { cause },
+      )
+    }
   }
 
   /** Rows so far. */
@@ -27,11 +36,6 @@ export class RunningMoments implements NativeMoments {
     this.#count += rows.length / this.mean.length
     this.#last = this.#last.then(() => call((addon) => addon.accumulateMoments(rows, before, this.mean, this.m2)))
     return this.#last
-  }
-
-  /** The unbiased covariance, D × D; needs two rows. */
-  covariance(): Float64Array {
-    return this.m2.map((sum) => sum / (this.#count - 1))
   }
 }
 

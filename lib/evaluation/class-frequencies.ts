@@ -30,6 +30,13 @@ export function classCounting(
 ): MetricRun {
   const classes = classifier.classes.length
   const seen = { real: new Float64Array(classes), generated: new Float64Array(classes) }
+  const countLabels = (labels: Int32Array, kind: 'real' | 'generated') => {
+    const outside = labels.find((label) => !(label >= 0 && label < classes))
+    if (outside !== undefined) {
+      throw invalid(`${title}: label ${outside} of a real image; expected a class index, 0 … ${classes - 1}`)
+    }
+    for (const label of labels) seen[kind][label] = (seen[kind][label] as number) + 1
+  }
   return {
     async add(images, kind, labels) {
       const found = kind === 'real' ? labels : (await classifier.classifyOnce(images)).labels
@@ -38,11 +45,10 @@ export function classCounting(
           `${title}: ${found?.length ?? 'no'} labels for ${images.count} real images; expected one for each`,
         )
       }
-      const outside = found.find((label) => !(label >= 0 && label < classes))
-      if (outside !== undefined) {
-        throw invalid(`${title}: label ${outside} of a real image; expected a class index, 0 … ${classes - 1}`)
-      }
-      for (const label of found) seen[kind][label] = (seen[kind][label] as number) + 1
+      countLabels(found, kind)
+    },
+    async addReal(images) {
+      for (const labels of images.labels()) countLabels(labels, 'real')
     },
     async finish() {
       const counts = { real: total(seen.real), generated: total(seen.generated) }

@@ -9,7 +9,7 @@ import type { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
 import { batchSizeSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import type { Counts, Metric, MetricValue } from './metric.js'
+import { addToEach, type Counts, type Metric, type MetricValue } from './metric.js'
 import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
 import { RealImages } from './real-images.js'
 
@@ -139,7 +139,7 @@ export async function evaluate(
     const others = [...runs, ...ofTask].filter(({ addReal }) => addReal === undefined)
     if (others.length > 0) {
       for await (const { images, labels } of alone.batches()) {
-        await Promise.all(others.map((run) => run.add(images, 'real', labels)))
+        await addToEach(others, images, 'real', labels)
       }
     }
     before += subset.indices.length
@@ -149,7 +149,7 @@ export async function evaluate(
     const size = Math.min(batchSize, count - at)
     const use = { purpose: 'evaluation', part } as const
     const images = await learner.sampleFor(use, { count: size, batchSize, sampler, signal, seed })
-    await Promise.all(runs.map((run) => run.add(images, 'generated')))
+    await addToEach(runs, images, 'generated')
     await tasks?.addGenerated(images)
     reach(done + images.count)
   }

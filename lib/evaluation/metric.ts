@@ -1,4 +1,4 @@
-import type { ImageBatch } from '../data/dataset.js'
+import { copyOf, type ImageBatch } from '../data/dataset.js'
 import type { RealImages } from './real-images.js'
 
 /**
@@ -34,11 +34,13 @@ export interface MetricRun {
   /**
    * Adds a batch of images.
    *
+   * @param images a copy of its own: what the run writes into it changes nothing for other metrics
    * @param labels class indices of real images, one per image; a metric that needs labels throws without them
    */
   add(images: ImageBatch, kind: 'real' | 'generated', labels?: Int32Array): Promise<void>
   /**
-   * Takes all real images at once, in place of `add`, and what was computed of them before.
+   * Takes all real images at once, in place of `add`, and what was computed of them before. A run that has it never writes into images, and
+   * is given the batch objects that others are given too.
    *
    * @internal
    */
@@ -67,4 +69,16 @@ export interface Metric {
   readonly minimum?: number
   /** Begins a computation. */
   start(): MetricRun
+}
+
+/** Adds a batch to each run; a run of the user's own gets a copy, so that nobody else sees what it writes into the images. */
+export async function addToEach(
+  runs: readonly MetricRun[],
+  images: ImageBatch,
+  kind: 'real' | 'generated',
+  labels?: Int32Array,
+): Promise<void> {
+  await Promise.all(
+    runs.map((run) => (run.addReal ? run.add(images, kind, labels) : run.add(copyOf(images), kind, labels?.slice()))),
+  )
 }

@@ -2,7 +2,7 @@ import type { Classifier } from '../classifiers/classifier.js'
 import type { ImageBatch } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Task } from '../streams/stream.js'
-import type { Counts, Metric, MetricRun, MetricValue } from './metric.js'
+import { addToEach, type Counts, type Metric, type MetricRun, type MetricValue } from './metric.js'
 
 /**
  * Options of the evaluation of each task alone.
@@ -98,7 +98,7 @@ export class PerTask {
         const part = partOf(images, of)
         const counts = this.#counts[task]
         if (counts) counts.generated += of.length
-        await Promise.all(this.runsOf(task).map((run) => run.add(part, 'generated')))
+        await addToEach(this.runsOf(task), part, 'generated')
       }),
     )
   }

@@ -45,6 +45,11 @@ export class RealImages {
     }
   }
 
+  /** The images' labels, by subset. */
+  labels(): Int32Array[] {
+    return this.#subsets.map(({ dataset, indices }) => indices.map((index) => dataset.labels[index] as number))
+  }
+
   /** Features of the images, in their batches; rows × D. Don't change them. */
   async *features(extractor: FeatureExtractor): AsyncGenerator<Float32Array, void, undefined> {
     const kept = keptFor(extractor)
@@ -61,7 +66,7 @@ export class RealImages {
           if (bytes <= mostKept) rows.push(features)
           yield features
         }
-        if (bytes <= mostKept) kept.set(key, rows, bytes)
+        kept.set(key, rows, bytes)
       }
       before += subset.indices.length
     }
@@ -96,7 +101,7 @@ export class RealImages {
   }
 }
 
-/** Values of at most `limit` bytes together; what was not used for the longest time is dropped first. */
+/** Values of at most `limit` bytes together; what was not used for the longest time is dropped first. A larger value is not kept. */
 export class Kept {
   readonly #limit: number
   readonly #values = new Map<string, { readonly value: unknown; readonly bytes: number }>()
@@ -115,14 +120,19 @@ export class Kept {
   }
 
   set(key: string, value: unknown, bytes: number): void {
-    this.#bytes += bytes - (this.#values.get(key)?.bytes ?? 0)
-    this.#values.delete(key)
+    this.#drop(key)
+    if (bytes > this.#limit) return
     this.#values.set(key, { value, bytes })
-    for (const [oldest, entry] of this.#values) {
+    this.#bytes += bytes
+    for (const oldest of this.#values.keys()) {
       if (this.#bytes <= this.#limit) break
-      this.#values.delete(oldest)
-      this.#bytes -= entry.bytes
+      this.#drop(oldest)
     }
+  }
+
+  #drop(key: string): void {
+    this.#bytes -= this.#values.get(key)?.bytes ?? 0
+    this.#values.delete(key)
   }
 }
 

@@ -136,6 +136,11 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
     return call(() => network.features(images))
   }
 
+  /** @internal */
+  get leavesImages(): boolean {
+    return true
+  }
+
   /** Frees the memory on the device. Using the features afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     this.#native.dispose()
