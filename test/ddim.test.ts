@@ -67,6 +67,10 @@ describe('samplerTimesteps', () => {
     expect([...samplerTimesteps({}, { steps: 2 }).previous]).toEqual([499, -1])
   })
 
+  it('are all timesteps where these are fewer than the default', () => {
+    expect([...samplerTimesteps({ timesteps: 5 }).timesteps]).toEqual([4, 3, 2, 1, 0])
+  })
+
   it('leading steps end at 0', () => {
     const { timesteps, previous } = samplerTimesteps({}, { steps: 4, spacing: 'leading' })
     expect([...timesteps]).toEqual([750, 500, 250, 0])
@@ -203,7 +207,7 @@ describe('wrong options', () => {
     ],
     [
       'more steps than timesteps',
-      () => samplerTimesteps({ timesteps: 5 }, {}),
+      () => samplerTimesteps({ timesteps: 5 }, { steps: 10 }),
       /steps is 10; expected at most .* 5 time/,
     ],
     ['an unknown sampler', () => samplerTimesteps({}, { kind: 'euler' as never }), /kind is 'euler'; expected one of/],

@@ -359,7 +359,12 @@ describe('create', () => {
     ['a negative seed', { seed: -1 }, /seed is -1/],
     ['a misspelt option', { sede: 1 }, /unknown option 'sede' \(did you mean 'seed'\?\)/],
     ['a misspelt option of the schedule', { schedule: { timestep: 1 } }, /'timestep' \(did you mean 'timesteps'\?\)/],
-    ['more sampling steps than timesteps', { schedule: { timesteps: 5 } }, /steps is 10; expected at most/],
+    [
+      'more sampling steps than timesteps',
+      { schedule: { timesteps: 5 }, sampler: { steps: 6 } },
+      /steps is 6; expected at most the schedule's 5 timesteps/,
+    ],
+    ['a sampler of null', { sampler: null }, /^Learner.create: sampler: the value is null; expected/],
     [
       'a size that the blocks cannot halve',
       { unet: { ...tinyUNet, sample_size: 9 } },

@@ -44,7 +44,7 @@ export function parseSchedulerConfig(
   const schedule = parseOptions(scheduleSchema, given, file, 'ERR_BAD_CHECKPOINT')
   const kind = samplerNames[config._class_name]
   // How many steps to take is no part of the file; an ancestral sampler is made for all of them.
-  const steps = kind === 'ddpm' ? schedule.timesteps : Math.min(paperSampler.steps, schedule.timesteps)
+  const steps = kind === 'ddpm' ? schedule.timesteps : undefined
   const chosen = { kind, steps, clip: config.clip_sample, spacing: config.timestep_spacing }
   return { schedule, sampler: parseSampler(schedule, chosen, file, paperSampler, 'ERR_BAD_CHECKPOINT') }
 }

@@ -11,7 +11,7 @@ import type { ScheduleConfig } from './schedule.js'
 export interface SamplerConfig {
   /** `ddim` (arXiv 2010.02502) or `ddpm`, ancestral sampling (arXiv 2006.11239). Default `ddim`. */
   readonly kind: 'ddim' | 'ddpm'
-  /** Number of denoising steps S, 1 … T. Default 10; 2 for a teacher. */
+  /** Number of denoising steps S, 1 … T. Default 10, or T where that is less; 2 for a teacher. */
   readonly steps: number
   /** DDIM's η ≥ 0: 0 is deterministic. Ignored by `ddpm`. Default 0. */
   readonly eta: number
@@ -40,7 +40,10 @@ export const samplerSchema = z.strictObject({
 /** Schema of how a teacher generates; what is left out is as in the paper's experiments: DDIM in 2 steps. */
 export const teacherSamplerSchema = samplerSchema.extend({ steps: z.int().min(1).default(2) }).prefault({})
 
-/** Checks a sampler, filling in `defaults`, and that it has no more steps than the schedule has timesteps. */
+/**
+ * Checks a sampler, and that it has no more steps than the schedule has timesteps. What is left out is as in `defaults`; of their steps at
+ * most as many as there are timesteps.
+ */
 export function parseSampler(
   schedule: ScheduleConfig,
   sampler: unknown,
@@ -48,8 +51,9 @@ export function parseSampler(
   defaults: SamplerConfig = paperSampler,
   code?: ErrorCode,
 ): SamplerConfig {
-  const given = parseOptions(z.looseObject({}), sampler ?? {}, where, code)
-  const result = parseOptions(samplerSchema, { ...defaults, ...defined(given) }, where, code)
+  const given = parseOptions(z.looseObject({}).prefault({}), sampler, where, code)
+  const steps = Math.min(defaults.steps, schedule.timesteps)
+  const result = parseOptions(samplerSchema, { ...defaults, steps, ...defined(given) }, where, code)
   if (result.steps > schedule.timesteps) {
     throw new ContinualDiffusionError(
       code ?? 'ERR_INVALID_ARGUMENT',

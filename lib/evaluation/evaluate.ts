@@ -78,7 +78,7 @@ const schema = z.strictObject({
       minimum: z.int().min(1).default(50),
     })
     .optional(),
-  sampler: z.custom<Partial<SamplerConfig>>((value) => typeof value === 'object').optional(),
+  sampler: z.unknown().optional(),
   seed: seedSchema.optional(),
   signal: signalSchema.optional(),
   onProgress: z.custom<NonNullable<EvaluateOptions['onProgress']>>((f) => typeof f === 'function').optional(),

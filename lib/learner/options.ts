@@ -27,7 +27,7 @@ export interface LearnerOptions {
   unet: UNetConfig
   /** How noise is added to images. Fields that are left out are those of `paperSchedule`. */
   schedule?: Partial<ScheduleConfig>
-  /** The sampler for calls that don't give one. Fields that are left out are those of `paperSampler`: DDIM in 10 steps. */
+  /** The sampler for calls that don't give one. Fields that are left out are those of `paperSampler`: DDIM in 10 steps, or T if T < 10. */
   sampler?: Partial<SamplerConfig>
   /** Default `auto`: the first CUDA device if one works, else the CPU. */
   device?: Device
