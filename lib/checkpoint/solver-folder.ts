@@ -1,7 +1,8 @@
 import path from 'node:path'
 import { z } from 'zod'
 import type { ParameterInfo } from '../engine/state.js'
-import { replaceFolder, writeJson } from '../files/atomic.js'
+import { readFolder, replaceFolder } from '../engine/whole-folder.js'
+import { writeJson } from '../files/atomic.js'
 import { badFile, checkFormat } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
 import { readSafetensors, writeSafetensors } from '../files/safetensors.js'
@@ -55,17 +56,17 @@ export async function writeSolverFolder(
 /** @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it */
 export async function readSolverFolder(folder: string): Promise<{
   readonly record: SolverRecord
-  /** Reads and checks the weights, once the names and shapes that the network has are known. */
-  readWeights(parameters: readonly ParameterInfo[]): Promise<Float32Array[]>
+  /** Checks the weights, once the names and shapes that the network has are known. */
+  weights(parameters: readonly ParameterInfo[]): Float32Array[]
 }> {
-  const file = path.join(folder, solverFile)
-  const json = await readJson(file)
-  if (json === undefined) throw badFile(file, "there is no such file; a solver's folder has one")
-  checkFormat(file, json, format)
-  const { format: _, ...record } = parseOptions(solverSchema, json, file, 'ERR_BAD_CHECKPOINT')
-  const weights = path.join(folder, weightsFile)
-  return {
-    record,
-    readWeights: async (parameters) => pickParameters(weights, (await readSafetensors(weights)).tensors, parameters),
-  }
+  return readFolder(folder, async (at) => {
+    const file = path.join(at, solverFile)
+    const json = await readJson(file)
+    if (json === undefined) throw badFile(file, "there is no such file; a solver's folder has one")
+    checkFormat(file, json, format)
+    const { format: _, ...record } = parseOptions(solverSchema, json, file, 'ERR_BAD_CHECKPOINT')
+    const weights = path.join(at, weightsFile)
+    const { tensors } = await readSafetensors(weights)
+    return { record, weights: (parameters) => pickParameters(weights, tensors, parameters) }
+  })
 }

@@ -123,7 +123,7 @@ export class Solver implements AsyncDisposable {
     stream: Stream,
     options: { device?: Device; images?: ImageStore } = {},
   ): Promise<Solver> {
-    const { record, readWeights } = await readSolverFolder(folder)
+    const { record, weights } = await readSolverFolder(folder)
     const { classes, size, channels, seed, step, stepsReplayed, tasksLearned, accuracies } = record
     const solver = await Solver.create(stream, { ...options, seed })
     try {
@@ -133,8 +133,8 @@ export class Solver implements AsyncDisposable {
             `${shown(solver.classes)}; expected ${size}, ${channels} and ${shown(classes)}, as in ${folder}`,
         )
       }
-      const weights = await readWeights(solver.#native.live.parameters)
-      await call(() => solver.#native.live.write(weights))
+      const { live } = solver.#native
+      await call(() => live.write(weights(live.parameters)))
       await call(() => solver.#native.live.setStep(step))
       if (tasksLearned > 0) await solver.#freeze()
       solver.#stepsReplayed = stepsReplayed

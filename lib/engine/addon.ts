@@ -279,6 +279,8 @@ export interface Addon {
   close(): void
   /** Locks an open file (flock) until it is closed, which the end of the process does too. */
   lockFile(fd: number): 'taken' | 'held' | 'unsupported'
+  /** Swaps what two paths of one file system name, in one step (renameat2); false where it couldn't. */
+  exchange(a: string, b: string): boolean
   /**
    * Names of the CUDA devices, none where there is no driver or device. Starts the driver, and so is for a trial process
    * only. Throws where CUDA can't start.

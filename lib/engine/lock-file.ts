@@ -19,8 +19,12 @@ export type FileLock =
   | {
       readonly kind: 'taken'
       readonly supported: boolean
-      /** Doing it again does nothing. */
+      /** Whether the file still has its name; where it was removed or replaced, another process may hold the lock of that name. */
+      isOurs(): boolean
+      /** Removes the file, if it is still ours. Doing it again does nothing. */
       unlock(): void
+      /** Unlocks the file and leaves it there. */
+      leave(): void
     }
   /** `holder`: what the holder wrote into the file. */
   | { readonly kind: 'held'; readonly holder: string }
@@ -40,24 +44,36 @@ export function lockFile(file: string, holder: string): FileLock {
       const answer = call((addon) => addon.lockFile(fd))
       if (answer === 'held') return { kind: 'held', holder: readFileSync(fd, 'utf8').trim() }
       // Whoever held it may have removed it since it was opened: what counts is a lock on the file that has the name.
-      if (fstatSync(fd).ino !== statSync(file, { throwIfNoEntry: false })?.ino) continue
+      if (!names(file, fd)) continue
       ftruncateSync(fd)
       writeSync(fd, `${holder}\n`)
       taken = true
       let locked = true
-      const unlock = () => {
+      const release = (remove: boolean) => {
         if (!locked) return
         locked = false
         try {
-          rmSync(file, { force: true })
+          if (remove && names(file, fd)) rmSync(file)
         } catch {
           // On a disk that can't be written any more. The file does no harm: what counts is who has locked it.
         }
         closeSync(fd)
       }
-      return { kind: 'taken', supported: answer === 'taken', unlock }
+      return {
+        kind: 'taken',
+        supported: answer === 'taken',
+        isOurs: () => locked && names(file, fd),
+        unlock: () => release(true),
+        leave: () => release(false),
+      }
     } finally {
       if (!taken) closeSync(fd)
     }
   }
+}
+
+/** Whether a name stands for an open file. */
+function names(file: string, fd: number): boolean {
+  const [named, open] = [statSync(file, { throwIfNoEntry: false, bigint: true }), fstatSync(fd, { bigint: true })]
+  return named?.ino === open.ino && named.dev === open.dev
 }

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import sharp from 'sharp'
 import type { ImageBatch } from '../data/dataset.js'
-import { replaceFolder } from '../files/atomic.js'
+import { replaceFolder } from '../engine/whole-folder.js'
 
 /**
  * Writes each image as a PNG file of its own, at its own size, named by its number: `0000.png`, `0001.png` …

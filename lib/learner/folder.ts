@@ -2,6 +2,7 @@ import { readLearnerFolder, writeLearnerFolder } from '../checkpoint/learner-fol
 import type { StoredPenalty } from '../checkpoint/penalties-file.js'
 import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
+import { readFolder } from '../engine/whole-folder.js'
 import { parseOptions } from '../validation/options.js'
 import { type Core, checkIdle, createCore, live } from './core.js'
 import { type LoadOptions, loadSchema } from './options.js'
@@ -9,19 +10,23 @@ import { type LoadOptions, loadSchema } from './options.js'
 /** See `Learner.load`. */
 export async function loadCore(folder: string, options: LoadOptions): Promise<Core> {
   const parsed = parseOptions(loadSchema, options, 'Learner.load')
-  const { unet, schedule, sampler, record, ...read } = await readLearnerFolder(folder)
-  // Read first: no memory is taken for a network that config.json only claims.
-  const tensors = await read.readTensors(call((addon) => addon.unetParameters(unet)))
+  // All is read first: no memory is taken for a network that config.json only claims.
+  const { unet, schedule, sampler, record, tensors, penalties, memory } = await readFolder(folder, async (at) => {
+    const { readTensors, readPenalties, readMemory, ...rest } = await readLearnerFolder(at)
+    const parameters = call((addon) => addon.unetParameters(rest.unet))
+    const tensors = await readTensors(parameters)
+    return { ...rest, tensors, penalties: await readPenalties(parameters), memory: await readMemory() }
+  })
   const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
   const settings = { unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }
   const core = await createCore(settings, record?.seed ?? 0, parsed.images)
   const { native } = core
   try {
     for (const [tensor, values] of tensors) await call(() => native.write(tensor, values))
-    for (const { name, shape, quadratics } of await read.readPenalties(native.parameters)) {
+    for (const { name, shape, quadratics } of penalties) {
       for (const quadratic of quadratics) await call(() => native.writePenalty({ name, shape, ...quadratic }))
     }
-    core.memory = await read.readMemory()
+    core.memory = memory
     if (record) {
       const { seed, step, optimizerStep, tasksLearned, taskInProgress } = record
       const taskStep = taskInProgress?.step ?? 0

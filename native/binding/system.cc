@@ -1,10 +1,12 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <fcntl.h>
 #include <sys/file.h>
 #include <torch/version.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "binding/addon.h"
@@ -84,6 +86,13 @@ Napi::Value lockFile(const Napi::CallbackInfo& info) {
   });
 }
 
+// Swaps what two names in one file system stand for; false where the system or the file system can't do it in one step.
+Napi::Value exchange(const Napi::CallbackInfo& info) {
+  const std::string a = info[0].ToString(), b = info[1].ToString();
+  const bool done = renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
+  return Napi::Boolean::New(info.Env(), done);
+}
+
 }  // namespace
 
 void defineSystem(Napi::Env env, Napi::Object exports) {
@@ -93,6 +102,7 @@ void defineSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("libtorchVersion", Napi::String::New(env, TORCH_VERSION));
   exports.Set("cpu", Napi::Function::New<cpu>(env, "cpu"));
   exports.Set("lockFile", Napi::Function::New<lockFile>(env, "lockFile"));
+  exports.Set("exchange", Napi::Function::New<exchange>(env, "exchange"));
   exports.Set("close", Napi::Function::New<close>(env, "close"));
   exports.Set("cudaDevices", Napi::Function::New<listCudaDevices>(env, "cudaDevices"));
   exports.Set("tryCudaDevice", Napi::Function::New<tryDevice>(env, "tryCudaDevice"));

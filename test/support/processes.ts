@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams as Child, spawn } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -15,20 +15,25 @@ export interface Ended {
   stderr: string
 }
 
+/** Starts Node. */
+export function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): { child: Child; ended: Promise<Ended> } {
+  const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env } })
+  const output: Ended = { code: null, signal: null, stdout: '', stderr: '' }
+  for (const stream of ['stdout', 'stderr'] as const) {
+    child[stream].setEncoding('utf8').on('data', (text: string) => {
+      output[stream] += text
+    })
+  }
+  const ended = new Promise<Ended>((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code, signal) => resolve({ ...output, code, signal }))
+  })
+  return { child, ended }
+}
+
 /** Runs Node to its end. */
 export function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env } })
-    const ended: Ended = { code: null, signal: null, stdout: '', stderr: '' }
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      ended.stdout += text
-    })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      ended.stderr += text
-    })
-    child.on('error', reject)
-    child.on('close', (code, signal) => resolve({ ...ended, code, signal }))
-  })
+  return start(args, env).ended
 }
 
 /** Compiles the package, for `beforeAll`: the children run it as it is published, so it must be that of these sources. */
@@ -66,9 +71,14 @@ const start = async (learner, options) => {
 }
 `
 
-/** Runs a module that begins with {@link prelude}. */
-export async function script(body: string, env?: NodeJS.ProcessEnv, flags: readonly string[] = []): Promise<Ended> {
+/** Starts a module that begins with {@link prelude}. */
+export async function startScript(body: string, env?: NodeJS.ProcessEnv, flags: readonly string[] = []) {
   const file = path.join(await temporaryFolder(), 'script.mjs')
   await writeFile(file, prelude + body)
-  return run([...flags, file], env)
+  return start([...flags, file], env)
+}
+
+/** As {@link startScript}, to its end. */
+export async function script(body: string, env?: NodeJS.ProcessEnv, flags: readonly string[] = []): Promise<Ended> {
+  return (await startScript(body, env, flags)).ended
 }
