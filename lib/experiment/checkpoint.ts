@@ -75,7 +75,7 @@ export async function writeCheckpoint(folder: RunFolder, contents: CheckpointCon
   const number = (numbers[0] ?? 0) + 1
   const name = `${checkpointsFolder}/${number}`
   const place = { marker: checkpointFile, isOurs: () => false }
-  await replaceFolder(folder.at(name), place, async (temporary) => {
+  await replaceFolder(folder.toWrite(name), place, async (temporary) => {
     const within = (part: string) => path.join(temporary, part)
     if (typeof learner !== 'string') await learner.save(within(learnerFolder))
     await solver?.save(within(solverFolder))

@@ -1,7 +1,8 @@
-import { appendFile, mkdir, open, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, copyFile, mkdir, open, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { type FileLock, lockFile } from '../engine/lock-file.js'
+import { isWorkplace } from '../engine/whole-folder.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { replaceFile, writeError, writeJson } from '../files/atomic.js'
 import { type Checksum, checksumOf } from '../files/checksum.js'
@@ -12,8 +13,8 @@ export const metricsFile = 'metrics.jsonl'
 export const checkpointsFolder = 'checkpoints'
 const lockName = 'run.lock'
 
-/** What is left of a file or folder that was being written when the process was killed. */
-const leftOver = /\.[0-9a-f]{8}\.tmp$/
+/** What is left of a file of a run that was being written when the process was killed. */
+const leftOver = /^(config\.json|results\.json|report\.html|task-\d+\.png)\.[0-9a-f]{8}\.tmp$/
 
 /**
  * The files of one run. Every file is whole at every moment; `metrics.jsonl` grows by whole lines.
@@ -98,7 +99,8 @@ export class RunFolder {
       for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
         const file = path.join(entry.parentPath, entry.name)
         if (entry.isSymbolicLink()) throw linkError(file)
-        if (leftOver.test(entry.name)) await rm(file, { recursive: true, force: true })
+        const isLeft = entry.isDirectory() ? await isWorkplace(file) : leftOver.test(entry.name)
+        if (isLeft) await rm(file, { recursive: true, force: true })
       }
       return opened
     } catch (error) {
@@ -128,6 +130,25 @@ export class RunFolder {
     return this.#lock.supported
   }
 
+  /** Whether the folder's lock is still this run's; it isn't where the folder was moved or removed. */
+  get isOurs(): boolean {
+    return this.#lock.isOurs()
+  }
+
+  /**
+   * Checks that the folder is still this run's.
+   *
+   * @throws ContinualDiffusionError `ERR_RUN_LOCKED`
+   */
+  check(): void {
+    if (this.isOurs) return
+    throw new ContinualDiffusionError(
+      'ERR_RUN_LOCKED',
+      `${this.at(lockName)} was removed or replaced since this run began: the folder may be another run's by now, and nothing more ` +
+        'is written to it; expected that nobody moves or removes the folder of a run: begin this run again in another folder',
+    )
+  }
+
   /** Unlocks the folder. */
   release(): void {
     this.#lock.unlock()
@@ -138,26 +159,41 @@ export class RunFolder {
     return path.join(this.path, relative)
   }
 
+  /**
+   * Absolute path of a file or folder that is to be written.
+   *
+   * @throws ContinualDiffusionError `ERR_RUN_LOCKED`
+   */
+  toWrite(relative: string): string {
+    this.check()
+    return this.at(relative)
+  }
+
   async writeJson(relative: string, value: unknown): Promise<void> {
-    await replaceFile(this.at(relative), (temporary) => writeJson(temporary, value))
+    await replaceFile(this.toWrite(relative), (temporary) => writeJson(temporary, value))
   }
 
   async write(relative: string, bytes: Uint8Array | string): Promise<void> {
-    await replaceFile(this.at(relative), (temporary) => writeFile(temporary, bytes, { flush: true }))
+    await replaceFile(this.toWrite(relative), (temporary) => writeFile(temporary, bytes, { flush: true }))
+  }
+
+  async copy(from: string, to: string): Promise<void> {
+    await replaceFile(this.toWrite(to), (temporary) => copyFile(this.at(from), temporary))
   }
 
   /** Removes a file or a folder, where it is there. */
   async remove(relative: string): Promise<void> {
+    const file = this.toWrite(relative)
     try {
-      await rm(this.at(relative), { recursive: true, force: true })
+      await rm(file, { recursive: true, force: true })
     } catch (error) {
-      throw writeError(this.at(relative), error)
+      throw writeError(file, error)
     }
   }
 
   /** Adds one line to `metrics.jsonl`. */
   async log(line: Readonly<Record<string, unknown>>): Promise<void> {
-    const file = this.at(metricsFile)
+    const file = this.toWrite(metricsFile)
     try {
       await appendFile(file, `${JSON.stringify(line)}\n`)
     } catch (error) {
@@ -167,7 +203,7 @@ export class RunFolder {
 
   /** Flushes `metrics.jsonl` to the disk, and says how far it has come. */
   async logged(): Promise<Checksum> {
-    const file = this.at(metricsFile)
+    const file = this.toWrite(metricsFile)
     try {
       const handle = await open(file, 'a')
       try {
@@ -183,7 +219,7 @@ export class RunFolder {
 
   /** Takes back the lines of `metrics.jsonl` after its first `bytes`: they will come again. */
   async unlog(bytes: number): Promise<void> {
-    const file = this.at(metricsFile)
+    const file = this.toWrite(metricsFile)
     try {
       // A run that was stopped before its first step has none.
       if (bytes > 0 || (await entries(this.path)).includes(metricsFile)) await truncate(file, bytes)

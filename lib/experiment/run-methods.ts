@@ -1,5 +1,3 @@
-import { copyFile, mkdir } from 'node:fs/promises'
-import path from 'node:path'
 import { Solver } from '../classifiers/solver.js'
 import type { Subset } from '../data/dataset.js'
 import { ResidentImages } from '../engine/resident-images.js'
@@ -108,8 +106,7 @@ function solverOf(
 async function adopt({ folder }: RunState, from: Shared, label: string, seed: number): Promise<TaskResult> {
   const { method, result } = from
   const samples = samplesPath(label, seed, 1)
-  await mkdir(path.dirname(folder.at(samples)), { recursive: true })
-  await copyFile(folder.at(result.samples), folder.at(samples))
+  await folder.copy(result.samples, samples)
   return { ...result, samples, seconds: { learn: 0, evaluate: 0 }, sharedFrom: method }
 }
 

@@ -143,6 +143,7 @@ async function learn(
     const options = { ...learnOptions(run, work, part), resume: true, onStep }
     for await (const progress of learner.learn(task, entry.method, options)) {
       onEvent({ kind: 'learn', part, progress })
+      folder.check()
       await flush()
       const { step } = progress
       const isDue = step - last.step >= everySteps || performance.now() - last.time >= every
@@ -158,7 +159,7 @@ async function learn(
     throw error
   }
   await flush()
-  await learner.save(folder.at(saved))
+  await learner.save(folder.toWrite(saved))
   await checkpoint(saved)
   return { losses, spent: spent() }
 }

@@ -144,7 +144,7 @@ async function carryOut(
     results = await runMethods(run, from)
   } catch (error) {
     // What is known so far; why the run ended is what matters, and not that this can't be written.
-    await writeReport(folder.path).catch(() => undefined)
+    if (folder.isOurs) await writeReport(folder.path).catch(() => undefined)
     throw error
   }
   return finish(folder, results)
@@ -152,6 +152,7 @@ async function carryOut(
 
 /** What is left to do once the results say that they are complete. */
 async function finish(folder: RunFolder, results: Results): Promise<RunOutcome> {
+  folder.check()
   const page = await writeReport(folder.path)
   await folder.remove(checkpointsFolder)
   return { folder: folder.path, results, page }
