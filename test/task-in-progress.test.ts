@@ -156,6 +156,16 @@ describe('resume', () => {
         }),
     ],
     [
+      'other pixels',
+      /images is '[0-9a-f]+'\.\.\. .*; expected '/,
+      (l) => {
+        const { dataset, indices } = second.train
+        const images = dataset.images.map((value) => 255 - value)
+        const train = { dataset: { ...dataset, images }, indices }
+        return l.learn({ ...second, train }, finetune(), { ...options, resume: true })
+      },
+    ],
+    [
       'another task',
       /the task in progress is task 2, at step \d+ of 12; expected that task/,
       (l) => l.learn(first, finetune(), { ...options, resume: true }),
@@ -177,6 +187,30 @@ describe('resume', () => {
     const error = await failure(collect(learner.learn(first, finetune(), { ...options, resume: true })))
     expect(error.message).toMatch(/nothing to resume: task 1 is complete/)
   })
+})
+
+it('what is done to the arrays and the method of a task that has begun makes no difference', async () => {
+  const method = () => ({
+    ...experienceReplay({ size: 10 }),
+    keeps: { memory: { size: 10, policy: 'reservoir' as const } },
+  })
+  const folders = await Promise.all(
+    [false, true].map(async (changing) => {
+      const learner = await tinyLearner()
+      await collect(learner.learn(first, method(), options))
+      const { dataset, indices } = second.train
+      const given = { ...second, train: { dataset, indices: indices.slice() } }
+      const changed = method()
+      for await (const { step } of learner.learn(given, changed, options)) {
+        if (!changing || step === 12) continue
+        given.train.indices.fill(0)
+        changed.keeps.memory.size = 1
+        changed.objective = () => ({ terms: [] })
+      }
+      return bytesOf(learner)
+    }),
+  )
+  expect(folders[1]).toEqual(folders[0])
 })
 
 it('a task that diverged is not in progress, and what was saved before it is', async () => {

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Dataset, ImageBatch, Subset, TrainTest } from './dataset.js'
 
-/** Schemas of data that functions are given: they pass the very object on, which stands for its copy on a device. */
+/** Schemas of data that functions are given. Data sets are passed on themselves, as each stands for its copy on a device. */
 
 const count = z.int().min(1)
 
@@ -20,7 +20,10 @@ export const datasetSchema = itself<Dataset>(
 
 export const trainTestSchema = itself<TrainTest>(z.looseObject({ train: datasetSchema, test: datasetSchema }))
 
-export const subsetSchema = itself<Subset>(z.looseObject({ dataset: datasetSchema, indices: z.instanceof(Int32Array) }))
+/** Gives a copy of the indices: what is done to the user's array later makes no difference. */
+export const subsetSchema = z
+  .looseObject({ dataset: datasetSchema, indices: z.instanceof(Int32Array) })
+  .transform(({ dataset, indices }): Subset => ({ dataset, indices: indices.slice() }))
 
 /** At least one image. */
 export const imagesSchema = itself<ImageBatch>(

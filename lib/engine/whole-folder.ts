@@ -210,7 +210,10 @@ function currentFolder(): string {
 }
 
 function refused(why: string, advice: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_WRITE_FAILED', `${why}, so it is not replaced; name another folder, ${advice}`)
+  return new ContinualDiffusionError(
+    'ERR_WRITE_FAILED',
+    `${why}, so it is not replaced; name another folder, ${advice}`,
+  )
 }
 
 /** Undefined where there is no such folder. */

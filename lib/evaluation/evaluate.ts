@@ -96,12 +96,13 @@ const schema = z.strictObject({
  */
 export async function evaluate(
   learner: Learner,
-  seen: Seen,
+  given: Seen,
   metrics: readonly Metric[],
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const parsed = parseOptions(schema, options, 'evaluate')
-  parseOptions(seenSchema, seen, 'evaluate: seen')
+  const { test } = parseOptions(seenSchema, given, 'evaluate: seen')
+  const seen = { tasks: [...given.tasks], test }
   parseOptions(metricsSchema, metrics, 'evaluate: metrics')
   const { count, batchSize, perTask, seed = learner.seed, signal, onProgress } = parsed
   checkImages(learner.unet, seen.test, 'evaluate')

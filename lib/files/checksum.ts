@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
 
 /** How much is hashed in one turn of the event loop, in bytes: a millisecond or two. */
-const hashedAtOnce = 2 ** 20
+export const hashedAtOnce = 2 ** 20
 
 /** What a file, or its beginning, is known again by. */
 export interface Checksum {

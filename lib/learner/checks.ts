@@ -3,9 +3,9 @@ import { countImages, type Subset } from '../data/dataset.js'
 import { call } from '../engine/call.js'
 import { invalid } from '../errors.js'
 import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
-import type { Task } from '../streams/stream.js'
 import { shown } from '../validation/options.js'
 import type { Core } from './core.js'
+import type { LearnedTask } from './options.js'
 
 /** Checks that images are of the size and channels that the U-Net takes. */
 export function checkImages(unet: UNetConfig, subsets: readonly Subset[], where: string): void {
@@ -57,7 +57,12 @@ export async function checkPenalties(core: Core, penalties: readonly Penalty[], 
 }
 
 /** Checks what a method is to keep of a task, hours before it is kept. */
-export function checkKeeps({ consolidations = [], memory }: Keeps, task: Task, timesteps: number, where: string): void {
+export function checkKeeps(
+  { consolidations = [], memory }: Keeps,
+  task: LearnedTask,
+  timesteps: number,
+  where: string,
+): void {
   for (const consolidation of consolidations) {
     if (!('timesteps' in consolidation) || consolidation.timesteps === undefined) continue
     const [from, to] = consolidation.timesteps

@@ -2,9 +2,9 @@ import type { NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Keeps } from '../methods/objective.js'
-import type { Task } from '../streams/stream.js'
 import { type Core, freezeTeacher } from './core.js'
 import { remember } from './memory.js'
+import type { LearnedTask } from './options.js'
 
 /**
  * What a task leaves behind: penalties, memory and teacher, all of it or, after an abort, nothing.
@@ -13,7 +13,7 @@ import { remember } from './memory.js'
  */
 export async function endTask(
   core: Core,
-  task: Task,
+  task: LearnedTask,
   { consolidations = [], memory, teacherDecay }: Keeps,
   session: NativeSession,
   where: string,

@@ -11,35 +11,46 @@ import { checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js
 import { alone, type Core, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
 import { subsetsOf } from './memory.js'
-import { type LearnOptions, learnSchema, type Progress, type StepLosses, taskSchema } from './options.js'
+import {
+  type LearnedTask,
+  type LearnOptions,
+  learnSchema,
+  type Progress,
+  type StepLosses,
+  taskSchema,
+} from './options.js'
 import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
 
 /** Learns a task; see `Learner.learn`. */
 export async function* learn(
   core: Core,
-  task: Task,
-  method: Method,
+  givenTask: Task,
+  givenMethod: Method,
   options: LearnOptions,
 ): AsyncGenerator<Progress, void, undefined> {
   const native = live(core)
-  parseOptions(taskSchema, task, 'learn: task')
-  checkMethod(method, 'learn: method')
+  const task = parseOptions(taskSchema, givenTask, 'learn: task')
+  const method = {
+    ...checkMethod(givenMethod, 'learn: method'),
+    objective: (k: number) => givenMethod.objective(k),
+  }
   const where = `learn, task ${task.number} by ${method.name}`
   const plan = planTask(core, task, method, options, where)
   const { objective, keeps, steps, pools, signal, onStep } = plan
   const filling = { task, where, ...plan.filling }
   if (objective.penalties?.length) await checkPenalties(core, objective.penalties, where)
   if (core.learning) throw invalid(`${where}: the learner is already learning a task; wait for its end`)
-  const resumed = plan.resume ? toResume(core, task.number, plan.settings, where) : undefined
-  const progress = resumed ?? { task: task.number, step: 0, steps, settings: plan.settings }
   const penalties = objective.penalties?.map(({ name }) => name) ?? []
 
   let session: NativeSession | undefined
   core.learning = true
   try {
     signal?.throwIfAborted()
-    const training = await alone(core, 'learn', where, async () => {
+    const { training, progress } = await alone(core, 'learn', where, async () => {
+      const digests = { images: await digestOf(plan.subsets), memory: await digestOf(plan.memory) }
+      const settings = plainSettings({ ...plan.settings, ...digests })
+      const resumed = plan.resume ? toResume(core, task.number, settings, where) : undefined
       // First what may be refused, and changes nothing.
       const begun = await core.images.using(async () => {
         const images = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
@@ -48,6 +59,7 @@ export async function* learn(
         )
       })
       session = begun
+      const progress = resumed ?? { task: task.number, step: 0, steps, settings }
       if (progress.step < steps) await fillPools(core, begun, pools, progress.step, true, filling)
       if (resumed === undefined) {
         core.inProgress = undefined
@@ -56,7 +68,7 @@ export async function* learn(
         await call(() => native.followPath(keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false))
       }
       core.inProgress = progress
-      return begun
+      return { training: begun, progress }
     })
     const end = () => endTask(core, task, keeps, training, where, signal)
     if (progress.step === steps) await alone(core, 'learn', where, end)
@@ -88,12 +100,12 @@ export async function* learn(
 /** See `Learner.replayPool`. */
 export async function replayPool(
   core: Core,
-  task: Task,
+  givenTask: Task,
   method: Method,
   options: LearnOptions,
 ): Promise<ImageBatch | undefined> {
   live(core)
-  parseOptions(taskSchema, task, 'replayPool: task')
+  const task = parseOptions(taskSchema, givenTask, 'replayPool: task')
   checkMethod(method, 'replayPool: method')
   const where = `replayPool, task ${task.number} by ${method.name}`
   const { pools, filling } = planTask(core, task, method, options, where)
@@ -101,7 +113,7 @@ export async function replayPool(
 }
 
 /** Checks all that a task's training is made of. */
-function planTask(core: Core, task: Task, method: Method, options: LearnOptions, where: string) {
+function planTask(core: Core, task: LearnedTask, method: Method, options: LearnOptions, where: string) {
   const { unet, schedule } = core.settings
   const parsed = parseOptions(learnSchema, options, where)
   const { epochs, steps: given, memory = subsetsOf(core.memory), ...others } = parsed
@@ -126,16 +138,10 @@ function planTask(core: Core, task: Task, method: Method, options: LearnOptions,
     throw invalid(`${where}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
   }
   const { pools, numbers } = planPools(core, objective, { steps, batchSize, classifier }, where)
-  const settings = plainSettings({
-    method: method.name,
-    objective,
-    keeps,
-    steps,
-    ...rest,
+  const settings = {
+    ...{ method: method.name, objective, keeps, steps, ...rest },
     optimizer: keepOptimizer ? 'keep' : 'reset',
-    images: digestOf(subsets),
-    memory: digestOf(memory),
-  })
+  }
   const batch = { batchSize, horizontalFlip }
   const filling = { classifier, onPool, signal }
   return {

@@ -335,6 +335,9 @@ export const taskSchema = z.looseObject({
   earlier: z.array(z.looseObject({ train: subsetSchema })),
 })
 
+/** What learning takes of a task. */
+export type LearnedTask = z.output<typeof taskSchema>
+
 export const sampleSchema = z.strictObject({
   count: z.int().min(1),
   batchSize,

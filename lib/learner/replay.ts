@@ -6,10 +6,9 @@ import { bring } from '../engine/image-store.js'
 import { sampleUses } from '../engine/sample-use.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { ReplayPool, ResolvedObjective, TeacherSource } from '../methods/objective.js'
-import type { Task } from '../streams/stream.js'
 import { mersenneTwister } from '../streams/torch-random.js'
 import { type Core, live, type PoolImages } from './core.js'
-import type { LearnOptions, PoolProgress, ReplayClassifier } from './options.js'
+import type { LearnedTask, LearnOptions, PoolProgress, ReplayClassifier } from './options.js'
 
 /** Number of images that one call of the engine generates: which images a pool has must not depend on how fast that is. */
 const atOnce = 128
@@ -31,7 +30,7 @@ export interface PlannedPool {
 
 /** How far a task's training is, and what it calls back. */
 interface Filling extends Pick<LearnOptions, 'classifier' | 'onPool' | 'signal'> {
-  readonly task: Task
+  readonly task: LearnedTask
   readonly where: string
 }
 
@@ -192,7 +191,10 @@ async function evenIndices(
   { task, classifier, onPool, where }: Filling,
 ): Promise<Int32Array> {
   const { classes, classify } = classifier as ReplayClassifier
-  const names = [...new Set(task.earlier.flatMap((earlier) => earlier.classes.map((c) => nameOf(earlier, c))))]
+  const seen = task.earlier.flatMap(({ train: { dataset, indices } }) =>
+    Array.from(new Set(indices.map((i) => dataset.labels[i] as number)), (label) => dataset.classes[label] as string),
+  )
+  const names = [...new Set(seen)]
   const columns = names.map((name) => {
     const column = classes.indexOf(name)
     if (column >= 0) return column
@@ -226,10 +228,6 @@ async function evenIndices(
   const counts = Object.fromEntries(names.map((name, i) => [name, byClass[i]?.length ?? 0]))
   onPool?.({ task: task.number, images: total, total, classes: counts })
   return evened(byClass)
-}
-
-function nameOf({ train: { dataset } }: Task, label: number): string {
-  return dataset.classes[label] as string
 }
 
 function shapeOf({ settings: { unet } }: Core) {

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
+import { addToHash, hashedAtOnce } from '../files/checksum.js'
 import { isRecord, shown } from '../validation/options.js'
 
 /**
@@ -24,12 +26,23 @@ export function plainSettings(settings: Readonly<Record<string, unknown>>): Reco
   return JSON.parse(JSON.stringify(settings))
 }
 
-/** A digest of images to draw from by their number and labels, in their order; the pixels are not looked at. */
-export function digestOf(subsets: readonly Subset[]): string {
+/** A digest of images to draw from, in their order, with their labels. */
+export async function digestOf(subsets: readonly Subset[]): Promise<string> {
   const hash = createHash('sha256')
   for (const { dataset, indices } of subsets) {
-    const labels = indices.map((index) => dataset.labels[index] as number)
-    hash.update(new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength))
+    const { images, labels, height, width, channels } = dataset
+    const each = height * width * channels
+    const atOnce = Math.max(1, Math.floor(hashedAtOnce / each))
+    for (let from = 0; from < indices.length; from += atOnce) {
+      for (const index of indices.subarray(from, from + atOnce)) {
+        hash.update(images.subarray(index * each, (index + 1) * each))
+      }
+      await setImmediate()
+    }
+    await addToHash(
+      hash,
+      indices.map((index) => labels[index] as number),
+    )
   }
   return hash.digest('hex')
 }

@@ -109,9 +109,9 @@ const methodSchema = z.strictObject({
   objective: z.custom<Method['objective']>((f) => typeof f === 'function', 'expected a function of the task number'),
 })
 
-/** Checks that something is a {@link Method}. */
-export function checkMethod(method: unknown, where: string): void {
-  parseOptions(methodSchema, method, where)
+/** Checks that something is a {@link Method}, and gives a copy of all but its function. */
+export function checkMethod(method: unknown, where: string): z.output<typeof methodSchema> {
+  return parseOptions(methodSchema, method, where)
 }
 
 /**
