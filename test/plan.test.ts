@@ -1,11 +1,10 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
-import { formatIdx } from '../lib/data/idx.js'
 import { type ExperimentInput, resolveWithMethods } from '../lib/experiment/config.js'
 import { type Plan, planExperiment } from '../lib/experiment/plan.js'
-import { temporaryFolder } from './support/folders.js'
+import { temporaryFolder, writeIdxFolder } from './support/folders.js'
 import { failure } from './support/tiny.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
 
@@ -16,16 +15,9 @@ const plan = (change: object): Promise<Plan> =>
 const shape = ({ streams }: Plan, seed = 0) =>
   streams[seed]!.stream.tasks.map(({ classes, train, test }) => [classes, train.indices.length, test.indices.length])
 
-/** An IDX folder as MNIST's: `perClass` images of 8 × 8 of each class in both parts. */
 async function idxFolder(perClass: number, classes = 2): Promise<string> {
   const folder = await temporaryFolder()
-  const count = perClass * classes
-  const images = formatIdx({ shape: [count, 8, 8], data: new Uint8Array(count * 64) })
-  const labels = formatIdx({ shape: [count], data: Uint8Array.from({ length: count }, (_, i) => i % classes) })
-  for (const part of ['train', 't10k']) {
-    await writeFile(path.join(folder, `${part}-images-idx3-ubyte`), images)
-    await writeFile(path.join(folder, `${part}-labels-idx1-ubyte`), labels)
-  }
+  await writeIdxFolder(folder, perClass, classes)
   return folder
 }
 

@@ -1,10 +1,11 @@
-import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, test, vi } from 'vitest'
 import type { ExperimentInput } from '../lib/experiment/config.js'
 import type { RunEvent } from '../lib/experiment/events.js'
 import { resumeExperiment, runExperiment } from '../lib/experiment/run.js'
-import { ownCache, temporaryFolder } from './support/folders.js'
+import { readSafetensors, writeSafetensors } from '../lib/files/safetensors.js'
+import { ownCache, temporaryFolder, writeIdxFolder } from './support/folders.js'
 import { brokenExperiment, expectSameRuns } from './support/runs.js'
 
 ownCache()
@@ -152,6 +153,64 @@ describe('a run that was broken off', () => {
     // How often it writes checkpoints may change.
     await write({ checkpoints: { everyMinutes: 0, keep: 1 } })
     expect((await resumeExperiment(out)).results.complete).toBe(true)
+  })
+
+  describe('whose data lies outside', () => {
+    /** A run by a relative path, that began where `data` is. */
+    async function withData(changes: Partial<ExperimentInput> = {}) {
+      const parent = await temporaryFolder()
+      const data = path.join(parent, 'data')
+      await mkdir(data)
+      await writeIdxFolder(data, 16)
+      const before = process.cwd()
+      process.chdir(parent)
+      try {
+        return { data, parent, out: await brokenOff({ data: { name: 'idx', folder: 'data' }, ...changes }) }
+      } finally {
+        process.chdir(before)
+      }
+    }
+    const refused = (what: string) => ({
+      code: 'ERR_BAD_DATA',
+      message: expect.stringMatching(new RegExp(`${what} has the SHA-256 [0-9a-f]{64}; expected [0-9a-f]{64}`)),
+    })
+
+    it('goes on from anywhere, by the paths from where it began', async () => {
+      const { out } = await withData()
+      expect((await resumeExperiment(out)).results.complete).toBe(true)
+    })
+
+    it.each<[string, number, number]>([
+      ['pixels', 16, 1],
+      ['images', 20, 0],
+    ])('is refused with other %s', async (_, perClass, value) => {
+      const { data, out } = await withData()
+      await writeIdxFolder(data, perClass, 2, value)
+      await expect(resumeExperiment(out)).rejects.toMatchObject(refused('data'))
+      await writeIdxFolder(data, 16)
+      expect((await resumeExperiment(out)).results.complete).toBe(true)
+    })
+
+    it('is refused with another file of features, or another classifier in the cache', async () => {
+      const features = path.join(await temporaryFolder(), 'features.pt')
+      const fixture = (name: string) => new URL(`fixtures/torchscript/${name}.pt`, import.meta.url)
+      await cp(fixture('channels'), features)
+      const evaluation = { count: 10, features: { file: features, size: 8, range: [0, 1] } }
+      const { out } = await withData({ evaluation } as object)
+      await cp(fixture('wide'), features)
+      await expect(resumeExperiment(out)).rejects.toMatchObject(refused('features\\.pt\\)'))
+      await cp(fixture('channels'), features)
+      const cache = path.join(process.env.XDG_CACHE_HOME as string, 'continual-diffusion/classifiers')
+      for (const name of await readdir(cache)) {
+        const file = path.join(cache, name)
+        const { tensors, metadata } = await readSafetensors(file)
+        for (const { data } of tensors.values()) (data as Float32Array)[0]! += 0.25
+        await writeSafetensors(file, tensors, metadata)
+      }
+      await expect(resumeExperiment(out)).rejects.toMatchObject(refused('classifier'))
+      await rm(cache, { recursive: true })
+      expect((await resumeExperiment(out)).results.complete).toBe(true)
+    })
   })
 
   it('says so where other software goes on with it', async () => {

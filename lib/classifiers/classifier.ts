@@ -4,6 +4,7 @@ import path from 'node:path'
 import envPaths from 'env-paths'
 import { z } from 'zod'
 import type { Dataset, ImageBatch, TrainTest } from '../data/dataset.js'
+import { addData } from '../data/digest.js'
 import { trainTestSchema } from '../data/schemas.js'
 import type { NativeClassifier } from '../engine/addon.js'
 import { call } from '../engine/call.js'
@@ -70,7 +71,7 @@ interface Description {
 }
 
 /** Version of what a cached file holds and of how it is trained; a new one makes old files unused. */
-const format = 2
+const format = 3
 
 /**
  * A small convolutional classifier that is trained on real images and judges generated images. Its classes give class frequencies, and the
@@ -250,6 +251,18 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     return true
   }
 
+  /**
+   * SHA-256 of the weights.
+   *
+   * @internal
+   */
+  async digest(): Promise<string> {
+    const { live } = this.#native
+    const hash = createHash('sha256')
+    for (const weights of await call(() => live.read())) await addToHash(hash, weights)
+    return hash.digest('hex')
+  }
+
   /** Frees the memory on the device. Using the classifier afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     this.#native.dispose()
@@ -285,11 +298,8 @@ async function cacheKey(data: TrainTest, options: Parsed, device: string): Promi
   const add = (value: unknown) => hash.update(`${JSON.stringify(value)}\n`)
   add({ format, epochs, batchSize, lr, seed, size: sizeOf(data, options), device: device.replace(/:.*/, '') })
   add(call(({ version, libtorchVersion }) => [version, libtorchVersion]))
-  for (const { images, labels, classes, height, width, channels, name } of [data.train, data.test]) {
-    add({ name, classes, height, width, channels, count: labels.length })
-    await addToHash(hash, images)
-    await addToHash(hash, labels)
-  }
+  add([data.train.name, data.test.name])
+  await addData(hash, data)
   return hash.digest('hex')
 }
 

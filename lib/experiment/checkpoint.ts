@@ -31,6 +31,8 @@ const schema = z.strictObject({
   config: z.record(z.string(), z.unknown()),
   /** Where the learners run. */
   machine: z.strictObject({ device: z.string(), precision: z.string(), parameters: z.int() }),
+  /** Digests of what the run reads from outside its folder. */
+  inputs: z.record(z.string(), z.string()),
   /** What was found so far; the last one is the one under way. */
   runs: runsSchema,
   /** The task that was begun and isn't in `runs` yet; the learner's folder says whether it was learned to its end. */

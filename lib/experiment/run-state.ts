@@ -6,6 +6,7 @@ import { type Checkpoint, writeCheckpoint } from './checkpoint.js'
 import type { ExperimentConfig } from './config.js'
 import type { RunEvent } from './events.js'
 import { type RunFolder, resultsFile } from './folder.js'
+import type { Inputs } from './inputs.js'
 import { type Judge, makeJudge } from './judge.js'
 import type { Plan } from './plan.js'
 import { versions } from './versions.js'
@@ -16,6 +17,7 @@ interface RunParts {
   readonly plan: Plan
   readonly folder: RunFolder
   readonly classifier: Classifier
+  readonly inputs: Inputs
   readonly signal: AbortSignal | undefined
   readonly onEvent: (event: RunEvent) => void
 }
@@ -79,9 +81,13 @@ export function noteMachine(run: RunState, learner: Learner, isResumed: boolean)
   run.onEvent({ kind: 'ready', ...run.machine, metrics: run.judge.infos })
 }
 
+/** In what the machine and what computes on it differ from what they were. */
+export function changedVersions(versions: Versions, before: Versions): (keyof Versions)[] {
+  return (['package', 'libtorch', 'cuda', 'cpu'] as const).filter((key) => before[key] !== versions[key])
+}
+
 function warnOfVersions({ versions, onEvent }: RunState, before: Versions): void {
-  const keys = ['package', 'libtorch', 'cuda', 'cpu'] as const
-  const changed = keys.filter((key) => before[key] !== versions[key])
+  const changed = changedVersions(versions, before)
   if (changed.length === 0) return
   const list = changed.map((key) => `${key} ${before[key]}, now ${versions[key]}`)
   onEvent({ kind: 'warning', message: `the run began with ${list.join('; ')}: its results may differ by rounding` })
@@ -89,12 +95,12 @@ function warnOfVersions({ versions, onEvent }: RunState, before: Versions): void
 
 /** Writes a checkpoint; there is a learner by then, and so the machine is known. */
 export async function keep(
-  { config, folder, versions, machine, runs, onEvent }: RunState,
+  { config, folder, inputs, versions, machine, runs, onEvent }: RunState,
   learner: Learner | string,
   solver: Solver | undefined,
   task?: Checkpoint['task'],
 ): Promise<void> {
-  const contents = { versions, config, machine: machine as Checkpoint['machine'], runs, task, learner, solver }
+  const contents = { versions, config, inputs, machine: machine as Checkpoint['machine'], runs, task, learner, solver }
   const number = await writeCheckpoint(folder, contents, config.checkpoints.keep)
   onEvent({ kind: 'checkpoint', number })
 }

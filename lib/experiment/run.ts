@@ -7,11 +7,13 @@ import { type ExperimentConfig, type ExperimentInput, type ResolvedExperiment, r
 import { cachedClassifier } from './evaluate-saved.js'
 import type { RunEvent } from './events.js'
 import { checkpointsFolder, configFile, RunFolder, resultsFile } from './folder.js'
+import { checkInputs, inputsOf, withAbsolutePaths } from './inputs.js'
 import { type Plan, planExperiment } from './plan.js'
 import { checkResults } from './read-run.js'
 import { writeReport } from './report.js'
 import { runMethods } from './run-methods.js'
-import { newRun } from './run-state.js'
+import { changedVersions, newRun } from './run-state.js'
+import { versions } from './versions.js'
 
 /**
  * Options of {@link runExperiment} and {@link resumeExperiment}.
@@ -53,9 +55,10 @@ export interface RunOutcome {
  */
 export async function runExperiment(input: ExperimentInput, options: RunOptions = {}): Promise<RunOutcome> {
   const {
-    config: { out, ...config },
+    config: { out, ...given },
     methods,
   } = resolveWithMethods(input)
+  const config = withAbsolutePaths(given)
   await using plan = await planExperiment({ config, methods }, options.signal)
   const name = 'preset' in input ? input.preset : config.data.map(({ name }) => name).join('-')
   const folder = await RunFolder.create(out, name, config)
@@ -70,9 +73,9 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
  * Resumes a run that was interrupted, from its newest checkpoint, or from the beginning if it has no checkpoint yet. On the CPU the results are
  * the same to the bit as without the interruption; only times differ. If the run is already complete, it returns the results.
  *
- * @param at the run folder. Relative paths in the run's configuration must be valid from the current folder, as when the run began
- * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder holds no run; `ERR_BAD_DATA` when the folder has a symbolic link, or
- *   the results of a complete run are damaged; `ERR_RUN_LOCKED` while another process uses the folder; `ERR_BAD_CHECKPOINT` when every
+ * @param at the run folder. What the run reads from elsewhere (data, features, the cached classifier) must be what it was when the run began
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder holds no run; `ERR_BAD_DATA` when the folder has a symbolic link,
+ *   the results of a complete run are damaged, or the data or other inputs are not those that the run began with; `ERR_RUN_LOCKED` while another process uses the folder; `ERR_BAD_CHECKPOINT` when every
  *   checkpoint is damaged; `ERR_INVALID_ARGUMENT` when the configuration was changed since the run began; and the errors of
  *   {@link runExperiment}
  *
@@ -137,8 +140,14 @@ async function carryOut(
       message: `${folder.path}: this file system has no locks; make sure that no other run uses this folder`,
     })
   }
+  const fromOutside = await inputsOf(config, plan)
+  if (from) checkInputs(folder.path, fromOutside, from.inputs)
   await using classifier = await cachedClassifier(config, plan, signal, onEvent)
-  const run = newRun({ config, plan, folder, classifier, signal, onEvent })
+  const trained = { classifier: await classifier.digest() }
+  // On another machine it is trained anew, with other roundings, as is what it judges.
+  if (from && changedVersions(versions(), from.versions).length === 0) checkInputs(folder.path, trained, from.inputs)
+  const inputs = { ...fromOutside, ...trained }
+  const run = newRun({ config, plan, folder, classifier, inputs, signal, onEvent })
   let results: Results
   try {
     results = await runMethods(run, from)

@@ -9,6 +9,7 @@ export function madeUpCheckpoint(learner: { file: string; bytes: number; sha256:
     format: 1,
     versions,
     config: { methods: [{ name: 'finetune', label: 'finetune' }], seeds: [42] },
+    inputs: { data: '0'.repeat(64) },
     machine: { device, precision, parameters },
     runs,
     task: { number: 3, solver: [0.5, 0.5, 1], milliseconds: 12.5, losses },

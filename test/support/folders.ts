@@ -1,13 +1,25 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, onTestFinished, vi } from 'vitest'
+import { formatIdx } from '../../lib/data/idx.js'
 
 /** A new folder that goes when the test has ended. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
   return folder
+}
+
+/** Writes an IDX folder as MNIST's, with `perClass` images of 8 × 8 of each class in both parts; all pixels have one value. */
+export async function writeIdxFolder(folder: string, perClass: number, classes = 2, value = 0): Promise<void> {
+  const count = perClass * classes
+  const images = formatIdx({ shape: [count, 8, 8], data: new Uint8Array(count * 64).fill(value) })
+  const labels = formatIdx({ shape: [count], data: Uint8Array.from({ length: count }, (_, i) => i % classes) })
+  for (const part of ['train', 't10k']) {
+    await writeFile(path.join(folder, `${part}-images-idx3-ubyte`), images)
+    await writeFile(path.join(folder, `${part}-labels-idx1-ubyte`), labels)
+  }
 }
 
 /** Runs something that file permissions bind, which they don't root. */

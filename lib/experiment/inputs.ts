@@ -1,0 +1,50 @@
+import { createHash } from 'node:crypto'
+import path from 'node:path'
+import { addData } from '../data/digest.js'
+import { ContinualDiffusionError } from '../errors.js'
+import { checksumOf } from '../files/checksum.js'
+import type { ExperimentConfig } from './config.js'
+import type { Plan } from './plan.js'
+
+/** SHA-256 of what a run reads from outside its folder, by the names that messages have for it. */
+export type Inputs = Readonly<Record<string, string>>
+
+/** The digests of the data, and of the file of features where there is one. */
+export async function inputsOf({ evaluation }: Pick<ExperimentConfig, 'evaluation'>, { data }: Plan): Promise<Inputs> {
+  const hash = createHash('sha256')
+  await addData(hash, data)
+  const file = evaluation.features?.file
+  return {
+    data: hash.digest('hex'),
+    ...(file === undefined ? {} : { [`evaluation.features.file (${file})`]: (await checksumOf(file)).sha256 }),
+  }
+}
+
+/**
+ * Checks that a run goes on with what it began with.
+ *
+ * @param folder of the run
+ * @throws ContinualDiffusionError `ERR_BAD_DATA` that names both digests of each input that differs
+ */
+export function checkInputs(folder: string, now: Inputs, before: Inputs): void {
+  const changed = Object.keys(now).filter((name) => now[name] !== before[name])
+  if (changed.length === 0) return
+  const list = changed.map((name) => `${name} has the SHA-256 ${now[name]}; expected ${before[name] ?? 'none'}`)
+  throw new ContinualDiffusionError(
+    'ERR_BAD_DATA',
+    `${folder}: the run began with other inputs: ${list.join('; ')}: put back what it began with, or begin a new run`,
+  )
+}
+
+/** Relative paths of inputs are resolved against where the run begins: it may go on elsewhere. */
+export function withAbsolutePaths<C extends Pick<ExperimentConfig, 'data' | 'evaluation'>>(config: C): C {
+  const { features } = config.evaluation
+  return {
+    ...config,
+    data: config.data.map((one) => (one.folder === undefined ? one : { ...one, folder: path.resolve(one.folder) })),
+    evaluation: {
+      ...config.evaluation,
+      ...(features && { features: { ...features, file: path.resolve(features.file) } }),
+    },
+  }
+}
