@@ -9,6 +9,7 @@ import { type RunFolder, resultsFile } from './folder.js'
 import type { Inputs } from './inputs.js'
 import { type Judge, makeJudge } from './judge.js'
 import type { Plan } from './plan.js'
+import { checkResults } from './read-run.js'
 import { versions } from './versions.js'
 
 /** What a run works with. */
@@ -109,7 +110,7 @@ export async function keep(
 export async function writeResults(run: RunState, complete: boolean): Promise<Results> {
   const { config, plan, classifier, judge, versions, runs, folder } = run
   const { device, precision, parameters } = run.machine ?? { device: '', precision: '', parameters: 0 }
-  const results: Results = {
+  const found: Results = {
     title: config.title,
     complete,
     versions,
@@ -123,6 +124,8 @@ export async function writeResults(run: RunState, complete: boolean): Promise<Re
     methods: plan.methods.map(({ label, about }) => ({ label, about })),
     runs,
   }
+  // What a checkpoint gave back has its keys in the schema's order, and so has all that is written.
+  const results = checkResults(JSON.parse(JSON.stringify(found)), folder.at(resultsFile))
   await folder.writeJson(resultsFile, results)
   return results
 }

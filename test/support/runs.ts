@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect } from 'vitest'
 import type { ExperimentInput } from '../../lib/experiment/config.js'
-import type { Results } from '../../lib/report/results.js'
 import { filesBelow } from './folders.js'
 import { tinyExperiment } from './tiny-experiment.js'
 
@@ -25,13 +24,12 @@ export async function expectSameRuns(a: string, b: string): Promise<void> {
     // The page is made from the other files, and has the folder's name and the times in it.
     if (file === 'report.html') continue
     const [x, y] = await Promise.all([a, b].map((folder) => readFile(path.join(folder, file))))
-    if (file === 'results.json') expect(withoutTimes(x!)).toEqual(withoutTimes(y!))
+    if (file === 'results.json') expect(withoutTimes(x!)).toBe(withoutTimes(y!))
     else expect(x!.equals(y!), file).toBe(true)
   }
 }
 
-function withoutTimes(json: Buffer): unknown {
-  const results = JSON.parse(json.toString()) as Results
-  const runs = results.runs.map((run) => ({ ...run, tasks: run.tasks.map(({ seconds: _, ...task }) => task) }))
-  return { ...results, runs }
+/** The text with every time 0: all else is to be the same byte for byte. */
+function withoutTimes(json: Buffer): string {
+  return json.toString().replace(/"(learn|evaluate)": [\d.]+/g, '"$1": 0')
 }
