@@ -76,6 +76,16 @@ describe('loadImageFolder', () => {
     expect(progress.at(-1)).toBe(1)
   })
 
+  it('reads a file that was overwritten anew', async () => {
+    const svg = (colour: string) =>
+      `<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8" height="8" fill="${colour}"/></svg>`
+    const folder = await folderOf({ 'a/x.svg': svg('#f00') })
+    const first = async () => [...(await loadImageFolder(folder, { size: 8 })).images.subarray(0, 3)]
+    expect(await first()).toEqual(rgb(red))
+    await writeFile(path.join(folder, 'a', 'x.svg'), svg('#00f'))
+    expect(await first()).toEqual(rgb(blue))
+  })
+
   it('crops, stretches or pads what is not square', async () => {
     const wide = () => {
       // A red bar on the left and a blue one on the right of a green square.

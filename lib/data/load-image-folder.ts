@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
@@ -82,7 +82,8 @@ export async function loadImageFolder(folder: string, options: ImageFolderOption
       const i = next++
       const { path } = files[i] as File
       try {
-        images.set(await decode(path, parsed), i * imageBytes)
+        // libvips keeps what it reads from a path, and doesn't see that the file has changed since.
+        images.set(await decode(await readFile(path), parsed), i * imageBytes)
       } catch (error) {
         failures.push({ path, error })
       }
@@ -137,9 +138,9 @@ async function entries(folder: string, kind: 'folder' | 'file', followLinks: boo
   return names.sort()
 }
 
-async function decode(path: string, { size, fit, channels }: z.output<typeof schema>): Promise<Uint8Array> {
+async function decode(bytes: Uint8Array, { size, fit, channels }: z.output<typeof schema>): Promise<Uint8Array> {
   const { default: sharp } = await import('sharp') // not for those who only train
-  const scaled = sharp(path, { autoOrient: true })
+  const scaled = sharp(bytes, { autoOrient: true })
     .resize(size, size, {
       fit: ({ crop: 'cover', stretch: 'fill', pad: 'contain' } as const)[fit],
       background: 'black',
