@@ -76,6 +76,25 @@ describe('loadImageFolder', () => {
     expect(progress.at(-1)).toBe(1)
   })
 
+  it('takes names that are not UTF-8, in the order in which Python sorts them', async () => {
+    const folder = await temporaryFolder()
+    const latin = Buffer.from('café', 'latin1')
+    const names = ['\u{10000}', '\uff41', 'café', latin, 'caf', Buffer.from([0x80]), 'z'].map((name) =>
+      Buffer.from(name),
+    )
+    const image = await plain(red).png().toBuffer()
+    for (const name of names) {
+      const at = Buffer.concat([Buffer.from(`${folder}/`), name])
+      await mkdir(at)
+      await writeFile(Buffer.concat([at, Buffer.from('/\xff', 'latin1')]), image)
+    }
+    // The order of sorted(os.listdir(folder)) in Python 3.11.
+    const expected = ['caf', 'café', 'caf\\xe9', 'z', '\\x80', '\uff41', '\u{10000}']
+    expect((await loadImageFolder(folder, { size: 8 })).classes).toEqual(expected)
+    await writeFile(Buffer.concat([Buffer.from(`${folder}/z/`), Buffer.from([0xfe])]), 'no image')
+    expect((await failure(loadImageFolder(folder, { size: 8 }))).message).toContain('z/\\xfe (')
+  })
+
   it('reads a file that was overwritten anew', async () => {
     const svg = (colour: string) =>
       `<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8" height="8" fill="${colour}"/></svg>`

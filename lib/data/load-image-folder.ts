@@ -2,6 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
+import { type ByteName, byCodePoint, byteName } from '../files/byte-names.js'
 import { signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { fromArrays } from './arrays.js'
@@ -53,9 +54,10 @@ const namedAtMost = 5
 
 /**
  * Loads images from a folder that has a folder for each class: `<folder>/<class>/<image>`, in any format that sharp reads (JPEG, PNG, WebP,
- * AVIF, GIF, TIFF, SVG …). The classes are the names of their folders in alphabetical order (by code unit, as Python sorts), and the images
- * of a class are in the order of their names. Files and folders whose names begin with a dot are skipped; every other file must be an
- * image. Images are rotated as their EXIF data says. Of an animation the first frame is used. 16-bit images are reduced to 8 bits.
+ * AVIF, GIF, TIFF, SVG …). The classes are the names of their folders in alphabetical order (by code point, as Python sorts), and the
+ * images of a class are in the order of their names. A byte of a name that is not UTF-8 is written as `\xe9` in class names and messages.
+ * Files and folders whose names begin with a dot are skipped; every other file must be an image. Images are rotated as their EXIF data
+ * says. Of an animation the first frame is used. 16-bit images are reduced to 8 bits.
  *
  * For a data set of two folders: `trainTest(await loadImageFolder('train', options), await loadImageFolder('test', options))`.
  *
@@ -68,24 +70,24 @@ const namedAtMost = 5
 export async function loadImageFolder(folder: string, options: ImageFolderOptions): Promise<Dataset> {
   const parsed = parseOptions(schema, options, 'loadImageFolder')
   const { name = folder, size, channels, followLinks, signal, onProgress } = parsed
-  const { classes, files } = await list(folder, followLinks, signal)
+  const { classes, files } = await list({ path: Buffer.from(folder), text: folder }, followLinks, signal)
   const imageBytes = size * size * channels
   const images = allocate(
     files.length * imageBytes,
     `${folder}: ${files.length} images of ${size} × ${size} × ${channels}`,
   )
-  const failures: { path: string; error: unknown }[] = []
+  const failures: Failure[] = []
   let [next, done] = [0, 0]
   const decodeSome = async () => {
     while (next < files.length) {
       signal?.throwIfAborted()
       const i = next++
-      const { path } = files[i] as File
+      const { path, text } = files[i] as File
       try {
         // libvips keeps what it reads from a path, and doesn't see that the file has changed since.
         images.set(await decode(await readFile(path), parsed), i * imageBytes)
       } catch (error) {
-        failures.push({ path, error })
+        failures.push({ file: text, error })
       }
       onProgress?.({ done: ++done, total: files.length })
     }
@@ -97,45 +99,61 @@ export async function loadImageFolder(folder: string, options: ImageFolderOption
   return fromArrays({ name, images, labels, classes, height: size, width: size, channels })
 }
 
-interface File {
-  readonly path: string
+/** Where something is: for the system, and in a message. */
+interface Place {
+  readonly path: Buffer
+  readonly text: string
+}
+
+interface File extends Place {
   readonly label: number
 }
 
-async function list(folder: string, followLinks: boolean, signal: AbortSignal | undefined) {
+interface Failure {
+  readonly file: string
+  readonly error: unknown
+}
+
+async function list(folder: Place, followLinks: boolean, signal: AbortSignal | undefined) {
   const classes = await entries(folder, 'folder', followLinks)
-  if (classes.length === 0) throw bad(folder, 'there are no folders in it; expected one for each class')
+  if (classes.length === 0) throw bad(folder.text, 'there are no folders in it; expected one for each class')
   const files: File[] = []
   for (const [label, name] of classes.entries()) {
     signal?.throwIfAborted()
-    const inside = await entries(join(folder, name), 'file', followLinks)
-    if (inside.length === 0) throw bad(join(folder, name), 'there are no images in it; expected at least one')
-    files.push(...inside.map((file) => ({ path: join(folder, name, file), label })))
+    const within = inside(folder, name)
+    const images = await entries(within, 'file', followLinks)
+    if (images.length === 0) throw bad(within.text, 'there are no images in it; expected at least one')
+    files.push(...images.map((image) => ({ ...inside(within, image), label })))
   }
-  return { classes, files }
+  return { classes: classes.map(({ text }) => text), files }
+}
+
+function inside(folder: Place, name: ByteName): Place {
+  return { path: Buffer.concat([folder.path, Buffer.from('/'), name.bytes]), text: join(folder.text, name.text) }
 }
 
 /** Sorted names of what is in a folder, each of which must be of one kind. */
-async function entries(folder: string, kind: 'folder' | 'file', followLinks: boolean): Promise<string[]> {
-  const found = await reading(folder, () => readdir(folder, { withFileTypes: true }))
-  const names: string[] = []
+async function entries(folder: Place, kind: 'folder' | 'file', followLinks: boolean): Promise<ByteName[]> {
+  const found = await reading(folder.text, () => readdir(folder.path, { withFileTypes: true, encoding: 'buffer' }))
+  const names: ByteName[] = []
   for (const entry of found) {
-    if (entry.name.startsWith('.')) continue
-    const path = join(folder, entry.name)
+    const name = byteName(entry.name)
+    if (name.text.startsWith('.')) continue
+    const { path, text } = inside(folder, name)
     const linked = entry.isSymbolicLink()
     if (linked && !followLinks) {
       throw bad(
-        path,
+        text,
         'it is a symbolic link, which may lead out of the folder; give { followLinks: true } to follow it',
       )
     }
-    const real = linked ? await reading(path, () => stat(path)) : entry
+    const real = linked ? await reading(text, () => stat(path)) : entry
     if (kind === 'folder' ? !real.isDirectory() : !real.isFile()) {
-      throw bad(path, `it is no ${kind}; expected <folder>/<class>/<image> and nothing else`)
+      throw bad(text, `it is no ${kind}; expected <folder>/<class>/<image> and nothing else`)
     }
-    names.push(entry.name)
+    names.push(name)
   }
-  return names.sort()
+  return names.sort(byCodePoint)
 }
 
 async function decode(bytes: Uint8Array, { size, fit, channels }: z.output<typeof schema>): Promise<Uint8Array> {
@@ -184,9 +202,9 @@ function reason(error: unknown): string {
   return first.slice(0, 200)
 }
 
-function damaged(folder: string, failures: readonly { path: string; error: unknown }[]): ContinualDiffusionError {
-  const sorted = failures.toSorted((a, b) => (a.path < b.path ? -1 : 1))
-  const named = sorted.slice(0, namedAtMost).map(({ path, error }) => `${path} (${reason(error)})`)
+function damaged(folder: string, failures: readonly Failure[]): ContinualDiffusionError {
+  const sorted = failures.toSorted((a, b) => (a.file < b.file ? -1 : 1))
+  const named = sorted.slice(0, namedAtMost).map(({ file, error }) => `${file} (${reason(error)})`)
   const more = sorted.length > namedAtMost ? ` and ${sorted.length - namedAtMost} more` : ''
   return new ContinualDiffusionError(
     'ERR_BAD_DATA',
