@@ -25,6 +25,26 @@ function halves(left: Rgb, right: Rgb, width: number, height: number) {
   return sharp(data, { raw: { width, height, channels: 3 } })
 }
 
+/** An uncompressed TIFF of 2 × 2 grey pixels; `format`: 1 unsigned, 2 signed, 3 floating-point. */
+function greyTiff(bits: number, format: number, data: Buffer): Buffer {
+  // By tag: width, height, bits, compression (none), photometric (black is 0), offset, samples in a pixel, rows, bytes, format.
+  const tags = [256, 2, 257, 2, 258, bits, 259, 1, 262, 1, 273, 134, 277, 1, 278, 2, 279, data.length, 339, format]
+  const head = Buffer.alloc(134)
+  head.write('II*')
+  head.writeUInt32LE(8, 4)
+  head.writeUInt16LE(tags.length / 2, 8)
+  for (let i = 0; i < tags.length; i += 2) {
+    head.writeUInt16LE(tags[i] as number, 10 + i * 6)
+    head.writeUInt16LE(4, 12 + i * 6)
+    head.writeUInt32LE(1, 14 + i * 6)
+    head.writeUInt32LE(tags[i + 1] as number, 18 + i * 6)
+  }
+  return Buffer.concat([head, data])
+}
+
+const inserted = (bytes: Buffer, at: number, more: Buffer) =>
+  Buffer.concat([bytes.subarray(0, at), more, bytes.subarray(at)])
+
 async function folderOf(files: Record<string, sharp.Sharp | Buffer | string>): Promise<string> {
   const folder = await temporaryFolder()
   for (const [name, content] of Object.entries(files)) {
@@ -149,6 +169,56 @@ describe('loadImageFolder', () => {
     expect(Math.abs((shade as number) - 100)).toBeLessThan(2)
   })
 
+  it('refuses samples that are not 8 or 16 bits wide and unsigned', async () => {
+    const samples = {
+      'float of 32': [32, 3, Buffer.from(Float32Array.of(0, 0.25, 0.5, 1).buffer)],
+      'uint of 32': [32, 1, Buffer.from(Uint32Array.of(0, 255, 65536, 2 ** 32 - 1).buffer)],
+      'int of 32': [32, 2, Buffer.from(Int32Array.of(0, 255, -1, 2 ** 31 - 1).buffer)],
+      'short of 16': [16, 2, Buffer.from(Int16Array.of(0, 255, -1, 32767).buffer)],
+      'char of 8': [8, 2, Buffer.from(Int8Array.of(0, 127, -1, -128).buffer)],
+      'float of 16': [16, 3, Buffer.alloc(8)],
+    } as const
+    for (const [name, [bits, format, data]] of Object.entries(samples)) {
+      const error = await failure(only(greyTiff(bits, format, data), { size: 2 }))
+      expect([error.code, error.message]).toEqual(['ERR_BAD_DATA', expect.stringContaining(`samples are ${name} bits`)])
+    }
+    const wide = greyTiff(16, 1, Buffer.from(Uint16Array.of(0, 65535, 100 * 257, 200 * 257).buffer))
+    expect((await only(wide, { size: 2, channels: 1 })).flat()).toEqual([0, 255, 100, 200])
+  })
+
+  it('makes colour grey by luminance or, as Pillow does, by luma', async () => {
+    // Image.new('RGB', (8, 8), colour).convert('L') in Pillow 13.0.
+    const pillow: [Rgb, number][] = [
+      [red, 76],
+      [green, 150],
+      [blue, 29],
+      [{ r: 255, g: 255, b: 255 }, 255],
+      [{ r: 10, g: 200, b: 77 }, 129],
+      [{ r: 1, g: 2, b: 3 }, 2],
+    ]
+    for (const [colour, grey] of pillow) {
+      expect((await only(plain(colour), { size: 8, channels: 1, grey: 'luma' }))[0]).toEqual([grey])
+    }
+    // 0.2126 of full red in linear light is 127 in sRGB.
+    expect((await only(plain(red), { size: 8, channels: 1 }))[0]).toEqual([127])
+  })
+
+  it('reads a JPEG whose pixels are all there in spite of its decoder, and warns', async () => {
+    const jpeg = await plain(red).jpeg().toBuffer()
+    const odd = {
+      'a/adobe.jpg': inserted(jpeg, 2, Buffer.from('ffee000e41646f626500640000000009', 'hex')),
+      'a/fill.jpg': inserted(jpeg, jpeg.indexOf(Buffer.from([0xff, 0xdb])), Buffer.alloc(3)),
+    }
+    const folder = await folderOf({ ...odd, 'a/good.jpg': jpeg })
+    const warned = new Promise<NodeJS.ErrnoException>((resolve) => process.once('warning', resolve))
+    const { images } = await loadImageFolder(folder, { size: 8 })
+    expect(images.subarray(8 * 8 * 3 * 2)).toEqual(images.subarray(8 * 8 * 3, 8 * 8 * 3 * 2))
+    const { code, message } = await warned
+    expect(code).toBe('CONTINUAL_DIFFUSION_DOUBTFUL_IMAGE')
+    expect(message).toMatch(/2 of its images .*adobe.jpg \(.*color transform.*fill.jpg \(.*3 extraneous bytes/)
+    expect(message).not.toContain('good.jpg')
+  })
+
   it('lays transparent images on black', async () => {
     const half = sharp({ create: { width: 4, height: 4, channels: 4, background: { ...red, alpha: 0 } } })
     expect((await only(half, { size: 4 }))[0]).toEqual([0, 0, 0])
@@ -170,15 +240,18 @@ describe('loadImageFolder', () => {
     const folder = await folderOf({
       'a/good.png': plain(red),
       'a/cut.jpg': jpeg.subarray(0, jpeg.length / 2),
+      'a/holed.jpg': Buffer.from(jpeg).fill(0, jpeg.length >> 1, (jpeg.length >> 1) + 400),
       'b/text.png': 'not an image',
       'b/empty.jpg': '',
     })
-    const error = await failure(loadImageFolder(folder, { size: 8 }))
+    const error = await failure(loadImageFolder(folder, { size: 64 }))
     expect(error.code).toBe('ERR_BAD_DATA')
-    expect(error.message).toMatch(/3 of its files can't be read as images: \S*cut.jpg .*\S*empty.jpg .*\S*text.png /)
+    expect(error.message).toMatch(
+      /4 of its files can't be read as images: \S*cut.jpg .*\S*holed.jpg .*\S*empty.jpg .*\S*text.png /,
+    )
     expect(error.message).not.toContain('good.png')
     for (let i = 0; i < 5; i++) await writeFile(path.join(folder, 'b', `more-${i}`), 'x')
-    expect((await failure(loadImageFolder(folder, { size: 8 }))).message).toMatch(/8 of its files .* and 3 more; /)
+    expect((await failure(loadImageFolder(folder, { size: 64 }))).message).toMatch(/9 of its files .* and 4 more; /)
   })
 
   it('does not follow links, unless told to', async () => {

@@ -7,6 +7,7 @@ import { signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
+import { decodeDoubtful, decodeImage } from './decode-image.js'
 
 /**
  * Options of {@link loadImageFolder}.
@@ -26,6 +27,11 @@ export interface ImageFolderOptions {
   /** 1: grey; 3 (default): red, green and blue. Images are converted; transparent pixels become black. */
   channels?: 1 | 3
   /**
+   * How colour becomes grey. `luminance` (default): the grey that is as bright as the colour, weighed in linear light (red gives 127). `luma`:
+   * 0.299 R + 0.587 G + 0.114 B of the stored values, as Pillow's `convert('L')` and so torchvision's `Grayscale` do (red gives 76).
+   */
+  grey?: 'luminance' | 'luma'
+  /**
    * Whether symbolic links to folders and files are followed, also out of the folder. Default false: a link is an error, so that nothing
    * outside the folder is read.
    */
@@ -41,6 +47,7 @@ const schema = z.strictObject({
   size: z.int().min(1).max(4096),
   fit: z.enum(['crop', 'stretch', 'pad']).default('crop'),
   channels: z.union([z.literal(1), z.literal(3)]).default(3),
+  grey: z.enum(['luminance', 'luma']).default('luminance'),
   followLinks: z.boolean().default(false),
   signal: signalSchema.optional(),
   onProgress: z.custom<NonNullable<ImageFolderOptions['onProgress']>>((f) => typeof f === 'function').optional(),
@@ -49,7 +56,7 @@ const schema = z.strictObject({
 /** Files being decoded at once: enough to keep sharp's threads busy. */
 const atOnce = 16
 
-/** Bad files that a message names. */
+/** Files that a message names. */
 const namedAtMost = 5
 
 /**
@@ -57,7 +64,9 @@ const namedAtMost = 5
  * AVIF, GIF, TIFF, SVG …). The classes are the names of their folders in alphabetical order (by code point, as Python sorts), and the
  * images of a class are in the order of their names. A byte of a name that is not UTF-8 is written as `\xe9` in class names and messages.
  * Files and folders whose names begin with a dot are skipped; every other file must be an image. Images are rotated as their EXIF data
- * says. Of an animation the first frame is used. 16-bit images are reduced to 8 bits.
+ * says. Of an animation the first frame is used. 16-bit samples are scaled to 8 bits, 65535 to 255; wider, signed and floating-point ones
+ * are refused. Where the decoder complains of a file but no pixels are lost, e.g. of bytes in a JPEG that belong to nothing, the image is
+ * read, and a warning `CONTINUAL_DIFFUSION_DOUBTFUL_IMAGE` names the file.
  *
  * For a data set of two folders: `trainTest(await loadImageFolder('train', options), await loadImageFolder('test', options))`.
  *
@@ -76,25 +85,44 @@ export async function loadImageFolder(folder: string, options: ImageFolderOption
     files.length * imageBytes,
     `${folder}: ${files.length} images of ${size} × ${size} × ${channels}`,
   )
-  const failures: Failure[] = []
+  const refused: number[] = []
   let [next, done] = [0, 0]
   const decodeSome = async () => {
     while (next < files.length) {
       signal?.throwIfAborted()
       const i = next++
-      const { path, text } = files[i] as File
       try {
         // libvips keeps what it reads from a path, and doesn't see that the file has changed since.
-        images.set(await decode(await readFile(path), parsed), i * imageBytes)
-      } catch (error) {
-        failures.push({ file: text, error })
+        images.set(await decodeImage(await readFile(files[i]!.path), parsed), i * imageBytes)
+      } catch {
+        refused.push(i)
       }
       onProgress?.({ done: ++done, total: files.length })
     }
   }
   await Promise.all(Array.from({ length: atOnce }, decodeSome))
+  const [failures, doubtful]: [Complaint[], Complaint[]] = [[], []]
+  for (const i of refused.sort((a, b) => a - b)) {
+    signal?.throwIfAborted()
+    const { path, text: file } = files[i]!
+    try {
+      const { pixels, complaint: reason } = await decodeDoubtful(await readFile(path), parsed)
+      images.set(pixels, i * imageBytes)
+      if (reason !== undefined) doubtful.push({ file, reason })
+    } catch (cause) {
+      failures.push({ file, reason: (cause as Error).message, cause })
+    }
+  }
   signal?.throwIfAborted()
   if (failures.length > 0) throw damaged(folder, failures)
+  if (doubtful.length > 0) {
+    process.emitWarning(
+      `${folder}: ${doubtful.length} of its images were read in spite of complaints: ${listed(doubtful)}`,
+      {
+        code: 'CONTINUAL_DIFFUSION_DOUBTFUL_IMAGE',
+      },
+    )
+  }
   const labels = files.map(({ label }) => label)
   return fromArrays({ name, images, labels, classes, height: size, width: size, channels })
 }
@@ -109,9 +137,11 @@ interface File extends Place {
   readonly label: number
 }
 
-interface Failure {
+/** Of the decoder. */
+interface Complaint {
   readonly file: string
-  readonly error: unknown
+  readonly reason: string
+  readonly cause?: unknown
 }
 
 async function list(folder: Place, followLinks: boolean, signal: AbortSignal | undefined) {
@@ -156,20 +186,6 @@ async function entries(folder: Place, kind: 'folder' | 'file', followLinks: bool
   return names.sort(byCodePoint)
 }
 
-async function decode(bytes: Uint8Array, { size, fit, channels }: z.output<typeof schema>): Promise<Uint8Array> {
-  const { default: sharp } = await import('sharp') // not for those who only train
-  const scaled = sharp(bytes, { autoOrient: true })
-    .resize(size, size, {
-      fit: ({ crop: 'cover', stretch: 'fill', pad: 'contain' } as const)[fit],
-      background: 'black',
-    })
-    .flatten({ background: 'black' })
-    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
-  const { data, info } = await scaled.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
-  if (info.channels !== channels) throw new Error(`it has ${info.channels} channels after conversion to ${channels}`)
-  return data
-}
-
 async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read()
@@ -196,19 +212,19 @@ function bad(path: string, what: string): ContinualDiffusionError {
   return new ContinualDiffusionError('ERR_BAD_DATA', `${path}: ${what}`)
 }
 
-/** The decoder's first complaint; some have one for each part of a file. */
-function reason(error: unknown): string {
-  const [first = ''] = (error as Error).message.split('\n')
-  return first.slice(0, 200)
-}
-
-function damaged(folder: string, failures: readonly Failure[]): ContinualDiffusionError {
-  const sorted = failures.toSorted((a, b) => (a.file < b.file ? -1 : 1))
-  const named = sorted.slice(0, namedAtMost).map(({ file, error }) => `${file} (${reason(error)})`)
-  const more = sorted.length > namedAtMost ? ` and ${sorted.length - namedAtMost} more` : ''
+function damaged(folder: string, failures: readonly Complaint[]): ContinualDiffusionError {
   return new ContinualDiffusionError(
     'ERR_BAD_DATA',
-    `${folder}: ${sorted.length} of its files can't be read as images: ${named.join(', ')}${more}; mend or remove them`,
-    { cause: sorted[0]?.error },
+    `${folder}: ${failures.length} of its files can't be read as images: ${listed(failures)}; mend or remove them`,
+    { cause: failures[0]?.cause },
   )
+}
+
+/** The first of some files with the decoder's first complaint of each: some have one for each part of a file. */
+function listed(complaints: readonly Complaint[]): string {
+  const named = complaints.slice(0, namedAtMost).map(({ file, reason }) => {
+    const [first = ''] = reason.split('\n')
+    return `${file} (${first.slice(0, 200)})`
+  })
+  return `${named.join(', ')}${complaints.length > namedAtMost ? ` and ${complaints.length - namedAtMost} more` : ''}`
 }

@@ -63,6 +63,8 @@ export const dataSchema = z.discriminatedUnion(
       fit: z.enum(['crop', 'stretch', 'pad']).default('crop'),
       /** 1: grey; 3: colour. Default: the U-Net's `in_channels`. */
       channels: z.union([z.literal(1), z.literal(3)]).optional(),
+      /** How colour becomes grey: `luminance` (default), or `luma` as Pillow does. */
+      grey: z.enum(['luminance', 'luma']).default('luminance'),
       /** Follows symbolic links, wherever they lead. Default false: a link is an error. */
       followLinks: z.boolean().default(false),
     }),
@@ -89,13 +91,14 @@ export async function loadData(config: DataConfig, unet: UNetConfig, signal?: Ab
     case 'cifar-100':
       return loadCifar100({ folder: config.folder, size: config.size, labels: config.labels, signal })
     case 'image-folder': {
-      const { folder, fit, channels = unet.in_channels as 1 | 3, size = unet.sample_size, followLinks } = config
+      const { folder, fit, channels = unet.in_channels as 1 | 3, grey, size = unet.sample_size, followLinks } = config
       const part = (which: 'train' | 'test') =>
         loadImageFolder(path.join(folder, config[which]), {
           name: `${path.basename(folder)}/${which}`,
           size,
           fit,
           channels,
+          grey,
           followLinks,
           signal,
         })
