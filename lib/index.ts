@@ -8,7 +8,7 @@ export { Classifier, type ClassifierOptions } from './classifiers/classifier.js'
 export { Solver } from './classifiers/solver.js'
 export type { SolverLearnOptions, SolverOptions } from './classifiers/solver-options.js'
 export { presets } from './config/presets.js'
-export { paperSampler, type SamplerConfig } from './config/sampler.js'
+export { type Guidance, paperSampler, type SamplerConfig } from './config/sampler.js'
 export { paperSchedule, type ScheduleConfig, schedule } from './config/schedule.js'
 export { parseUNetConfig, toDiffusersConfig, type UNetConfig } from './config/unet.js'
 export {
@@ -43,9 +43,11 @@ export { Learner } from './learner/learner.js'
 export type {
   DenoisingLoss,
   DenoisingLossOptions,
+  Label,
   LearnerOptions,
   LearnOptions,
   LoadOptions,
+  NetworkLabels,
   PoolProgress,
   Progress,
   ReplayClassifier,

@@ -61,6 +61,12 @@ const learnerSchema = z
     optimizerStep: count,
     tasksLearned: count,
     taskInProgress: taskInProgressSchema.optional(),
+    // Of a class-conditional learner.
+    classes: z
+      .strictObject({ names: z.array(z.string()).readonly(), counts: z.array(count).readonly() })
+      .refine(({ names, counts }) => names.length === counts.length, 'expected a count for each name')
+      .optional(),
+    nullLabel: z.boolean().optional(),
     ema: z.number().min(0).lt(1),
     precision: z.enum(['fp32', 'tf32', 'bf16']),
     schedule: scheduleSchema,
@@ -104,7 +110,14 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
   if (own !== undefined) {
     checkFormat(file(learnerFile), own, format)
     const { format: _, ...record } = parseOptions(learnerSchema, own, file(learnerFile), 'ERR_BAD_CHECKPOINT')
-    const { schedule } = record
+    const { schedule, classes } = record
+    const rows = unet.num_class_embeds ?? Number.POSITIVE_INFINITY
+    if (classes && classes.names.length > rows) {
+      throw bad(
+        file(learnerFile),
+        `it has ${classes.names.length} classes; expected at most ${rows}, which is num_class_embeds in ${configFile}`,
+      )
+    }
     const sampler = parseSampler(schedule, record.sampler, file(learnerFile), paperSampler, 'ERR_BAD_CHECKPOINT')
     return {
       unet,

@@ -37,6 +37,12 @@ export const paperSchedule: ScheduleConfig = {
 
 const beta = z.number().gt(0).lt(1)
 
+/** Schema of a range [from, to) of timesteps. */
+export const timestepsSchema = z
+  .tuple([z.int().min(0), z.int()])
+  .readonly()
+  .refine(([from, to]) => from < to, 'expected [from, to) with from < to')
+
 /** Schema of {@link ScheduleConfig}; what is left out is as in {@link paperSchedule}. */
 export const scheduleSchema = z
   .strictObject({

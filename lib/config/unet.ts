@@ -30,6 +30,22 @@ export interface UNetConfig {
   readonly add_attention: boolean
   readonly flip_sin_to_cos: boolean
   readonly freq_shift: number
+  /**
+   * How the labels of a class-conditional network are embedded; the embedding is added to that of the timestep. `null` (default): by a table
+   * with a row for each label, where `num_class_embeds` is given; otherwise the network takes no labels. `timestep`: a label is embedded as a
+   * timestep is. `identity`: a label is the embedding itself, a vector of 4 · block_out_channels[0] numbers.
+   */
+  readonly class_embed_type?: 'timestep' | 'identity' | null
+  /**
+   * Number of rows of the table. With `labelDropout` the last row is the null label, which stands for no label, so that there is one row more
+   * than classes.
+   */
+  readonly num_class_embeds?: number | null
+}
+
+/** Whether a network takes labels. */
+export function isConditional({ class_embed_type: kind, num_class_embeds: rows }: UNetConfig): boolean {
+  return (kind ?? rows ?? null) !== null
 }
 
 const count = z.int().min(1)
@@ -54,6 +70,11 @@ export const unetSchema = z
     add_attention: z.boolean().default(true),
     flip_sin_to_cos: z.boolean().default(true),
     freq_shift: z.number().min(0).default(0),
+    class_embed_type: z.enum(['timestep', 'identity']).nullable().default(null),
+    num_class_embeds: count
+      .max(2 ** 20)
+      .nullable()
+      .default(null),
   })
   .superRefine((unet, context) => {
     const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
@@ -95,13 +116,11 @@ const fixedOptions: Readonly<Record<string, string | number | boolean | null>> =
   act_fn: 'silu',
   attn_norm_num_groups: null,
   center_input_sample: false,
-  class_embed_type: null,
   downsample_padding: 1,
   downsample_type: 'conv',
   dropout: 0,
   mid_block_scale_factor: 1,
   mid_block_type: 'UNetMidBlock2D',
-  num_class_embeds: null,
   num_train_timesteps: null,
   resnet_time_scale_shift: 'default',
   time_embedding_dim: null,
@@ -143,7 +162,14 @@ export function parseUNetConfig(json: unknown, where: string, code: ErrorCode = 
  * @category Networks, schedules and samplers
  */
 export function toDiffusersConfig(config: UNetConfig): Record<string, unknown> {
-  const all = { _class_name: 'UNet2DModel', _diffusers_version: diffusersVersion, ...fixedOptions, ...config }
+  const noClasses = { class_embed_type: null, num_class_embeds: null }
+  const all = {
+    _class_name: 'UNet2DModel',
+    _diffusers_version: diffusersVersion,
+    ...fixedOptions,
+    ...noClasses,
+    ...config,
+  }
   return Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 

@@ -55,6 +55,8 @@ export interface NativeSessionOptions {
   readonly memory: NativePool
   readonly batchSize: number
   readonly horizontalFlip: boolean
+  /** For a network that takes labels. `weights`: of each class, for images that the teacher generates. */
+  readonly labels?: { readonly dropout: number; readonly weights: Float64Array }
   readonly optimizer: NativeOptimizer
 }
 
@@ -89,6 +91,10 @@ export interface NativeDraws {
   readonly x0?: NativeTensor
   readonly noise?: NativeTensor
   readonly timesteps: Int32Array
+  /** What the networks are told, where they take labels; the null label where it was dropped. */
+  readonly labels?: Int32Array
+  /** What the teacher generates, where it takes labels. */
+  readonly classes?: Int32Array
   /** Where the teacher's sampler starts, or the Gaussian input. */
   readonly z?: NativeTensor
   /** Noises of the teacher's sampler: noises × N × C × H × W. */
@@ -136,6 +142,7 @@ export interface NativeLearner {
     timesteps: Int32Array,
     target: NativeTensor,
     weight: Float32Array,
+    labels?: Int32Array | Float32Array,
   ): Promise<NativeLosses>
   /** Clip, Adam, EMA with the gradients of the last `compute`. */
   update(optimizer: NativeOptimizer): Promise<void>
@@ -154,7 +161,12 @@ export interface NativeLearner {
   readPenalties(): Promise<{ name: string; shape: 'diagonal' | 'rank-1'; quadratics: NativeQuadratic[] }[]>
   /** Adds one quadratic to what is kept under the name. */
   writePenalty(penalty: { name: string; shape: 'diagonal' | 'rank-1' } & NativeQuadratic): Promise<void>
-  predict(weights: 'student' | 'ema' | 'teacher', xt: NativeTensor, timesteps: Int32Array): Promise<NativeTensor>
+  predict(
+    weights: 'student' | 'ema' | 'teacher',
+    xt: NativeTensor,
+    timesteps: Int32Array,
+    labels?: Int32Array | Float32Array,
+  ): Promise<NativeTensor>
   /** Images in [−1, 1], float32 N×C×H×W. */
   sample(options: NativeSampleOptions & { format: 'float32' }, cancel: CancelFlag): Promise<NativeTensor>
   /** Images, uint8 N×H×W×C. */
@@ -200,6 +212,8 @@ export interface NativeSampleOptions {
   readonly sampler: SamplerConfig
   readonly seed: number
   readonly use: { readonly purpose: (typeof sampleUses)[keyof typeof sampleUses]; readonly part: number }
+  /** One per image, for a network that takes labels. */
+  readonly labels?: Int32Array | Float32Array | undefined
   /** One per image, where its sampling stops, for partial generation. */
   readonly stopTimesteps?: Int32Array
 }

@@ -5,7 +5,7 @@ import { invalid } from '../errors.js'
 import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
 import { shown } from '../validation/options.js'
 import type { Core } from './core.js'
-import type { LearnedTask } from './options.js'
+import type { LearnedTask } from './schemas.js'
 
 /** Checks that images are of the size and channels that the U-Net takes. */
 export function checkImages(unet: UNetConfig, subsets: readonly Subset[], where: string): void {

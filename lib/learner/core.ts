@@ -27,8 +27,16 @@ export interface PoolImages {
   readonly key: string
   /** Pixels; noisy images as float32 N × C × H × W. */
   readonly images: Uint8Array | Float32Array
-  /** Where each image was stopped, or 0. */
-  readonly timesteps: Int32Array
+  /** Each image's label, or 0; where images were stopped, label · T + timestep. */
+  readonly labels: Int32Array
+}
+
+/** The classes of the data that a conditional learner has learned from. */
+export interface LearnedClasses {
+  /** Class names; a label is an index into them. */
+  readonly names: readonly string[]
+  /** Number of training images of each class, in all tasks together; 0: the class has not been learned. */
+  readonly counts: readonly number[]
 }
 
 /** What the functions of this folder work on: a learner's engine, and what the engine doesn't know of it. */
@@ -37,6 +45,10 @@ export interface Core {
   readonly settings: Settings
   readonly images: ResidentImages
   memory: readonly MemoryItem[]
+  /** Of a conditional learner that has learned a task. */
+  classes: LearnedClasses | undefined
+  /** Whether the last row of the table of classes is the null label, which was learned. Not known of a network from elsewhere. */
+  nullLabel: boolean | undefined
   /** Number of the last completed task; 0 before the first is complete. */
   tasksLearned: number
   inProgress: StoredTaskInProgress | undefined
@@ -69,6 +81,8 @@ export async function createCore(settings: Settings, seed: number, images: Image
     settings,
     images: new ResidentImages(settings.device, settings.unet.sample_size, images),
     memory: [],
+    classes: undefined,
+    nullLabel: false,
     tasksLearned: 0,
     inProgress: undefined,
     teachers: 0,

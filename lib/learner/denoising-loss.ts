@@ -5,7 +5,9 @@ import { invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { checkImages } from './checks.js'
 import { type Core, live } from './core.js'
-import { type DenoisingLoss, type DenoisingLossOptions, denoisingLossSchema } from './options.js'
+import { checkLabels } from './labels.js'
+import type { DenoisingLoss, DenoisingLossOptions } from './options.js'
+import { denoisingLossSchema } from './schemas.js'
 
 /** See `Learner.denoisingLoss`. */
 export async function denoisingLoss(
@@ -18,6 +20,7 @@ export async function denoisingLoss(
   const { bands, signal, seed = native.state.seed, ...rest } = parseOptions(denoisingLossSchema, options, where)
   const subsets = 'dataset' in images ? [images] : images
   checkImages(core.settings.unet, subsets, where)
+  checkLabels(core, subsets, 0, where)
   const count = countImages(subsets)
   if (count === 0) throw invalid(`${where}: there are no images; expected at least one`)
   const edges = bandEdges(bands, core.settings.schedule.timesteps, where)

@@ -1,10 +1,12 @@
+import { isConditional } from '../config/unet.js'
 import type { NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Keeps } from '../methods/objective.js'
 import { type Core, freezeTeacher } from './core.js'
+import { classesAfter, someLabels } from './labels.js'
 import { remember } from './memory.js'
-import type { LearnedTask } from './options.js'
+import type { LearnedTask } from './schemas.js'
 
 /**
  * What a task leaves behind: penalties, memory and teacher, all of it or, after an abort, nothing.
@@ -38,6 +40,7 @@ export async function endTask(
   await freezeTeacher(core, teacherDecay)
   if (call(() => native.has('path_start'))) await call(() => native.followPath(false))
   core.tasksLearned = task.number
+  if (isConditional(core.settings.unet)) core.classes = classesAfter(core.classes, task.train)
 }
 
 /**
@@ -47,7 +50,7 @@ export async function endTask(
 async function checkSound(core: Core, where: string): Promise<void> {
   const { in_channels: channels, sample_size: size } = core.settings.unet
   const image = { data: new Float32Array(channels * size * size), shape: [1, channels, size, size] }
-  const { data } = await call(() => core.native.predict('student', image, Int32Array.of(0)))
+  const { data } = await call(() => core.native.predict('student', image, Int32Array.of(0), someLabels(core, 1)))
   if (data.every(Number.isFinite)) return
   core.inProgress = undefined
   throw new ContinualDiffusionError(

@@ -1,11 +1,13 @@
 import { readLearnerFolder, writeLearnerFolder } from '../checkpoint/learner-folder.js'
 import type { StoredPenalty } from '../checkpoint/penalties-file.js'
+import { isConditional } from '../config/unet.js'
 import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
 import { readFolder } from '../engine/whole-folder.js'
 import { parseOptions } from '../validation/options.js'
 import { type Core, checkIdle, createCore, live } from './core.js'
-import { type LoadOptions, loadSchema } from './options.js'
+import type { LoadOptions } from './options.js'
+import { loadSchema } from './schemas.js'
 
 /** See `Learner.load`. */
 export async function loadCore(folder: string, options: LoadOptions): Promise<Core> {
@@ -31,8 +33,10 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
       const { seed, step, optimizerStep, tasksLearned, taskInProgress } = record
       const taskStep = taskInProgress?.step ?? 0
       await call(() => native.setState({ seed, step, taskStep, optimizerStep }))
-      Object.assign(core, { tasksLearned, inProgress: taskInProgress } satisfies Partial<Core>)
+      const { classes } = record
+      Object.assign(core, { tasksLearned, inProgress: taskInProgress, classes } satisfies Partial<Core>)
     }
+    core.nullLabel = record?.nullLabel
     return core
   } catch (error) {
     call(() => native.dispose())
@@ -50,7 +54,7 @@ export async function saveCore(core: Core, folder: string): Promise<void> {
   const taskInProgress = core.inProgress && { ...core.inProgress }
   // All is asked for before the first result is awaited: what begins meanwhile comes after it in the engine's queue.
   const { seed, step, optimizerStep } = native.state
-  const { memory, tasksLearned } = core
+  const { memory, tasksLearned, classes, nullLabel } = core
   const { unet, schedule, sampler, precision, ema } = core.settings
   const reading = savedTensors
     .filter((tensor) => call(() => native.has(tensor)))
@@ -58,6 +62,18 @@ export async function saveCore(core: Core, folder: string): Promise<void> {
   const readingPenalties = call(() => native.readPenalties())
   const tensors = new Map(await Promise.all(reading))
   const penalties: StoredPenalty[] = await readingPenalties
-  const record = { seed, step, optimizerStep, tasksLearned, taskInProgress, ema, precision, schedule, sampler }
+  const ofClasses = isConditional(unet) ? { classes, nullLabel } : {}
+  const record = {
+    seed,
+    step,
+    optimizerStep,
+    tasksLearned,
+    taskInProgress,
+    ...ofClasses,
+    ema,
+    precision,
+    schedule,
+    sampler,
+  }
   await writeLearnerFolder(folder, { unet, record, parameters: native.parameters, tensors, penalties, memory })
 }

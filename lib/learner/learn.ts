@@ -10,16 +10,11 @@ import { parseOptions } from '../validation/options.js'
 import { checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
 import { alone, type Core, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
+import { checkGuidance, checkLabels, labelWeights } from './labels.js'
 import { subsetsOf } from './memory.js'
-import {
-  type LearnedTask,
-  type LearnOptions,
-  learnSchema,
-  type Progress,
-  type StepLosses,
-  taskSchema,
-} from './options.js'
+import type { LearnOptions, Progress, StepLosses } from './options.js'
 import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
+import { type LearnedTask, learnSchema, taskSchema } from './schemas.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
 
 /** Learns a task; see `Learner.learn`. */
@@ -67,6 +62,7 @@ export async function* learn(
         if (method.weights === 'fresh' && task.number > 1) await renewWeights(core, task.number)
         await call(() => native.followPath(keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false))
       }
+      if (plan.labels && plan.labels.dropout > 0) core.nullLabel = true
       core.inProgress = progress
       return { training: begun, progress }
     })
@@ -118,14 +114,18 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   const parsed = parseOptions(learnSchema, options, where)
   const { epochs, steps: given, memory = subsetsOf(core.memory), ...others } = parsed
   const { signal, resume, onStep, classifier, onPool, ...rest } = others
-  const { batchSize, horizontalFlip, optimizer, ...adam } = rest
+  const { batchSize, horizontalFlip, optimizer, labelDropout, replayLabels, ...adam } = rest
   const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
+  checkLabels(core, [...subsets, ...memory], labelDropout, where)
   const objective = parseObjective(method.objective(task.number), schedule.timesteps, `${where}: objective`)
   // What is wrong with the terms for earlier tasks is to be known before the first task is learned.
   if (task.number === 1) parseObjective(method.objective(2), schedule.timesteps, `${where}: objective of task 2`)
   checkTerms(core, objective, memory, where)
+  for (const { source } of objective.terms) {
+    if (source.kind === 'teacher') checkGuidance(core, source.sampler.guidance, `${where}: objective: sampler`)
+  }
   const keeps = method.keeps ?? {}
   checkKeeps(keeps, task, schedule.timesteps, where)
   if (task.train.indices.length === 0) {
@@ -142,8 +142,10 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     ...{ method: method.name, objective, keeps, steps, ...rest },
     optimizer: keepOptimizer ? 'keep' : 'reset',
   }
-  const batch = { batchSize, horizontalFlip }
-  const filling = { classifier, onPool, signal }
+  const weights = labelWeights(core, replayLabels, where)
+  const labels = weights && { dropout: labelDropout, weights }
+  const batch = { batchSize, horizontalFlip, ...(labels && { labels }) }
+  const filling = { classifier, weights, onPool, signal }
   return {
     subsets,
     memory,
@@ -155,6 +157,7 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     batch,
     adam,
     keepOptimizer,
+    labels,
     settings,
     filling,
     signal,

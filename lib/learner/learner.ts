@@ -14,20 +14,21 @@ import { checkedShape } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
+import { checkGuidance, labelsToSample, networkLabels } from './labels.js'
 import { learn, replayPool } from './learn.js'
 import { subsetsOf } from './memory.js'
-import {
-  createSchema,
-  type DenoisingLoss,
-  type DenoisingLossOptions,
-  type LearnerOptions,
-  type LearnOptions,
-  type LoadOptions,
-  type Progress,
-  type SampleOptions,
-  type StepOptions,
-  sampleSchema,
+import type {
+  DenoisingLoss,
+  DenoisingLossOptions,
+  LearnerOptions,
+  LearnOptions,
+  LoadOptions,
+  NetworkLabels,
+  Progress,
+  SampleOptions,
+  StepOptions,
 } from './options.js'
+import { createSchema, sampleSchema } from './schemas.js'
 import { step } from './step.js'
 import type { TaskInProgress } from './task-in-progress.js'
 
@@ -124,6 +125,11 @@ export class Learner implements AsyncDisposable {
     return subsetsOf(this.#core.memory)
   }
 
+  /** Names of the classes of the data, of a class-conditional learner that has learned a task; a label is an index into them. Else empty. */
+  get classes(): readonly string[] {
+    return this.#core.classes?.names ?? []
+  }
+
   /** Number of the last task that is complete; 0: none yet. */
   get tasksLearned(): number {
     return this.#core.tasksLearned
@@ -191,10 +197,12 @@ export class Learner implements AsyncDisposable {
     const { signal, ...parsed } = parseOptions(sampleSchema, options, 'sample')
     const { count, batchSize, seed = this.seed } = parsed
     const sampler = parseSampler(this.schedule, parsed.sampler, 'sample: sampler', this.sampler)
+    checkGuidance(this.#core, sampler.guidance, 'sample: sampler')
+    const labels = labelsToSample(this.#core, parsed.labels, count, 'sample: labels')
     const weights = sampledWeights(this.ema)
     const use = { purpose: sampleUses[purpose], part }
     const data = await withCancel(signal, (flag) =>
-      call(() => native.sample({ weights, count, batchSize, sampler, seed, use, format: 'uint8' }, flag)),
+      call(() => native.sample({ weights, count, batchSize, sampler, labels, seed, use, format: 'uint8' }, flag)),
     )
     const { sample_size: size, in_channels: channels } = this.unet
     return { data, count, height: size, width: size, channels }
@@ -205,12 +213,15 @@ export class Learner implements AsyncDisposable {
    *
    * @param xt noisy images, N × C × H × W
    * @param timesteps one per image, 0 … T − 1
+   * @param labels for a class-conditional network: the row of the table for each image, or any whole number ≥ 0 for the `timestep` embedding;
+   *   for the `identity` embedding N × 4 · block_out_channels[0] numbers
    * @returns N × C × H × W: ε, x₀ or v, as the schedule's `prediction` says
    */
-  async predict(xt: Float32Array, timesteps: Int32Array): Promise<Float32Array> {
+  async predict(xt: Float32Array, timesteps: Int32Array, labels?: NetworkLabels): Promise<Float32Array> {
     const native = live(this.#core)
     const shape = checkedShape(this.#core, xt, timesteps, 'predict: xt')
-    return (await call(() => native.predict(sampledWeights(this.ema), { data: xt, shape }, timesteps))).data
+    const told = networkLabels(this.#core, labels, timesteps.length, 'predict: labels')
+    return (await call(() => native.predict(sampledWeights(this.ema), { data: xt, shape }, timesteps, told))).data
   }
 
   /**

@@ -1,21 +1,23 @@
-import { z } from 'zod'
 import type { SamplerConfig } from '../config/sampler.js'
-import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
+import type { ScheduleConfig } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
-import { subsetSchema } from '../data/schemas.js'
-import { ImageStore } from '../engine/image-store.js'
-import { optimizerStateSchema } from '../methods/objective-schema.js'
-import {
-  batchSizeSchema,
-  type Device,
-  deviceSchema,
-  type Precision,
-  precisionSchema,
-  seedSchema,
-  signalSchema,
-} from '../validation/fields.js'
-import { isRecord } from '../validation/options.js'
+import type { ImageStore } from '../engine/image-store.js'
+import type { Device, Precision } from '../validation/fields.js'
+
+/**
+ * A label of an image to generate: a class's name or index, or null for an image of no class in particular.
+ *
+ * @category Learner
+ */
+export type Label = string | number | null
+
+/**
+ * Labels as the network takes them: indices, or vectors for the identity embedding.
+ *
+ * @category Learner
+ */
+export type NetworkLabels = Int32Array | Float32Array
 
 /**
  * Options of `Learner.create`.
@@ -95,6 +97,16 @@ export interface LearnOptions extends UpdateOptions {
    * task begins with fresh weights can't keep it. Default: the method's, which is `reset` for all but {@link recommended}.
    */
   optimizer?: 'reset' | 'keep'
+  /**
+   * For a class-conditional network: the probability that an image's label is replaced by the null label, 0 ≤ p < 1, so that the network also
+   * learns the unconditional prediction, which guidance needs; e.g. 0.1. Default 0.
+   */
+  labelDropout?: number
+  /**
+   * For a class-conditional network: how likely each class is for what the teacher generates. `uniform` (default): each class learned so far;
+   * `frequency`: as often as in the tasks' images; or weights by class name.
+   */
+  replayLabels?: 'uniform' | 'frequency' | Readonly<Record<string, number>>
   /** Tells the classes of the teacher's images, for methods whose replay pool is `even`: e.g. a {@link Solver} that learned the earlier tasks. */
   classifier?: ReplayClassifier
   /** Called while the teacher generates a replay pool, after every 128 images. It must not throw. */
@@ -203,6 +215,11 @@ export interface SampleOptions {
   batchSize?: number
   /** Fields that are left out are those of the learner's sampler. */
   sampler?: Partial<SamplerConfig>
+  /**
+   * For a class-conditional network: the class of all images, or of each. Default: the classes learned, in turn. An `Int32Array` has indices; for
+   * the identity embedding it is a `Float32Array`, count × 4 · block_out_channels[0].
+   */
+  labels?: Label | readonly Label[] | NetworkLabels
   /** Seed of the noise, 0 … 2⁵³ − 1. The same seed gives the same images. Default: the learner's seed. */
   seed?: number
   /** An abort rejects with `signal.reason`. */
@@ -260,104 +277,8 @@ export interface StepOptions extends UpdateOptions {
   timesteps: Int32Array
   /** Target of the prediction, N × C × H × W. */
   target: Float32Array
+  /** For a class-conditional network: as for `Learner.predict`. */
+  labels?: NetworkLabels
   /** Factor of the mean squared error of each image (N numbers), or one factor ≥ 0 for all images. Default 1. */
   weight?: Float32Array | number
 }
-
-const positive = z.number().positive()
-const rate = z.number().min(0).lt(1)
-
-const updateShape = {
-  lr: positive.default(2e-4),
-  betas: z.tuple([rate, rate]).readonly().default([0.9, 0.999]),
-  eps: positive.default(1e-8),
-  weightDecay: z.number().min(0).default(0),
-  clipGradNorm: z.number().min(0).default(1),
-}
-
-const batchSize = batchSizeSchema.default(128)
-
-export const createSchema = z.strictObject({
-  unet: z.unknown().optional(),
-  schedule: scheduleSchema.optional(),
-  sampler: z.unknown().optional(),
-  device: deviceSchema.default('auto'),
-  precision: precisionSchema.default('auto'),
-  seed: seedSchema.default(0),
-  ema: rate.default(0),
-  images: z.instanceof(ImageStore).optional(),
-})
-
-export const loadSchema = z.strictObject({
-  device: deviceSchema.default('auto'),
-  precision: precisionSchema.optional(),
-  images: z.instanceof(ImageStore).optional(),
-})
-
-/** Fields of a schema for what a task is trained with, in experiments too; {@link oneLength} goes with them. */
-export const trainShape = {
-  /** Training steps for each task; exactly one of `steps` and `epochs`. */
-  steps: z.int().min(1).optional(),
-  /** Passes over each task's data. */
-  epochs: positive.optional(),
-  batchSize,
-  ...updateShape,
-  horizontalFlip: z.boolean().default(false),
-  /** What a task after the first begins with: a fresh state of Adam, or that of the last task. Default: the method's. */
-  optimizer: optimizerStateSchema.optional(),
-}
-export const oneLength = [
-  (train: { steps?: number | undefined; epochs?: number | undefined }) =>
-    (train.steps === undefined) !== (train.epochs === undefined),
-  'expected exactly one of steps and epochs',
-] as const
-
-export const learnSchema = z
-  .strictObject({
-    ...trainShape,
-    memory: z.array(subsetSchema).readonly().optional(),
-    resume: z.boolean().default(false),
-    classifier: z
-      .custom<ReplayClassifier>(
-        (c) => isRecord(c) && Array.isArray(c.classes) && typeof c.classify === 'function',
-        'expected a Solver, a Classifier, or an object with classes and classify',
-      )
-      .optional(),
-    onPool: z.custom<NonNullable<LearnOptions['onPool']>>((f) => typeof f === 'function').optional(),
-    onStep: z.custom<NonNullable<LearnOptions['onStep']>>((f) => typeof f === 'function').optional(),
-    signal: signalSchema.optional(),
-  })
-  .refine(...oneLength)
-
-export const taskSchema = z.looseObject({
-  number: z.int().min(1),
-  train: subsetSchema,
-  earlier: z.array(z.looseObject({ train: subsetSchema })),
-})
-
-/** What learning takes of a task. */
-export type LearnedTask = z.output<typeof taskSchema>
-
-export const sampleSchema = z.strictObject({
-  count: z.int().min(1),
-  batchSize,
-  sampler: z.unknown().optional(),
-  seed: z.int().min(0).optional(),
-  signal: signalSchema.optional(),
-})
-
-export const denoisingLossSchema = z.strictObject({
-  bands: z.union([z.int().min(1), z.array(z.int().min(0)).min(2).readonly()]).default(10),
-  samples: z.int().min(1).max(1_000_000).default(1),
-  batchSize,
-  seed: z.int().min(0).optional(),
-  signal: signalSchema.optional(),
-})
-
-export const stepSchema = z.strictObject({
-  ...updateShape,
-  xt: z.instanceof(Float32Array),
-  timesteps: z.instanceof(Int32Array),
-  target: z.instanceof(Float32Array),
-  weight: z.union([z.instanceof(Float32Array), z.number().min(0)]).default(1),
-})

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
+import { isConditional } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { CancelFlag, NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
@@ -8,7 +9,9 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { ReplayPool, ResolvedObjective, TeacherSource } from '../methods/objective.js'
 import { mersenneTwister } from '../streams/torch-random.js'
 import { type Core, live, type PoolImages } from './core.js'
-import type { LearnedTask, LearnOptions, PoolProgress, ReplayClassifier } from './options.js'
+import { proportioned } from './labels.js'
+import type { LearnOptions, PoolProgress, ReplayClassifier } from './options.js'
+import type { LearnedTask } from './schemas.js'
 
 /** Number of images that one call of the engine generates: which images a pool has must not depend on how fast that is. */
 const atOnce = 128
@@ -30,6 +33,8 @@ export interface PlannedPool {
 
 /** How far a task's training is, and what it calls back. */
 interface Filling extends Pick<LearnOptions, 'classifier' | 'onPool' | 'signal'> {
+  /** How likely each class is, for a network that takes labels. */
+  readonly weights: Float64Array | undefined
   readonly task: LearnedTask
   readonly where: string
 }
@@ -75,7 +80,7 @@ export function planPools(
     if (Math.ceil(steps / refresh) * pools.length > mostCalls) {
       throw invalid(`${where}: refresh is ${refresh} for ${steps} steps; expected at most ${mostCalls} pools in all`)
     }
-    if (even && classifier === undefined) {
+    if (even && classifier === undefined && !isConditional(core.settings.unet)) {
       throw invalid(
         `${where}: the replay pool is to be drawn from evenly by class, and nothing tells the classes of its images; give ` +
           'learn() a classifier, e.g. a Solver that has learned the earlier tasks',
@@ -105,11 +110,12 @@ export async function fillPools(
   for (const [number, pool] of pools.entries()) {
     if (!begins && step % pool.refresh !== 0) continue
     const generated = await generate(core, pools, number, Math.floor(step / pool.refresh), filling)
-    const { images, timesteps } = generated
-    const indices = pool.even
-      ? await evenIndices(core, generated, filling)
-      : Int32Array.from({ length: pool.images }, (_, i) => i)
-    const dataset = { name: `${filling.where}: replay pool`, images, labels: timesteps, ...shapeOf(core) }
+    const { images, labels } = generated
+    const indices =
+      pool.even && filling.classifier
+        ? await evenIndices(core, generated, filling)
+        : Int32Array.from({ length: pool.images }, (_, i) => i)
+    const dataset = { name: `${filling.where}: replay pool`, images, labels, ...shapeOf(core) }
     const native = await bring(dataset, core.settings.device, 0)
     try {
       await call(() => session.setReplay({ pool: number, images: [{ images: native, indices }] }))
@@ -136,7 +142,7 @@ async function generate(
   pools: readonly PlannedPool[],
   number: number,
   round: number,
-  { task, onPool, signal }: Filling,
+  { task, weights, onPool, signal }: Filling,
 ): Promise<PoolImages> {
   const { source, images: total, timesteps: range } = pools[number] as PlannedPool
   const native = live(core)
@@ -144,16 +150,19 @@ async function generate(
   // Noise of its own for each task, for each of its pools and for each call.
   const seed = native.state.seed + 2 ** 32 * task.number
   const first = (round * pools.length + number) * mostCalls
-  const key = JSON.stringify([sampler, stopAtTimestep ?? false, range, total, seed, first, core.teachers])
+  const what = [sampler, stopAtTimestep ?? false, range, total, weights && [...weights]]
+  const key = JSON.stringify([what, seed, first, core.teachers])
   if (core.pool?.key === key) return core.pool
   core.pool = undefined
   const each = pixelsOf(core)
   const images = stopAtTimestep ? new Float32Array(total * each) : new Uint8Array(total * each)
   const timesteps = stopAtTimestep ? drawnTimesteps(total, range, seed, first) : new Int32Array(total)
+  const classes = weights && proportioned(weights, total)
   for (let from = 0; from < total; from += atOnce) {
     const count = Math.min(atOnce, total - from)
     const use = { purpose: sampleUses.pool, part: first + from / atOnce }
-    const options = { weights: 'teacher' as const, count, batchSize: atOnce, sampler, seed, use }
+    const labels = classes?.slice(from, from + count)
+    const options = { weights: 'teacher' as const, count, batchSize: atOnce, sampler, labels, seed, use }
     const stopTimesteps = timesteps.slice(from, from + count)
     const some = await withCancel(signal, (flag: CancelFlag) =>
       call(async () =>
@@ -165,8 +174,11 @@ async function generate(
     images.set(some, from * each)
     onPool?.({ task: task.number, images: from + count, total } satisfies PoolProgress)
   }
-  core.pool = { key, images, timesteps }
-  return core.pool
+  const distance = stopAtTimestep ? core.settings.schedule.timesteps : 1
+  const labels = classes ? timesteps.map((t, i) => classes[i]! * distance + t) : timesteps
+  const pool = { key, images, labels }
+  core.pool = pool
+  return pool
 }
 
 function drawnTimesteps(count: number, [from, to]: readonly [number, number], seed: number, part: number): Int32Array {

@@ -3,21 +3,24 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape } from './checks.js'
 import { alone, type Core, live } from './core.js'
-import { type StepOptions, stepSchema } from './options.js'
+import { networkLabels } from './labels.js'
+import type { StepOptions } from './options.js'
+import { stepSchema } from './schemas.js'
 
 /** See `Learner.step`. */
 export async function step(core: Core, options: StepOptions): Promise<{ loss: number; gradNorm: number }> {
   const native = live(core)
-  const { xt, timesteps, target, weight, ...optimizer } = parseOptions(stepSchema, options, 'step')
+  const { xt, timesteps, target, labels: given, weight, ...optimizer } = parseOptions(stepSchema, options, 'step')
   const shape = checkedShape(core, xt, timesteps, 'step: xt')
   checkedShape(core, target, timesteps, 'step: target')
+  const labels = networkLabels(core, given, timesteps.length, 'step: labels')
   const weights = typeof weight === 'number' ? new Float32Array(timesteps.length).fill(weight) : weight
   if (weights.length !== timesteps.length) {
     throw invalid(`step: weight has ${weights.length} elements; expected one for each of ${timesteps.length} timesteps`)
   }
   return alone(core, 'step', 'step', async () => {
     const { loss, gradNorm } = await call(() =>
-      native.computeGiven({ data: xt, shape }, timesteps, { data: target, shape }, weights),
+      native.computeGiven({ data: xt, shape }, timesteps, { data: target, shape }, weights, labels),
     )
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
       throw new ContinualDiffusionError(

@@ -1,7 +1,8 @@
 import { z } from 'zod'
+import { timestepsSchema } from '../config/schedule.js'
 import { parseOptions } from '../validation/options.js'
 import type { MemoryOptions, Method } from './objective.js'
-import { memoryShape, timestepsSchema } from './objective-schema.js'
+import { memoryShape } from './objective-schema.js'
 import { gate, lambdaSchema, taskNumber, taskTerm } from './terms.js'
 
 /**

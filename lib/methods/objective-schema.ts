@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { teacherSamplerSchema } from '../config/sampler.js'
+import { timestepsSchema } from '../config/schedule.js'
 import { parseOptions } from '../validation/options.js'
 import type { Keeps, Loss, Method, ReplayPool, ResolvedObjective } from './objective.js'
 
@@ -38,12 +39,6 @@ const sourceSchema = z.discriminatedUnion(
   ],
   "expected an object whose kind is 'task', 'memory', 'teacher' or 'gaussian'",
 )
-
-/** Schema of a range [from, to) of timesteps. */
-export const timestepsSchema = z
-  .tuple([z.int().min(0), z.int()])
-  .readonly()
-  .refine(([from, to]) => from < to, 'expected [from, to) with from < to')
 
 /** Schema of a {@link Term}. */
 export const termSchema = z.strictObject({

@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import { timestepsSchema } from '../config/schedule.js'
 import type { Consolidation, Method, Objective } from './objective.js'
-import { timestepsSchema } from './objective-schema.js'
 import { taskNumber, taskTerm } from './terms.js'
 
 /** Factor of a penalty in the loss: any finite number ≥ 0. */

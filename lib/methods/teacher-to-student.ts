@@ -1,7 +1,8 @@
 import { z } from 'zod'
+import { timestepsSchema } from '../config/schedule.js'
 import { parseOptions } from '../validation/options.js'
 import type { Loss, Method, ReplayPool, Source } from './objective.js'
-import { lossSchema, timestepsSchema } from './objective-schema.js'
+import { lossSchema } from './objective-schema.js'
 import { gate, generated, generationShape, type TeacherOptions, taskNumber, taskTerm } from './terms.js'
 
 /**

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { type SamplerConfig, teacherSamplerSchema } from '../config/sampler.js'
+import { timestepsSchema } from '../config/schedule.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Method, Objective, ReplayPool, Source, Term } from './objective.js'
-import { poolSchema, timestepsSchema } from './objective-schema.js'
+import { poolSchema } from './objective-schema.js'
 
 /**
  * The sampler by which the teacher generates images of the earlier tasks. Fields that are left out have the defaults of the paper: DDIM in

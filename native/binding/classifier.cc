@@ -25,8 +25,8 @@ at::Tensor imagesFrom(const Napi::Object& images, const ClassifierTrainer& class
 /// Images with their logits: as many for each of `steps` steps, or a pool.
 SoftLabelled softLabelled(const Napi::Object& options, const ClassifierTrainer& classifier, int64_t steps) {
   const bool isPool = has(options, "pool");
-  const at::Tensor pixels = isPool ? ImagesHandle::from(field(options, "pool"))->pixels
-                                   : imagesFrom(object(options, "images"), classifier);
+  const at::Tensor pixels =
+      isPool ? ImagesHandle::from(field(options, "pool"))->pixels : imagesFrom(object(options, "images"), classifier);
   const at::Tensor logits = overFloats(field(options, "logits"), "logits").clone();
   const int64_t count = pixels.size(0), classes = classifier.classes();
   if (steps < 1 || (!isPool && count % steps != 0) || logits.numel() != count * classes) {

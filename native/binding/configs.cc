@@ -15,6 +15,14 @@ std::vector<bool> attends(const Napi::Object& object, const char* name, const st
   return result;
 }
 
+ClassEmbedding classEmbedding(const Napi::Object& value) {
+  if (has(value, "class_embed_type")) {
+    return choose<ClassEmbedding>(value, "class_embed_type",
+                                  {{"timestep", ClassEmbedding::timestep}, {"identity", ClassEmbedding::identity}});
+  }
+  return has(value, "num_class_embeds") ? ClassEmbedding::table : ClassEmbedding::none;
+}
+
 /// [from, to), all timesteps where none are given.
 void readTimesteps(const Napi::Object& object, int64_t timesteps, int64_t& from, int64_t& to) {
   to = timesteps;
@@ -71,7 +79,9 @@ UNetConfig unetConfig(const Napi::Object& value) {
                integer(value, "attention_head_dim"),
                boolean(value, "add_attention"),
                boolean(value, "flip_sin_to_cos"),
-               number(value, "freq_shift")};
+               number(value, "freq_shift"),
+               classEmbedding(value),
+               has(value, "num_class_embeds") ? integer(value, "num_class_embeds", 1, 1 << 20) : 0};
   const size_t levels = c.blockOutChannels.size();
   // Bounds of lib/config/unet.ts too: within them no number of elements overflows.
   const auto unfit = [&](int64_t width) { return width < 2 || width > 65536 || width < c.attentionHeadDim; };
@@ -94,9 +104,18 @@ at::Tensor scheduleTable(const Napi::Object& value) {
 }
 
 SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps) {
-  const SamplerConfig config{
-      &sampler(string(value, "kind")), integer(value, "steps"), number(value, "eta"), boolean(value, "clip"),
-      choose<Spacing>(value, "spacing", {{"trailing", Spacing::trailing}, {"leading", Spacing::leading}})};
+  SamplerConfig config{
+      &sampler(string(value, "kind")),
+      integer(value, "steps"),
+      number(value, "eta"),
+      boolean(value, "clip"),
+      choose<Spacing>(value, "spacing", {{"trailing", Spacing::trailing}, {"leading", Spacing::leading}}),
+      {}};
+  if (has(value, "guidance")) {
+    const auto guidance = object(value, "guidance");
+    config.guidance.scale = number(guidance, "scale");
+    readTimesteps(guidance, timesteps, config.guidance.from, config.guidance.to);
+  }
   if (config.steps < 1 || config.steps > timesteps || !(config.eta >= 0)) {
     throw makeError(value.Env(), "ERR_INVALID_ARGUMENT",
                     "sampler: expected 1 … " + std::to_string(timesteps) + " steps, and eta at least 0");
@@ -110,10 +129,11 @@ OptimizerConfig optimizerConfig(const Napi::Object& value) {
           number(value, "clipGradNorm")};
 }
 
-Objective objective(const Napi::Object& value, int64_t timesteps, const std::vector<int64_t>& pools) {
+Objective objective(const Napi::Object& value, int64_t timesteps, bool labelled, const std::vector<int64_t>& pools) {
   Objective result;
   for (const Napi::Object& term : elements(field(value, "terms"), "terms")) {
     Source source = readSource(term, timesteps);
+    source.labelled = labelled;
     if (result.terms.size() < pools.size()) source.pool = pools[result.terms.size()];
     if (source.pool >= 0 && source.kind != SourceKind::teacher) {
       throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "pools: only a teacher's images are drawn from a pool");

@@ -17,9 +17,10 @@ at::Tensor scheduleTable(const Napi::Object& value);
 /// `timesteps`: T, of which a sampler can't visit more.
 SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps);
 OptimizerConfig optimizerConfig(const Napi::Object& value);
-/// `timesteps`: T, the default range of timesteps.
-/// `pools`: by term, Source::pool.
-Objective objective(const Napi::Object& value, int64_t timesteps, const std::vector<int64_t>& pools = {});
+/// `timesteps`: T, the default range of timesteps. `labelled`: whether the network takes labels. `pools`: by term,
+/// Source::pool.
+Objective objective(const Napi::Object& value, int64_t timesteps, bool labelled,
+                    const std::vector<int64_t>& pools = {});
 StateTensor stateTensor(const Napi::Value& value);
 Shape shape(const Napi::Object& value);
 std::vector<Consolidation> consolidations(const Napi::Value& value, int64_t timesteps);

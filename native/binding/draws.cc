@@ -12,18 +12,23 @@ Draws drawsOfOne(const Napi::Object& entry, const Source& source, int64_t total)
   draws.timesteps = integers(field(entry, "timesteps"), "timesteps");
   for (const DrawsField& f : drawsFields) {
     if (f.tensor == &Draws::timesteps || !has(entry, f.name)) continue;
-    draws.*f.tensor = overTensor(field(entry, f.name), f.name).clone();
+    const Napi::Value given = field(entry, f.name);
+    draws.*f.tensor = f.isInteger ? integers(given, f.name) : overTensor(given, f.name).clone();
   }
   for (const DrawsField& f : drawsFields) {
     const at::Tensor& t = draws.*f.tensor;
     // A teacher's images may be given in place of what it generates them from.
-    const bool generated = f.tensor != &Draws::z && f.tensor != &Draws::stepNoise;
-    const bool isGiven = source.kind == SourceKind::teacher && draws.x0.defined() && !generated;
-    if (!t.defined() && f.drawn(source) && !isGiven) {
+    const bool isForImages = f.tensor == &Draws::z || f.tensor == &Draws::stepNoise || f.tensor == &Draws::classes;
+    const bool isGiven = source.kind == SourceKind::teacher && draws.x0.defined();
+    if (!t.defined() && f.drawn(source) && !(isForImages && isGiven)) {
       throw Error("ERR_INVALID_ARGUMENT", std::string("draws: ") + f.name + " is missing, which this source draws");
     }
     if (!t.defined() || f.tensor == &Draws::timesteps) continue;
-    if (f.imagesAt == 0) {
+    if (f.isInteger) {
+      if (t.numel() != draws.timesteps.numel()) {
+        throw Error("ERR_INVALID_ARGUMENT", std::string("draws: expected one of ") + f.name + " for each image");
+      }
+    } else if (f.imagesAt == 0) {
       checkBatch(t, draws.timesteps, total, f.name);
     } else if (t.dim() != 5 || t.size(0) < source.sampler.noises() || t.size(1) != draws.timesteps.numel()) {
       throw Error("ERR_INVALID_ARGUMENT", std::string("draws: ") + f.name + " does not have a noise for each step");
@@ -41,6 +46,20 @@ void checkBatch(const at::Tensor& images, const at::Tensor& timesteps, int64_t t
     throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected N×C×H×W with N ≥ 1 and N timesteps in 0 … " +
                                             std::to_string(total - 1));
   }
+}
+
+at::Tensor labelsFrom(const Napi::Value& value, const UNet& unet, int64_t count) {
+  if (value.IsUndefined()) return {};
+  if (unet.config().classEmbedding == ClassEmbedding::identity) {
+    const at::Tensor vectors = overFloats(value, "labels");
+    if (vectors.numel() != count * unet.labelWidth()) {
+      throw Error("ERR_INVALID_ARGUMENT", "labels: expected N × " + std::to_string(unet.labelWidth()) + " numbers");
+    }
+    return vectors.clone().view({count, unet.labelWidth()});
+  }
+  const at::Tensor labels = integers(value, "labels");
+  if (labels.numel() != count) throw Error("ERR_INVALID_ARGUMENT", "labels: expected one for each image");
+  return labels;
 }
 
 Napi::Value toDraws(Napi::Env env, const Draws& draws) {

@@ -19,6 +19,9 @@ std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objectiv
 /// table.
 void checkBatch(const at::Tensor& images, const at::Tensor& timesteps, int64_t total, const char* what);
 
+/// Labels for `count` images, or undefined: int64, or float32 vectors where the network takes such.
+at::Tensor labelsFrom(const Napi::Value& value, const UNet& unet, int64_t count);
+
 std::vector<Draws> moved(std::vector<Draws> draws, at::Device device);
 
 }  // namespace continual

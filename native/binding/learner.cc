@@ -125,7 +125,8 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
   Napi::Value compute(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
-      const Objective terms = objective(info[0].As<Napi::Object>(), value()->timesteps());
+      const Objective terms =
+          objective(info[0].As<Napi::Object>(), value()->timesteps(), value()->unet().isConditional());
       const std::vector<Draws> draws = drawsFrom(info[1], terms, value()->timesteps());
       const Cancellation cancel(nullptr, state(env).engine.closing());
       return run(
@@ -143,14 +144,18 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const at::Tensor xt = overTensor(info[0], "xt").clone(), timesteps = integers(info[1], "timesteps");
       const at::Tensor target = overTensor(info[2], "target").clone(), weight = overFloats(info[3], "weight").clone();
       checkBatch(xt, timesteps, value()->timesteps(), "xt");
+      const at::Tensor labels = labelsFrom(info[4], value()->unet(), timesteps.numel());
       if (target.sizes() != xt.sizes() || weight.numel() != timesteps.numel()) {
         throw Error("ERR_INVALID_ARGUMENT", "target must have xt's shape, and weight one value per image");
       }
       return run(
           env, {},
           [=](LearnerValue& learner) {
-            const auto there = [&](const at::Tensor& t) { return t.to(learner.trainer.model.how.device); };
-            return onHost(learner.trainer.step.compute({there(xt), there(timesteps)}, there(target), there(weight)));
+            const auto there = [&](const at::Tensor& t) {
+              return t.defined() ? t.to(learner.trainer.model.how.device) : t;
+            };
+            return onHost(learner.trainer.step.compute({there(xt), there(timesteps), there(labels)}, there(target),
+                                                       there(weight)));
           },
           toLosses);
     });
@@ -250,9 +255,10 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       // A copy: JavaScript may change, resize or transfer its buffer before the job runs.
       const at::Tensor xt = overTensor(info[1], "xt").clone(), timesteps = integers(info[2], "timesteps");
       checkBatch(xt, timesteps, value()->timesteps(), "xt");
+      const at::Tensor labels = labelsFrom(info[3], value()->unet(), timesteps.numel());
       return run(
           env, {},
-          [=](LearnerValue& learner) { return learner.trainer.predict(weights, {xt, timesteps}).to(at::kCPU); },
+          [=](LearnerValue& learner) { return learner.trainer.predict(weights, {xt, timesteps, labels}).to(at::kCPU); },
           toTensorObject);
     });
   }
@@ -271,7 +277,9 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
                           {static_cast<uint64_t>(integer(use, "purpose", 0, 15)),
                            static_cast<uint64_t>(integer(use, "part", 0, (int64_t{1} << 32) - 1))},
                           {},
+                          {},
                           string(options, "format") == "uint8"};
+      config.labels = labelsFrom(field(options, "labels"), value()->unet(), config.count);
       if (has(options, "stopTimesteps")) {
         config.stop = integers(field(options, "stopTimesteps"), "stopTimesteps");
         if (config.stop.numel() != config.count || config.stop.min().item<int64_t>() < 0 ||

@@ -38,6 +38,13 @@ void requireSamples(const std::vector<Consolidation>& wanted, const Pool& pool) 
   }
 }
 
+/// { dropout, weights }, for a network that takes labels.
+Labels labelsOf(const Napi::Object& options) {
+  if (!has(options, "labels")) return {};
+  const auto labels = object(options, "labels");
+  return {number(labels, "dropout"), overDoubles(field(labels, "weights"), "weights").clone()};
+}
+
 class SessionHandle : public Handle<SessionHandle, SessionValue> {
  public:
   static constexpr const char* name = "NativeSession";
@@ -45,12 +52,12 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
   using Handle::Handle;
 
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, name,
-                       {InstanceMethod<&SessionHandle::runSteps>("run"),
-                        InstanceMethod<&SessionHandle::setReplay>("setReplay"), InstanceMethod<&SessionHandle::draw>("draw"),
-                        InstanceMethod<&SessionHandle::drawSamples>("drawSamples"),
-                        InstanceMethod<&SessionHandle::consolidate>("consolidate"),
-                        InstanceMethod("dispose", &SessionHandle::dispose)});
+    return DefineClass(
+        env, name,
+        {InstanceMethod<&SessionHandle::runSteps>("run"), InstanceMethod<&SessionHandle::setReplay>("setReplay"),
+         InstanceMethod<&SessionHandle::draw>("draw"), InstanceMethod<&SessionHandle::drawSamples>("drawSamples"),
+         InstanceMethod<&SessionHandle::consolidate>("consolidate"),
+         InstanceMethod("dispose", &SessionHandle::dispose)});
   }
 
  private:
@@ -72,12 +79,6 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
       const auto options = info[0].As<Napi::Object>();
       const int64_t number = integer(options, "pool", 0, 1023);
       const std::vector<Pool::Part> parts = poolParts(field(options, "images"));
-      for (const Pool::Part& part : parts) {  // which are timesteps
-        const auto [lowest, highest] = part.images->labelRange;
-        if (lowest < 0 || highest >= value()->learner->timesteps()) {
-          throw Error("ERR_INVALID_ARGUMENT", "replay: a timestep is out of range");
-        }
-      }
       return run(env, {}, [=](SessionValue& value) { value.session->setReplay(number, Pool(parts)); });
     });
   }
@@ -125,15 +126,18 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
 Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<LearnerValue> learner) {
   const auto options = info[0].As<Napi::Object>();
   const auto optimizer = object(options, "optimizer");
-  const int64_t timesteps = learner->timesteps();
+  const std::vector<int64_t> pools =
+      has(options, "pools") ? integerList(field(options, "pools"), "pools") : std::vector<int64_t>{};
+  const Objective terms =
+      objective(object(options, "objective"), learner->timesteps(), learner->unet().isConditional(), pools);
   return state(info.Env())
       .engine.run(
           info.Env(), {},
-          [learner = std::move(learner), terms = objective(object(options, "objective"), timesteps, has(options, "pools") ? integerList(field(options, "pools"), "pools") : std::vector<int64_t>{}),
-           task = poolParts(field(options, "task")), memory = poolParts(field(options, "memory")),
-           batchSize = integer(options, "batchSize", 1, largestBatch), flip = boolean(options, "horizontalFlip"),
-           rate = number(optimizer, "lr"), adam = optimizerConfig(optimizer)] {
-            SessionConfig config{terms, {Pool(task), Pool(memory), batchSize, flip, {}}, rate, adam};
+          [learner = std::move(learner), terms, task = poolParts(field(options, "task")),
+           memory = poolParts(field(options, "memory")), batchSize = integer(options, "batchSize", 1, largestBatch),
+           flip = boolean(options, "horizontalFlip"), labels = labelsOf(options), rate = number(optimizer, "lr"),
+           adam = optimizerConfig(optimizer)] {
+            SessionConfig config{terms, {Pool(task), Pool(memory), batchSize, flip, labels, {}}, rate, adam};
             return std::make_shared<SessionValue>(SessionValue{learner, learner->trainer.begin(std::move(config))});
           },
           [](Napi::Env env, std::shared_ptr<SessionValue> session) -> Napi::Value {

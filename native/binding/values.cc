@@ -40,7 +40,10 @@ Napi::Value external(Napi::Env env, const at::Tensor& tensor, at::ScalarType dty
 
 Napi::Value field(const Napi::Object& object, const char* name) { return object.Get(name); }
 
-bool has(const Napi::Object& object, const char* name) { return !object.Get(name).IsUndefined(); }
+bool has(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  return !value.IsUndefined() && !value.IsNull();
+}
 
 double number(const Napi::Object& object, const char* name) {
   const Napi::Value value = object.Get(name);

@@ -16,6 +16,7 @@
 namespace continual {
 
 Napi::Value field(const Napi::Object& object, const char* name);
+/// Neither undefined nor null.
 bool has(const Napi::Object& object, const char* name);
 double number(const Napi::Object& object, const char* name);
 int64_t integer(const Napi::Object& object, const char* name);

@@ -5,7 +5,7 @@
 namespace continual {
 
 at::Tensor DiffusionModel::predict(const Weights& weights, const ModelInput& input) const {
-  return unet(weights, {input.xt.to(how.dtype), input.timesteps}).to(at::kFloat);
+  return unet(weights, {input.xt.to(how.dtype), input.timesteps, input.labels}).to(at::kFloat);
 }
 
 at::Tensor DiffusionModel::target(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& timesteps) const {
@@ -19,6 +19,11 @@ at::Tensor DiffusionModel::loss(const Loss& kind, const at::Tensor& prediction, 
 
 Estimate DiffusionModel::estimate(const ModelInput& input, const at::Tensor& prediction) const {
   return parametrisation.estimate(schedule.at(input.timesteps), input.xt, prediction);
+}
+
+Estimate DiffusionModel::denoise(const std::function<at::Tensor(const ModelInput&)>& predict, const ModelInput& input,
+                                 const Guidance& guidance) const {
+  return estimate(input, guided(predict, input, guidance, unet.nullLabel()));
 }
 
 std::vector<int64_t> DiffusionModel::imageShape(int64_t count) const {

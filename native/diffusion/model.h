@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
+#include "diffusion/guidance.h"
 #include "diffusion/losses.h"
 #include "nn/unet.h"
 #include "runtime/compute.h"
@@ -25,6 +27,9 @@ struct DiffusionModel {
   at::Tensor loss(const Loss& kind, const at::Tensor& prediction, const at::Tensor& target,
                   const at::Tensor& timesteps) const;
   Estimate estimate(const ModelInput& input, const at::Tensor& prediction) const;
+  /// What a sampler makes of the predictions for an input.
+  Estimate denoise(const std::function<at::Tensor(const ModelInput&)>& predict, const ModelInput& input,
+                   const Guidance& guidance) const;
 
   std::vector<int64_t> imageShape(int64_t count) const;
   /// Standard normal numbers on the device.

@@ -28,7 +28,8 @@ std::vector<double> denoisingLoss(const DiffusionModel& model, const Weights& we
       for (int64_t i = 0; i < length; ++i) positions[static_cast<size_t>(i)] = (first + i) / samples;
       const at::Tensor x0 = pool.images(positions).to(device), t = timesteps.narrow(0, first, length);
       const at::Tensor noise = ofNoise.normal(x0.sizes()).to(device);
-      const at::Tensor prediction = model.predict(weights, {model.schedule.addNoise(x0, noise, t), t});
+      const at::Tensor labels = model.unet.isConditional() ? pool.labels(positions).to(device) : at::Tensor();
+      const at::Tensor prediction = model.predict(weights, {model.schedule.addNoise(x0, noise, t), t, labels});
       const at::Tensor error = prediction - model.target(x0, noise, t);
       sum += error.square().flatten(1).mean(1).sum(std::nullopt, false, at::kDouble);
     }

@@ -26,6 +26,16 @@ struct Linear {
   at::Tensor operator()(const Weights& w, const at::Tensor& x) const;
 };
 
+/// A row for each label.
+struct Embedding {
+  int weight;
+  int64_t rows;
+
+  Embedding(ParameterLayout& layout, const std::string& name, int64_t rows, int64_t width);
+  /// int64 N → N × width. A label without a row gives zeros.
+  at::Tensor operator()(const Weights& w, const at::Tensor& labels) const;
+};
+
 struct GroupNorm {
   int weight, bias;
   int64_t groups;

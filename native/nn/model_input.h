@@ -8,6 +8,8 @@ namespace continual {
 struct ModelInput {
   at::Tensor xt;         // N×C×H×W
   at::Tensor timesteps;  // int64 N
+  /// int64 N, or float32 N × D for the identity embedding; undefined for networks without classes.
+  at::Tensor labels = {};
 };
 
 }  // namespace continual

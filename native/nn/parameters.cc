@@ -4,9 +4,9 @@
 
 namespace continual {
 
-int ParameterLayout::add(std::string name, std::vector<int64_t> shape, double bound, double constant) {
+int ParameterLayout::add(std::string name, std::vector<int64_t> shape, Initial initial) {
   const int64_t count = c10::multiply_integers(shape);
-  parameters_.push_back({std::move(name), std::move(shape), total_, count, bound, constant});
+  parameters_.push_back({std::move(name), std::move(shape), total_, count, initial});
   total_ += count;
   return static_cast<int>(parameters_.size()) - 1;
 }
@@ -29,11 +29,13 @@ at::Tensor ParameterLayout::initialise(Random& random) const {
   at::Tensor flat = at::empty({total_}, at::kFloat);
   const Weights targets = views(flat);
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    const Parameter& p = parameters_[i];
-    if (p.bound > 0) {
-      targets[i].copy_(random.uniform(p.shape, -p.bound, p.bound));
+    const auto& [name, shape, offset, count, initial] = parameters_[i];
+    if (initial.kind == Initial::Kind::uniform) {
+      targets[i].copy_(random.uniform(shape, -initial.value, initial.value));
+    } else if (initial.kind == Initial::Kind::normal) {
+      targets[i].copy_(random.normal(shape));
     } else {
-      targets[i].fill_(p.constant);
+      targets[i].fill_(initial.value);
     }
   }
   return flat;

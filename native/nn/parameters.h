@@ -13,14 +13,18 @@ namespace continual {
 /// The tensors a network computes with, indexed by the layers that own them.
 using Weights = std::vector<at::Tensor>;
 
+/// Initial values: uniform in [−bound, bound], standard normal, or a constant.
+struct Initial {
+  enum class Kind { uniform, normal, constant } kind;
+  double value = 0;  // the bound, or the constant
+};
+
 struct Parameter {
   std::string name;
   std::vector<int64_t> shape;
   int64_t offset;
   int64_t count;
-  /// Initial values: uniform in [−bound, bound], or the constant where bound is 0.
-  double bound;
-  double constant;
+  Initial initial;
 };
 
 /// The names, shapes and places of a network's parameters inside one flat float32 tensor. Keeping them in one tensor
@@ -29,7 +33,7 @@ class ParameterLayout {
  public:
   explicit ParameterLayout(at::MemoryFormat convolutions) : convolutions_(convolutions) {}
 
-  int add(std::string name, std::vector<int64_t> shape, double bound, double constant = 0);
+  int add(std::string name, std::vector<int64_t> shape, Initial initial);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t total() const { return total_; }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "runtime/error.h"
+
 namespace continual {
 
 ResnetBlock::ResnetBlock(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out,
@@ -103,21 +105,37 @@ UNet::UNet(const UNetConfig& c, at::MemoryFormat memoryFormat)
       middle_(makeMiddle(layout_, c)),
       up_(makeUp(layout_, c)),
       normOut_(layout_, "conv_norm_out", c.blockOutChannels.front(), c.normNumGroups, c.normEps),
-      convOut_(layout_, "conv_out", c.blockOutChannels.front(), c.outChannels, 3) {}
+      convOut_(layout_, "conv_out", c.blockOutChannels.front(), c.outChannels, 3) {
+  const int64_t width = timeChannels(c);
+  if (c.classEmbedding == ClassEmbedding::table) classTable_.emplace(layout_, "class_embedding", c.classRows, width);
+  if (c.classEmbedding == ClassEmbedding::timestep) {
+    class1_.emplace(layout_, "class_embedding.linear_1", c.blockOutChannels.front(), width);
+    class2_.emplace(layout_, "class_embedding.linear_2", width, width);
+  }
+}
 
-at::Tensor UNet::timeEmbedding(const Weights& w, const at::Tensor& timesteps, at::ScalarType dtype) const {
+at::Tensor UNet::sinusoids(const at::Tensor& timesteps, at::ScalarType dtype) const {
   const int64_t half = config_.blockOutChannels.front() / 2;
   const double scale = -std::log(10000.0) / (static_cast<double>(half) - config_.freqShift);
   const at::Tensor frequencies = at::exp(at::arange(half, timesteps.options().dtype(at::kFloat)) * scale);
   const at::Tensor angles = timesteps.to(at::kFloat).unsqueeze(1) * frequencies;
   const at::Tensor sines = at::sin(angles), cosines = at::cos(angles);
-  const at::Tensor embedding = config_.flipSinToCos ? at::cat({cosines, sines}, 1) : at::cat({sines, cosines}, 1);
-  return time2_(w, at::silu(time1_(w, embedding.to(dtype))));
+  return (config_.flipSinToCos ? at::cat({cosines, sines}, 1) : at::cat({sines, cosines}, 1)).to(dtype);
+}
+
+at::Tensor UNet::embedding(const Weights& w, const ModelInput& input) const {
+  const at::ScalarType dtype = input.xt.scalar_type();
+  const at::Tensor time = time2_(w, at::silu(time1_(w, sinusoids(input.timesteps, dtype))));
+  if (!isConditional()) return time;
+  if (!input.labels.defined()) throw Error("ERR_INVALID_ARGUMENT", "the network takes a label for each image");
+  if (classTable_) return time + (*classTable_)(w, input.labels);
+  if (class1_) return time + (*class2_)(w, at::silu((*class1_)(w, sinusoids(input.labels, dtype))));
+  return time + input.labels.to(dtype);
 }
 
 at::Tensor UNet::operator()(const Weights& w, const ModelInput& input) const {
   // Every residual block projects silu(embedding), so it is taken once.
-  const at::Tensor time = at::silu(timeEmbedding(w, input.timesteps, input.xt.scalar_type()));
+  const at::Tensor time = at::silu(embedding(w, input));
 
   at::Tensor x = convIn_(w, input.xt.contiguous(memoryFormat_));
   std::vector<at::Tensor> kept{x};

@@ -11,6 +11,10 @@
 
 namespace continual {
 
+/// What the labels of a conditional network become, which is added to the embedding of the timestep: a row of a table
+/// for each, what a timestep becomes, or the label itself.
+enum class ClassEmbedding { none, table, timestep, identity };
+
 /// The options of diffusers' `UNet2DModel` that the engine has; lib/config/unet.ts documents and checks them.
 struct UNetConfig {
   int64_t sampleSize, inChannels, outChannels;
@@ -21,6 +25,8 @@ struct UNetConfig {
   int64_t attentionHeadDim;
   bool midAttention, flipSinToCos;
   double freqShift;
+  ClassEmbedding classEmbedding = ClassEmbedding::none;
+  int64_t classRows = 0;  // of the table
 };
 
 struct ResnetBlock {
@@ -60,18 +66,28 @@ class UNet {
 
   const UNetConfig& config() const { return config_; }
   const ParameterLayout& layout() const { return layout_; }
+  bool isConditional() const { return config_.classEmbedding != ClassEmbedding::none; }
+  /// The label that stands for none, in a network that learned to do without: the table's last row.
+  int64_t nullLabel() const { return config_.classRows - 1; }
+  /// D of labels that are vectors.
+  int64_t labelWidth() const { return 4 * config_.blockOutChannels.front(); }
 
   /// The prediction, N×C×H×W in the weights' dtype, which is that of the input's x_t too.
   at::Tensor operator()(const Weights& w, const ModelInput& input) const;
 
  private:
-  at::Tensor timeEmbedding(const Weights& w, const at::Tensor& timesteps, at::ScalarType dtype) const;
+  /// Sines and cosines of timesteps, N × channels of the first level.
+  at::Tensor sinusoids(const at::Tensor& timesteps, at::ScalarType dtype) const;
+  /// Of the timesteps, and of the labels where the network takes some: N × time channels.
+  at::Tensor embedding(const Weights& w, const ModelInput& input) const;
 
   UNetConfig config_;
   at::MemoryFormat memoryFormat_;
   ParameterLayout layout_;
   Conv2d convIn_;
   Linear time1_, time2_;
+  std::optional<Embedding> classTable_;
+  std::optional<Linear> class1_, class2_;
   std::vector<UNetBlock> down_;
   UNetBlock middle_;
   std::vector<UNetBlock> up_;

@@ -48,10 +48,18 @@ std::vector<Draws> Drawer::draw(const std::vector<Source>& sources, const Positi
   return result;
 }
 
+at::Tensor Drawer::told(const at::Tensor& classes, Random& random) const {
+  const double dropout = batches_.labels.dropout;
+  if (dropout == 0) return classes;
+  const at::Tensor dropped = toDevice(random.uniform({classes.size(0)}, 0, 1) < dropout, classes.device());
+  return classes.masked_fill(dropped, model_.unet.nullLabel());
+}
+
 Draws Drawer::draw(const Source& source, const Position& at, Random& random) {
-  const auto& [task, memory, count, flips, replay] = batches_;
+  const auto& [task, memory, count, flips, labels, replay] = batches_;
   const std::vector<int64_t> shape = model_.imageShape(count);
   Draws draws;
+  at::Tensor classes;
   const auto withReplacement = [&](const Pool& pool) {
     const at::Tensor drawn = random.integers(count, 0, pool.size());
     return std::vector<int64_t>(drawn.const_data_ptr<int64_t>(), drawn.const_data_ptr<int64_t>() + count);
@@ -59,16 +67,27 @@ Draws Drawer::draw(const Source& source, const Position& at, Random& random) {
   if (source.isReal()) {
     const bool isTask = source.kind == SourceKind::task;
     const Pool& pool = isTask ? task : memory;
-    draws.x0 = pool.images(isTask ? epochs_.batch(at.seed, at.step - at.taskStep, pool.size(), count, at.taskStep)
-                                  : withReplacement(pool));
+    const std::vector<int64_t> positions =
+        isTask ? epochs_.batch(at.seed, at.step - at.taskStep, pool.size(), count, at.taskStep) : withReplacement(pool);
+    draws.x0 = pool.images(positions);
+    if (source.labelled) classes = pool.labels(positions);
     if (flips) draws.x0 = flipHorizontally(draws.x0, random.integers(count, 0, 2).to(at::kBool));
   }
   if (source.pool >= 0) {
     const Pool& pool = replay[static_cast<size_t>(source.pool)];
     const std::vector<int64_t> positions = withReplacement(pool);
     draws.x0 = pool.images(positions);
-    if (source.stopAtTimestep) draws.timesteps = pool.labels(positions);
+    const at::Tensor numbers = pool.labels(positions);
+    const int64_t total = model_.schedule.timesteps();
+    if (source.stopAtTimestep) draws.timesteps = numbers.remainder(total);  // ≥ 0 and < T, whatever they are
+    if (source.labelled) classes = source.stopAtTimestep ? numbers.div(total, "floor") : numbers;
+  } else if (source.labelled && !source.isReal()) {
+    classes =
+        at::searchsorted(labels.weights.cumsum(0), random.uniform({count}, 0, 1).to(at::kDouble) * labels.weights.sum(),
+                         /*out_int32=*/false, /*right=*/true);
+    if (source.generates()) draws.classes = classes;
   }
+  if (source.labelled) draws.labels = told(classes, random);
   if (!draws.timesteps.defined()) draws.timesteps = random.integers(count, source.from, source.to);
   if (source.addsNoise()) draws.noise = model_.normal(random, shape);
   if (source.generates() || source.kind == SourceKind::gaussian) draws.z = model_.normal(random, shape);

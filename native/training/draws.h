@@ -19,6 +19,8 @@ struct Draws {
   at::Tensor x0;          // clean images, or x_t of a teacher that stops there; generated from z where undefined
   at::Tensor noise;       // ε added to x0
   at::Tensor timesteps;   // int64 N
+  at::Tensor labels;      // int64 N: what student and teacher are told; the null label where it was dropped
+  at::Tensor classes;     // int64 N: what the teacher generates
   at::Tensor z;           // where the teacher's sampler starts, or the Gaussian input
   at::Tensor stepNoise;   // noises × N × C × H × W, of the teacher's sampler
   at::Tensor prediction;  // the teacher's; computed in the step where undefined
@@ -34,16 +36,18 @@ struct DrawsField {
   const char* name;
   at::Tensor Draws::* tensor;
   int64_t imagesAt;  // the dimension that counts the images
+  bool isInteger;
   bool (*drawn)(const Source&);
 };
-inline constexpr std::array<DrawsField, 6> drawsFields{{
-    {"x0", &Draws::x0, 0, [](const Source& s) { return s.isReal() || s.pool >= 0; }},
-    {"noise", &Draws::noise, 0, [](const Source& s) { return s.addsNoise(); }},
-    {"timesteps", &Draws::timesteps, 0, [](const Source&) { return true; }},
-    {"z", &Draws::z, 0, [](const Source& s) { return s.generates() || s.kind == SourceKind::gaussian; }},
-    {"stepNoise", &Draws::stepNoise, 1,
-     [](const Source& s) { return s.generates() && s.sampler.noises() > 0; }},
-    {"prediction", &Draws::prediction, 0, [](const Source&) { return false; }},
+inline constexpr std::array<DrawsField, 8> drawsFields{{
+    {"x0", &Draws::x0, 0, false, [](const Source& s) { return s.isReal() || s.pool >= 0; }},
+    {"noise", &Draws::noise, 0, false, [](const Source& s) { return s.addsNoise(); }},
+    {"timesteps", &Draws::timesteps, 0, true, [](const Source&) { return true; }},
+    {"labels", &Draws::labels, 0, true, [](const Source& s) { return s.labelled; }},
+    {"classes", &Draws::classes, 0, true, [](const Source& s) { return s.labelled && s.generates(); }},
+    {"z", &Draws::z, 0, false, [](const Source& s) { return s.generates() || s.kind == SourceKind::gaussian; }},
+    {"stepNoise", &Draws::stepNoise, 1, false, [](const Source& s) { return s.generates() && s.sampler.noises() > 0; }},
+    {"prediction", &Draws::prediction, 0, false, [](const Source&) { return false; }},
 }};
 
 template <class Change>
@@ -69,12 +73,20 @@ struct Position {
   Position after(int64_t steps) const { return {seed, step + steps, taskStep + steps}; }
 };
 
+/// What labels a conditional network is told.
+struct Labels {
+  double dropout = 0;  // probability of the null label
+  at::Tensor weights;  // float64, of each class that the teacher's images may have
+};
+
 /// What the draws of training steps are taken from.
 struct Batches {
   Pool task, memory;
   int64_t batchSize;
   bool horizontalFlip;
-  std::vector<Pool> replay;  // the teacher's images, by Source::pool; labels are timesteps where the teacher stops there
+  Labels labels;
+  /// The teacher's images by Source::pool, with their classes; class · T + timestep where the teacher stops there.
+  std::vector<Pool> replay;
 };
 
 /// Draws what steps train on: a pure function of (position, batches, sources), but for permutations that it remembers.
@@ -88,6 +100,8 @@ class Drawer {
 
  private:
   Draws draw(const Source& source, const Position& at, Random& random);
+  /// What the networks are told of images with these classes.
+  at::Tensor told(const at::Tensor& classes, Random& random) const;
 
   const DiffusionModel& model_;
   const Batches& batches_;

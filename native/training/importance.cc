@@ -28,10 +28,11 @@ class Samples {
       for (int64_t i = count * member / parts; i < count * (member + 1) / parts; ++i) {
         cancellation_.check();
         const Draws one = draws_.with([i](const at::Tensor& t, int64_t images) { return t.narrow(images, i, 1); });
-        const auto& [x0, noise, t, z, stepNoise, ofTeacher] = one;
+        const at::Tensor &x0 = one.x0, &noise = one.noise, &t = one.timesteps;
         gradient.begin(1);
-        gradient.add(0, state_.student.views, [&, &x0 = x0, &noise = noise, &t = t](const Weights& weights) {
-          const at::Tensor prediction = model_.predict(weights, {model_.schedule.addNoise(x0, noise, t), t});
+        gradient.add(0, state_.student.views, [&](const Weights& weights) {
+          const at::Tensor prediction =
+              model_.predict(weights, {model_.schedule.addNoise(x0, noise, t), t, one.labels});
           return model_.loss(Loss{}, prediction, model_.target(x0, noise, t), t);
         });
         const c10::NoGradGuard noGrad;
@@ -87,6 +88,7 @@ Draws drawSamples(const DiffusionModel& model, const Position& at, const Consoli
   for (int64_t i = 0; i < c.samples; ++i) positions.push_back(order[static_cast<size_t>(i % pool.size())]);
   Draws draws;
   draws.x0 = pool.images(positions).to(model.how.device);
+  if (model.unet.isConditional()) draws.labels = pool.labels(positions).to(model.how.device);
   draws.timesteps = toDevice(random.integers(c.samples, c.from, c.to), model.how.device);
   draws.noise = model.normal(random, model.imageShape(c.samples));
   return draws;

@@ -20,6 +20,7 @@ struct Source {
   bool stopAtTimestep = false;  // teacher
   int64_t pool = -1;            // teacher: which of Batches::replay its images are drawn from; −1: generated anew
   bool symmetric = false;       // gaussian
+  bool labelled = false;        // the network takes labels
   int64_t from = 0, to = 0;     // timesteps are drawn from [from, to)
 
   bool operator==(const Source&) const = default;

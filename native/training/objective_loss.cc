@@ -12,7 +12,11 @@ at::Tensor generate(const DiffusionModel& model, const Source& source, const Dra
   return sample({
       .schedule = model.schedule,
       .config = source.sampler,
-      .denoiser = [&](const ModelInput& input) { return model.estimate(input, model.predict(teacher, input)); },
+      .denoiser =
+          [&](const ModelInput& input) {
+            return model.denoise([&](const ModelInput& asked) { return model.predict(teacher, asked); },
+                                 {input.xt, input.timesteps, draws.classes}, source.sampler.guidance);
+          },
       .start = draws.z,
       .noise = [&](int64_t i) { return draws.stepNoise.select(0, i); },
       .stop = source.stopAtTimestep ? draws.timesteps : at::Tensor(),
@@ -25,23 +29,24 @@ at::Tensor generate(const DiffusionModel& model, const Source& source, const Dra
 NoisyInput noisyInput(const DiffusionModel& model, const Source& source, const Draws& draws, const Weights* teacher,
                       const Cancellation& cancellation) {
   const at::Tensor& t = draws.timesteps;
-  if (source.kind == SourceKind::gaussian) return {{draws.z, t}, {}};
+  if (source.kind == SourceKind::gaussian) return {{draws.z, t, draws.labels}, {}};
   const bool generates = source.kind == SourceKind::teacher && !draws.x0.defined();
   const at::Tensor x0 = generates ? generate(model, source, draws, *teacher, cancellation) : draws.x0;
-  if (source.stopAtTimestep) return {{x0, t}, {}};
-  return {{model.schedule.addNoise(x0, draws.noise, t), t}, x0};
+  if (source.stopAtTimestep) return {{x0, t, draws.labels}, {}};
+  return {{model.schedule.addNoise(x0, draws.noise, t), t, draws.labels}, x0};
 }
 
 TermLosses objectiveLoss(const DiffusionModel& model, const Objective& objective, const std::vector<Draws>& draws,
                          const Weights& student, const Weights* teacher, const Cancellation& cancellation) {
   std::vector<NoisyInput> noisy;
-  std::vector<at::Tensor> xts, timesteps, teacherPredictions;
+  std::vector<at::Tensor> xts, timesteps, labels, teacherPredictions;
   {
     const c10::NoGradGuard noGrad;
     for (size_t i = 0; i < objective.sources.size(); ++i) {
       noisy.push_back(noisyInput(model, objective.sources[i], draws[i], teacher, cancellation));
       xts.push_back(noisy[i].input.xt);
       timesteps.push_back(noisy[i].input.timesteps);
+      if (noisy[i].input.labels.defined()) labels.push_back(noisy[i].input.labels);
       teacherPredictions.push_back(draws[i].prediction);  // where it was computed ahead
     }
     for (const Term& term : objective.terms) {
@@ -53,7 +58,8 @@ TermLosses objectiveLoss(const DiffusionModel& model, const Objective& objective
     }
     cancellation.check();
   }
-  const at::Tensor predictions = model.predict(student, {at::cat(xts), at::cat(timesteps)});
+  const at::Tensor predictions =
+      model.predict(student, {at::cat(xts), at::cat(timesteps), labels.empty() ? at::Tensor() : at::cat(labels)});
 
   std::vector<at::Tensor> bySource;
   int64_t start = 0;

@@ -28,10 +28,10 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
     replacements_ = state_.replacements();
   }
   Graphed& graphed = predictions_.try_emplace(which, model_.how.device).first->second;
-  const auto denoise = [&](const ModelInput& input) {
-    return model_.estimate(input, graphed({input.xt, input.timesteps}, [&](const Graphed::Tensors& inputs) {
-                             return model_.predict(weights.views, {inputs[0], inputs[1]});
-                           }));
+  const auto predict = [&](const ModelInput& input) {
+    return graphed({input.xt, input.timesteps, input.labels}, [&](const Graphed::Tensors& inputs) {
+      return model_.predict(weights.views, {inputs[0], inputs[1], inputs[2]});
+    });
   };
   RunAhead ahead(model_.how.device);
   std::vector<at::Tensor> result;
@@ -39,8 +39,10 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
   for (int64_t first = 0; first < config.count; first += config.batchSize) {
     const int64_t length = std::min(config.batchSize, config.count - first), parts = std::min(team_.size(), length);
     const at::Tensor starts = drawn(start, length);
-    at::Tensor stops;
-    if (config.stop.defined()) stops = toDevice(config.stop.slice(0, first, first + length), model_.how.device);
+    const auto ofBatch = [&](const at::Tensor& t) {
+      return t.defined() ? toDevice(t.slice(0, first, first + length), model_.how.device) : t;
+    };
+    const at::Tensor stops = ofBatch(config.stop), labels = ofBatch(config.labels);
     std::vector<at::Tensor> noises, images(static_cast<size_t>(parts));
     for (Random& random : stepNoise) noises.push_back(drawn(random, length));
     team_.run(parts, [&](int64_t member) {
@@ -50,7 +52,10 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
       images[static_cast<size_t>(member)] = continual::sample({
           .schedule = model_.schedule,
           .config = config.sampler,
-          .denoiser = denoise,
+          .denoiser =
+              [&, mine = own(labels)](const ModelInput& input) {
+                return model_.denoise(predict, {input.xt, input.timesteps, mine}, config.sampler.guidance);
+              },
           .start = own(starts),
           .noise = [&](int64_t i) { return own(noises[static_cast<size_t>(i)]); },
           .stop = own(stops),

@@ -21,8 +21,9 @@ struct SampleConfig {
   SamplerConfig sampler;
   uint64_t seed;
   SampleUse use;
-  at::Tensor stop;  // one timestep per image on the CPU, or undefined
-  bool pixels;      // uint8 N×H×W×C in place of float32 N×C×H×W in [−1, 1]
+  at::Tensor stop;    // one timestep per image on the CPU, or undefined
+  at::Tensor labels;  // one per image on the CPU, or undefined
+  bool pixels;        // uint8 N×H×W×C in place of float32 N×C×H×W in [−1, 1]
 };
 
 /// Generates images with a learner's weights.

@@ -24,6 +24,11 @@ Session::Session(const DiffusionModel& model, ModelState& state, Team& team, con
     if (source.kind == SourceKind::task && config_.batches.task.size() == 0) {
       throw Error("ERR_INVALID_ARGUMENT", "the task has no images to train on");
     }
+    const bool drawsClasses = source.labelled && !source.isReal() && source.pool < 0;
+    const at::Tensor& weights = config_.batches.labels.weights;
+    if (drawsClasses && !(weights.defined() && weights.numel() > 0 && weights.sum().item<double>() > 0)) {
+      throw Error("ERR_INVALID_ARGUMENT", "labels: a source without labels of its own needs weights to draw them by");
+    }
     if (source.kind == SourceKind::memory && config_.batches.memory.size() == 0) {
       throw Error("ERR_INVALID_ARGUMENT", "the memory holds no images yet");
     }

@@ -30,15 +30,17 @@ Losses TrainingStep::compute(const Objective& objective, const std::vector<Draws
 
 Losses TrainingStep::compute(const ModelInput& input, const at::Tensor& target, const at::Tensor& weight) {
   const int64_t begin = group_.begin(target.size(0));
-  return backward(group_.length(target.size(0)),
-                  [&](int64_t first, int64_t length, const Weights& weights) -> TermLosses {
-                    const auto cut = [&](const at::Tensor& t) { return t.narrow(0, begin + first, length); };
-                    const at::Tensor prediction = model_.predict(weights, {cut(input.xt), cut(input.timesteps)});
-                    const at::Tensor error = (prediction - cut(target)).square().flatten(1).mean(1);
-                    const at::Tensor total = (error * cut(weight)).mean();
-                    return {total, total.unsqueeze(0)};
-                  },
-                  {});
+  return backward(
+      group_.length(target.size(0)),
+      [&](int64_t first, int64_t length, const Weights& weights) -> TermLosses {
+        const auto cut = [&](const at::Tensor& t) { return t.narrow(0, begin + first, length); };
+        const at::Tensor prediction = model_.predict(
+            weights, {cut(input.xt), cut(input.timesteps), input.labels.defined() ? cut(input.labels) : at::Tensor()});
+        const at::Tensor error = (prediction - cut(target)).square().flatten(1).mean(1);
+        const at::Tensor total = (error * cut(weight)).mean();
+        return {total, total.unsqueeze(0)};
+      },
+      {});
 }
 
 Losses TrainingStep::backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties) {

@@ -22,7 +22,8 @@ at::Tensor Trainer::predict(StateTensor weights, const ModelInput& input) const 
   const c10::NoGradGuard noGrad;
   const PrecisionScope precision(model.how);
   return model.predict(state.weights(weights).views,
-                       {input.xt.to(model.how.device), input.timesteps.to(model.how.device)});
+                       {input.xt.to(model.how.device), input.timesteps.to(model.how.device),
+                        input.labels.defined() ? input.labels.to(model.how.device) : at::Tensor()});
 }
 
 void Trainer::consolidate(const std::vector<Consolidation>& consolidations, const Pool& pool,

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "diffusion/guidance.h"
 #include "diffusion/noise_schedule.h"
 #include "diffusion/parametrisation.h"
 #include "nn/model_input.h"
@@ -22,6 +23,7 @@ struct SamplerConfig {
   double eta = 0;
   bool clip = true;
   Spacing spacing = Spacing::trailing;
+  Guidance guidance;
 
   bool operator==(const SamplerConfig&) const = default;
   /// How many noises, each of the images' shape, a whole trajectory takes besides its start.
@@ -42,7 +44,7 @@ Timesteps samplerTimesteps(int64_t total, const SamplerConfig& config, const at:
 struct Trajectory {
   const NoiseSchedule& schedule;
   const SamplerConfig& config;
-  /// The network with its parametrisation: (x_t, t) → (x̂₀, ε̂), float32.
+  /// The network with its parametrisation, labels and guidance: (x_t, t) → (x̂₀, ε̂), float32.
   std::function<Estimate(const ModelInput&)> denoiser;
   at::Tensor start;  // standard normal, N×C×H×W
   /// The i-th of `config.noises()` noises.

@@ -1,0 +1,123 @@
+import { z } from 'zod'
+import { scheduleSchema } from '../config/schedule.js'
+import { subsetSchema } from '../data/schemas.js'
+import { ImageStore } from '../engine/image-store.js'
+import { optimizerStateSchema } from '../methods/objective-schema.js'
+import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import { isRecord } from '../validation/options.js'
+import type { Label, LearnOptions, ReplayClassifier, SampleOptions } from './options.js'
+
+/** Schemas of the learner's options. */
+
+const positive = z.number().positive()
+const rate = z.number().min(0).lt(1)
+
+const updateShape = {
+  lr: positive.default(2e-4),
+  betas: z.tuple([rate, rate]).readonly().default([0.9, 0.999]),
+  eps: positive.default(1e-8),
+  weightDecay: z.number().min(0).default(0),
+  clipGradNorm: z.number().min(0).default(1),
+}
+
+const batchSize = batchSizeSchema.default(128)
+
+export const createSchema = z.strictObject({
+  unet: z.unknown().optional(),
+  schedule: scheduleSchema.optional(),
+  sampler: z.unknown().optional(),
+  device: deviceSchema.default('auto'),
+  precision: precisionSchema.default('auto'),
+  seed: seedSchema.default(0),
+  ema: rate.default(0),
+  images: z.instanceof(ImageStore).optional(),
+})
+
+export const loadSchema = z.strictObject({
+  device: deviceSchema.default('auto'),
+  precision: precisionSchema.optional(),
+  images: z.instanceof(ImageStore).optional(),
+})
+
+/** Fields of a schema for what a task is trained with, in experiments too; {@link oneLength} goes with them. */
+export const trainShape = {
+  /** Training steps for each task; exactly one of `steps` and `epochs`. */
+  steps: z.int().min(1).optional(),
+  /** Passes over each task's data. */
+  epochs: positive.optional(),
+  batchSize,
+  ...updateShape,
+  horizontalFlip: z.boolean().default(false),
+  /** What a task after the first begins with: a fresh state of Adam, or that of the last task. Default: the method's. */
+  optimizer: optimizerStateSchema.optional(),
+  /** For a class-conditional network: the probability of the null label. */
+  labelDropout: rate.default(0),
+  /** For a class-conditional network: how likely each class is for what the teacher generates; weights by class name. */
+  replayLabels: z.union([z.enum(['uniform', 'frequency']), z.record(z.string(), z.number().min(0))]).default('uniform'),
+}
+export const oneLength = [
+  (train: { steps?: number | undefined; epochs?: number | undefined }) =>
+    (train.steps === undefined) !== (train.epochs === undefined),
+  'expected exactly one of steps and epochs',
+] as const
+
+export const learnSchema = z
+  .strictObject({
+    ...trainShape,
+    memory: z.array(subsetSchema).readonly().optional(),
+    resume: z.boolean().default(false),
+    classifier: z
+      .custom<ReplayClassifier>(
+        (c) => isRecord(c) && Array.isArray(c.classes) && typeof c.classify === 'function',
+        'expected a Solver, a Classifier, or an object with classes and classify',
+      )
+      .optional(),
+    onPool: z.custom<NonNullable<LearnOptions['onPool']>>((f) => typeof f === 'function').optional(),
+    onStep: z.custom<NonNullable<LearnOptions['onStep']>>((f) => typeof f === 'function').optional(),
+    signal: signalSchema.optional(),
+  })
+  .refine(...oneLength)
+
+export const taskSchema = z.looseObject({
+  number: z.int().min(1),
+  train: subsetSchema,
+  earlier: z.array(z.looseObject({ train: subsetSchema })),
+})
+
+/** What learning takes of a task. */
+export type LearnedTask = z.output<typeof taskSchema>
+
+export const sampleSchema = z.strictObject({
+  count: z.int().min(1),
+  batchSize,
+  sampler: z.unknown().optional(),
+  labels: z
+    .custom<SampleOptions['labels']>(
+      (value) => [value].flat().every(isLabel) || value instanceof Int32Array || value instanceof Float32Array,
+      'expected a class name, a class index or null, a list of them, an Int32Array or a Float32Array',
+    )
+    .optional(),
+  seed: z.int().min(0).optional(),
+  signal: signalSchema.optional(),
+})
+
+function isLabel(value: unknown): value is Label {
+  return value === null || typeof value === 'string' || typeof value === 'number'
+}
+
+export const denoisingLossSchema = z.strictObject({
+  bands: z.union([z.int().min(1), z.array(z.int().min(0)).min(2).readonly()]).default(10),
+  samples: z.int().min(1).max(1_000_000).default(1),
+  batchSize,
+  seed: z.int().min(0).optional(),
+  signal: signalSchema.optional(),
+})
+
+export const stepSchema = z.strictObject({
+  ...updateShape,
+  xt: z.instanceof(Float32Array),
+  timesteps: z.instanceof(Int32Array),
+  target: z.instanceof(Float32Array),
+  labels: z.union([z.instanceof(Int32Array), z.instanceof(Float32Array)]).optional(),
+  weight: z.union([z.instanceof(Float32Array), z.number().min(0)]).default(1),
+})
