@@ -16,6 +16,20 @@ async function writeExperiment(folder: string, changes: object = {}): Promise<st
   return 'tiny.json'
 }
 
+test('an experiment that is neither a file nor a preset is told as such', async () => {
+  const folder = await temporaryFolder()
+  expect(await run(folder, 'run', 'nofile.json')).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(
+      /^ERR_INVALID_ARGUMENT: nofile.json: there is no such file; expected a JSON file, or a preset: /,
+    ),
+  })
+  expect(await run(folder, 'run', 'dem')).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/did you mean 'demo'/),
+  })
+})
+
 test('a run writes its whole folder, prints table and paths; its learners draw', async () => {
   const folder = await temporaryFolder()
   const experiment = await writeExperiment(folder)

@@ -162,7 +162,7 @@ describe('a checkpoint', () => {
     [
       'no results',
       (all) => JSON.stringify(sealed({ ...all, runs: [{}] })),
-      /runs\[0\].method is missing; expected string/,
+      /runs\[0\].method is missing; expected a string/,
     ],
     [
       // A first task's picture is copied for the methods that share it.

@@ -211,7 +211,23 @@ describe('images that come in parts', () => {
     structuredClone(dataset.images.buffer, { transfer: [dataset.images.buffer as ArrayBuffer] })
     const error = await failure(coming)
     expect(error.code).toBe('ERR_BAD_DATA')
-    expect(error.message).toBe('large: the images hold 0 bytes; expected 1536 × 64 × 64 × 1, as there are 1536 labels')
+    expect(error.message).toBe(
+      'large: the images hold no bytes, as their memory was transferred, e.g. to a worker (its buffer is detached); expected ' +
+        '1536 × 64 × 64 × 1, as there are 1536 labels',
+    )
     expect((await images.images({ ...dataset, images: copy }, 'cpu', 64)).count).toBe(1536)
   })
+})
+
+it('a disposed store is refused by all that would use it', async () => {
+  const images = new ImageStore()
+  await images.dispose()
+  for (const making of [
+    Learner.create({ unet: tinyUNet, device: 'cpu', images }),
+    Solver.create(bandsStream(), { device: 'cpu', images }),
+    Classifier.train(bandsData(), { device: 'cpu', images }),
+  ]) {
+    const { code, message } = await failure(making)
+    expect([code, message]).toEqual(['ERR_DISPOSED', 'the image store was disposed; create or load a new one'])
+  }
 })

@@ -183,7 +183,7 @@ describe('learn', () => {
     const generator = learner.learn(first, finetune(), quick)
     await generator.next()
     expect((await failure(collect(learner.learn(second, finetune(), quick)))).message).toMatch(
-      /already learning a task/,
+      /^learn, task 2 by finetune: the learner is already learning a task; .* end it by its return\(\)$/,
     )
     const next = generator.next()
     expect((await failure(learner.save(await temporaryFolder()))).message).toMatch(/^save: learn\(\) is taking steps/)
@@ -216,7 +216,7 @@ describe('learn', () => {
     const learner = await tinyLearner()
     const diverged = await failure(collect(learner.learn(first, finetune(), { ...quick, steps: 500, lr: 1e30 })))
     expect(diverged.code).toBe('ERR_DIVERGED')
-    expect(diverged.message).toMatch(/step \d+/)
+    expect(diverged.message).toMatch(/^learn, task 1 by finetune: .* at step \d+ of the learner/)
   })
 
   it.each(['at once', 'where an abort left the end to be done'])(
@@ -272,7 +272,7 @@ describe('learn', () => {
     const one = { source: { kind: 'task' }, target: 'data', weight: 1 }
     const teacher = { kind: 'teacher' }
     for (const [terms, message] of [
-      [undefined, /objective: terms is missing/],
+      [undefined, /objective\(1\): terms is missing/],
       [[], /terms is \[\]; expected at least one term/],
       [gaussian, /terms\[0\]\.target is 'data'; expected 'teacher': the source gaussian has no clean image/],
       [[{ ...one, source: { ...teacher, stopAtTimestep: true } }], /the source teacher has no clean image/],
@@ -314,12 +314,27 @@ describe('learn', () => {
   })
 
   it('refuses what is no task, no method and no memory', async () => {
+    const thrower = () => {
+      throw new RangeError('no such task')
+    }
     const deep = { inside: JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`) as unknown }
     const learner = await tinyLearner()
     for (const [task, method, options, message] of [
       [undefined, finetune(), quick, /^learn: task: the value is missing/],
       [first, undefined, quick, /^learn: method: the value is missing/],
-      [first, { name: 'mine', objective: { terms: [] } }, quick, /objective is .*; expected a function/],
+      [
+        first,
+        { name: 'mine', objective: { terms: [] } },
+        quick,
+        /objective is .*; expected a function of the task number/,
+      ],
+      [first, finetune, quick, /^learn: method is the function finetune; .*: call it, finetune\(\)$/],
+      [
+        first,
+        { name: 'mine', objective: thrower },
+        quick,
+        /^learn, task 1 by mine: objective\(1\) .* threw: no such task/,
+      ],
       [first, { ...finetune(), data: 'all' }, quick, /data is 'all'/],
       // A task in progress is saved with what its method keeps.
       [first, { ...finetune(), keeps: deep }, quick, /unknown option 'inside'; .* in keeps/],
@@ -364,7 +379,7 @@ describe('create', () => {
       { schedule: { timesteps: 5 }, sampler: { steps: 6 } },
       /steps is 6; expected at most the schedule's 5 timesteps/,
     ],
-    ['a sampler of null', { sampler: null }, /^Learner.create: sampler: the value is null; expected/],
+    ['a sampler of null', { sampler: null }, /^Learner.create: sampler: the value is null; expected an object$/],
     [
       'a size that the blocks cannot halve',
       { unet: { ...tinyUNet, sample_size: 9 } },

@@ -101,11 +101,11 @@ describe('balanced methods', () => {
   })
 
   it.each([
-    [{ lambda: -0.1 }, /lambda is -0\.1; expected number to be >=0/],
+    [{ lambda: -0.1 }, /lambda is -0\.1; expected at least 0/],
     [{ lambda: Number.POSITIVE_INFINITY }, /lambda is Infinity/],
-    [{ lambda: '1' }, /lambda is '1'; expected number/],
+    [{ lambda: '1' }, /lambda is '1'; expected a number/],
     [{ teacher: { steps: 0 } }, /teacher\.steps is 0; expected/],
-    [{ teacher: { steps: 2.5 } }, /teacher\.steps is 2\.5; expected int/],
+    [{ teacher: { steps: 2.5 } }, /teacher\.steps is 2\.5; expected an integer/],
     [{ teacher: { eta: -1 } }, /teacher\.eta is -1; expected/],
     [{ teacher: { stepz: 2 } }, /'stepz' \(did you mean 'steps'\?\).* in teacher/],
   ])('refuse %o', (options, message) => {
@@ -128,7 +128,7 @@ describe('experienceReplay', () => {
 
   it.each([
     [{ size: 0 }, /size is 0; expected/],
-    [{ size: 1.5 }, /size is 1\.5; expected int/],
+    [{ size: 1.5 }, /size is 1\.5; expected an integer/],
     [{ policy: 'fifo' }, /policy is 'fifo'; expected/],
     [{ lambda: -1 }, /lambda is -1; expected/],
   ])('refuses %o', (options, message) => {
@@ -152,7 +152,7 @@ describe('methods with a penalty', () => {
   })
 
   it.each([
-    [() => ewc({ strength: -1 }), /ewc: strength is -1; expected number to be >=0/],
+    [() => ewc({ strength: -1 }), /ewc: strength is -1; expected at least 0/],
     [() => ewc({ samples: 0 }), /samples is 0; expected/],
     [() => ewc({ timesteps: [5, 5] }), /timesteps is .*; expected \[from, to\) with from < to/],
     [() => ewc({ decay: 0.5 }), /mode is missing; expected 'online', as decay is given/],
@@ -185,13 +185,21 @@ describe('compose', () => {
   })
 
   it('keeps what both keep, and trains on all data if one does', () => {
-    const three = compose(compose(ewc(), synapticIntelligence()), experienceReplay({ size: 5 }))
+    const three = compose(ewc(), synapticIntelligence(), experienceReplay({ size: 5 }))
+    expect(three.name).toBe('ewc+synaptic-intelligence+experience-replay')
+    expect(three.objective(2).terms).toHaveLength(2)
     expect(three.keeps?.consolidations?.map(({ penalty }) => penalty)).toEqual(['ewc', 'synaptic-intelligence'])
     expect(three.keeps?.memory?.size).toBe(5)
     expect(three.data).toBeUndefined()
     expect(compose(ewc(), joint())).toMatchObject({ data: 'cumulative' })
     expect(compose(ewc(), joint()).epochOf).toBeUndefined()
     expect(compose(ewc(), joint({ compute: 'equal' }))).toMatchObject({ data: 'cumulative', epochOf: 'task' })
+  })
+
+  it('refuses what is no method', () => {
+    expect(() => compose(ewc(), joint as never)).toThrow(
+      error(/compose: method 2 is the function joint; .* call it, joint\(\)/),
+    )
   })
 
   it('refuses what a learner can’t keep twice', () => {
@@ -208,6 +216,8 @@ describe('compose', () => {
     const named = methodByName('generative-distillation+ewc', options)
     expect({ ...named, objective: named.objective(3) }).toEqual({ ...both, objective: both.objective(3) })
     expect(methodByName('finetune+ewc').name).toBe('finetune+ewc')
+    expect(methodByName(' finetune + ewc ', { ewc: { strength: 5 } }).name).toBe('finetune+ewc')
+    expect(methodByName('finetune ').name).toBe('finetune')
     expect(() => methodByName('generative-distillation+ewcc')).toThrow(
       error(/unknown method 'ewcc' \(did you mean 'ewc'/),
     )

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../lib/errors.js'
+import { arraySchema } from '../lib/validation/fields.js'
 import { nearest, parseOptions, unknownName } from '../lib/validation/options.js'
 
 const schema = z.strictObject({
@@ -10,9 +11,9 @@ const schema = z.strictObject({
   loss: z.union([z.enum(['mse', 'smooth-l1']), z.strictObject({ kind: z.literal('min-snr') })]).optional(),
 })
 
-function failure(value: unknown): ContinualDiffusionError {
+function failure(value: unknown, expected: z.ZodType = schema): ContinualDiffusionError {
   try {
-    parseOptions(schema, value, 'here')
+    parseOptions(expected, value, 'here')
   } catch (error) {
     if (error instanceof ContinualDiffusionError) return error
     throw error
@@ -38,16 +39,42 @@ describe('parseOptions', () => {
   it('gives the path, the value found and the one expected, for every fault', () => {
     const { message, code } = failure({ lambda: -1, teacher: { steps: 1.5, eta: 'no' }, sides: [1, 2, 'x'] })
     expect(code).toBe('ERR_INVALID_ARGUMENT')
-    expect(message).toMatch(/lambda is -1; expected number to be >=0/)
-    expect(message).toMatch(/teacher\.steps is 1\.5; expected int/)
-    expect(message).toMatch(/teacher\.eta is 'no'; expected number/)
-    expect(message).toMatch(/sides\[2\] is 'x'; expected number/)
+    expect(message).toMatch(/lambda is -1; expected at least 0/)
+    expect(message).toMatch(/teacher\.steps is 1\.5; expected an integer/)
+    expect(message).toMatch(/teacher\.eta is 'no'; expected a number/)
+    expect(message).toMatch(/sides\[2\] is 'x'; expected a number/)
   })
 
   it('says what is missing and which alternatives there are', () => {
-    expect(failure({ teacher: { steps: 2 } }).message).toContain('teacher.eta is missing; expected number')
-    expect(failure({ loss: 'l2' }).message).toMatch(/loss is 'l2'; expected .*"mse".*"smooth-l1" or expected object/)
-    expect(failure(null).message).toBe('here: the value is null; expected object')
+    expect(failure({ teacher: { steps: 2 } }).message).toContain('teacher.eta is missing; expected a number')
+    expect(failure({ loss: 'l2' }).message).toMatch(/loss is 'l2'; expected 'mse' or 'smooth-l1' or an object$/)
+    expect(failure(null).message).toBe('here: the value is null; expected an object')
+  })
+
+  it.each<[z.ZodType, unknown, string]>([
+    [z.enum(['a', 'b', 'c']), 1, "1; expected 'a', 'b' or 'c'"],
+    [z.boolean(), 'yes', "'yes'; expected true or false"],
+    [z.number().gt(0).lt(1), 1, '1; expected less than 1'],
+    [z.number().gt(0), 0, '0; expected more than 0'],
+    [z.string().min(1), '', "''; expected at least 1 letter"],
+    [z.array(z.int()).max(2), [1, 2, 3], '[ 1, 2, 3 ]; expected at most 2 elements'],
+    [z.tuple([z.int(), z.int()]), [1], '[ 1 ]; expected at least 2 elements'],
+    [z.record(z.string(), z.int()), [], '[]; expected an object'],
+    [z.instanceof(AbortSignal), 1, '1; expected an AbortSignal'],
+    [z.url(), 'here', "'here'; expected a URL"],
+    [z.null(), 0, '0; expected null'],
+    [arraySchema(Float32Array), [], '[]; expected a Float32Array'],
+  ])('in words of its own: %#', (expected, value, message) => {
+    expect(failure(value, expected).message).toBe(`here: the value is ${message}`)
+  })
+
+  it('tells of an array whose memory was transferred', () => {
+    const array = new Float32Array(4)
+    structuredClone(array.buffer, { transfer: [array.buffer] })
+    expect(failure(array, arraySchema(Float32Array)).message).toMatch(
+      /expected a Float32Array with .*\(its buffer is detached\)$/,
+    )
+    expect(parseOptions(arraySchema(Float32Array), new Float32Array(0), 'here')).toHaveLength(0)
   })
 
   it('uses the code it is given', () => {
@@ -58,7 +85,7 @@ describe('parseOptions', () => {
 
   it('refuses numbers that are not finite', () => {
     for (const lambda of [Number.NaN, Number.POSITIVE_INFINITY])
-      expect(failure({ lambda }).message).toContain('lambda is')
+      expect(failure({ lambda }).message).toBe(`here: lambda is ${lambda}; expected a finite number`)
   })
 })
 

@@ -403,7 +403,7 @@ describe('learning with a penalty', () => {
     [
       'a negative strength',
       { ...finetune(), objective: (k) => ({ ...finetune().objective(k), penalties: [{ name: 'a', strength: -1 }] }) },
-      /objective: penalties\[0\]\.strength is -1; expected number to be >=0/,
+      /objective\(1\): penalties\[0\]\.strength is -1; expected at least 0/,
     ],
   ])('refuses %s before it trains', async (_, method, message) => {
     const learner = await tinyLearner()

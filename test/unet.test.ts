@@ -116,7 +116,7 @@ describe('config.json', () => {
       /\[1\] is 48; expected a multiple of norm/,
     ],
     ['widths that the heads do not divide', { attention_head_dim: 24 }, /is 64; expected a multiple of attention_head/],
-    ['five channels', { in_channels: 5, out_channels: 5 }, /in_channels is 5; expected number to be <=4/],
+    ['five channels', { in_channels: 5, out_channels: 5 }, /in_channels is 5; expected at most 4/],
     ['a prediction of another shape', { out_channels: 2 }, /out_channels is 2; expected in_channels, which is 1/],
   ])('refuses %s by name', (_, change, message) => {
     const parse = () => parseUNetConfig({ ...given, ...change }, 'a/config.json')

@@ -174,10 +174,14 @@ describe('a run folder of somebody else', () => {
   })
 
   it.each<[string, (results: Results) => unknown, RegExp]>([
-    ['no number of parameters', ({ parameters: _, ...rest }) => rest, /parameters is missing; expected number/],
-    ['a method that is null', (results) => ({ ...results, methods: [null] }), /methods\[0\] is null; expected object/],
-    ['a task without times', withTask({ seconds: undefined }), /tasks\[0\].seconds is missing; expected object/],
-    ['a metric that is text', withTask({ metrics: { x: 'y' } }), /tasks\[0\].metrics.x is 'y'; expected object/],
+    ['no number of parameters', ({ parameters: _, ...rest }) => rest, /parameters is missing; expected a number/],
+    [
+      'a method that is null',
+      (results) => ({ ...results, methods: [null] }),
+      /methods\[0\] is null; expected an object/,
+    ],
+    ['a task without times', withTask({ seconds: undefined }), /tasks\[0\].seconds is missing; expected an object/],
+    ['a metric that is text', withTask({ metrics: { x: 'y' } }), /tasks\[0\].metrics.x is 'y'; expected an object/],
     ['a task out of its place', withTask({ task: 2 ** 31 }), /tasks\[0\].task is 2147483648; expected 1/],
     ['too few single tasks', withTask({ alone: [] }), /tasks\[0\].alone is \[\]; expected 1 elements/],
   ])('with %s in its results.json is refused by the field', async (_, change, message) => {
@@ -198,11 +202,11 @@ describe('a run folder of somebody else', () => {
 
   const deep = `{"methods": [], "seeds": [], "data": ${'['.repeat(20_000)}${']'.repeat(20_000)}}`
   it.each<[string, string | undefined, RegExp]>([
-    ['config.json', 'null', /the value is null; expected object/],
-    ['config.json', '{"seeds": []}', /methods is missing; expected array/],
-    ['config.json', '{"methods": [{}], "seeds": []}', /methods\[0\].label is missing; expected string/],
+    ['config.json', 'null', /the value is null; expected an object/],
+    ['config.json', '{"seeds": []}', /methods is missing; expected a list/],
+    ['config.json', '{"methods": [{}], "seeds": []}', /methods\[0\].label is missing; expected a string/],
     ['config.json', deep, /expected at most 100 levels of nesting/],
-    ['metrics.jsonl', '{}\n', /line 1: kind is missing; expected string/],
+    ['metrics.jsonl', '{}\n', /line 1: kind is missing; expected a string/],
     ['metrics.jsonl', undefined, /can't be read: EISDIR/],
   ])('with a damaged %s is refused (%#)', async (name, text, message) => {
     const folder = await runFolder()

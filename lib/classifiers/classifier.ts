@@ -17,7 +17,14 @@ import { ContinualDiffusionError } from '../errors.js'
 import { replaceFile } from '../files/atomic.js'
 import { addToHash } from '../files/checksum.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
-import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import {
+  batchSizeSchema,
+  type Device,
+  deviceSchema,
+  functionSchema,
+  seedSchema,
+  signalSchema,
+} from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { type FeatureExtractor, OutputsByBatch } from './features.js'
 
@@ -56,7 +63,7 @@ const schema = z.strictObject({
   device: deviceSchema.default('auto'),
   images: z.instanceof(ImageStore).optional(),
   signal: signalSchema.optional(),
-  onProgress: z.custom<NonNullable<ClassifierOptions['onProgress']>>((f) => typeof f === 'function').optional(),
+  onProgress: functionSchema<NonNullable<ClassifierOptions['onProgress']>>().optional(),
 })
 
 type Parsed = z.output<typeof schema>
@@ -151,8 +158,8 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     const { train, test } = data
     const { epochs, batchSize, lr, seed, signal, onProgress } = options
     const size = sizeOf(data, options)
-    const native = await create(data, device, seed)
     const images = new ResidentImages(device, size, options.images)
+    const native = await create(data, device, seed)
     try {
       const pool = await images.pool([{ dataset: train, indices: everything(train) }])
       await trainClassifier(native, {

@@ -3,7 +3,15 @@ import type { SamplerConfig } from '../config/sampler.js'
 import type { ImageBatch } from '../data/dataset.js'
 import { imagesSchema } from '../data/schemas.js'
 import { ImageStore } from '../engine/image-store.js'
-import { batchSizeSchema, type Device, deviceSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import {
+  batchSizeSchema,
+  type Device,
+  deviceSchema,
+  functionSchema,
+  seedSchema,
+  signalSchema,
+} from '../validation/fields.js'
+import { isRecord } from '../validation/options.js'
 
 /**
  * Options of `Solver.create`.
@@ -71,8 +79,8 @@ export const learnSchema = z.strictObject({
   distillation: z.enum(['standard', 'paper']).default('standard'),
   dropout: z.number().min(0).lt(1).default(0.25),
   horizontalFlip: z.boolean().default(false),
-  sampler: z.custom<Partial<SamplerConfig>>((value) => typeof value === 'object' && value !== null).optional(),
+  sampler: z.custom<Partial<SamplerConfig>>(isRecord, 'expected an object').optional(),
   replay: imagesSchema.optional(),
   signal: signalSchema.optional(),
-  onProgress: z.custom<NonNullable<SolverLearnOptions['onProgress']>>((f) => typeof f === 'function').optional(),
+  onProgress: functionSchema<NonNullable<SolverLearnOptions['onProgress']>>().optional(),
 })

@@ -75,7 +75,8 @@ export class Solver implements AsyncDisposable {
     native: NativeClassifier,
     stream: Stream,
     dataset: Dataset,
-    { device, seed, images }: { device: string; seed: number; images: ImageStore | undefined },
+    seed: number,
+    images: ResidentImages,
   ) {
     this.#native = new Owned(native, 'the solver')
     this.name = `solver of ${stream.name}`
@@ -83,8 +84,8 @@ export class Solver implements AsyncDisposable {
     this.size = sizeOf(dataset)
     this.channels = dataset.channels
     this.seed = seed
-    this.#device = device
-    this.#images = new ResidentImages(device, this.size, images)
+    this.#device = images.device
+    this.#images = images
   }
 
   /**
@@ -104,9 +105,10 @@ export class Solver implements AsyncDisposable {
       )
     }
     const { device } = await resolveDevice(wanted, 'fp32')
+    const resident = new ResidentImages(device, sizeOf(dataset), images)
     const { channels, classes } = dataset
     const native = await call((addon) => addon.createClassifier({ channels, classes: classes.length, device, seed }))
-    return new Solver(native, stream, dataset, { device, seed, images })
+    return new Solver(native, stream, dataset, seed, resident)
   }
 
   /**

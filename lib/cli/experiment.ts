@@ -18,8 +18,12 @@ export async function readExperiment(experiment: string): Promise<ExperimentInpu
   try {
     text = await readFile(experiment, 'utf8')
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !/[./\\]/.test(experiment)) {
-      throw invalid(`${unknownName('preset', experiment, presetNames)}; or name a JSON file`)
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
+      throw invalid(
+        /[./\\]/.test(experiment)
+          ? `${experiment}: there is no such file; expected a JSON file, or a preset: ${presetNames.join(', ')}`
+          : `${unknownName('preset', experiment, presetNames)}; or name a JSON file`,
+      )
     }
     throw invalid(`${experiment} can't be read: ${(cause as Error).message}`, cause)
   }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
+import { held } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
@@ -66,7 +67,7 @@ export function fromArrays(options: ArraysOptions): Dataset {
   if (images.length !== expected) {
     const each = `${height} × ${width} × ${channels}`
     throw bad(
-      `the images hold ${images.length} bytes, that is ${images.length / (height * width * channels)} images of ${each}; ` +
+      `the images hold ${held(images, 'bytes')}, that is ${images.length / (height * width * channels)} images of ${each}; ` +
         `expected ${expected} bytes, as there are ${labels.length} labels`,
     )
   }

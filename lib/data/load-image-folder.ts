@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { type ByteName, byCodePoint, byteName } from '../files/byte-names.js'
-import { signalSchema } from '../validation/fields.js'
+import { functionSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
@@ -50,7 +50,7 @@ const schema = z.strictObject({
   grey: z.enum(['luminance', 'luma']).default('luminance'),
   followLinks: z.boolean().default(false),
   signal: signalSchema.optional(),
-  onProgress: z.custom<NonNullable<ImageFolderOptions['onProgress']>>((f) => typeof f === 'function').optional(),
+  onProgress: functionSchema<NonNullable<ImageFolderOptions['onProgress']>>().optional(),
 })
 
 /** Files being decoded at once: enough to keep sharp's threads busy. */

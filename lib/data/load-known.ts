@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
-import { signalSchema } from '../validation/fields.js'
+import { functionSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import type { TrainTest } from './dataset.js'
 import { download, verify } from './download.js'
@@ -49,7 +49,7 @@ const knownSchema = z.strictObject({
   url: z.url().optional(),
   subset: z.boolean().optional(),
   signal: signalSchema.optional(),
-  onProgress: z.custom<GetOptions['onProgress']>((f) => f === undefined || typeof f === 'function').optional(),
+  onProgress: functionSchema<NonNullable<GetOptions['onProgress']>>().optional(),
 })
 
 /**

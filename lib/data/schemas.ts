@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { expectation } from '../validation/expectation.js'
+import { arraySchema } from '../validation/fields.js'
 import type { Dataset, ImageBatch, Subset, TrainTest } from './dataset.js'
 
 /** Schemas of data that functions are given. Data sets are passed on themselves, as each stands for its copy on a device. */
@@ -8,8 +10,8 @@ const count = z.int().min(1)
 export const datasetSchema = itself<Dataset>(
   z.looseObject({
     name: z.string(),
-    images: z.instanceof(Uint8Array),
-    labels: z.instanceof(Int32Array),
+    images: arraySchema(Uint8Array),
+    labels: arraySchema(Int32Array),
     classes: z.array(z.string()),
     height: count,
     width: count,
@@ -22,14 +24,14 @@ export const trainTestSchema = itself<TrainTest>(z.looseObject({ train: datasetS
 
 /** Gives a copy of the indices: what is done to the user's array later makes no difference. */
 export const subsetSchema = z
-  .looseObject({ dataset: datasetSchema, indices: z.instanceof(Int32Array) })
+  .looseObject({ dataset: datasetSchema, indices: arraySchema(Int32Array) })
   .transform(({ dataset, indices }): Subset => ({ dataset, indices: indices.slice() }))
 
 /** At least one image. */
 export const imagesSchema = itself<ImageBatch>(
   z
     .looseObject({
-      data: z.instanceof(Uint8Array),
+      data: arraySchema(Uint8Array),
       count,
       height: count,
       width: count,
@@ -44,6 +46,7 @@ export const imagesSchema = itself<ImageBatch>(
 /** A schema that checks a value as `schema` does, but gives back the value and not a copy. */
 function itself<T>(schema: z.ZodType): z.ZodType<T> {
   return z.custom<T>().superRefine((value, context) => {
-    for (const issue of schema.safeParse(value).error?.issues ?? []) context.addIssue({ ...issue })
+    for (const issue of schema.safeParse(value, { error: expectation }).error?.issues ?? [])
+      context.addIssue({ ...issue })
   })
 }

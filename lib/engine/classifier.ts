@@ -1,5 +1,6 @@
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { held } from '../validation/fields.js'
 import type { NativeClassifier, NativeClassifierOptions } from './addon.js'
 import { call, trainingMilliseconds, withCancel } from './call.js'
 import type { ResidentImages } from './resident-images.js'
@@ -80,7 +81,7 @@ export async function classifyImages(
   if (data.length !== count * height * width * channels) {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
-      `classify: the images hold ${data.length} bytes; expected ${count * height * width * channels}`,
+      `classify: the images hold ${held(data, 'bytes')}; expected ${count * height * width * channels}`,
     )
   }
   const { features, logits } = await call(() => native.classify(images))

@@ -1,5 +1,6 @@
 import type { Dataset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { held } from '../validation/fields.js'
 import type { NativeImages } from './addon.js'
 import { call, disposedError } from './call.js'
 
@@ -41,7 +42,7 @@ export class ImageStore implements AsyncDisposable {
    * @internal
    */
   images(dataset: Dataset, device: string, size: number): Promise<NativeImages> {
-    if (this.#disposed) throw disposedError('the image store')
+    this.checkLive()
     const places = this.#resident.get(dataset) ?? new Map<string, Promise<NativeImages>>()
     this.#resident.set(dataset, places)
     const place = `${device} ${size}`
@@ -56,6 +57,14 @@ export class ImageStore implements AsyncDisposable {
       .catch(() => places.delete(place))
       .finally(() => this.#coming.delete(coming))
     return coming
+  }
+
+  /**
+   * @throws ContinualDiffusionError `ERR_DISPOSED` after `dispose()`
+   * @internal
+   */
+  checkLive(): void {
+    if (this.#disposed) throw disposedError('the image store')
   }
 
   /**
@@ -127,7 +136,7 @@ export async function bring(dataset: Bringable, device: string, size: number): P
     if (images.length !== count * each) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',
-        `${name}: the images hold ${images.length} numbers; expected ${count} × ${height} × ${width} × ${channels}, as there are ` +
+        `${name}: the images hold ${held(images, 'numbers')}; expected ${count} × ${height} × ${width} × ${channels}, as there are ` +
           `${count} labels`,
       )
     }

@@ -12,8 +12,12 @@ export class ResidentImages {
   readonly store: ImageStore
   readonly #isOwner: boolean
 
-  /** @param store where the images are kept. Default: a store of its own */
+  /**
+   * @param store where the images are kept. Default: a store of its own
+   * @throws ContinualDiffusionError `ERR_DISPOSED` for a store that was disposed
+   */
   constructor(device: string, size: number, store?: ImageStore) {
+    store?.checkLive()
     this.device = device
     this.size = size
     this.store = store ?? new ImageStore()

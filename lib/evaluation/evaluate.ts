@@ -7,7 +7,7 @@ import { ContinualDiffusionError } from '../errors.js'
 import { checkImages } from '../learner/checks.js'
 import type { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
-import { batchSizeSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import { batchSizeSchema, functionSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { addToEach, type Counts, type Metric, type MetricValue } from './metric.js'
 import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
@@ -81,7 +81,7 @@ const schema = z.strictObject({
   sampler: z.unknown().optional(),
   seed: seedSchema.optional(),
   signal: signalSchema.optional(),
-  onProgress: z.custom<NonNullable<EvaluateOptions['onProgress']>>((f) => typeof f === 'function').optional(),
+  onProgress: functionSchema<NonNullable<EvaluateOptions['onProgress']>>().optional(),
 })
 
 /**

@@ -72,7 +72,7 @@ export function resolveMethod({ name, label, optimizer, ...options }: MethodEntr
   for (const consolidation of method.keeps?.consolidations ?? []) {
     if ('timesteps' in consolidation && consolidation.timesteps) atMost('timesteps[1]', consolidation.timesteps[1])
   }
-  const sentences = name.split('+').map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
+  const sentences = method.name.split('+').map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
   return { label, optimizer, method, about: sentences.join(' '), firstTask: firstTaskOf(method) }
 }
 

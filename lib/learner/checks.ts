@@ -3,6 +3,7 @@ import { countImages, type Subset } from '../data/dataset.js'
 import { call } from '../engine/call.js'
 import { invalid } from '../errors.js'
 import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
+import { held } from '../validation/fields.js'
 import { shown } from '../validation/options.js'
 import type { Core } from './core.js'
 import type { LearnedTask } from './schemas.js'
@@ -96,9 +97,10 @@ export function checkedShape(
   const shape = [timesteps.length, channels, size, size]
   const expected = timesteps.length * channels * size * size
   if (!(data instanceof Float32Array) || data.length !== expected || expected === 0) {
+    const found = data instanceof Float32Array ? `has ${held(data)}` : `is ${shown(data)}`
     throw invalid(
-      `${where} has ${data.length} elements; expected a Float32Array of ${expected}: ` +
-        `${shape.join(' × ')}, as there are ${timesteps.length} timesteps`,
+      `${where} ${found}; expected a Float32Array of ${expected}: ` +
+        `${shape.join(' × ')}, as there are ${held(timesteps, 'timesteps')}`,
     )
   }
   const outside = timesteps.find((t) => t < 0 || t >= schedule.timesteps)

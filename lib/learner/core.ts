@@ -76,10 +76,11 @@ export function createNative(settings: Omit<Settings, 'sampler'>, seed: number):
 
 /** @param images where images are kept on the device; without one, in a store of the learner's own */
 export async function createCore(settings: Settings, seed: number, images: ImageStore | undefined): Promise<Core> {
+  const resident = new ResidentImages(settings.device, settings.unet.sample_size, images)
   return {
     native: await createNative(settings, seed),
     settings,
-    images: new ResidentImages(settings.device, settings.unet.sample_size, images),
+    images: resident,
     memory: [],
     classes: undefined,
     nullLabel: false,

@@ -2,9 +2,9 @@ import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import { countImages, type ImageBatch } from '../data/dataset.js'
 import type { NativeSession, NativeTrainReport } from '../engine/addon.js'
 import { call, trainingMilliseconds, withCancel } from '../engine/call.js'
-import { invalid } from '../errors.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
-import { checkMethod, parseObjective } from '../methods/objective-schema.js'
+import { checkMethod, objectiveOf } from '../methods/objective-schema.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
@@ -35,7 +35,12 @@ export async function* learn(
   const { objective, keeps, steps, pools, signal, onStep } = plan
   const filling = { task, where, ...plan.filling }
   if (objective.penalties?.length) await checkPenalties(core, objective.penalties, where)
-  if (core.learning) throw invalid(`${where}: the learner is already learning a task; wait for its end`)
+  if (core.learning) {
+    throw invalid(
+      `${where}: the learner is already learning a task; wait for its end. An iterator of learn() that is not iterated to its end ` +
+        'keeps the learner: end it by its return()',
+    )
+  }
   const penalties = objective.penalties?.map(({ name }) => name) ?? []
 
   let session: NativeSession | undefined
@@ -77,7 +82,7 @@ export async function* learn(
       const wanted = Math.min(most, steps - progress.step, stepsToRefresh(pools, progress.step))
       const done = await alone(core, 'learn', where, async () => {
         if (progress.step > first) await fillPools(core, training, pools, progress.step, false, filling)
-        const done = await train(core, training, progress, wanted, penalties, onStep, signal)
+        const done = await train(core, training, progress, wanted, penalties, onStep, signal, where)
         if (progress.step === steps) await end()
         return done
       })
@@ -119,9 +124,9 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
   checkLabels(core, [...subsets, ...memory], labelDropout, where)
-  const objective = parseObjective(method.objective(task.number), schedule.timesteps, `${where}: objective`)
+  const objective = objectiveOf(method, task.number, schedule.timesteps, where)
   // What is wrong with the terms for earlier tasks is to be known before the first task is learned.
-  if (task.number === 1) parseObjective(method.objective(2), schedule.timesteps, `${where}: objective of task 2`)
+  if (task.number === 1) objectiveOf(method, 2, schedule.timesteps, where)
   checkTerms(core, objective, memory, where)
   for (const { source } of objective.terms) {
     if (source.kind === 'teacher') checkGuidance(core, source.sampler.guidance, `${where}: objective: sampler`)
@@ -205,6 +210,7 @@ async function train(
   penalties: readonly string[],
   onStep: LearnOptions['onStep'],
   signal: AbortSignal | undefined,
+  where: string,
 ): Promise<readonly StepLosses[]> {
   let done: readonly StepLosses[] = []
   await withCancel(signal, async (flag) => {
@@ -215,7 +221,8 @@ async function train(
     } catch (error) {
       // Which steps were taken before isn't known.
       core.inProgress = undefined
-      throw error
+      if (!(error instanceof ContinualDiffusionError && error.code === 'ERR_DIVERGED')) throw error
+      throw new ContinualDiffusionError(error.code, `${where}: ${error.message}`, { cause: error })
     }
     progress.step += done.length
     if (onStep) for (const losses of done) onStep(losses)

@@ -3,7 +3,15 @@ import { scheduleSchema } from '../config/schedule.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ImageStore } from '../engine/image-store.js'
 import { optimizerStateSchema } from '../methods/objective-schema.js'
-import { batchSizeSchema, deviceSchema, precisionSchema, seedSchema, signalSchema } from '../validation/fields.js'
+import {
+  arraySchema,
+  batchSizeSchema,
+  deviceSchema,
+  functionSchema,
+  precisionSchema,
+  seedSchema,
+  signalSchema,
+} from '../validation/fields.js'
 import { isRecord } from '../validation/options.js'
 import type { Label, LearnOptions, ReplayClassifier, SampleOptions } from './options.js'
 
@@ -72,8 +80,8 @@ export const learnSchema = z
         'expected a Solver, a Classifier, or an object with classes and classify',
       )
       .optional(),
-    onPool: z.custom<NonNullable<LearnOptions['onPool']>>((f) => typeof f === 'function').optional(),
-    onStep: z.custom<NonNullable<LearnOptions['onStep']>>((f) => typeof f === 'function').optional(),
+    onPool: functionSchema<NonNullable<LearnOptions['onPool']>>().optional(),
+    onStep: functionSchema<NonNullable<LearnOptions['onStep']>>().optional(),
     signal: signalSchema.optional(),
   })
   .refine(...oneLength)
@@ -115,9 +123,9 @@ export const denoisingLossSchema = z.strictObject({
 
 export const stepSchema = z.strictObject({
   ...updateShape,
-  xt: z.instanceof(Float32Array),
-  timesteps: z.instanceof(Int32Array),
-  target: z.instanceof(Float32Array),
-  labels: z.union([z.instanceof(Int32Array), z.instanceof(Float32Array)]).optional(),
-  weight: z.union([z.instanceof(Float32Array), z.number().min(0)]).default(1),
+  xt: arraySchema(Float32Array),
+  timesteps: arraySchema(Int32Array),
+  target: arraySchema(Float32Array),
+  labels: z.union([arraySchema(Int32Array), arraySchema(Float32Array)]).optional(),
+  weight: z.union([arraySchema(Float32Array), z.number().min(0)]).default(1),
 })

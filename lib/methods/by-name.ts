@@ -56,11 +56,12 @@ export type MethodName = keyof typeof methods
  * @category Methods
  */
 export function methodByName(name: string, options?: unknown): Method {
-  const names = name.split('+')
-  if (names.length === 1) return single(name, options)
+  const names = name.split('+').map((part) => part.trim())
+  if (names.length === 1) return single(names.join(), options)
   const shape = Object.fromEntries(names.map((part) => [part, z.unknown().optional()]))
   const byName = parseOptions(z.strictObject(shape).prefault({}), options, name)
-  return names.map((part) => single(part, byName[part])).reduce(compose)
+  const [first, ...others] = names.map((part) => single(part, byName[part])) as [Method, ...Method[]]
+  return compose(first, ...others)
 }
 
 function single(name: string, options: unknown): Method {

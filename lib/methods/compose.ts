@@ -1,20 +1,25 @@
 import { isDeepStrictEqual } from 'node:util'
 import { invalid } from '../errors.js'
 import type { Keeps, Method, Objective, Term } from './objective.js'
-import { termSchema } from './objective-schema.js'
+import { checkMethod, termSchema } from './objective-schema.js'
 
 /**
- * Joins two methods into one, e.g. `compose(generativeDistillation(), ewc())`. The result has the terms and penalties of both methods, and
- * keeps what both keep. If both methods have a term that differs in its weight at most, such as *task → data*, the result has that term
- * once, with the weight from the first method. The result trains on all tasks' data, or from fresh weights, if one of the two methods does.
+ * Joins methods into one, e.g. `compose(generativeDistillation(), ewc())`. The result has the terms and penalties of all of them, and
+ * keeps what they keep. If several methods have a term that differs in its weight at most, such as *task → data*, the result has that term
+ * once, with the weight from the first of them. The result trains on all tasks' data, or from fresh weights, if one of the methods does.
  *
- * @returns a method named `<first>+<second>`
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when both methods have a penalty of the same name, or want different memories or
+ * @returns a method named by the methods' names, joined by `+`
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when two methods have a penalty of the same name, or want different memories or
  *   different values of `teacherDecay`
  *
  * @category Methods
  */
-export function compose(first: Method, second: Method): Method {
+export function compose(first: Method, ...others: readonly Method[]): Method {
+  for (const [i, method] of [first, ...others].entries()) checkMethod(method, `compose: method ${i + 1}`)
+  return others.reduce(both, first)
+}
+
+function both(first: Method, second: Method): Method {
   const name = `${first.name}+${second.name}`
   const keeps = join(first.keeps, second.keeps, name)
   const data = first.data === 'cumulative' || second.data === 'cumulative' ? 'cumulative' : undefined

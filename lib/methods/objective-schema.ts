@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { teacherSamplerSchema } from '../config/sampler.js'
 import { timestepsSchema } from '../config/schedule.js'
-import { parseOptions } from '../validation/options.js'
+import { invalid } from '../errors.js'
+import { functionSchema } from '../validation/fields.js'
+import { parseOptions, shown } from '../validation/options.js'
 import type { Keeps, Loss, Method, ReplayPool, ResolvedObjective } from './objective.js'
 
 /** Schema of {@link Loss}. */
@@ -101,12 +103,36 @@ const methodSchema = z.strictObject({
   weights: z.enum(['kept', 'fresh']).optional(),
   optimizer: optimizerStateSchema.optional(),
   keeps: keepsSchema.optional(),
-  objective: z.custom<Method['objective']>((f) => typeof f === 'function', 'expected a function of the task number'),
+  objective: functionSchema<Method['objective']>('a function of the task number'),
 })
 
 /** Checks that something is a {@link Method}, and gives a copy of all but its function. */
 export function checkMethod(method: unknown, where: string): z.output<typeof methodSchema> {
+  if (typeof method === 'function') {
+    const name = method.name || 'method'
+    throw invalid(`${where} is the function ${name}; expected the method that it makes: call it, ${name}()`)
+  }
   return parseOptions(methodSchema, method, where)
+}
+
+/**
+ * A method's objective for a task, checked.
+ *
+ * @param timesteps T of the schedule that it is for
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names every wrong field, or what the method's own function threw
+ */
+export function objectiveOf(method: Method, task: number, timesteps: number, where: string): ResolvedObjective {
+  const what = `${where}: objective(${task})`
+  let objective: unknown
+  try {
+    objective = method.objective(task)
+  } catch (cause) {
+    throw invalid(
+      `${what} of the method ${method.name} threw: ${cause instanceof Error ? cause.message : shown(cause)}`,
+      cause,
+    )
+  }
+  return parseObjective(objective, timesteps, what)
 }
 
 /**

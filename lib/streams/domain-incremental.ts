@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Dataset, TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
-import { seedSchema } from '../validation/fields.js'
+import { functionSchema, seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
@@ -32,7 +32,7 @@ const schema = z.strictObject({
     .array(
       z.looseObject({
         name: z.string().min(1),
-        transform: z.custom<Domain['transform']>((f) => typeof f === 'function', 'expected a function'),
+        transform: functionSchema<Domain['transform']>(),
       }),
     )
     .min(1, 'expected at least one, e.g. [unchanged(), rotated(45)]'),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { withArticle } from './expectation.js'
 
 /** Schemas of options that many functions take. */
 
@@ -34,3 +35,31 @@ export const signalSchema = z.instanceof(AbortSignal)
 
 /** Images in a batch. */
 export const batchSizeSchema = z.int().min(1).max(1_000_000)
+
+/** A function; what it takes and returns can't be checked. */
+export function functionSchema<T>(what = 'a function'): z.ZodType<T> {
+  return z.custom<T>((value) => typeof value === 'function', `expected ${what}`)
+}
+
+/** A typed array whose memory is there. */
+export function arraySchema<T extends ArrayBufferView>(type: new () => T): z.ZodType<T> {
+  return z.custom<T>((value) => value instanceof type && !isDetached(value), {
+    error: ({ input }) =>
+      `expected ${withArticle(type.name)}${input instanceof type ? ` with its memory; the memory of this one was ${transferred}` : ''}`,
+  })
+}
+
+/** How much an array holds, for messages. */
+export function held(array: ArrayBufferView & { readonly length: number }, unit = 'elements'): string {
+  return isDetached(array) ? `no ${unit}, as their memory was ${transferred}` : `${array.length} ${unit}`
+}
+
+const transferred = 'transferred, e.g. to a worker (its buffer is detached)'
+
+function isDetached({ buffer }: ArrayBufferView): boolean {
+  try {
+    return new Uint8Array(buffer).length < 0
+  } catch {
+    return true
+  }
+}

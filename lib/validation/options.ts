@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { z } from 'zod'
 import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
+import { anyOf, expectation } from './expectation.js'
 
 /**
  * Checks options that came from outside against a schema and returns them with the schema's defaults filled in.
@@ -18,7 +19,7 @@ export function parseOptions<S extends z.ZodType>(
   where: string,
   code: ErrorCode = 'ERR_INVALID_ARGUMENT',
 ): z.output<S> {
-  const result = schema.safeParse(value)
+  const result = schema.safeParse(value, { error: expectation })
   if (result.success) return result.data
   const lines = result.error.issues.flatMap((issue) => describe(issue, schema, value, []))
   const more = lines.length > namedAtMost ? [`and ${lines.length - namedAtMost} more`] : []
@@ -78,21 +79,16 @@ function describe(issue: Issue, schema: z.ZodType, value: unknown, base: readonl
       issues.some((i) => i.path.length > 0 || i.code === 'unrecognized_keys'),
     )
     if (deeper) return deeper.flatMap((inner) => describe(inner, schema, value, path))
-    const expected = [...new Set(issue.errors.flat().map(expectation))]
-    return [`${subject(path, value)}; ${expected.join(' or ')}`]
+    const expected = new Set(issue.errors.flat().map(({ message }) => message.replace(/^expected /, '')))
+    return [`${subject(path, value)}; expected ${anyOf([...expected])}`]
   }
-  return [`${subject(path, value)}; ${expectation(issue)}`]
+  return [`${subject(path, value)}; ${issue.message}`]
 }
 
 function subject(path: readonly PropertyKey[], value: unknown): string {
   const found = path.reduce(valueAt, value)
   const name = path.length === 0 ? 'the value' : shownPath(path)
   return found === undefined ? `${name} is missing` : `${name} is ${shown(found)}`
-}
-
-/** zod's message without its heading and without the type received: the value found stands before it. */
-function expectation(issue: Issue): string {
-  return issue.message.replace(/^(Too (small|big)|Invalid \w+): /, '').replace(/, received .*$/, '')
 }
 
 /** A value in a message: as JavaScript writes it, and no longer than a line, however large it is. */
