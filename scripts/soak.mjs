@@ -4,7 +4,7 @@
  *   npm run soak -- --minutes 120 --seed 1
  *
  * Two things go on side by side, on one thread each:
- * - runs of the command line, one after the other, each broken off again and again by SIGKILL, SIGTERM or SIGINT at random moments and
+ * - runs of the command line, one after the other, each interrupted again and again by SIGKILL, SIGTERM or SIGINT at random moments and
  *   resumed, its saved learners evaluated in between. Each must end byte for byte as one that nothing disturbed, which comes first
  * - one process that lives all the time and creates learners, trains them with random aborts, saves, loads and resumes them, draws and
  *   evaluates: its resident memory must not grow

@@ -157,7 +157,7 @@ test.each([
   await Promise.race([training, ended])
   child.kill(signal)
   expect(await ended).toMatchObject({ status, signal: null, stderr: expect.stringContaining(signal) })
-  expect(output.stderr).toContain(`to go on: continual-diffusion run --resume ${path.join(folder, 'out')}`)
+  expect(output.stderr).toContain(`to resume: continual-diffusion run --resume ${path.join(folder, 'out')}`)
   const files = await filesBelow(path.join(folder, 'out'))
   expect(files).toContain('config.json')
   expect(files.filter((file) => file.includes('.tmp'))).toEqual([])
@@ -170,13 +170,13 @@ test.each([
   await new Promise<void>((resolve) => {
     again.child.stderr.on('data', () => again.output.stderr.includes('steps/s') && resolve())
   })
-  expect(again.output.stderr).toContain('going on from checkpoint 1\n')
+  expect(again.output.stderr).toContain('resuming from checkpoint 1\n')
   // Of two kinds, for the system makes one of two alike; in which order they come it doesn't say.
   again.child.kill('SIGINT')
   again.child.kill('SIGTERM')
   const how = await again.ended
   expect([130, 143]).toContain(how.status)
-  expect(how.stderr).not.toContain('What was done by then')
+  expect(how.stderr).not.toContain('The results so far are')
 })
 
 test('a run goes on by --resume and nothing else; of a complete one it prints the results', async () => {
@@ -185,7 +185,7 @@ test('a run goes on by --resume and nothing else; of a complete one it prints th
   const first = await run(folder, 'run', experiment, '--out', 'out')
   expect(first.status).toBe(0)
   const again = await run(folder, 'run', '--resume', 'out')
-  expect(again).toMatchObject({ status: 0, stdout: first.stdout, stderr: 'this run is complete already\n' })
+  expect(again).toMatchObject({ status: 0, stdout: first.stdout, stderr: 'this run is already complete\n' })
   for (const args of [[experiment], ['--steps', '3']]) {
     const wrong = await run(folder, 'run', '--resume', 'out', ...args)
     expect(wrong).toMatchObject({

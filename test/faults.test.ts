@@ -155,7 +155,9 @@ describe('a checkpoint', () => {
     await writeFile(file, JSON.stringify({ ...newer, checksum: checksumOfContents(newer) }))
     const error = await failure(resumeExperiment(out))
     expect(error.code).toBe('ERR_BAD_CHECKPOINT')
-    expect(error.message).toMatch(/format is 2, of a newer version of continual-diffusion; this one reads up to 1/)
+    expect(error.message).toMatch(
+      /format is 2, from a newer version of continual-diffusion; this version reads formats up to 1/,
+    )
   })
 
   it.each<[string, (contents: Record<string, unknown>) => string, RegExp]>([

@@ -45,7 +45,7 @@ it('is not saved in the middle of a task', async () => {
 })
 
 it.each<[string, (folder: string) => Promise<unknown>, RegExp]>([
-  ['a newer format', (f) => edit(f, { format: 2 }), /format is 2, of a newer version/],
+  ['a newer format', (f) => edit(f, { format: 2 }), /format is 2, from a newer version/],
   ['a field of another kind', (f) => edit(f, { step: 'x' }), /solver.json: step is 'x'/],
   ['a seed that there is none of', (f) => edit(f, { seed: 2 ** 32 }), /solver.json: seed is 4294967296; expected/],
   ['more replays than can be', (f) => edit(f, { stepsReplayed: 2 ** 53 - 1 }), /solver.json: stepsReplayed is 9007/],

@@ -103,7 +103,7 @@ export async function readMemory(file: string, record: MemoryRecord): Promise<Me
   const items = Array.from(priorities, (priority, i): MemoryItem => {
     const [g, task] = [rows[2 * i]!, rows[2 * i + 1]!]
     const dataset = datasets[g]
-    if (dataset === undefined) throw badFile(file, `item ${i} is of data set ${g}, which learner.json hasn't`)
+    if (dataset === undefined) throw badFile(file, `item ${i} is of data set ${g}, which learner.json does not have`)
     return { dataset, index: next[g]!++, task, priority }
   })
   for (const [g, { labels }] of datasets.entries()) {

@@ -17,8 +17,9 @@ export function pickParameters(
   const missing = parameters.filter(({ name }) => !tensors.has(name)).map(({ name }) => name)
   const known = new Set(parameters.map(({ name }) => name))
   const extra = [...tensors.keys()].filter((name) => !known.has(name))
-  if (missing.length > 0) throw badFile(file, `${list(missing, prefix)} missing, which the network has`)
-  if (extra.length > 0) throw badFile(file, `${list(extra, prefix)} too many, which the network hasn't`)
+  if (missing.length > 0)
+    throw badFile(file, `missing ${list(missing, prefix)}; expected exactly the network's tensors`)
+  if (extra.length > 0) throw badFile(file, `unexpected ${list(extra, prefix)}; expected exactly the network's tensors`)
   return parameters.map(({ name, shape }) => {
     const tensor = tensors.get(name) as StoredTensor
     if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
@@ -45,5 +46,5 @@ export function nameParameters(
 function list(names: readonly string[], prefix: string): string {
   const shown = names.slice(0, 5).map((name) => `'${prefix}${name}'`)
   const rest = names.length > shown.length ? ` and ${names.length - shown.length} more` : ''
-  return `${names.length === 1 ? 'tensor' : 'tensors'} ${shown.join(', ')}${rest}: ${names.length}`
+  return `${names.length === 1 ? 'tensor' : 'tensors'} ${shown.join(', ')}${rest}`
 }

@@ -13,11 +13,11 @@ interface Options {
 export function registerCompare(program: Command): void {
   program
     .command('compare')
-    .description('put finished runs side by side: methods and seeds of all of them in one table, and on one page')
+    .description('compare finished runs: the methods and seeds of all of them in one table and on one page')
     .argument('<runs...>', 'run folders, with the same data, stream and evaluation')
-    .option('-o, --out <file>', 'write the page of them all to this HTML file')
-    .option('--by-task', 'the metrics after every task, and not only after the last one')
-    .option('--markdown', 'the table in Markdown')
+    .option('-o, --out <file>', 'write the page that compares them to this HTML file')
+    .option('--by-task', 'print the metrics after every task, not only after the last')
+    .option('--markdown', 'print the table in Markdown')
     .action(async (runs: string[], { out, byTask, markdown }: Options) => {
       const { results } = await compareRuns(runs, out)
       const layout: Layout = markdown ? 'markdown' : 'text'

@@ -21,9 +21,9 @@ export function registerData(program: Command, signal?: AbortSignal): void {
     })
   data
     .command('get')
-    .description('download a data set into the cache, or what is missing or damaged of it')
+    .description('download a data set into the cache, or only its missing and damaged files')
     .argument('<name>', Object.keys(knownSources).join(' or '))
-    .option('--url <address>', 'address of a folder that holds the files, in place of the known ones')
+    .option('--url <address>', 'address of a folder with the files, instead of the known addresses')
     .action(async (name: string, { url }: { url?: string }) => {
       const source = knownSource(name)
       const bar = downloadBar()

@@ -96,14 +96,14 @@ export function formatDoctor(report: DoctorReport): string {
     say('libtorch', `${libtorch.version}, ${build(libtorch.variant)}`, libtorch.path)
     if (!libtorch.exists) say('', 'this folder is gone: install again')
   } else {
-    say('libtorch', 'the addon was not built against any yet')
+    say('libtorch', 'none: the addon has not been built yet')
   }
-  if ('tried' in libtorchNow) say('', 'an installation would get one with pip:', ...libtorchNow.tried)
+  if ('tried' in libtorchNow) say('', 'an installation would get it with pip:', ...libtorchNow.tried)
   else if (libtorchNow.path !== libtorch?.path) {
     const { version, variant, path } = libtorchNow
     say('', `an installation would take ${version}, ${build(variant)}, at ${path}`)
   }
-  const sets = report.instructionSets.join(', ') || 'none of those that matter here'
+  const sets = report.instructionSets.join(', ') || 'none that the kernels use'
   say('processor', `${report.processors} threads; ${sets}`)
   if ('error' in addon) {
     say('addon', `does not load: ${addon.error}`)
@@ -123,7 +123,7 @@ export function formatDoctor(report: DoctorReport): string {
   }
   for (const { name, places } of report.dataSets) {
     const found = places.map(({ kind, path }) => `${kind === 'subset' ? 'small part' : kind}: ${path}`)
-    say(name, ...(found.length > 0 ? found : ['not found: it is downloaded when it is asked for']))
+    say(name, ...(found.length > 0 ? found : ['not found: it is downloaded when it is used']))
   }
   return `${lines.join('\n')}\n`
 }

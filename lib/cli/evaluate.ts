@@ -24,14 +24,14 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
     .argument('<learner>', 'its folder')
     .option(
       '-e, --experiment <experiment>',
-      'preset or JSON file that says with which data and metrics (default: that of the run which the learner is in)',
+      "preset or JSON file with the data and metrics (default: those of the learner's run)",
     )
-    .option('--task <number>', 'compare with the tasks up to this one (default: those learned)', wholeNumber(1))
+    .option('--task <number>', 'compare with the tasks up to this one (default: the tasks learned)', wholeNumber(1))
     .option('-n, --count <count>', "images to generate (default: the experiment's)", wholeNumber(2))
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
-    .option('--json', 'the values as JSON')
+    .option('--json', 'print the values as JSON')
     .action(async (folder: string, { experiment: named, json, device, ...options }: Options) => {
       const experiment = await experimentOf(folder, named)
       const display = runDisplay(process.stderr)

@@ -39,7 +39,7 @@ export async function experimentOf(learner: string, named: string | undefined): 
   const file = named ?? (await runOf(learner))
   if (file === undefined) {
     throw invalid(
-      `${learner} is not in a run folder; say by --experiment which data, classifier and metrics are to be used: a preset ` +
+      `${learner} is not in a run folder; name the data, classifier and metrics by --experiment: a preset ` +
         `(${presetNames.join(', ')}) or a JSON file`,
     )
   }

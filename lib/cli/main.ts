@@ -21,7 +21,7 @@ const program = new Command('continual-diffusion')
   .version(packageVersion())
   .option('--verbose', 'show where errors came from')
   .exitOverride()
-  .showHelpAfterError('(run with --help for what there is)')
+  .showHelpAfterError('(run with --help to see commands and options)')
 registerRun(program, signal)
 registerCompare(program)
 registerReport(program)
@@ -30,7 +30,7 @@ registerEvaluate(program, signal)
 registerData(program, signal)
 program
   .command('doctor')
-  .description('look at this machine: compiler, libtorch, addon, devices, data')
+  .description('check this machine: compiler, libtorch, addon, devices, data')
   .action(async () => {
     if (!(await runDoctor((text) => process.stdout.write(text)))) process.exitCode = 1
   })

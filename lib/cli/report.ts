@@ -5,7 +5,7 @@ import { writeReport } from '../experiment/report.js'
 export function registerReport(program: Command): void {
   program
     .command('report')
-    .description('make the page of a run anew from its folder, also of one that was stopped')
+    .description("make a run's page again from its folder; the run may be incomplete")
     .argument('<runs...>', 'run folders')
     .action(async (runs: string[]) => {
       for (const run of runs) console.log(await writeReport(run))

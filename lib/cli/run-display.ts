@@ -98,7 +98,7 @@ function learnState({ progress }: Extract<RunEvent, { kind: 'learn' }>, runLeft:
 }
 
 /**
- * Estimates the seconds left of a whole run: those of the part at hand, and for each to come the mean of the parts done; undefined
+ * Estimates the seconds left of a whole run: those of the current part, and for each later part the mean of the parts done; undefined
  * while none is.
  */
 export function runClock(): (event: Extract<RunEvent, { kind: 'learn' | 'task' }>) => number | undefined {
@@ -131,7 +131,7 @@ function finalLines(): (
     if (event.kind === 'warning') return `warning: ${event.message}`
     if (event.kind === 'resume') {
       const { number } = event
-      return number === undefined ? 'beginning anew: there is no checkpoint yet' : `going on from checkpoint ${number}`
+      return number === undefined ? 'beginning again: there is no checkpoint yet' : `resuming from checkpoint ${number}`
     }
     const { part, result } = event
     const values = Object.entries(result.metrics).map(([name, { value }]) => {

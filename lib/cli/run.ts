@@ -38,13 +38,10 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .command('run')
     .description('run an experiment: learn a stream of tasks by each method, evaluate, draw, report')
     .argument('[experiment]', `a preset (${presetNames.join(', ')}) or a JSON file`, 'demo')
-    .option('--data <name>', 'data set, or the format of a folder, in place of the configured one')
+    .option('--data <name>', 'data set, or the format of a folder, instead of the configured one')
     .option('--data-folder <folder>', 'folder with the data')
-    .option(
-      '-m, --method <names...>',
-      'methods, in place of the configured ones; one that is configured keeps its options',
-    )
-    .option('-s, --seed <seeds...>', 'seeds, in place of the configured ones', wholeNumbers(0))
+    .option('-m, --method <names...>', 'methods, instead of the configured ones; a configured method keeps its options')
+    .option('-s, --seed <seeds...>', 'seeds, instead of the configured ones', wholeNumbers(0))
     .option('--steps <count>', 'training steps for each task', wholeNumber(1))
     .option('--epochs <count>', 'passes over the data of each task', wholeNumber(1))
     .option('--batch-size <count>', 'images in a batch', wholeNumber(1))
@@ -53,12 +50,12 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
     .option('--markdown', 'print nothing but the final table, in Markdown')
-    .option('--resume <folder>', 'go on with the run in this folder, which was broken off; takes no other option')
+    .option('--resume <folder>', 'resume the run in this folder; takes no other option')
     .action(
       async (experiment: string, { resume, markdown, ...options }: RunCommandOptions & Shown, command: Command) => {
         if (resume !== undefined && (command.args.length > 0 || Object.keys(options).length > 0)) {
           command.error(
-            'error: --resume goes on with a run as it began: give neither an experiment nor another option',
+            'error: --resume resumes a run with its own configuration: give neither an experiment nor another option',
             {
               exitCode: 2,
             },
@@ -78,7 +75,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
             },
           })
           display.end()
-          if (folder === '') console.error('this run is complete already')
+          if (folder === '') console.error('this run is already complete')
           const { results } = outcome
           if (markdown) {
             console.log(tablesAtEnd(results, 'markdown'))
@@ -100,7 +97,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
         } catch (error) {
           display.end()
           if (error instanceof Interrupted && folder !== '') {
-            console.error(`What was done by then is in ${folder}; to go on: continual-diffusion run --resume ${folder}`)
+            console.error(`The results so far are in ${folder}; to resume: continual-diffusion run --resume ${folder}`)
           }
           throw error
         }

@@ -30,19 +30,19 @@ interface Options {
 export function registerSample(program: Command, signal: AbortSignal): void {
   program
     .command('sample')
-    .description('draw images with a saved learner, or with a diffusers model folder')
+    .description('generate images with a saved learner, or with a diffusers model folder')
     .argument('<learner>', 'its folder')
-    .option('-n, --count <count>', 'images to draw', wholeNumber(1), 36)
-    .option('-o, --out <file>', 'PNG file of the grid of all images', 'samples.png')
-    .option('--files <folder>', 'write each image as a PNG file of its own, too')
+    .option('-n, --count <count>', 'images to generate', wholeNumber(1), 36)
+    .option('-o, --out <file>', 'PNG file for a grid of all images', 'samples.png')
+    .option('--files <folder>', 'also write each image to a PNG file of its own')
     .option('--columns <count>', 'images in a row of the grid', wholeNumber(1))
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
-    .option('--histogram', 'print how many images there are of each class, as the classifier of the metrics sees them')
+    .option('--histogram', 'print how many images of each class the classifier of the metrics sees')
     .option(
       '-e, --experiment <experiment>',
-      'for --histogram: preset or JSON file with the data (default: that of the run which the learner is in)',
+      "for --histogram: preset or JSON file with the data (default: those of the learner's run)",
     )
     .action(async (folder: string, options: Options) => {
       const { count, out, files, columns, steps, seed, device, histogram } = options

@@ -113,7 +113,7 @@ export async function newestCheckpoint(
   for (const number of numbers) {
     try {
       const checkpoint = await readCheckpoint(folder, number)
-      for (const damage of damages) onDamaged(`${damage}; going on from checkpoint ${number} instead`)
+      for (const damage of damages) onDamaged(`${damage}; resuming from checkpoint ${number} instead`)
       return { number, checkpoint }
     } catch (error) {
       if (!(error instanceof ContinualDiffusionError) || error.code !== 'ERR_BAD_CHECKPOINT') throw error
@@ -123,7 +123,7 @@ export async function newestCheckpoint(
   if (numbers.length === 0) return undefined
   throw badFile(
     folder.at(checkpointsFolder),
-    `${damages.join('; ')}; there is no other: remove this folder, and the run begins anew`,
+    `${damages.join('; ')}; there is no other checkpoint: remove this folder, and the run begins again`,
   )
 }
 
@@ -135,7 +135,7 @@ export async function readCheckpoint(folder: RunFolder, number: number): Promise
   // The checksum is one of the text that the contents make.
   if (!isShallow(json)) throw badFile(file, `damaged: ${shallowExpected}`)
   const { checksum, ...whole } = (json ?? {}) as Record<string, unknown>
-  if (checksum !== checksumOfContents(whole)) throw badFile(file, 'damaged: its checksum is not that of its contents')
+  if (checksum !== checksumOfContents(whole)) throw badFile(file, 'damaged: its checksum does not match its contents')
   checkFormat(file, json, format)
   const checkpoint = parseOptions(schema, json, file, 'ERR_BAD_CHECKPOINT')
   for (const [name, expected] of Object.entries(checkpoint.files)) {
@@ -146,7 +146,7 @@ export async function readCheckpoint(folder: RunFolder, number: number): Promise
     if (found.bytes !== expected.bytes) {
       throw badFile(at, `damaged: it has ${found.bytes} bytes; expected ${expected.bytes}`)
     }
-    if (found.sha256 !== expected.sha256) throw badFile(at, 'damaged: its checksum is not the one that it had')
+    if (found.sha256 !== expected.sha256) throw badFile(at, 'damaged: its checksum has changed')
   }
   return checkpoint
 }

@@ -104,7 +104,7 @@ export const experimentSchema = z
     for (const [i, one] of [data].flat().entries()) {
       const at = Array.isArray(data) ? ['data', i] : ['data']
       if (one.name === 'fashion-mnist' && one.subset && one.folder !== undefined) {
-        refuse([...at, 'folder'], 'expected none: the subset, which is asked for, is part of this package')
+        refuse([...at, 'folder'], 'expected none: the subset is part of this package')
       }
       // Of these what matters is known before they are read.
       if (one.name !== 'fashion-mnist' && one.name !== 'mnist') continue

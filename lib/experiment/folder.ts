@@ -20,12 +20,12 @@ const leftOver = /^(config\.json|results\.json|report\.html|task-\d+\.png)\.[0-9
  * The files of one run. Every file is whole at every moment; `metrics.jsonl` grows by whole lines.
  *
  * - `config.json`: the configuration as resolved; it can be run again. It is written first, and makes the folder this run's
- * - `results.json`: what was found, written anew after each task
+ * - `results.json`: the results, written again after each task
  * - `metrics.jsonl`: at most a hundred lines of mean losses per task, and one per task evaluated; nothing in it is a matter of speed
  * - `samples/<method>/seed-<seed>/task-<k>.png`, and real images under `samples/real`
  * - `learners/<method>/seed-<seed>/task-<k>`: saved learners, which are diffusers model folders too
  * - `report.html`: the page for people, written at the end, also where the run was stopped or failed
- * - `checkpoints/<n>`: what a killed run goes on from; gone when the run is complete
+ * - `checkpoints/<n>`: from which a killed run is resumed; removed when the run is complete
  * - `run.lock`: there, and locked, while a process works in the folder
  */
 export class RunFolder {
@@ -80,7 +80,7 @@ export class RunFolder {
   }
 
   /**
-   * Locks the folder of an earlier run, and removes what that one left half-written.
+   * Locks the folder of an earlier run, and removes what that run left half-written.
    *
    * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` where there is no run, `ERR_BAD_DATA` for a symbolic link in it,
    *   `ERR_RUN_LOCKED`, `ERR_WRITE_FAILED`
@@ -231,7 +231,7 @@ export class RunFolder {
 
 /** A run may come from somebody else, and a link in its folder would lead what is read or written there to elsewhere. */
 export function linkError(file: string): ContinualDiffusionError {
-  const message = `${file} is or lies behind a symbolic link; expected a run folder that holds its files itself: put a copy there`
+  const message = `${file} is a symbolic link, or is reached through one; expected a run folder that holds its files itself: copy them there`
   return new ContinualDiffusionError('ERR_BAD_DATA', message)
 }
 
@@ -250,11 +250,11 @@ async function checkEmpty(folder: string): Promise<void> {
   const names = (await entries(folder)).filter((name) => name !== lockName)
   const [first] = names
   if (first === undefined) return
-  const advice = names.includes(configFile) ? ', go on with it by --resume (resumeExperiment)' : ''
+  const advice = names.includes(configFile) ? ', resume the run by --resume (resumeExperiment)' : ''
   throw new ContinualDiffusionError(
     'ERR_INVALID_ARGUMENT',
     `out: ${folder} holds ${names.includes(configFile) ? configFile : first}; expected a new or empty folder: name another one` +
-      `${advice}, or remove that one`,
+      `${advice}, or remove this folder`,
   )
 }
 

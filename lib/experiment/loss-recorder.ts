@@ -21,7 +21,7 @@ const nothing = { counted: 0, loss: 0, terms: [], penalties: {}, gradNorm: 0 }
 
 /**
  * Gathers the losses of one task into few lines, each the mean over the steps since the line before. They depend on the steps alone,
- * and not on how fast these were or whether the training was broken off in between.
+ * and not on how fast these were or whether the training was interrupted.
  */
 export class LossRecorder {
   #state: RecorderState

@@ -102,21 +102,23 @@ export function checkMethodOn({ label, method }: ResolvedMethod, { name, tasks }
 
 const about: Readonly<Record<MethodName, string>> = {
   recommended:
-    'Generative distillation with a pool of better images, drawn evenly by class; the optimiser goes on from task to task.',
-  finetune: 'Trains on the new task alone, as if there had been no other.',
-  joint: 'Keeps the images of all tasks and trains on them together: what could be reached without the rule.',
-  'experience-replay': 'Also trains on some real images of the earlier tasks that it has kept.',
-  'generative-replay': 'Also trains on images that its frozen former self draws.',
-  'generative-distillation': 'Also learns to denoise, as its frozen former self does, the images which that one draws.',
+    'Generative distillation from a pool of better images, drawn evenly by class; Adam’s state is kept from task to task.',
+  finetune: 'Trains on the new task alone, and does nothing against forgetting.',
+  joint:
+    'Keeps the images of all tasks and trains on all of them: the upper bound, which breaks the rule that old images are gone.',
+  'experience-replay': 'Also trains on some real images that it kept of the earlier tasks.',
+  'generative-replay': 'Also trains on images that its frozen teacher, the network before this task, generates.',
+  'generative-distillation': 'Also learns its frozen teacher’s predictions for images that the teacher generates.',
   'partial-generation-distillation':
-    'Also learns its frozen former self’s predictions on the way to images, not only at their end.',
-  'gaussian-distillation': 'Also learns its frozen former self’s predictions for pure noise.',
+    'Also learns its frozen teacher’s predictions on the way to images, not only at their end.',
+  'gaussian-distillation': 'Also learns its frozen teacher’s predictions for pure noise.',
   'symmetric-gaussian-distillation':
-    'Also learns its frozen former self’s predictions for noise, mirrored at low noise levels.',
-  'lwf-distillation': 'Also learns its frozen former self’s predictions for the new task’s images.',
-  ewc: 'Holds each weight near its former value, the more the more the earlier tasks’ losses depend on it.',
-  'rank-1-ewc': 'Holds the weights back along the one direction that the earlier tasks’ losses depend on most.',
+    'Also learns its frozen teacher’s predictions for noise, mirrored at low noise levels.',
+  'lwf-distillation': 'Also learns its frozen teacher’s predictions for the new task’s images.',
+  ewc: 'Holds each weight near its value after the earlier tasks, and more so the more their losses depend on it.',
+  'rank-1-ewc': 'Holds the weights back in the one direction on which the earlier tasks’ losses depend most.',
   'synaptic-intelligence':
-    'Holds each weight near its former value, the more the more it helped with the earlier tasks.',
-  'teacher-to-student': 'Each task makes a new student, which learns from the frozen last one alone, without any data.',
+    'Holds each weight near its value after the earlier tasks, and more so the more it helped to learn them.',
+  'teacher-to-student':
+    'Each task trains a new student, which learns from the frozen last student alone, without any data.',
 }

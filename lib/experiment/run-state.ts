@@ -73,7 +73,7 @@ export function noteMachine(run: RunState, learner: Learner, isResumed: boolean)
     run.onEvent({
       kind: 'warning',
       message:
-        `the run began on ${before?.device} in ${before?.precision} and goes on on ${device} in ${precision}: its results may ` +
+        `the run began on ${before?.device} in ${before?.precision} and is resumed on ${device} in ${precision}: its results may ` +
         'differ by rounding',
     })
   }

@@ -19,7 +19,7 @@ interface Work {
   readonly seed: number
   readonly stream: Stream
   readonly task: Task
-  /** What is known of the task, where it was begun before the run was broken off. */
+  /** What is known of the task, where it was begun before an interruption. */
   readonly begun: Checkpoint['task']
 }
 
@@ -103,7 +103,7 @@ function learnOptions({ config, onEvent, signal }: RunState, { solver, entry }: 
  *
  * @param known row of the solver's accuracies
  * @param saved where the learner is saved
- * @returns the task's losses and the milliseconds spent, those before the run was broken off too
+ * @returns the task's losses and the milliseconds spent, those before an interruption too
  */
 async function learn(
   run: RunState,

@@ -16,7 +16,7 @@ export function checkFormat(file: string, json: unknown, known: number): void {
   if (typeof found === 'number' && found > known) {
     throw badFile(
       file,
-      `format is ${found}, of a newer version of continual-diffusion; this one reads up to ${known}: install a newer one`,
+      `format is ${found}, from a newer version of continual-diffusion; this version reads formats up to ${known}: install a newer version`,
     )
   }
 }

@@ -53,16 +53,16 @@ export type ReplayPool = (
 
 /**
  * What the student learns to predict. `data`: the noise ε, the clean image x₀ or v, as the schedule's `prediction` says; `teacher`: the
- * frozen teacher's prediction for the same (x_t, t).
+ * frozen teacher's prediction for the same (x_t, t). The methods' formulas are written for ε; with x₀ or v these take the place of ε and ε_θ.
  *
  * @category Methods of your own
  */
 export type Target = 'data' | 'teacher'
 
 /**
- * How a prediction is compared with its target. `mse`: squared error; `smooth-l1`; `min-snr`: the squared error with a weight for each image
- * (arXiv 2303.09556), which is min(SNR, γ)/SNR for ε-prediction, min(SNR, γ) for x₀ and min(SNR, γ)/(SNR + 1) for v. The loss is the mean
- * over images, channels and pixels.
+ * How a prediction is compared with its target (see {@link Target}). `mse`: squared error; `smooth-l1`; `min-snr`: the squared error with a
+ * weight for each image (arXiv 2303.09556), which depends on the schedule's `prediction`: min(SNR, γ)/SNR for ε, min(SNR, γ) for x₀ and
+ * min(SNR, γ)/(SNR + 1) for v. The loss is the mean over images, channels and pixels.
  *
  * @category Methods of your own
  */
@@ -99,7 +99,8 @@ export interface Penalty {
 
 /**
  * The quadratic that the end of a task adds to a penalty. Here θ* are the weights at the end of the task, δ = θ − θ*, and g is the gradient
- * of the loss ‖ε − ε_θ(x_t, t)‖² of one image of the task with one t and one ε. Means are over `samples` gradients.
+ * of the squared error between target and prediction (ε, x₀ or v, as the schedule's `prediction` says) of one image of the task with one t
+ * and one ε. Means are over `samples` gradients.
  *
  * - `squared-gradients`: ½·Σᵢ Fᵢ·δᵢ², F = mean(g²), the diagonal of the empirical Fisher matrix;
  * - `mean-gradient`: ½·f·(m·δ)², m = mean(g), a Fisher matrix of rank one. f is 1; with `optimal` it is the factor for which f·m·mᵀ is

@@ -80,7 +80,7 @@ export function keepsTeacher(teacherDecay: number): Pick<Method, 'keeps'> {
   return teacherDecay === 0 ? {} : { keeps: { teacherDecay } }
 }
 
-/** Learning the task itself: ‖ε − ε_θ(x_t, t)‖² on its real images. */
+/** Learning the task itself: the squared error between the target of its real images (ε, x₀ or v) and the prediction. */
 export const taskTerm: Term = { source: { kind: 'task' }, target: 'data', weight: 1 }
 
 /** Checks a task number. */
