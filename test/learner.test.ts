@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { readSafetensors } from '../lib/files/safetensors.js'
 import {
   finetune,
   generativeDistillation,
@@ -14,23 +13,11 @@ import {
 import { devices, tolerance } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
-import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
+import { bands, bandsStream, collect, failure, tensorsOf, tinyLearner, tinyUNet } from './support/tiny.js'
 
 const stream = bandsStream()
 const [first, second] = stream.tasks as [(typeof stream.tasks)[0], (typeof stream.tasks)[0]]
 const quick: LearnOptions = { steps: 6, batchSize: 8, lr: 1e-3 }
-
-/** All of a learner's tensors, by file and name. */
-async function tensorsOf(learner: Learner): Promise<Map<string, unknown>> {
-  const folder = await temporaryFolder()
-  await learner.save(folder)
-  const all = new Map<string, unknown>()
-  for (const file of ['diffusion_pytorch_model.safetensors', 'training.safetensors']) {
-    for (const [name, { data }] of (await readSafetensors(`${folder}/${file}`)).tensors)
-      all.set(`${file}/${name}`, data)
-  }
-  return all
-}
 
 /** That two tensors are no small change of each other: their difference is as large as they are. */
 function expectNotClose(a: unknown, b: unknown): void {
@@ -396,131 +383,6 @@ describe('create', () => {
     const error = await failure(Learner.create({ unet: tinyUNet, device: 'cuda:99' }))
     expect(error.code).toBe('ERR_DEVICE_UNAVAILABLE')
     expect(error.message).toContain("device 'cuda:99' is not available")
-  })
-})
-
-describe('moving average of the weights', () => {
-  it.each(devices)('is what sampling uses and what is saved as the model, on %s', async (device) => {
-    const decay = 0.9
-    const learner = await tinyLearner({ ema: decay, device })
-    const weights = async (file: string) => {
-      const folder = await temporaryFolder()
-      await learner.save(folder)
-      const { tensors } = await readSafetensors(`${folder}/${file}.safetensors`)
-      const prefix = file === 'training' ? 'student.' : ''
-      return tensors.get(`${prefix}conv_in.weight`)?.data as Float32Array
-    }
-    let average = await weights('training')
-    const count = tinyUNet.sample_size ** 2
-    const xt = Float32Array.from({ length: count }, (_, i) => Math.sin(i))
-    const timesteps = Int32Array.of(500)
-    for (let step = 0; step < 4; step++) {
-      await learner.step({ xt, timesteps, target: new Float32Array(count), lr: 1e-2 })
-      const student = await weights('training')
-      average = average.map((value, i) => decay * value + (1 - decay) * (student[i] as number))
-      expectClose(await weights('diffusion_pytorch_model'), average, 1e-6)
-      expect(student).not.toEqual(average)
-    }
-  })
-})
-
-describe('a training loop of one’s own', () => {
-  const count = 2 * tinyUNet.sample_size ** 2
-  const xt = Float32Array.from({ length: count }, (_, i) => Math.sin(i))
-  const target = Float32Array.from({ length: count }, (_, i) => Math.cos(3 * i))
-  const timesteps = Int32Array.of(10, 700)
-
-  it.each(devices)('step gives the weighted mean squared error of predict, and lowers it, on %s', async (device) => {
-    const learner = await tinyLearner({ device })
-    const weight = Float32Array.of(2, 0.5)
-    const expected = async () => {
-      const prediction = await learner.predict(xt, timesteps)
-      const errors = Array.from(prediction, (value, i) => (value - (target[i] as number)) ** 2)
-      return errors.reduce((sum, error, i) => sum + error * (weight[i < count / 2 ? 0 : 1] as number), 0) / count
-    }
-    const before = await expected()
-    const { loss } = await learner.step({ xt, timesteps, target, weight, lr: 1e-2 })
-    expectClose([loss], [before], tolerance(device, 1e-5))
-    for (let i = 0; i < 20; i++) await learner.step({ xt, timesteps, target, weight, lr: 1e-2 })
-    expect(await expected()).toBeLessThan(before / 2)
-    expect(learner.stepsDone).toBe(21)
-  })
-
-  it('step without clipping moves as the first step of Adam does: by lr against the sign of the gradient', async () => {
-    const learner = await tinyLearner()
-    const read = async () => (await tensorsOf(learner)).get('diffusion_pytorch_model.safetensors/conv_out.bias')
-    const before = (await read()) as Float32Array
-    await learner.step({ xt, timesteps, target, lr: 1e-2, clipGradNorm: 0 })
-    const after = (await read()) as Float32Array
-    expect(Math.abs((after[0] as number) - (before[0] as number))).toBeCloseTo(1e-2, 5)
-  })
-
-  it('a step is refused while another is under way, and leaves that one alone', async () => {
-    const [one, two] = [await tinyLearner(), await tinyLearner()]
-    await one.step({ xt, timesteps, target, lr: 1e-2 })
-    const under = two.step({ xt, timesteps, target, lr: 1e-2 })
-    const error = await failure(two.step({ xt, timesteps, target: xt, lr: 1e-2 }))
-    expect(error.code).toBe('ERR_INVALID_ARGUMENT')
-    expect(error.message).toMatch(/^step: a step\(\) is in progress; wait for its end$/)
-    await under
-    expect(await tensorsOf(two)).toEqual(await tensorsOf(one))
-  })
-
-  it('a loss that is not finite leaves the weights as they are', async () => {
-    const learner = await tinyLearner()
-    const before = await tensorsOf(learner)
-    const error = await failure(learner.step({ xt, timesteps, target: target.map(() => 1e30) }))
-    expect(error.code).toBe('ERR_DIVERGED')
-    expect(await tensorsOf(learner)).toEqual(before)
-  })
-
-  it.each<[string, object, RegExp]>([
-    ['a target of another length', { target: target.subarray(1) }, /step: target has 127 elements; expected .* 128/],
-    ['doubles', { xt: new Float64Array(count) }, /xt is .*expected Float32Array|xt is .*Float32Array/],
-    ['a timestep too many', { timesteps: Int32Array.of(1, 1000) }, /timestep 1000; expected 0 … 999/],
-    [
-      'a weight for each pixel',
-      { weight: new Float32Array(count) },
-      /weight has 128 elements; expected one for each of 2/,
-    ],
-  ])('refuses %s', async (_, change, message) => {
-    const learner = await tinyLearner()
-    const error = await failure(learner.step({ xt, timesteps, target, ...change } as never))
-    expect(error.code).toBe('ERR_INVALID_ARGUMENT')
-    expect(error.message).toMatch(message)
-  })
-})
-
-describe('sample', () => {
-  it('same seed, same images, whatever the batch size; another seed, others', async () => {
-    const learner = await tinyLearner()
-    const [one, again, other] = [
-      await learner.sample({ count: 8, seed: 3 }),
-      await learner.sample({ count: 8, seed: 3, batchSize: 4 }),
-      await learner.sample({ count: 8, seed: 4 }),
-    ]
-    expect(one).toMatchObject({ count: 8, height: 8, width: 8, channels: 1 })
-    expect(one.data).toHaveLength(8 * 64)
-    expect(again.data).toEqual(one.data)
-    expect(other.data).not.toEqual(one.data)
-  })
-
-  it('takes what a call says before what the learner says', async () => {
-    const learner = await tinyLearner({ sampler: { steps: 3 } })
-    const { data: three } = await learner.sample({ count: 2 })
-    expect((await learner.sample({ count: 2, sampler: { steps: 3 } })).data).toEqual(three)
-    expect((await learner.sample({ count: 2, sampler: { steps: 2 } })).data).not.toEqual(three)
-    const error = await failure(learner.sample({ count: 2, sampler: { steps: 1001 } }))
-    expect(error.message).toMatch(/^sample: sampler: steps is 1001; expected at most/)
-  })
-
-  it('aborted in the middle, rejects with the reason', async () => {
-    const learner = await tinyLearner()
-    const controller = new AbortController()
-    const images = learner.sample({ count: 100_000, sampler: { steps: 1000 }, signal: controller.signal })
-    setTimeout(() => controller.abort('enough'), 50)
-    await expect(images).rejects.toBe('enough')
-    expect((await learner.sample({ count: 1 })).count).toBe(1)
   })
 })
 

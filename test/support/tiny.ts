@@ -1,11 +1,13 @@
 import { onTestFinished } from 'vitest'
 import type { UNetConfig } from '../../lib/config/unet.js'
-import { type Dataset, fromArrays, type TrainTest } from '../../lib/data/index.js'
+import { type Dataset, fromArrays, type ImageBatch, type TrainTest } from '../../lib/data/index.js'
 import { ContinualDiffusionError } from '../../lib/errors.js'
+import { readSafetensors } from '../../lib/files/safetensors.js'
 import { Learner } from '../../lib/learner/learner.js'
 import type { LearnerOptions } from '../../lib/learner/options.js'
 import { classIncremental } from '../../lib/streams/index.js'
 import type { Stream } from '../../lib/streams/stream.js'
+import { temporaryFolder } from './folders.js'
 
 /** A U-Net that takes milliseconds a step. */
 export const tinyUNet: UNetConfig = {
@@ -74,5 +76,24 @@ export async function failure(promise: Promise<unknown>): Promise<ContinualDiffu
 export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []
   for await (const item of items) all.push(item)
+  return all
+}
+
+/** Test images `from` … `to` − 1 of bands as a batch, with their labels. */
+export function bandsBatch(from: number, to: number): { images: ImageBatch; labels: Int32Array } {
+  const { images, labels } = bandsData().test
+  const batch = { data: images.slice(from * 64, to * 64), count: to - from, height: 8, width: 8, channels: 1 }
+  return { images: batch, labels: labels.slice(from, to) }
+}
+
+/** All of a learner's tensors, by file and name. */
+export async function tensorsOf(learner: Learner): Promise<Map<string, unknown>> {
+  const folder = await temporaryFolder()
+  await learner.save(folder)
+  const all = new Map<string, unknown>()
+  for (const file of ['diffusion_pytorch_model.safetensors', 'training.safetensors']) {
+    for (const [name, { data }] of (await readSafetensors(`${folder}/${file}`)).tensors)
+      all.set(`${file}/${name}`, data)
+  }
   return all
 }
