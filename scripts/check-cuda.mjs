@@ -28,6 +28,8 @@ const onDevices = [
   'denoising-loss',
   'precision',
   'learner',
+  'own-loop',
+  'moving-average',
   'classifier',
   'solver',
   'penalties',
