@@ -7,6 +7,7 @@ import { registerData } from './data.js'
 import { runDoctor } from './doctor.js'
 import { registerEvaluate } from './evaluate.js'
 import { Interrupted, interruptSignal } from './interrupt.js'
+import { watchOutput } from './output.js'
 import { registerReport } from './report.js'
 import { registerRun } from './run.js'
 import { registerSample } from './sample.js'
@@ -15,6 +16,7 @@ import { registerSample } from './sample.js'
 
 const verbose = process.argv.includes('--verbose') || Boolean(process.env.DEBUG)
 const signal = interruptSignal()
+const output = watchOutput()
 
 const program = new Command('continual-diffusion')
   .description('Train one diffusion model on a sequence of tasks without forgetting.')
@@ -39,6 +41,14 @@ try {
   await program.parseAsync()
 } catch (error) {
   process.exitCode = report(error)
+}
+const lost = await output.lost()
+if (lost !== undefined) {
+  const message = `a part of what was to be shown could not be written: ${lost}`
+  console.error(message)
+  console.log(message) // where it can be read, if anywhere
+  // A run has its results in its folder; of other commands what they print is the result.
+  if (output.isResultLost && process.argv[2] !== 'run') process.exitCode ||= 1
 }
 
 /** Says what went wrong; returns the exit status. */

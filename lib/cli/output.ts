@@ -1,0 +1,31 @@
+/** What became of the two streams that a command writes to. */
+export interface Output {
+  /** What couldn't be written, and why, once all that was written has gone out; undefined where nothing was lost. */
+  lost(): Promise<string | undefined>
+  /** Whether what was to be printed is lost, though somebody wants it: a reader that has gone (EPIPE) has read enough. */
+  readonly isResultLost: boolean
+}
+
+/** From now on a full disk or a reader that has gone doesn't end the process: work goes on without its log. */
+export function watchOutput(): Output {
+  const errors = new Map<string, NodeJS.ErrnoException>()
+  const streams = { stdout: process.stdout, stderr: process.stderr }
+  for (const [name, stream] of Object.entries(streams)) {
+    stream.on('error', (error) => {
+      // Later ones only say that the stream has failed.
+      if (!errors.has(name)) errors.set(name, error)
+    })
+  }
+  return {
+    async lost() {
+      for (const stream of Object.values(streams)) {
+        if (!stream.destroyed) await new Promise<void>((resolve) => stream.write('', () => resolve()))
+      }
+      const list = [...errors].map(([name, { message }]) => `${name}: ${message}`)
+      return list.length === 0 ? undefined : list.join('; ')
+    },
+    get isResultLost() {
+      return errors.has('stdout') && errors.get('stdout')?.code !== 'EPIPE'
+    },
+  }
+}
