@@ -38,6 +38,12 @@ export class ContinualDiffusionError extends Error {
   }
 }
 
+/** What went wrong, of whatever was thrown, also in another realm, whose errors are no `instanceof Error`. @internal */
+export function messageOf(thrown: unknown): string {
+  const { message } = (thrown ?? {}) as { message?: unknown }
+  return typeof message === 'string' ? message : String(thrown)
+}
+
 /** The commonest of them. @internal */
 export function invalid(message: string, cause?: unknown): ContinualDiffusionError {
   return new ContinualDiffusionError('ERR_INVALID_ARGUMENT', message, cause === undefined ? undefined : { cause })

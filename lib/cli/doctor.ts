@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { type KnownName, knownSources, locate } from '../data/known.js'
 import { type EngineRecord, engineRecord } from '../engine/load.js'
 import { type Trial, trial } from '../engine/trial.js'
+import { messageOf } from '../errors.js'
 
 /** A tool of the build: its version and path, or what was tried in vain. */
 export interface ToolReport {
@@ -144,7 +145,7 @@ function libtorchNow(tools: InstallationTools): DoctorReport['libtorchNow'] {
     return found ?? { tried }
   } catch (error) {
     // LIBTORCH names something that an installation would refuse; its message says why.
-    return { tried: (error instanceof Error ? error.message : String(error)).split('\n') }
+    return { tried: messageOf(error).split('\n') }
   }
 }
 

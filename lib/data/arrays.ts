@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
@@ -56,7 +57,7 @@ export function fromArrays(options: ArraysOptions): Dataset {
   const { images, labels } = options
   const bad = (what: string) => new ContinualDiffusionError('ERR_BAD_DATA', `${name}: ${what}`)
 
-  if (!(images instanceof Uint8Array || images instanceof Uint8ClampedArray)) {
+  if (!isBytes(images)) {
     throw bad(`the images are ${typeName(images)}; expected a Uint8Array, 0 (black) to 255 (white)`)
   }
   if (labels === null || typeof labels !== 'object' || !Number.isSafeInteger(labels.length)) {
@@ -116,6 +117,11 @@ function different(train: Dataset, test: Dataset, what: string, a: unknown, b: u
     'ERR_BAD_DATA',
     `${test.name}: the ${what} is ${b}; expected ${a}, as in ${train.name}, which it tests`,
   )
+}
+
+/** Whether a value holds bytes, also when another realm made it (Jest, vm). */
+export function isBytes(value: unknown): value is Uint8Array | Uint8ClampedArray {
+  return types.isUint8Array(value) || types.isUint8ClampedArray(value)
 }
 
 function typeName(value: unknown): string {

@@ -6,7 +6,7 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import ky from 'ky'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, messageOf } from '../errors.js'
 
 /** A file to get. */
 export interface DownloadOptions {
@@ -142,6 +142,6 @@ function writeFailed(path: string, cause: unknown): ContinualDiffusionError {
 
 /** An error's message with that of what caused it: fetch hides the useful half there. */
 function reason(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
+  const { cause } = (error ?? {}) as { cause?: unknown }
+  return cause === undefined ? messageOf(error) : `${messageOf(error)}: ${messageOf(cause)}`
 }

@@ -1,8 +1,9 @@
+import { types } from 'node:util'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type ArraysOptions, fromArrays } from './arrays.js'
+import { type ArraysOptions, fromArrays, isBytes } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
 /**
@@ -69,9 +70,9 @@ export async function fromAsyncIterable(
     signal?.throwIfAborted()
     const i = labels.length
     const { image, label } = item
-    if (!(image instanceof Uint8Array || image instanceof Uint8ClampedArray) || image.length !== size) {
+    if (!isBytes(image) || image.length !== size) {
       const found =
-        image instanceof Object && 'length' in image ? `${image.constructor.name} of ${image.length}` : image
+        types.isTypedArray(image) || Array.isArray(image) ? `${image.constructor.name} of ${image.length}` : image
       throw bad(i, `the image is ${found}; expected a Uint8Array of ${size}: ${height} × ${width} × ${channels}`)
     }
     const index = typeof label === 'string' ? byName.get(label) : label

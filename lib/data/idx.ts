@@ -1,7 +1,7 @@
 import { open, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { constants, gunzip } from 'node:zlib'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, messageOf } from '../errors.js'
 
 /** An array of bytes as an IDX file holds it. */
 export interface IdxArray {
@@ -98,7 +98,7 @@ async function reading(file: string, read: () => Promise<Uint8Array>, signal?: A
     signal?.throwIfAborted()
     throw new ContinualDiffusionError(
       'ERR_DATA_NOT_FOUND',
-      `${file}: can't be read (${cause instanceof Error ? cause.message : cause}); give the path of an IDX file`,
+      `${file}: can't be read (${messageOf(cause)}); give the path of an IDX file`,
       { cause },
     )
   }

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
 import type { Addon, CancelFlag } from './addon.js'
 import { loadAddon } from './load.js'
@@ -11,7 +12,7 @@ export function call<T>(run: (addon: Addon) => T): T {
   Error.captureStackTrace(site, call)
   try {
     const result = run(loadAddon())
-    if (!(result instanceof Promise)) return result
+    if (!types.isPromise(result)) return result
     return result.catch((error: unknown) => {
       throw toError(error, site)
     }) as T

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Device, Precision } from '../validation/fields.js'
 import { call } from './call.js'
@@ -60,7 +61,7 @@ export function reasonAgainst(
   index: number,
   version: string,
 ): { why: string | null; cause?: Error } {
-  if (found instanceof Error) {
+  if (types.isNativeError(found)) {
     return {
       why: `a trial process that starts CUDA ${version} failed: ${found.message}; see that nvidia-smi works, or use 'cpu'`,
       cause: found,

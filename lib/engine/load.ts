@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, messageOf } from '../errors.js'
 import type { Addon } from './addon.js'
 
 /** What the installation wrote about the libtorch it built the addon against. */
@@ -71,7 +71,7 @@ function requireAddon(): Addon {
   try {
     return createRequire(import.meta.url)(addonFile) as Addon
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = messageOf(cause)
     if (libtorch !== undefined && !found) {
       throw new ContinualDiffusionError(
         'ERR_LIBTORCH_NOT_FOUND',

@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import path from 'node:path'
 import { type FileLock, lockFile } from '../engine/lock-file.js'
 import { isWorkplace } from '../engine/whole-folder.js'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { replaceFile, writeError, writeJson } from '../files/atomic.js'
 import { type Checksum, checksumOf } from '../files/checksum.js'
 
@@ -58,7 +58,7 @@ export class RunFolder {
       }
     } catch (cause) {
       if (cause instanceof ContinualDiffusionError) throw cause
-      const why = cause instanceof Error ? cause.message : String(cause)
+      const why = messageOf(cause)
       throw new ContinualDiffusionError(
         'ERR_WRITE_FAILED',
         `out: the run folder ${out ?? `runs/${name}`} can't be made: ${why}; name a folder that can be written to`,

@@ -18,7 +18,7 @@ export async function writeImages(images: ImageBatch, folder: string): Promise<v
   const ours = { marker: name(0), isOurs: (file: string) => /^\d{4,}\.png$/.test(file) }
   await replaceFolder(folder, ours, async (temporary) => {
     for (let n = 0; n < count; n++) {
-      await sharp(data.subarray(n * size, (n + 1) * size), { raw })
+      await sharp(Buffer.from(data.buffer, data.byteOffset + n * size, size), { raw })
         .png()
         .toFile(path.join(temporary, name(n)))
     }

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { UNetConfig } from '../config/unet.js'
 import { countImages, type Subset } from '../data/dataset.js'
 import { call } from '../engine/call.js'
@@ -90,14 +91,14 @@ export function checkedShape(
   timesteps: Int32Array,
   where: string,
 ): number[] {
-  if (!(timesteps instanceof Int32Array)) {
+  if (!types.isInt32Array(timesteps)) {
     throw invalid(`${where}: timesteps is ${shown(timesteps)}; expected an Int32Array with a timestep for each image`)
   }
   const { in_channels: channels, sample_size: size } = unet
   const shape = [timesteps.length, channels, size, size]
   const expected = timesteps.length * channels * size * size
-  if (!(data instanceof Float32Array) || data.length !== expected || expected === 0) {
-    const found = data instanceof Float32Array ? `has ${held(data)}` : `is ${shown(data)}`
+  if (!types.isFloat32Array(data) || data.length !== expected || expected === 0) {
+    const found = types.isFloat32Array(data) ? `has ${held(data)}` : `is ${shown(data)}`
     throw invalid(
       `${where} ${found}; expected a Float32Array of ${expected}: ` +
         `${shape.join(' × ')}, as there are ${held(timesteps, 'timesteps')}`,

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { isConditional, type UNetConfig } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
@@ -123,7 +124,7 @@ export function labelsToSample(
     if (learned.length > 0) return Int32Array.from({ length: count }, (_, i) => learned[i % learned.length]!)
     throw invalid(`${where}: the network takes labels, and the learner has learned no class yet; expected labels`)
   }
-  if (given instanceof Int32Array || given instanceof Float32Array) return networkLabels(core, given, count, where)
+  if (types.isInt32Array(given) || types.isFloat32Array(given)) return networkLabels(core, given, count, where)
   const list = Array.isArray(given) ? (given as readonly Label[]) : Array.from({ length: count }, () => given as Label)
   return networkLabels(
     core,
@@ -174,16 +175,18 @@ export function networkLabels(
       `${where}: labels are given, and the network takes none; expected none, or a U-Net with num_class_embeds`,
     )
   }
-  const each = unet.class_embed_type === 'identity' ? labelWidth(unet) : 1
-  const kind = unet.class_embed_type === 'identity' ? Float32Array : Int32Array
-  if (!(given instanceof kind) || given.length !== count * each) {
+  const areVectors = unet.class_embed_type === 'identity'
+  const each = areVectors ? labelWidth(unet) : 1
+  const isKind = areVectors ? types.isFloat32Array(given) : types.isInt32Array(given)
+  if (!isKind || given?.length !== count * each) {
     throw invalid(
-      `${where}: labels is ${given === undefined ? 'undefined' : `of ${given.length} elements`}; expected ${kind === Int32Array ? 'an' : 'a'} ` +
-        `${kind.name} of ${count * each}: ${each === 1 ? 'one for each image' : `${each} numbers for each image`}`,
+      `${where}: labels is ${given === undefined ? 'undefined' : `of ${given.length} elements`}; expected ` +
+        `${areVectors ? 'a Float32Array' : 'an Int32Array'} of ${count * each}: ` +
+        `${areVectors ? `${each} numbers for each image` : 'one for each image'}`,
     )
   }
   const rows = hasTable(unet) ? (unet.num_class_embeds ?? 0) : Number.POSITIVE_INFINITY
-  const wrong = kind === Int32Array ? given.find((label) => label < 0 || label >= rows) : undefined
+  const wrong = areVectors ? undefined : given.find((label) => label < 0 || label >= rows)
   if (wrong === undefined) return given
   throw invalid(`${where}: the label ${wrong}; expected 0 … ${rows - 1}, the rows of the U-Net's table`)
 }

@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from 'node:util'
+import { isDeepStrictEqual, types } from 'node:util'
 import { isConditional } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { CancelFlag, NativeSession } from '../engine/addon.js'
@@ -221,11 +221,7 @@ async function evenIndices(
     const count = Math.min(atOnce, total - from)
     const data = images.subarray(from * each, (from + count) * each) as Uint8Array
     const { logits } = await classify.call(classifier, { data, count, ...shapeOf(core) })
-    if (
-      !(logits instanceof Float32Array) ||
-      logits.length !== count * classes.length ||
-      !logits.every(Number.isFinite)
-    ) {
+    if (!types.isFloat32Array(logits) || logits.length !== count * classes.length || !logits.every(Number.isFinite)) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',
         `${where}: the classifier gave ${logits?.length} logits for ${count} images of ${classes.length} classes; expected a ` +

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { z } from 'zod'
 import { scheduleSchema } from '../config/schedule.js'
 import { subsetSchema } from '../data/schemas.js'
@@ -101,7 +102,7 @@ export const sampleSchema = z.strictObject({
   sampler: z.unknown().optional(),
   labels: z
     .custom<SampleOptions['labels']>(
-      (value) => [value].flat().every(isLabel) || value instanceof Int32Array || value instanceof Float32Array,
+      (value) => [value].flat().every(isLabel) || types.isInt32Array(value) || types.isFloat32Array(value),
       'expected a class name, a class index or null, a list of them, an Int32Array or a Float32Array',
     )
     .optional(),

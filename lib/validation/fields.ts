@@ -31,7 +31,13 @@ export type Precision = 'auto' | 'fp32' | 'tf32' | 'bf16'
 
 export const precisionSchema = z.enum(['auto', 'fp32', 'tf32', 'bf16']) satisfies z.ZodType<Precision>
 
-export const signalSchema = z.instanceof(AbortSignal)
+// What another realm made (Jest, vm) is no `instanceof` of this one's classes.
+
+/** Of Node or of a DOM. */
+export const signalSchema = z.custom<AbortSignal>(
+  (value) => isSignal(value as Partial<AbortSignal> | null | undefined),
+  'expected an AbortSignal',
+)
 
 /** Images in a batch. */
 export const batchSizeSchema = z.int().min(1).max(1_000_000)
@@ -41,11 +47,13 @@ export function functionSchema<T>(what = 'a function'): z.ZodType<T> {
   return z.custom<T>((value) => typeof value === 'function', `expected ${what}`)
 }
 
-/** A typed array whose memory is there. */
+/** A typed array, of whatever realm, whose memory is there. */
 export function arraySchema<T extends ArrayBufferView>(type: new () => T): z.ZodType<T> {
-  return z.custom<T>((value) => value instanceof type && !isDetached(value), {
+  const isOne = (value: unknown): value is T =>
+    ArrayBuffer.isView(value) && (value as Partial<Uint8Array>)[Symbol.toStringTag] === type.name
+  return z.custom<T>((value) => isOne(value) && !isDetached(value), {
     error: ({ input }) =>
-      `expected ${withArticle(type.name)}${input instanceof type ? ` with its memory; the memory of this one was ${transferred}` : ''}`,
+      `expected ${withArticle(type.name)}${isOne(input) ? ` with its memory; the memory of this one was ${transferred}` : ''}`,
   })
 }
 
@@ -62,4 +70,9 @@ function isDetached({ buffer }: ArrayBufferView): boolean {
   } catch {
     return true
   }
+}
+
+function isSignal(value: Partial<AbortSignal> | null | undefined): boolean {
+  const methods = [value?.throwIfAborted, value?.addEventListener, value?.removeEventListener]
+  return typeof value?.aborted === 'boolean' && methods.every((method) => typeof method === 'function')
 }
