@@ -163,6 +163,15 @@ describe('Classifier.cached', () => {
     expect(await readdir(folder)).toHaveLength(4)
   })
 
+  it('is trained and used where the cache cannot be written, with a warning', async () => {
+    const file = path.join(await temporaryFolder(), 'no-folder')
+    await writeFile(file, '')
+    const warned = new Promise<NodeJS.ErrnoException>((resolve) => process.once('warning', resolve))
+    const { found } = await cached(path.join(file, 'cache'))
+    expect(found.accuracy).toBeGreaterThan(0)
+    expect(await warned).toMatchObject({ code: 'CONTINUAL_DIFFUSION_NO_CACHE', message: expect.stringContaining(file) })
+  })
+
   it('names a damaged file', async () => {
     const folder = await temporaryFolder()
     await cached(folder)

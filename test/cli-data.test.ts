@@ -49,7 +49,7 @@ const system = (await locate('fashion-mnist')).find(({ kind }) => kind === 'syst
 // Other systems have no variable that moves the user's cache.
 describe.runIf(process.platform === 'linux')('data get', () => {
   it.skipIf(!system?.found)('does nothing when the cache has all files', async () => {
-    const cache = cachePath('fashion-mnist')
+    const cache = cachePath('fashion-mnist') as string
     expect(cache.startsWith(folder)).toBe(true)
     await mkdir(cache, { recursive: true })
     for (const file of await readdir(system?.path as string)) {

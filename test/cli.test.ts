@@ -145,6 +145,7 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
 }, 180_000)
 
 test.each([
+  ['SIGHUP', 129],
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const)('%s in mid-run ends with status %i and leaves whole files', async (signal, status) => {

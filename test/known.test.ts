@@ -160,6 +160,16 @@ describe.skipIf(!system?.found)('with the whole of Fashion-MNIST on this machine
     expect(asked).toHaveLength(4)
   })
 
+  it('downloads it for this once where the cache cannot be written', async () => {
+    const { url } = await serve(await files())
+    const file = join(folder, 'no-folder')
+    await writeFile(file, '')
+    const warned = new Promise<NodeJS.ErrnoException>((resolve) => process.once('warning', resolve))
+    const { train } = await fashionMnist({ ...elsewhere(), cacheFolder: file, url: `${url}/fashion-mnist` })
+    expect(train.labels).toHaveLength(60_000)
+    expect(await warned).toMatchObject({ code: 'CONTINUAL_DIFFUSION_NO_CACHE', message: expect.stringContaining(file) })
+  })
+
   it('downloads only what is missing', async () => {
     const cache = join(folder, 'cache', 'fashion-mnist')
     await mkdir(cache, { recursive: true })

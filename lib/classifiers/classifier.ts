@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import envPaths from 'env-paths'
 import { z } from 'zod'
 import type { Dataset, ImageBatch, TrainTest } from '../data/dataset.js'
 import { addData } from '../data/digest.js'
@@ -13,8 +12,9 @@ import { resolveDevice } from '../engine/device.js'
 import { ImageStore } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { replaceFile } from '../files/atomic.js'
+import { cacheFolder, noCacheFolder, warnNotKept } from '../files/cache-folder.js'
 import { addToHash } from '../files/checksum.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import {
@@ -127,11 +127,11 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   /**
    * Reads a classifier from the user's cache folder, or trains it like {@link Classifier.train} and writes it there. A cached classifier is
    * used if it was trained on the same data, with the same options, on the same kind of device, and with the same versions of this package
-   * and of libtorch.
+   * and of libtorch. Where the cache can't be written, a warning `CONTINUAL_DIFFUSION_NO_CACHE` says so.
    *
    * @param options.folder folder of the cached files. Default: `classifiers` in the user's cache folder of this package
    * @throws ContinualDiffusionError the errors of {@link Classifier.train}; `ERR_BAD_CHECKPOINT` for a cached file that is damaged (delete
-   *   it); `ERR_WRITE_FAILED` when the cache can't be written
+   *   it)
    */
   static async cached(data: TrainTest, options: ClassifierOptions & { folder?: string } = {}): Promise<Classifier> {
     const { folder: given, ...parsed } = parseOptions(
@@ -141,17 +141,17 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     )
     parseOptions(trainTestSchema, data, 'Classifier.cached: data')
     const { device } = await resolveDevice(parsed.device, 'fp32')
-    const folder = given ?? path.join(envPaths('continual-diffusion', { suffix: '' }).cache, 'classifiers')
+    const cache = cacheFolder()
+    const folder = given ?? (cache === undefined ? undefined : path.join(cache, 'classifiers'))
+    if (folder === undefined) {
+      warnNotKept('the classifier', noCacheFolder)
+      return Classifier.#train(data, parsed, device)
+    }
     const file = path.join(folder, `${await cacheKey(data, parsed, device)}.safetensors`)
     if (existsSync(file)) return Classifier.#read(file, data, parsed, device)
     const classifier = await Classifier.#train(data, parsed, device)
-    try {
-      await classifier.#write(file)
-      return classifier
-    } catch (error) {
-      await classifier.dispose()
-      throw error
-    }
+    await classifier.#write(file).catch((error) => warnNotKept('the classifier', messageOf(error)))
+    return classifier
   }
 
   static async #train(data: TrainTest, options: Parsed, device: string): Promise<Classifier> {

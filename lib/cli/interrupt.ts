@@ -1,5 +1,5 @@
 /** Exit statuses of programs that were ended by a signal: 128 and the signal's number. */
-const statuses = { SIGINT: 130, SIGTERM: 143 } as const
+const statuses = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
 /** Why a command was stopped, and with which status the process should exit. */
 export class Interrupted extends Error {
@@ -13,7 +13,7 @@ export class Interrupted extends Error {
 }
 
 /**
- * A signal that SIGINT (Ctrl-C) and SIGTERM abort with {@link Interrupted} as its reason, so that work ends with its files
+ * A signal that SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) abort with {@link Interrupted} as its reason, so that work ends with its files
  * whole. A second one ends the process at once.
  */
 export function interruptSignal(): AbortSignal {

@@ -2,8 +2,8 @@ import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import envPaths from 'env-paths'
 import { ContinualDiffusionError } from '../errors.js'
+import { cacheFolder } from '../files/cache-folder.js'
 import { unknownName } from '../validation/options.js'
 import type { IdxFiles } from './load-idx.js'
 
@@ -99,7 +99,7 @@ export interface PlacesOptions {
   folder?: string
   /** Folder of the system's data sets, each in a folder of its name. Default `/usr/share/datasets` (Debian's). */
   systemFolder?: string
-  /** Folder that downloads are kept in, each data set in a folder of its name. Default: in the user's cache folder. */
+  /** Folder that downloads are kept in, each data set in a folder of its name. Default: in the user's cache folder, if there is one. */
   cacheFolder?: string
 }
 
@@ -134,14 +134,17 @@ export async function locate(name: KnownName, options: PlacesOptions = {}): Prom
   const places: { kind: Place['kind']; path: string }[] = []
   if (options.folder !== undefined) places.push({ kind: 'folder', path: options.folder })
   places.push({ kind: 'system', path: join(options.systemFolder ?? '/usr/share/datasets', name) })
-  places.push({ kind: 'cache', path: cachePath(name, options) })
+  const cache = cachePath(name, options)
+  if (cache !== undefined) places.push({ kind: 'cache', path: cache })
   if (source.subset) places.push({ kind: 'subset', path: shippedPath(source.subset.folder) })
   return Promise.all(places.map(({ kind, path }) => look(source, kind, path)))
 }
 
-/** Folder where downloads of a data set are kept. */
-export function cachePath(name: KnownName, options: Pick<PlacesOptions, 'cacheFolder'> = {}): string {
-  return join(options.cacheFolder ?? join(envPaths('continual-diffusion', { suffix: '' }).cache, 'data'), name)
+/** Folder where downloads of a data set are kept; undefined where none is given and the user has no cache folder. */
+export function cachePath(name: KnownName, options: Pick<PlacesOptions, 'cacheFolder'> = {}): string | undefined {
+  const cache = cacheFolder()
+  const folder = options.cacheFolder ?? (cache === undefined ? undefined : join(cache, 'data'))
+  return folder === undefined ? undefined : join(folder, name)
 }
 
 function shippedPath(folder: string): string {

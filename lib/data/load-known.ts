@@ -1,7 +1,10 @@
 import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
+import { noCacheFolder, warnNotKept } from '../files/cache-folder.js'
 import { functionSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import type { TrainTest } from './dataset.js'
@@ -56,7 +59,8 @@ const knownSchema = z.strictObject({
  * Fashion-MNIST: 60,000 + 10,000 grey images of 28 × 28 of ten kinds of clothing (arXiv 1708.07747, MIT licence).
  *
  * With `folder` it is read from that folder and nowhere else. Otherwise it is read from the system's data set folder (Debian's package
- * `dataset-fashion-mnist`) or from the user's cache; if neither has it, it is downloaded into that cache.
+ * `dataset-fashion-mnist`) or from the user's cache; if neither has it, it is downloaded into that cache. Where the cache can't be written, it
+ * is downloaded for this once, and a warning `CONTINUAL_DIFFUSION_NO_CACHE` says so.
  *
  * @param options.subset loads the part that is shipped with this package, the first 500 + 100 images of each class, without the other
  *   folders and without the network
@@ -89,6 +93,7 @@ export async function getKnown(name: KnownName, options: GetOptions = {}): Promi
   const override = options.url ?? (base ? `${base.replace(/\/+$/, '')}/${name}` : undefined)
   const bases = override === undefined ? urls : [override.replace(/\/+$/, '')]
   const folder = cachePath(name, options)
+  if (folder === undefined) throw new ContinualDiffusionError('ERR_WRITE_FAILED', `${name}: ${noCacheFolder}`)
   const { onProgress, signal } = options
   for (const part of [files.train, files.test]) {
     for (const known of [part.images, part.labels]) {
@@ -129,14 +134,27 @@ async function load(name: KnownName, options: KnownOptions & { subset?: boolean 
       `${where}: both folder (${folder}) and subset are given; the subset is part of this package, give one of the two`,
     )
   }
-  const place = await choose(name, options, subset)
-  return loadIdx({
-    name: subset ? `${name}-subset` : name,
-    ...(place.files as NonNullable<Place['files']>),
-    classes: knownSources[name].classes,
-    size,
-    signal,
-  })
+  const read = async (within: KnownOptions) =>
+    loadIdx({
+      name: subset ? `${name}-subset` : name,
+      ...((await choose(name, within, subset)).files as NonNullable<Place['files']>),
+      classes: knownSources[name].classes,
+      size,
+      signal,
+    })
+  try {
+    return await read(options)
+  } catch (error) {
+    if (!(error instanceof ContinualDiffusionError) || error.code !== 'ERR_WRITE_FAILED') throw error
+    const temporary = await mkdtemp(join(tmpdir(), 'continual-diffusion-'))
+    try {
+      const data = await read({ ...options, cacheFolder: temporary })
+      warnNotKept(name, error.message)
+      return data
+    } finally {
+      await rm(temporary, { recursive: true, force: true })
+    }
+  }
 }
 
 async function choose(name: KnownName, options: KnownOptions, subset: boolean): Promise<Place> {

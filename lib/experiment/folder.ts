@@ -1,4 +1,4 @@
-import { appendFile, copyFile, mkdir, open, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, copyFile, mkdir, open, readdir, rm, truncate } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { type FileLock, lockFile } from '../engine/lock-file.js'
@@ -6,6 +6,7 @@ import { isWorkplace } from '../engine/whole-folder.js'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { replaceFile, writeError, writeJson } from '../files/atomic.js'
 import { type Checksum, checksumOf } from '../files/checksum.js'
+import { flush, writeFlushed } from '../files/flush.js'
 
 export const configFile = 'config.json'
 export const resultsFile = 'results.json'
@@ -174,7 +175,7 @@ export class RunFolder {
   }
 
   async write(relative: string, bytes: Uint8Array | string): Promise<void> {
-    await replaceFile(this.toWrite(relative), (temporary) => writeFile(temporary, bytes, { flush: true }))
+    await replaceFile(this.toWrite(relative), (temporary) => writeFlushed(temporary, bytes))
   }
 
   async copy(from: string, to: string): Promise<void> {
@@ -207,7 +208,7 @@ export class RunFolder {
     try {
       const handle = await open(file, 'a')
       try {
-        await handle.sync()
+        await flush(handle)
       } finally {
         await handle.close()
       }

@@ -1,6 +1,7 @@
-import { readFile, realpath, writeFile } from 'node:fs/promises'
+import { readFile, realpath } from 'node:fs/promises'
 import path from 'node:path'
 import { replaceFile } from '../files/atomic.js'
+import { writeFlushed } from '../files/flush.js'
 import { renderPage } from '../report/page.js'
 import { linkError } from './folder.js'
 import { type JoinedRuns, joinRuns } from './join.js'
@@ -41,7 +42,7 @@ export async function compareRuns(folders: readonly string[], page?: string): Pr
 
 async function writePage(joined: JoinedRuns, page: string): Promise<void> {
   const html = await renderRuns(joined)
-  await replaceFile(page, (temporary) => writeFile(temporary, html, { flush: true }))
+  await replaceFile(page, (temporary) => writeFlushed(temporary, html))
 }
 
 /** The page of runs, with the pictures that they name. */

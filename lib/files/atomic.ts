@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, open, realpath, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { ContinualDiffusionError } from '../errors.js'
+import { flush, writeFlushed } from './flush.js'
 
 /**
  * Makes a file whole or not at all: `write` writes a temporary sibling, which is then renamed to `file`.
@@ -23,7 +24,7 @@ export async function replaceFile(file: string, write: (temporary: string) => Pr
 
 /** Writes a JSON file for people and programs, flushed to the disk. */
 export async function writeJson(file: string, value: unknown): Promise<void> {
-  await writeFile(file, `${JSON.stringify(value, null, 2)}\n`, { flush: true })
+  await writeFlushed(file, `${JSON.stringify(value, null, 2)}\n`)
 }
 
 /** The absolute path; where a symbolic link leads, so that what it points to is replaced and not the link. */
@@ -35,7 +36,7 @@ export async function follow(target: string): Promise<string> {
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r')
   try {
-    await handle.sync()
+    await flush(handle)
   } finally {
     await handle.close()
   }

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { isRecord, shown } from '../validation/options.js'
 import { badFile as bad } from './bad-file.js'
+import { flush } from './flush.js'
 
 /** Arrays that hold each dtype's elements; half floats, which JavaScript lacks, are held as their bits. */
 const arrays = {
@@ -125,7 +126,7 @@ export async function writeSafetensors(
     for (const part of [length, padded, ...sorted.map(([, { data }]) => data)]) {
       await handle.writeFile(Buffer.from(part.buffer, part.byteOffset, part.byteLength))
     }
-    await handle.sync()
+    await flush(handle)
   } finally {
     await handle.close()
   }
