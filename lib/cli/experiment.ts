@@ -3,6 +3,7 @@ import { invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { runOf } from '../experiment/evaluate-saved.js'
 import { presetNames } from '../experiment/presets.js'
+import { parseJson } from '../files/read-json.js'
 import { unknownName } from '../validation/options.js'
 
 /**
@@ -28,7 +29,7 @@ export async function readExperiment(experiment: string): Promise<ExperimentInpu
     throw invalid(`${experiment} can't be read: ${(cause as Error).message}`, cause)
   }
   try {
-    return JSON.parse(text) as ExperimentInput
+    return parseJson(text) as ExperimentInput
   } catch (cause) {
     throw invalid(`${experiment} is not JSON: ${(cause as Error).message}`, cause)
   }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
+import { parseJson } from '../files/read-json.js'
 import type { LossCurve, Results } from '../report/results.js'
 import { resultsSchema } from '../report/results-schema.js'
 import { isShallow, shallowExpected } from '../validation/depth.js'
@@ -77,7 +78,7 @@ export async function readPart<T>(file: string, reading: Promise<T>): Promise<T>
 async function readJson(file: string): Promise<unknown> {
   const text = await readPart(file, readFile(file, 'utf8'))
   try {
-    return JSON.parse(text)
+    return parseJson(text)
   } catch (cause) {
     const message = `${file} is not JSON: ${(cause as Error).message}; name the folder of a run`
     throw new ContinualDiffusionError('ERR_BAD_DATA', message, { cause })
@@ -113,7 +114,7 @@ async function readCurves(file: string, { runs }: Results): Promise<LossCurve[]>
 
 function parseLine(text: string): unknown {
   try {
-    return JSON.parse(text)
+    return parseJson(text)
   } catch {
     return text
   }

@@ -16,8 +16,13 @@ export async function readJson(file: string): Promise<unknown> {
     throw badFile(file, message, cause)
   }
   try {
-    return JSON.parse(text)
+    return parseJson(text)
   } catch (cause) {
     throw badFile(file, `not JSON: ${(cause as Error).message}`, cause)
   }
+}
+
+/** JSON of a file, past the byte-order mark that some editors begin it with. */
+export function parseJson(text: string): unknown {
+  return JSON.parse(text.replace(/^\ufeff/, ''))
 }

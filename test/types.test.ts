@@ -1,0 +1,27 @@
+import { execFile } from 'node:child_process'
+import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, it } from 'vitest'
+import { temporaryFolder } from './support/folders.js'
+
+const root = fileURLToPath(new URL('../', import.meta.url))
+
+it('compile with @types/node alone, without skipLibCheck', async () => {
+  const project = await temporaryFolder()
+  const modules = path.join(project, 'node_modules')
+  await mkdir(path.join(modules, '@types'), { recursive: true })
+  await symlink(root, path.join(modules, 'continual-diffusion'))
+  await symlink(path.join(root, 'node_modules/@types/node'), path.join(modules, '@types/node'))
+  const compilerOptions = { target: 'es2022', module: 'nodenext', strict: true, noEmit: true, types: ['node'] }
+  await writeFile(path.join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['main.ts'] }))
+  const code = `import { Learner } from 'continual-diffusion'
+    import { runExperiment } from 'continual-diffusion/experiment'
+    export const made: Promise<Learner> = Learner.load('folder')
+    export const run = runExperiment`
+  await writeFile(path.join(project, 'main.ts'), code)
+  const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
+  const { stdout } = await promisify(execFile)(process.execPath, [tsc, '-p', project]).catch((error) => error)
+  expect(stdout).toBe('')
+})
