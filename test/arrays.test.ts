@@ -34,6 +34,9 @@ describe('fromArrays', () => {
     ['too few images', { images: new Uint8Array(18) }, /18 bytes, that is 1\.5 images.*expected 24 bytes.*2 labels/],
     ['a label out of range', { labels: [0, 2] }, /label 1 is 2; expected a class index, 0 … 1/],
     ['a negative label', { labels: Int32Array.of(-1, 0) }, /label 0 is -1/],
+    ['a bigint label', { labels: [0n, 1] }, /label 0 is 0n; expected a class index/],
+    ['a label in quotes', { labels: ['0', 1] }, /label 0 is '0'; expected a class index/],
+    ['images in a string', { images: 'abc' }, /the images are 'abc'; expected/],
     ['a label that is no integer', { labels: [0.5, 0] }, /label 0 is 0\.5/],
   ])('refuses %s', (_, change, message) => {
     expect(() => fromArrays({ ...good, ...(change as Partial<ArraysOptions>) })).toThrow(error('ERR_BAD_DATA', message))
@@ -70,7 +73,10 @@ describe('trainTest', () => {
       error('ERR_BAD_DATA', /channels is 1; expected 3/),
     )
     expect(() => trainTest(train, { ...train, classes: ['a'] })).toThrow(
-      error('ERR_BAD_DATA', /classes is 1; expected 2/),
+      error('ERR_BAD_DATA', /classes is 1; expected 2, as in mine, which it tests; it has no 'b'$/),
+    )
+    expect(() => trainTest(train, { ...train, classes: ['a', 'b', 'c', 'd'] })).toThrow(
+      error('ERR_BAD_DATA', /classes is 4; expected 2, .*; only it has 'c', 'd'$/),
     )
   })
 })

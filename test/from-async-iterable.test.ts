@@ -62,7 +62,7 @@ describe('fromAsyncIterable', () => {
     ['an image of another type', { image: new Float32Array(6) as never }, /is Float32Array of 6/],
     ['no image', { image: undefined as never }, /is undefined/],
     ['a label out of range', { label: 2 }, /image 3 of the source: the label is 2; expected a class index, 0 … 1/],
-    ['an unknown name', { label: 'prime' }, /the label is prime; expected .* one of even, odd/],
+    ['an unknown name', { label: 'prime' }, /the label is 'prime'; expected .* one of even, odd/],
     ['half a label', { label: 0.5 }, /the label is 0.5/],
   ])('refuses %s, and closes the source', async (_, wrong, message) => {
     const { images, state } = source(5, (i) => (i === 3 ? wrong : {}))

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
 import { paperSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
@@ -13,6 +14,7 @@ import { isShallow, shallowExpected } from '../validation/depth.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { type MemoryItem, memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
+import { missingFile } from './missing-file.js'
 import { nameParameters, pickParameters as pick } from './parameters.js'
 import { penaltiesSchema, readPenalties, type StoredPenalty, writePenalties } from './penalties-file.js'
 import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
@@ -103,7 +105,7 @@ export interface LearnerFolder {
 export async function readLearnerFolder(folder: string): Promise<LearnerFolder> {
   const file = (name: string) => path.join(folder, name)
   const config = await readJson(file(configFile))
-  if (config === undefined) throw bad(file(configFile), 'there is no such file; a model folder has one')
+  if (config === undefined) throw await missingFile(folder, configFile)
   const unet = parseUNetConfig(config, file(configFile), 'ERR_BAD_CHECKPOINT')
 
   const own = await readJson(file(learnerFile))
@@ -193,6 +195,7 @@ export async function writeLearnerFolder(folder: string, contents: LearnerConten
 
 async function readAll(folder: string, parameters: readonly ParameterInfo[], record: LearnerRecord | null) {
   const weights = path.join(folder, weightsFile)
+  if (!existsSync(weights)) throw await missingFile(folder, weightsFile)
   const { tensors: stored } = await readSafetensors(weights)
   const tensors = new Map<StateTensor, Float32Array[]>()
   const sampled = pick(weights, stored, parameters)

@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { parseOptions, shown } from '../validation/options.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
 
@@ -75,7 +75,7 @@ export function fromArrays(options: ArraysOptions): Dataset {
   for (let i = 0; i < labels.length; i++) {
     const label = labels[i] as number
     if (!Number.isInteger(label) || label < 0 || label >= classes.length) {
-      throw bad(`label ${i} is ${label}; expected a class index, 0 … ${classes.length - 1}`)
+      throw bad(`label ${i} is ${shown(label)}; expected a class index, 0 … ${classes.length - 1}`)
     }
   }
   return {
@@ -104,7 +104,8 @@ export function trainTest(train: Dataset, test: Dataset): TrainTest {
     if (train[key] !== test[key]) throw different(train, test, key, train[key], test[key])
   }
   if (train.classes.length !== test.classes.length) {
-    throw different(train, test, 'number of classes', train.classes.length, test.classes.length)
+    const which = `${onlyIn(train, test, 'it has no ')}${onlyIn(test, train, 'only it has ')}`
+    throw different(train, test, 'number of classes', train.classes.length, test.classes.length, which)
   }
   for (const [i, name] of train.classes.entries()) {
     if (name !== test.classes[i]) throw different(train, test, `name of class ${i}`, name, test.classes[i])
@@ -112,10 +113,17 @@ export function trainTest(train: Dataset, test: Dataset): TrainTest {
   return { train, test }
 }
 
-function different(train: Dataset, test: Dataset, what: string, a: unknown, b: unknown) {
+/** The classes, or the first of them, that one data set has and another hasn't. */
+function onlyIn({ classes }: Dataset, other: Dataset, what: string): string {
+  const names = classes.filter((name) => !other.classes.includes(name)).map(shown)
+  const more = names.length > 5 ? ` and ${names.length - 5} more` : ''
+  return names.length === 0 ? '' : `; ${what}${names.slice(0, 5).join(', ')}${more}`
+}
+
+function different(train: Dataset, test: Dataset, what: string, a: unknown, b: unknown, which = '') {
   return new ContinualDiffusionError(
     'ERR_BAD_DATA',
-    `${test.name}: the ${what} is ${b}; expected ${a}, as in ${train.name}, which it tests`,
+    `${test.name}: the ${what} is ${b}; expected ${a}, as in ${train.name}, which it tests${which}`,
   )
 }
 
@@ -125,5 +133,5 @@ export function isBytes(value: unknown): value is Uint8Array | Uint8ClampedArray
 }
 
 function typeName(value: unknown): string {
-  return typeof value === 'object' && value !== null ? `of type ${value.constructor?.name}` : String(value)
+  return typeof value === 'object' && value !== null ? `of type ${value.constructor?.name}` : shown(value)
 }

@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { parseOptions, shown } from '../validation/options.js'
 import { type ArraysOptions, fromArrays, isBytes } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
@@ -72,14 +72,16 @@ export async function fromAsyncIterable(
     const { image, label } = item
     if (!isBytes(image) || image.length !== size) {
       const found =
-        types.isTypedArray(image) || Array.isArray(image) ? `${image.constructor.name} of ${image.length}` : image
+        types.isTypedArray(image) || Array.isArray(image)
+          ? `${image.constructor.name} of ${image.length}`
+          : shown(image)
       throw bad(i, `the image is ${found}; expected a Uint8Array of ${size}: ${height} × ${width} × ${channels}`)
     }
     const index = typeof label === 'string' ? byName.get(label) : label
     if (index === undefined || !Number.isInteger(index) || index < 0 || index >= classes.length) {
       throw bad(
         i,
-        `the label is ${label}; expected a class index, 0 … ${classes.length - 1}, or one of ${classes.join(', ')}`,
+        `the label is ${shown(label)}; expected a class index, 0 … ${classes.length - 1}, or one of ${classes.join(', ')}`,
       )
     }
     if ((i + 1) * size > images.length) {

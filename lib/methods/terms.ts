@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { type SamplerConfig, teacherSamplerSchema } from '../config/sampler.js'
 import { timestepsSchema } from '../config/schedule.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { shown } from '../validation/options.js'
 import type { Method, Objective, ReplayPool, Source, Term } from './objective.js'
 import { poolSchema } from './objective-schema.js'
 
@@ -86,7 +87,10 @@ export const taskTerm: Term = { source: { kind: 'task' }, target: 'data', weight
 /** Checks a task number. */
 export function taskNumber(k: number): number {
   if (Number.isSafeInteger(k) && k >= 1) return k
-  throw new ContinualDiffusionError('ERR_INVALID_ARGUMENT', `objective: the task number is ${k}; expected 1, 2, 3 …`)
+  throw new ContinualDiffusionError(
+    'ERR_INVALID_ARGUMENT',
+    `objective: the task number is ${shown(k)}; expected 1, 2, 3 …`,
+  )
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Dataset, TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { functionSchema, seedSchema } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { parseOptions, shown } from '../validation/options.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
@@ -80,7 +80,7 @@ export function rotated(degrees: number): Domain {
   if (!Number.isFinite(degrees)) {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
-      `rotated: degrees is ${degrees}; expected a finite number`,
+      `rotated: degrees is ${shown(degrees)}; expected a finite number`,
     )
   }
   const angle = (degrees * Math.PI) / 180
