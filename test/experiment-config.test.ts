@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { withOptions } from '../lib/cli/run.js'
 import { ContinualDiffusionError } from '../lib/errors.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import { presetNames } from '../lib/experiment/presets.js'
@@ -105,6 +106,7 @@ test.each([
   ],
   ['a solver at no temperature', { solver: { temperature: 0 } }, /solver\.temperature is 0/],
   ['a decay of 1', { ema: 1 }, /ema is 1/],
+  ['tasks of too few classes', { stream: { tasks: [3, 2, 2] } }, /stream\.tasks is \[ 3, 2, 2 \]; .* 10 in all/],
   ['tasks that do not divide the classes', { stream: { tasks: 3 } }, /stream\.tasks is 3; expected a divisor of 10/],
   [
     'an order with a class twice',
@@ -184,4 +186,11 @@ test('titles say what is learned', () => {
   expect(title({ data: [{ name: 'mnist' }, { name: 'fashion-mnist' }], stream: { kind: 'from-datasets' } })).toBe(
     'MNIST, then Fashion-MNIST',
   )
+})
+
+test('a stream may say how many classes each task brings, in a file and on the command line', () => {
+  const uneven = resolveExperiment({ preset: 'demo', stream: { tasks: [4, 3, 3] } })
+  expect(uneven.stream).toMatchObject({ kind: 'class-incremental', tasks: [4, 3, 3] })
+  expect(resolveExperiment(withOptions({ preset: 'demo' }, { tasks: [4, 3, 3] }))).toEqual(uneven)
+  expect(resolveExperiment(withOptions({ preset: 'demo' }, { tasks: [2] })).stream).toMatchObject({ tasks: 2 })
 })

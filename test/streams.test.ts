@@ -98,6 +98,13 @@ describe('classIncremental', () => {
     expect(classIncremental(data, { tasks: 3 }).tasks[1]?.name).toBe('c, d')
   })
 
+  it('gives each task as many classes as it is told', () => {
+    const stream = classIncremental(data, { tasks: [3, 1, 2], order: [5, 4, 3, 2, 1, 0] })
+    expect(stream.tasks.map(({ classes }) => classes)).toEqual([[5, 4, 3], [2], [1, 0]])
+    const labels = stream.tasks.map(({ train }) => [...train.indices].map((i) => train.dataset.labels[i]))
+    expect(labels.map((of) => [...new Set(of)].sort())).toEqual([[3, 4, 5], [2], [0, 1]])
+  })
+
   it('tells what has been seen', () => {
     const stream = classIncremental(data, { tasks: 3 })
     const [first, second] = stream.tasks as [Task, Task]
@@ -118,8 +125,15 @@ describe('classIncremental', () => {
   })
 
   it.each([
-    [{ tasks: 4 }, /tasks is 4, which doesn't divide the 6 classes of mine\/train/],
+    [
+      { tasks: 4 },
+      /tasks is 4; expected a divisor of 6, the number of classes of mine\/train, or how many .* 6 in all/,
+    ],
     [{ tasks: 0 }, /tasks is 0; expected/],
+    [{ tasks: [3, 2] }, /tasks is \[ 3, 2 \]; expected .* 6 in all/],
+    [{ tasks: [6, 0] }, /tasks\[1\] is 0; expected/],
+    [{ tasks: [] }, /tasks is \[\]; expected/],
+    [{ tasks: '3' as never }, /tasks is '3'; expected/],
     [{ tasks: 12 }, /tasks is 12/],
     [{ tasks: 2, order: [0, 1, 2, 3, 4, 4] }, /order is 0 1 2 3 4 4; expected each of 0 … 5 once/],
     [{ tasks: 2, order: [0, 1, 2] }, /order is 0 1 2; expected/],

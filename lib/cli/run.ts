@@ -14,6 +14,7 @@ import { runDisplay } from './run-display.js'
 /** What the command line may give. */
 export interface RunCommandOptions {
   data?: string
+  tasks?: number[]
   dataFolder?: string
   method?: string[]
   seed?: number[]
@@ -40,6 +41,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .argument('[experiment]', `a preset (${presetNames.join(', ')}) or a JSON file`, 'demo')
     .option('--data <name>', 'data set, or the format of a folder, instead of the configured one')
     .option('--data-folder <folder>', 'folder with the data')
+    .option('--tasks <counts...>', 'number of tasks, or how many classes each task brings', wholeNumbers(1))
     .option('-m, --method <names...>', 'methods, instead of the configured ones; a configured method keeps its options')
     .option('-s, --seed <seeds...>', 'seeds, instead of the configured ones', wholeNumbers(0))
     .option('--steps <count>', 'training steps for each task', wholeNumber(1))
@@ -117,7 +119,7 @@ async function readInput(experiment: string, options: RunCommandOptions): Promis
  * named by its label.
  */
 export function withOptions(input: ExperimentInput, options: RunCommandOptions): ExperimentInput {
-  const { method, seed, device, precision, out, data, dataFolder, ...train } = options
+  const { method, seed, device, precision, out, data, dataFolder, tasks, ...train } = options
   const changed: Record<string, unknown> = { ...input }
   if (Object.keys(train).length > 0) {
     const before: Record<string, unknown> = { ...input.train }
@@ -133,6 +135,7 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
       ...(dataFolder === undefined ? {} : { folder: dataFolder }),
     }
   }
+  if (tasks !== undefined) changed.stream = { ...input.stream, tasks: tasks.length === 1 ? tasks[0] : tasks }
   for (const [key, value] of Object.entries({ seeds: seed, device, precision, out })) {
     if (value !== undefined) changed[key] = value
   }

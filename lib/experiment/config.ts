@@ -6,7 +6,7 @@ import { unetSchema } from '../config/unet.js'
 import { knownSources } from '../data/known.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { oneLength, trainShape } from '../learner/schemas.js'
-import { isPermutation } from '../streams/class-incremental.js'
+import { classesOfTasks, isPermutation, tasksExpected } from '../streams/class-incremental.js'
 import { deviceSchema, precisionSchema, seedSchema } from '../validation/fields.js'
 import { isRecord, parseOptions } from '../validation/options.js'
 import { dataSchema } from './data.js'
@@ -111,8 +111,8 @@ export const experimentSchema = z
       if (unet.in_channels !== 1) refuse(['unet', 'in_channels'], `expected 1: the images of ${one.name} are grey`)
       if (stream.kind !== 'class-incremental') continue
       const classes = knownSources[one.name].classes.length
-      if (classes % stream.tasks !== 0) {
-        refuse(['stream', 'tasks'], `expected a divisor of ${classes}, the number of classes of ${one.name}`)
+      if (classesOfTasks(stream.tasks, classes) === undefined) {
+        refuse(['stream', 'tasks'], tasksExpected(classes, one.name))
       }
       if (stream.order !== undefined && !isPermutation(stream.order, classes)) {
         refuse(['stream', 'order'], `expected each of 0 … ${classes - 1} once`)

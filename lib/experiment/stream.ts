@@ -1,14 +1,12 @@
 import { z } from 'zod'
 import type { TrainTest } from '../data/dataset.js'
-import { classIncremental } from '../streams/class-incremental.js'
+import { classIncremental, tasksSchema } from '../streams/class-incremental.js'
 import { dataIncremental } from '../streams/data-incremental.js'
 import { type Domain, domainIncremental, permuted, rotated, unchanged } from '../streams/domain-incremental.js'
 import { fromDatasets } from '../streams/from-datasets.js'
 import { single } from '../streams/single.js'
 import type { Stream } from '../streams/stream.js'
 import { seedSchema } from '../validation/fields.js'
-
-const tasks = z.int().min(1).default(5)
 
 const domainSchema = z.union(
   [z.literal('unchanged'), z.strictObject({ rotate: z.number() }), z.strictObject({ permute: seedSchema })],
@@ -27,8 +25,8 @@ export const streamSchema = z.discriminatedUnion(
         .literal('class-incremental')
         .optional()
         .transform(() => 'class-incremental' as const),
-      /** Number of tasks; divides the number of classes. Default 5. */
-      tasks,
+      /** Number of tasks, which divides the number of classes, or how many classes each task brings, e.g. `[3, 2, 2]`. Default 5. */
+      tasks: tasksSchema.default(5),
       /** Class indices in the order of learning. Default: shuffled by each seed, as the paper's experiments do. */
       order: z.array(z.int().min(0)).optional(),
     }),
@@ -40,7 +38,7 @@ export const streamSchema = z.discriminatedUnion(
     z.strictObject({
       kind: z.literal('data-incremental'),
       /** Number of tasks; the images are dealt out by each seed. Default 5. */
-      tasks,
+      tasks: z.int().min(1).default(5),
     }),
     // One task for each data set: `data` is then a list of them.
     z.strictObject({ kind: z.literal('from-datasets') }),
@@ -55,7 +53,8 @@ export type StreamConfig = z.output<typeof streamSchema>
 export function taskCount(stream: StreamConfig, dataSets: number): number {
   if (stream.kind === 'domain-incremental') return stream.domains.length
   if (stream.kind === 'from-datasets') return dataSets
-  return stream.kind === 'single' ? 1 : stream.tasks
+  if (stream.kind === 'single') return 1
+  return typeof stream.tasks === 'number' ? stream.tasks : stream.tasks.length
 }
 
 /** Whether each seed learns another stream. */

@@ -58,15 +58,16 @@ export function allClasses(dataset: Dataset): number[] {
   return [...dataset.classes.keys()]
 }
 
-/** `count` items cut into `parts` runs whose lengths differ by at most one, the longer ones first. */
-export function cut<T>(items: readonly T[], parts: number): T[][] {
-  const short = Math.floor(items.length / parts)
-  const longer = items.length % parts
+/** Items cut into runs of the given lengths. */
+export function cut<T>(items: readonly T[], lengths: readonly number[]): T[][] {
   let start = 0
-  return Array.from({ length: parts }, (_, i) => {
-    const end = start + short + (i < longer ? 1 : 0)
-    const run = items.slice(start, end)
-    start = end
-    return run
+  return lengths.map((length) => {
+    start += length
+    return items.slice(start - length, start)
   })
+}
+
+/** `count` in `parts` whole numbers that differ by at most one, the larger ones first. */
+export function shares(count: number, parts: number): number[] {
+  return Array.from({ length: parts }, (_, i) => Math.floor(count / parts) + (i < count % parts ? 1 : 0))
 }

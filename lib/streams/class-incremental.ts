@@ -3,7 +3,7 @@ import type { TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { seedSchema } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { parseOptions, shown } from '../validation/options.js'
 import { allClasses, buildStream, cut, ofClasses } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
@@ -14,25 +14,33 @@ import { torchRandperm } from './torch-random.js'
  * @category Streams
  */
 export interface ClassIncrementalOptions {
-  /** Number of tasks; it must divide the number of classes. */
-  tasks: number
+  /**
+   * Number of tasks, which divides the number of classes; or how many classes each task brings, all classes in all: `[3, 2, 2]`, or
+   * `[5, 1, 1]` for a large first task.
+   */
+  tasks: number | readonly number[]
   /** Shuffles the classes as `torch.randperm(classes)` after `torch.manual_seed(seed)` does; 0 … 2³² − 1. */
   seed?: number
   /** The class indices in the order that you want, each once. It excludes `seed`. Default without `seed`: 0, 1, 2 … */
   order?: readonly number[]
 }
 
+const count = z.int().min(1)
+
+/** Schema of `tasks`; whether they fit the classes {@link classesOfTasks} says. */
+export const tasksSchema = z.union([count, z.array(count).min(1)])
+
 const schema = z.strictObject({
-  tasks: z.int().min(1),
+  tasks: tasksSchema,
   seed: seedSchema.optional(),
   order: z.array(z.int()).optional(),
 })
 
 /**
- * Each task brings the same number of new classes. Labels stay indices into all classes of the data set. With ten classes, five tasks and
+ * Each task brings new classes, the same number each or as many as `tasks` says. Labels stay indices into all classes of the data set. With ten classes, five tasks and
  * the seeds 42, 69 and 1714 these are the streams of the paper's experiments (arXiv 2311.14028).
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when the tasks don't divide the classes or `order` isn't a
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when `tasks` doesn't fit the classes or `order` isn't a
  *   permutation of them; `ERR_BAD_DATA` when a class has no images
  *
  * @category Streams
@@ -45,9 +53,8 @@ export function classIncremental(data: TrainTest, options: ClassIncrementalOptio
   const bad = (what: string) => new ContinualDiffusionError('ERR_INVALID_ARGUMENT', `${where}: ${what}`)
 
   if (seed !== undefined && given !== undefined) throw bad('both seed and order are given; give one of the two')
-  if (names.length % tasks !== 0) {
-    throw bad(`tasks is ${tasks}, which doesn't divide the ${names.length} classes of ${train.name}; name a divisor`)
-  }
+  const counts = classesOfTasks(tasks, names.length)
+  if (counts === undefined) throw bad(`tasks is ${shown(tasks)}; ${tasksExpected(names.length, train.name)}`)
   const order = given ?? (seed === undefined ? allClasses(train) : torchRandperm(names.length, seed))
   if (!isPermutation(order, names.length)) {
     throw bad(`order is ${order.join(' ')}; expected each of 0 … ${names.length - 1} once`)
@@ -64,13 +71,24 @@ export function classIncremental(data: TrainTest, options: ClassIncrementalOptio
   }
   return buildStream(
     `class-incremental ${train.name.replace(/\/train$/, '')}`,
-    cut(order, tasks).map((classes) => ({
+    cut(order, counts).map((classes) => ({
       name: classes.map((c) => names[c]).join(', '),
       classes,
       train: ofClasses(train, classes),
       test: ofClasses(test, classes),
     })),
   )
+}
+
+/** How many classes each task brings; undefined where that isn't all of them. */
+export function classesOfTasks(tasks: number | readonly number[], classes: number): readonly number[] | undefined {
+  if (typeof tasks === 'number') return classes % tasks === 0 ? Array(tasks).fill(classes / tasks) : undefined
+  return tasks.reduce((a, b) => a + b, 0) === classes ? tasks : undefined
+}
+
+/** What is to be said where {@link classesOfTasks} gives nothing. */
+export function tasksExpected(classes: number, data: string): string {
+  return `expected a divisor of ${classes}, the number of classes of ${data}, or how many classes each task brings, ${classes} in all`
 }
 
 /** Whether these are the numbers 0 … n − 1, in any order. */

@@ -3,7 +3,7 @@ import type { Dataset, TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { allClasses, buildStream, cut } from './build.js'
+import { allClasses, buildStream, cut, shares } from './build.js'
 import type { Stream } from './stream.js'
 import { torchRandperm } from './torch-random.js'
 
@@ -31,7 +31,7 @@ export function dataIncremental(data: TrainTest, options: DataIncrementalOptions
   const { tasks, seed } = parseOptions(schema, options, 'dataIncremental')
   parseOptions(trainTestSchema, data, 'dataIncremental: data')
   const deal = (dataset: Dataset) =>
-    cut(torchRandperm(dataset.labels.length, seed), tasks).map((indices) => ({
+    cut(torchRandperm(dataset.labels.length, seed), shares(dataset.labels.length, tasks)).map((indices) => ({
       dataset,
       indices: Int32Array.from(indices).sort(),
     }))
