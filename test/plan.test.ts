@@ -1,9 +1,10 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { type ExperimentInput, resolveWithMethods } from '../lib/experiment/config.js'
 import { type Plan, planExperiment } from '../lib/experiment/plan.js'
+import { runExperiment } from '../lib/experiment/run.js'
 import { temporaryFolder, writeIdxFolder } from './support/folders.js'
 import { failure } from './support/tiny.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
@@ -119,6 +120,19 @@ test.each([
 ])('%s is refused before anything is trained', async (_, change, message) => {
   const error = await failure(plan({ data: { name: 'idx', folder: await idxFolder(1) }, ...change }))
   expect(error.message).toMatch(message)
+})
+
+test('too few test images for a metric are refused before anything is trained or written', async () => {
+  const out = path.join(await temporaryFolder(), 'run')
+  const few = { ...tinyExperiment, data: { name: 'idx', folder: await idxFolder(1) }, stream: { tasks: 2 }, out }
+  const refusal = async (evaluation: object) =>
+    (await failure(runExperiment({ ...few, evaluation } as ExperimentInput))).message
+  expect(await refusal({ count: 10 })).toMatch(/frechetDistance needs at least 2 test images; after task 1 .* are 1:/)
+  expect(await refusal({ count: 10, metrics: ['ard', 'recall'], k: 2, after: 'last' })).toMatch(
+    /recall needs at least 3 test images; after task 2 .* are 2:/,
+  )
+  expect(await refusal({ count: 10, metrics: ['ard'], areaSteps: [2, 3] })).toMatch(/areaSteps needs at least 2/)
+  await expect(readdir(out)).rejects.toThrow('ENOENT')
 })
 
 test('images with other channels than the U-Net has are refused', async () => {

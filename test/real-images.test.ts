@@ -65,6 +65,18 @@ const allMetrics = (extractor: FeatureExtractor) => [
 const stream = bandsStream()
 const [first, second] = stream.tasks as [(typeof stream.tasks)[0], (typeof stream.tasks)[0]]
 const options = { count: 12, batchSize: 5, sampler: { steps: 2 } }
+it('a metric that takes more images than there will be is refused before any is drawn', async () => {
+  const extractor = asked()
+  for (const [metric, message] of [
+    [precision(extractor, { k: 16 }), /16 real images; expected at least 17/],
+    [recall(extractor, { k: 12 }), /12 generated images; expected at least 13/],
+  ] as const) {
+    const error = await failure(evaluate(learner, stream.seen(first), [metric], options))
+    expect([error.code, error.message]).toEqual(['ERR_INVALID_ARGUMENT', expect.stringMatching(message)])
+  }
+  expect(extractor.batches).toEqual([])
+})
+
 /** Batches of 5 of each task's 16 test images. */
 const batchesOfTask = 4
 

@@ -9,6 +9,7 @@ import type { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
 import { batchSizeSchema, functionSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { checkCounts } from './kept-features.js'
 import { addToEach, type Counts, type Metric, type MetricValue } from './metric.js'
 import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
 import { RealImages } from './real-images.js'
@@ -115,9 +116,10 @@ export async function evaluate(
       `evaluate: two metrics are named '${twice}'; expected different names: give one of them another by its option name`,
     )
   }
+  const real = countImages(seen.test)
+  for (const { title, minimum = 1 } of metrics) checkCounts(title, { real, generated: count }, minimum)
   const runs = metrics.map((metric) => metric.start())
   const tasks = perTask && new PerTask(seen.tasks, metrics, perTask)
-  const real = countImages(seen.test)
   const total = real + count
   let done = 0
   const reach = (images: number) => {

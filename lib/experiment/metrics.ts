@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import type { Classifier } from '../classifiers/classifier.js'
 import type { FeatureExtractor } from '../classifiers/features.js'
+import { countImages } from '../data/dataset.js'
+import { invalid } from '../errors.js'
 import { averageRatioDeviation } from '../evaluation/average-ratio-deviation.js'
 import { classFrequencies } from '../evaluation/class-frequencies.js'
 import { areaStepsSchema } from '../evaluation/frechet-area.js'
@@ -9,6 +11,7 @@ import { kernelDistance } from '../evaluation/kernel-distance.js'
 import type { Metric } from '../evaluation/metric.js'
 import { precision } from '../evaluation/precision.js'
 import { recall } from '../evaluation/recall.js'
+import type { Stream } from '../streams/stream.js'
 import { batchSizeSchema } from '../validation/fields.js'
 import { shown, unknownName } from '../validation/options.js'
 
@@ -72,6 +75,33 @@ export const evaluationSchema = z
   .refine(({ count, k }) => k < count, { path: ['k'], message: 'expected less than evaluation.count' })
 
 export type EvaluationConfig = z.output<typeof evaluationSchema>
+
+/** Fewest images of these metrics, which are made only when there is a classifier; of the others 1. */
+const fewest: Partial<Record<MetricName, (k: number) => number>> = {
+  frechetDistance: () => 2,
+  kernelDistance: () => 2,
+  precision: (k) => k + 1,
+  recall: (k) => k + 1,
+}
+
+/**
+ * Checks that there are test images enough for the metrics, after every task that is evaluated.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export function checkTestImages({ metrics: names, k, after, areaSteps }: EvaluationConfig, stream: Stream): void {
+  const first = after === 'every' ? stream.tasks[0] : stream.tasks.at(-1)
+  const count = first === undefined ? 0 : countImages(stream.seen(first).test)
+  const needs: [string, number][] = names.map((name) => [name, fewest[name]?.(k) ?? 1])
+  if (areaSteps !== undefined) needs.push(['areaSteps', 2])
+  for (const [name, least] of needs) {
+    if (count >= least) continue
+    throw invalid(
+      `evaluation: ${name} needs at least ${least} test images; after task ${first?.number} of ${stream.name} there are ${count}: ` +
+        "leave it out, take more test images or fewer tasks, or evaluate after 'last' only",
+    )
+  }
+}
 
 /** @param extractor gives the features */
 export function makeMetrics(

@@ -8,6 +8,7 @@ import { cachedClassifier } from './evaluate-saved.js'
 import type { RunEvent } from './events.js'
 import { checkpointsFolder, configFile, RunFolder, resultsFile } from './folder.js'
 import { checkInputs, inputsOf, withAbsolutePaths } from './inputs.js'
+import { checkTestImages } from './metrics.js'
 import { type Plan, planExperiment } from './plan.js'
 import { checkResults } from './read-run.js'
 import { writeReport } from './report.js'
@@ -60,6 +61,7 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
   } = resolveWithMethods(input)
   const config = withAbsolutePaths(given)
   await using plan = await planExperiment({ config, methods }, options.signal)
+  for (const { stream } of plan.streams) checkTestImages(config.evaluation, stream)
   const name = 'preset' in input ? input.preset : config.data.map(({ name }) => name).join('-')
   const folder = await RunFolder.create(out, name, config)
   try {
