@@ -16,6 +16,7 @@ it('what CUDA records as a graph looks at no value, and takes no tensor of the h
     'gaussian',
     'gaussian-symmetric',
     'penalties',
+    'labels',
     'sample-ddim',
     'sample-ddpm',
   ])

@@ -281,6 +281,8 @@ describe('teacherToStudent', () => {
 describe('methodByName', () => {
   it('names the nearest method', () => {
     expect(() => methodByName('generative-distilation')).toThrow(error(/did you mean 'generative-distillation'\?/))
-    expect(() => methodByName('constructor')).toThrow(error(/unknown method 'constructor'; known: finetune, joint/))
+    expect(() => methodByName('constructor')).toThrow(
+      error(/unknown method 'constructor'; known: recommended, finetune, joint/),
+    )
   })
 })

@@ -95,7 +95,7 @@ describe('config.json', () => {
   })
 
   it.each<[string, Record<string, unknown>, RegExp]>([
-    ['class embeddings', { class_embed_type: 'timestep' }, /class_embed_type is 'timestep'; expected null/],
+    ['another class embedding', { class_embed_type: 'projection' }, /class_embed_type is 'projection'; expected/],
     ['dropout', { dropout: 0.1 }, /dropout is 0.1; expected 0/],
     ['another activation', { act_fn: 'relu' }, /act_fn is 'relu'; expected "silu"/],
     ['scale and shift', { resnet_time_scale_shift: 'scale_shift' }, /resnet_time_scale_shift is 'scale_shift'/],

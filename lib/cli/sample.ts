@@ -6,12 +6,12 @@ import { type ExperimentInput, resolveExperiment } from '../experiment/config.js
 import { cachedClassifier } from '../experiment/evaluate-saved.js'
 import { planExperiment } from '../experiment/plan.js'
 import { replaceFile } from '../files/atomic.js'
-import { imageGrid } from '../images/grid.js'
+import { imageGrid, rowsByClass } from '../images/grid.js'
 import { writeImages } from '../images/image-files.js'
 import { Learner } from '../learner/learner.js'
 import { classHistogram } from '../report/evaluation-table.js'
 import type { Device } from '../validation/fields.js'
-import { wholeNumber } from './arguments.js'
+import { atLeastZero, wholeNumber } from './arguments.js'
 import { experimentOf } from './experiment.js'
 
 interface Options {
@@ -19,6 +19,8 @@ interface Options {
   out: string
   files?: string
   columns?: number
+  class?: string[]
+  guidance?: number
   steps?: number
   seed?: number
   device: string
@@ -36,6 +38,15 @@ export function registerSample(program: Command, signal: AbortSignal): void {
     .option('-o, --out <file>', 'PNG file for a grid of all images', 'samples.png')
     .option('--files <folder>', 'also write each image to a PNG file of its own')
     .option('--columns <count>', 'images in a row of the grid', wholeNumber(1))
+    .option(
+      '--class <names...>',
+      'classes, a row of the grid for each (default: all that were learned); only for a learner of classes',
+    )
+    .option(
+      '--guidance <scale>',
+      'scale of classifier-free guidance, e.g. 2; only for a learner that learned with labelDropout',
+      atLeastZero,
+    )
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
@@ -48,9 +59,19 @@ export function registerSample(program: Command, signal: AbortSignal): void {
       const { count, out, files, columns, steps, seed, device, histogram } = options
       const experiment = histogram ? await experimentOf(folder, options.experiment) : undefined
       await using learner = await Learner.load(folder, { device: device as Device })
-      const sampler = steps === undefined ? undefined : { steps }
-      const images = await learner.sample({ count, sampler, seed, signal })
-      const grid = await imageGrid(images, { columns })
+      const sampler = {
+        ...(steps !== undefined && { steps }),
+        ...(options.guidance !== undefined && { guidance: { scale: options.guidance } }),
+      }
+      const classes = options.class ?? learner.classesLearned
+      const inRow = Math.ceil(count / Math.max(1, classes.length))
+      const rows = rowsByClass(classes, inRow)
+      // Of a model from elsewhere no names are known, and its labels are numbers.
+      const labels = rows?.labels.map((name) =>
+        learner.classes.length === 0 && /^\d+$/.test(name) ? Number(name) : name,
+      )
+      const images = await learner.sample({ count, sampler, seed, signal, ...rows, ...(labels && { labels }) })
+      const grid = await imageGrid(images, { columns: columns ?? (rows && inRow) })
       await replaceFile(out, (temporary) => writeFile(temporary, grid))
       console.log(path.resolve(out))
       if (files !== undefined) {

@@ -70,11 +70,8 @@ export const unetSchema = z
     add_attention: z.boolean().default(true),
     flip_sin_to_cos: z.boolean().default(true),
     freq_shift: z.number().min(0).default(0),
-    class_embed_type: z.enum(['timestep', 'identity']).nullable().default(null),
-    num_class_embeds: count
-      .max(2 ** 20)
-      .nullable()
-      .default(null),
+    class_embed_type: z.enum(['timestep', 'identity']).nullish(),
+    num_class_embeds: count.max(2 ** 20).nullish(),
   })
   .superRefine((unet, context) => {
     const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
@@ -110,6 +107,12 @@ export const unetSchema = z
     if (unet.freq_shift >= first / 2)
       refuse(['freq_shift'], `expected less than half of block_out_channels[0], ${first / 2}`)
   })
+  // Null says what a key that isn't there says.
+  .transform(({ class_embed_type: kind, num_class_embeds: rows, ...unet }) => ({
+    ...unet,
+    ...(kind && { class_embed_type: kind }),
+    ...(rows && { num_class_embeds: rows }),
+  }))
 
 /** What diffusers' other options must be; each is the default of `UNet2DModel`. */
 const fixedOptions: Readonly<Record<string, string | number | boolean | null>> = {

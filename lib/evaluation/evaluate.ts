@@ -151,8 +151,16 @@ export async function evaluate(
   for (let at = 0, part = 0; at < count; at += batchSize, part++) {
     const size = Math.min(batchSize, count - at)
     const use = { purpose: 'evaluation', part } as const
-    const images = await learner.sampleFor(use, { count: size, batchSize, sampler, signal, seed })
-    await addToEach(runs, images, 'generated')
+    const labels = learner.labelsInTurn(at, size)
+    const images = await learner.sampleFor(use, {
+      count: size,
+      batchSize,
+      sampler,
+      signal,
+      seed,
+      ...(labels && { labels }),
+    })
+    await addToEach(runs, images, 'generated', labels)
     await tasks?.addGenerated(images)
     reach(done + images.count)
   }

@@ -1,6 +1,7 @@
 export type { FeatureExtractor } from '../classifiers/features.js'
 export { averageRatioDeviation } from './average-ratio-deviation.js'
 export { classFrequencies } from './class-frequencies.js'
+export { conditionalAccuracy } from './conditional-accuracy.js'
 export { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 export { type FrechetAreaOptions, frechetArea } from './frechet-area.js'
 export { frechetDistance } from './frechet-distance.js'

@@ -35,7 +35,8 @@ export interface MetricRun {
    * Adds a batch of images.
    *
    * @param images a copy of its own: what the run writes into it changes nothing for other metrics
-   * @param labels class indices of real images, one per image; a metric that needs labels throws without them
+   * @param labels class indices, one per image: of real images theirs, of generated images those that a class-conditional learner was asked
+   *   for; a metric that needs labels throws without them
    */
   add(images: ImageBatch, kind: 'real' | 'generated', labels?: Int32Array): Promise<void>
   /**

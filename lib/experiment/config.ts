@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { learnSchema as solverSchema } from '../classifiers/solver-options.js'
 import { samplerSchema } from '../config/sampler.js'
 import { scheduleSchema } from '../config/schedule.js'
-import { unetSchema } from '../config/unet.js'
+import { isConditional, unetSchema } from '../config/unet.js'
 import { knownSources } from '../data/known.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { oneLength, trainShape } from '../learner/schemas.js'
@@ -117,6 +117,12 @@ export const experimentSchema = z
       if (stream.order !== undefined && !isPermutation(stream.order, classes)) {
         refuse(['stream', 'order'], `expected each of 0 … ${classes - 1} once`)
       }
+    }
+    if (evaluation.metrics.includes('conditionalAccuracy') && !isConditional(unet)) {
+      refuse(
+        ['evaluation', 'metrics'],
+        'expected no conditionalAccuracy: the U-Net takes no labels; give it num_class_embeds',
+      )
     }
     if (sampler.steps > schedule.timesteps) {
       refuse(['sampler', 'steps'], `expected at most schedule.timesteps, which is ${schedule.timesteps}`)

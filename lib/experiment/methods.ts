@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isConditional, type UNetConfig } from '../config/unet.js'
 import { invalid } from '../errors.js'
 import { type MethodName, methodByName } from '../methods/by-name.js'
 import { firstTaskOf, type Method } from '../methods/objective.js'
@@ -79,8 +80,9 @@ export function resolveMethod({ name, label, optimizer, ...options }: MethodEntr
 /** Options of the solver that tells the classes of pools, in an experiment that has no options for a solver. */
 export const classifierOfPools = { epochs: 5 } as const
 
-/** Whether a method draws evenly by class from a replay pool. */
-export function needsClassifier(method: Method): boolean {
+/** Whether a method draws evenly by class from a replay pool whose images have no labels. */
+export function needsClassifier(method: Method, unet: UNetConfig): boolean {
+  if (isConditional(unet)) return false
   return method.objective(2).terms.some(({ source }) => source.kind === 'teacher' && source.pool?.classes === 'even')
 }
 

@@ -5,6 +5,7 @@ import { countImages } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import { averageRatioDeviation } from '../evaluation/average-ratio-deviation.js'
 import { classFrequencies } from '../evaluation/class-frequencies.js'
+import { conditionalAccuracy } from '../evaluation/conditional-accuracy.js'
 import { areaStepsSchema } from '../evaluation/frechet-area.js'
 import { frechetDistance } from '../evaluation/frechet-distance.js'
 import { kernelDistance } from '../evaluation/kernel-distance.js'
@@ -30,6 +31,7 @@ const metrics = {
   recall: ({ extractor, k }: Parts) => recall(extractor, { k }),
   classFrequencies: ({ classifier }: Parts) => classFrequencies(classifier),
   ard: ({ classifier }: Parts) => averageRatioDeviation(classifier),
+  conditionalAccuracy: ({ classifier }: Parts) => conditionalAccuracy(classifier),
 } satisfies Record<string, (parts: Parts) => Metric>
 
 type MetricName = keyof typeof metrics

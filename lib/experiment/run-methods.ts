@@ -63,7 +63,7 @@ async function runMethod(
   const first = config.shareFirstTask ? shared.get(entry.firstTask) : undefined
   await using learner = await learnerOf(run, seed, from?.learner ?? first?.result.learner)
   noteMachine(run, learner, from !== undefined)
-  const solves = config.solver !== undefined || needsClassifier(entry.method)
+  const solves = config.solver !== undefined || needsClassifier(entry.method, config.unet)
   await using solver = solves ? await solverOf(run, seed, stream, from?.solver) : undefined
   for (const task of stream.tasks.slice(tasks.length)) {
     if (task.number === 1 && first !== undefined) {

@@ -1,5 +1,5 @@
 import type { Solver } from '../classifiers/solver.js'
-import { imageGrid } from '../images/grid.js'
+import { imageGrid, rowsByClass } from '../images/grid.js'
 import type { Learner } from '../learner/learner.js'
 import type { PoolProgress, StepLosses } from '../learner/options.js'
 import type { TaskResult } from '../report/results.js'
@@ -43,7 +43,7 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   // Before the learner goes on: what it replays are the tasks before this one.
   const known = begun ? begun.solver : await teachSolver(run, work, part)
   // Where the method needs the solver, its time is the method's.
-  const solving = needsClassifier(method) ? performance.now() - before : 0
+  const solving = needsClassifier(method, config.unet) ? performance.now() - before : 0
   const { losses, spent } = await learn(run, work, part, known, saved)
   const learned = performance.now()
   const judged = config.evaluation.after === 'every' || number === stream.tasks.length
@@ -57,9 +57,11 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   const evaluated = performance.now()
 
   const use = { purpose: 'grid', part: number } as const
-  const images = await learner.sampleFor(use, { count: config.samples.count, seed, signal })
+  const { columns } = config.samples
+  const { count, labels } = rowsByClass(learner.classesLearned, columns) ?? { count: config.samples.count }
+  const images = await learner.sampleFor(use, { count, seed, signal, ...(labels && { labels }) })
   const samples = samplesPath(label, seed, number)
-  await folder.write(samples, await imageGrid(images, { columns: config.samples.columns }))
+  await folder.write(samples, await imageGrid(images, { columns }))
 
   const result: TaskResult = {
     task: number,

@@ -65,3 +65,15 @@ export async function imageGrid(images: ImageBatch, options: GridOptions = {}): 
     .png({ compressionLevel: 9 })
     .toBuffer()
 }
+
+/** The labels of a grid with a row for each class; undefined where there are no classes. */
+export function rowsByClass(
+  classes: readonly string[],
+  columns: number,
+): { count: number; labels: readonly string[] } | undefined {
+  if (classes.length === 0) return undefined
+  return {
+    count: classes.length * columns,
+    labels: classes.flatMap((name) => Array.from({ length: columns }, () => name)),
+  }
+}

@@ -67,6 +67,11 @@ export function classesAfter(before: LearnedClasses | undefined, { dataset, indi
   return { names: dataset.classes, counts }
 }
 
+/** The labels of the classes that a learner has learned; none of an unconditional one. */
+export function learnedLabels({ classes }: Core): readonly number[] {
+  return [...(classes?.counts ?? []).keys()].filter((label) => (classes?.counts[label] ?? 0) > 0)
+}
+
 /** How likely each class is for what the teacher generates; undefined where the network takes no labels. */
 export function labelWeights(
   core: Core,
@@ -120,7 +125,7 @@ export function labelsToSample(
     )
   }
   if (given === undefined) {
-    const learned = [...(core.classes?.counts ?? []).keys()].filter((label) => core.classes!.counts[label]! > 0)
+    const learned = learnedLabels(core)
     if (learned.length > 0) return Int32Array.from({ length: count }, (_, i) => learned[i % learned.length]!)
     throw invalid(`${where}: the network takes labels, and the learner has learned no class yet; expected labels`)
   }

@@ -14,7 +14,7 @@ import { checkedShape } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
-import { checkGuidance, labelsToSample, networkLabels } from './labels.js'
+import { checkGuidance, labelsToSample, learnedLabels, networkLabels } from './labels.js'
 import { learn, replayPool } from './learn.js'
 import { subsetsOf } from './memory.js'
 import type {
@@ -128,6 +128,24 @@ export class Learner implements AsyncDisposable {
   /** Names of the classes of the data, of a class-conditional learner that has learned a task; a label is an index into them. Else empty. */
   get classes(): readonly string[] {
     return this.#core.classes?.names ?? []
+  }
+
+  /** Names of the classes that a class-conditional learner has learned. Else empty. */
+  get classesLearned(): readonly string[] {
+    return learnedLabels(this.#core).map((label) => this.classes[label]!)
+  }
+
+  /**
+   * The labels of images that a class-conditional learner generates where none are asked for: the classes learned, in turn.
+   *
+   * @param from number of images before them
+   * @internal
+   */
+  labelsInTurn(from: number, count: number): Int32Array | undefined {
+    const learned = learnedLabels(this.#core)
+    return learned.length === 0
+      ? undefined
+      : Int32Array.from({ length: count }, (_, i) => learned[(from + i) % learned.length]!)
   }
 
   /** Number of the last task that is complete; 0: none yet. */

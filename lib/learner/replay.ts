@@ -112,7 +112,7 @@ export async function fillPools(
     const generated = await generate(core, pools, number, Math.floor(step / pool.refresh), filling)
     const { images, labels } = generated
     const indices =
-      pool.even && filling.classifier
+      pool.even && filling.weights === undefined
         ? await evenIndices(core, generated, filling)
         : Int32Array.from({ length: pool.images }, (_, i) => i)
     const dataset = { name: `${filling.where}: replay pool`, images, labels, ...shapeOf(core) }

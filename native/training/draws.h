@@ -84,9 +84,9 @@ struct Batches {
   Pool task, memory;
   int64_t batchSize;
   bool horizontalFlip;
-  Labels labels;
+  Labels labels = {};
   /// The teacher's images by Source::pool, with their classes; class · T + timestep where the teacher stops there.
-  std::vector<Pool> replay;
+  std::vector<Pool> replay = {};
 };
 
 /// Draws what steps train on: a pure function of (position, batches, sources), but for permutations that it remembers.

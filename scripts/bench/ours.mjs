@@ -40,10 +40,12 @@ async function losses(folder) {
     }
   }
   const draws = await work.draw()
-  for (const [i, { timesteps, ...images }] of draws.entries()) {
-    tensors.set(`${i}.timesteps`, { dtype: 'I32', shape: [timesteps.length], data: timesteps })
-    for (const [name, { shape, data }] of Object.entries(images))
-      tensors.set(`${i}.${name}`, { dtype: 'F32', shape, data })
+  for (const [i, fields] of draws.entries()) {
+    for (const [name, field] of Object.entries(fields)) {
+      const integers = field instanceof Int32Array
+      const { shape, data } = integers ? { shape: [field.length], data: field } : field
+      tensors.set(`${i}.${name}`, { dtype: integers ? 'I32' : 'F32', shape, data })
+    }
   }
   await writeSafetensors(join(folder, 'step.safetensors'), tensors)
   writeFileSync(join(folder, 'config.json'), JSON.stringify(toDiffusersConfig(models[options.model])))

@@ -158,6 +158,24 @@ int main() {
     });
   }
 
+  continual::UNetConfig ofClasses = unet;
+  ofClasses.classEmbedding = continual::ClassEmbedding::table;
+  ofClasses.classRows = 5;
+  continual::Trainer conditional(ofClasses, continual::NoiseSchedule(levels, levels, at::kMeta),
+                                 continual::parametrisation("epsilon"), {at::kMeta, at::kFloat, false}, 1, 0.99);
+  conditional.state.freezeTeacher(0);
+  conditional.state.adam.setLearningRate(1e-3);
+  continual::Source labelled = source(SourceKind::task), guided = source(SourceKind::teacher);
+  labelled.labelled = guided.labelled = true;
+  guided.sampler.guidance = {2, 0, 500};
+  const continual::Objective ofLabels{{labelled, guided}, {data, teacher}, {}};
+  const continual::Labels labels{0.1, at::ones({4}, at::kDouble)};
+  const auto draws = conditional.begin({ofLabels, {pool, pool, 4, true, labels}, 1e-3, optimizer})->draw();
+  watch("labels", [&] {
+    conditional.step.compute(ofLabels, draws, never);
+    conditional.step.update(optimizer);
+  });
+
   for (const char* kind : {"ddim", "ddpm"}) {
     const at::Tensor start = at::empty({4, 1, 8, 8}, at::kMeta);
     const continual::SamplerConfig sampler{&continual::sampler(kind), 3};

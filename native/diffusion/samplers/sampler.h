@@ -23,7 +23,7 @@ struct SamplerConfig {
   double eta = 0;
   bool clip = true;
   Spacing spacing = Spacing::trailing;
-  Guidance guidance;
+  Guidance guidance = {};
 
   bool operator==(const SamplerConfig&) const = default;
   /// How many noises, each of the images' shape, a whole trajectory takes besides its start.

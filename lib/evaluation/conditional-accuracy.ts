@@ -1,0 +1,57 @@
+import type { Classifier } from '../classifiers/classifier.js'
+import { invalid } from '../errors.js'
+import type { Metric } from './metric.js'
+
+/**
+ * Of a class-conditional learner: the fraction of generated images that the classifier takes for the class that was asked for. Higher is
+ * better. `detail` has `classes`, the fraction for each class (NaN for one that was not asked for), and `asked`, how often each was.
+ *
+ * @param classifier of the same classes as the learner's data
+ * @param options.name key in reports. Default `conditionalAccuracy`
+ *
+ * @category Evaluation
+ */
+export function conditionalAccuracy(classifier: Classifier, options: { name?: string } = {}): Metric {
+  const { name = 'conditionalAccuracy' } = options
+  const title = `Conditional accuracy (${classifier.name})`
+  return {
+    name,
+    title,
+    higherIsBetter: true,
+    start() {
+      const classes = classifier.classes.length
+      const asked = new Array<number>(classes).fill(0)
+      const right = new Array<number>(classes).fill(0)
+      let real = 0
+      return {
+        async add(images, kind, labels) {
+          if (kind === 'real') {
+            real += images.count
+            return
+          }
+          if (labels === undefined) {
+            throw invalid(`${title}: the learner was asked for no classes; expected a class-conditional learner`)
+          }
+          const outside = labels.find((label) => !(label >= 0 && label < classes))
+          if (outside !== undefined) {
+            throw invalid(`${title}: the learner was asked for class ${outside}; the classifier has ${classes} classes`)
+          }
+          const { labels: found } = await classifier.classifyOnce(images)
+          labels.forEach((label, i) => {
+            asked[label]!++
+            if (found[i] === label) right[label]!++
+          })
+        },
+        async addReal(images) {
+          for (const labels of images.labels()) real += labels.length
+        },
+        async finish() {
+          const generated = asked.reduce((sum, count) => sum + count, 0)
+          if (generated === 0) throw invalid(`${title}: there are no generated images; expected at least one`)
+          const value = right.reduce((sum, count) => sum + count, 0) / generated
+          return { real, generated, value, detail: { classes: right.map((count, c) => count / asked[c]!), asked } }
+        },
+      }
+    },
+  }
+}
