@@ -14,6 +14,7 @@ beforeEach(() => {
   for (const part of ['errors.ts', 'engine']) {
     cpSync(join(root, 'lib', part), join(folder, 'lib', part), { recursive: true })
   }
+  cpSync(join(root, 'package.json'), join(folder, 'package.json'))
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 

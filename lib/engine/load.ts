@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
 import type { Addon } from './addon.js'
 
@@ -16,8 +16,14 @@ export interface EngineRecord {
   }
 }
 
-/** The folder that the addon is built in: the same from lib/engine and from dist/engine. */
-export const buildFolder = fileURLToPath(new URL('../../build/', import.meta.url))
+/** This file's address, also where a bundler made CommonJS of it, which has no `import.meta`. */
+const here: string = import.meta.url ?? pathToFileURL(__filename).href
+
+/** This package's folder: the same from lib/engine and from dist/engine. */
+const packageFolder = fileURLToPath(new URL('../../', here))
+
+/** The folder that the addon is built in. */
+export const buildFolder = `${packageFolder}build/`
 export const addonFile = `${buildFolder}Release/continual_diffusion.node`
 
 const mend =
@@ -63,13 +69,20 @@ function requireAddon(): Addon {
   const facts = `Node ${process.version} on ${process.platform}-${process.arch}; ${recorded}.`
 
   if (!existsSync(addonFile)) {
+    if (!isPackage(packageFolder)) {
+      throw new ContinualDiffusionError(
+        'ERR_ADDON_NOT_BUILT',
+        `The C++ addon is not beside this code, which was bundled into ${fileURLToPath(here)}: keep continual-diffusion out of the bundle, ` +
+          "with 'serverExternalPackages' in Next, 'external' in esbuild and rollup, 'externals' in webpack.",
+      )
+    }
     throw new ContinualDiffusionError(
       'ERR_ADDON_NOT_BUILT',
       `The C++ addon is not built: there is no ${addonFile}. ${facts} ${mend}.`,
     )
   }
   try {
-    return createRequire(import.meta.url)(addonFile) as Addon
+    return createRequire(here)(addonFile) as Addon
   } catch (cause) {
     const reason = messageOf(cause)
     if (libtorch !== undefined && !found) {
@@ -84,5 +97,14 @@ function requireAddon(): Addon {
       `The C++ addon at ${addonFile} cannot be loaded: ${reason}. ${facts} ${mend}.`,
       { cause },
     )
+  }
+}
+
+/** Whether a folder is this package's. A bundle lies in another. */
+function isPackage(folder: string): boolean {
+  try {
+    return JSON.parse(readFileSync(`${folder}package.json`, 'utf8')).name === 'continual-diffusion'
+  } catch {
+    return false
   }
 }

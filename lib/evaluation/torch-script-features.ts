@@ -9,7 +9,6 @@ import { Owned } from '../engine/owned.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { type Device, deviceSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { checkedTorchArchive } from './torch-archive.js'
 
 /**
  * The input and the output of the network in a TorchScript file.
@@ -102,6 +101,7 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
     const parsed = parseOptions(schema, options, 'TorchScriptFeatures.load')
     const { inceptionV3, name, size, range, channels, output } = parsed
     const { device } = await resolveDevice(parsed.device, 'fp32')
+    const { checkedTorchArchive } = await import('./torch-archive.js') // not for those who have no such file
     const sha256 = await checkedTorchArchive(file)
     const native = await call((addon) =>
       addon.loadTorchScript({ file, device, size, range, channels, arguments: parsed.arguments, output }),
