@@ -5,6 +5,7 @@ import { ContinualDiffusionError, parseUNetConfig, presets, toDiffusersConfig } 
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose, Golden, goldenJson, goldenUNet } from './support/golden.js'
 import { fp32Learner } from './support/native.js'
+import { tinyUNet } from './support/tiny.js'
 
 async function expectGolden(native: NativeLearner, folder: string, device: TestDevice): Promise<void> {
   const io = await Golden.read(`${folder}/io.safetensors`)
@@ -62,6 +63,49 @@ describe.each(devices)("the U-Net is diffusers' UNet2DModel, on %s", (device) =>
   })
 })
 
+describe('attention heads', () => {
+  const made = (attention_head_dim: number | null, change = {}) =>
+    fp32Learner({ ...tinyUNet, ...change, attention_head_dim }, 'cpu')
+  const predict = async (native: NativeLearner) =>
+    (await native.predict('student', { data: fill('x', [2, 64], 1), shape: [2, 1, 8, 8] }, Int32Array.of(3, 700))).data
+
+  it('that do not come out even are fewer, and null is one, as in diffusers', async () => {
+    const [even, one, uneven] = [await made(16), await made(null), await made(12)]
+    const shapes = new Map(uneven.parameters.map(({ name, shape }) => [name, [...shape]]))
+    // diffusers' Attention(16, heads=16 // 12, dim_head=12) has an inner dimension of 12.
+    expect(shapes.get('mid_block.attentions.0.to_q.weight')).toEqual([12, 16])
+    expect(shapes.get('mid_block.attentions.0.to_out.0.weight')).toEqual([16, 12])
+    const weights = uneven.parameters.map(({ name, shape }, k) => fill(name, shape, k))
+    await uneven.write('student', weights)
+    // The same in a head of 16 channels of which 4 are zero; q makes up for the scale 1/√16 in place of 1/√12.
+    const padded = uneven.parameters.map(({ name }, k) => {
+      const values = weights[k] as Float32Array
+      if (name.endsWith('to_out.0.weight'))
+        return Float32Array.from({ length: 256 }, (_, i) => (i % 16 < 12 ? values[(i >> 4) * 12 + (i % 16)]! : 0))
+      if (!/to_[qkv]\./.test(name)) return values
+      const scale = name.includes('to_q') ? Math.sqrt(16 / 12) : 1
+      return Float32Array.from({ length: (values.length / 12) * 16 }, (_, i) => (values[i] ?? 0) * scale)
+    })
+    const expected = await predict(uneven)
+    for (const native of [even, one]) {
+      await native.write('student', padded)
+      expectClose(await predict(native), expected, 1e-5, 'prediction')
+    }
+    for (const native of [even, one, uneven]) native.dispose()
+  })
+
+  it('may be wider than a block that does not attend', async () => {
+    const blocks = {
+      down_block_types: ['DownBlock2D', 'DownBlock2D'],
+      up_block_types: ['UpBlock2D', 'UpBlock2D'],
+    } as const
+    for (const native of [await made(16), await made(999, { ...blocks, add_attention: false })]) {
+      expect((await predict(native)).every(Number.isFinite)).toBe(true)
+      native.dispose()
+    }
+  })
+})
+
 /** The rule in test/fixtures/golden/README.md. */
 function fill(name: string, shape: readonly number[], k: number): Float32Array {
   const count = shape.reduce((product, n) => product * n, 1)
@@ -115,7 +159,7 @@ describe('config.json', () => {
       { block_out_channels: [32, 48] },
       /\[1\] is 48; expected a multiple of norm/,
     ],
-    ['widths that the heads do not divide', { attention_head_dim: 24 }, /is 64; expected a multiple of attention_head/],
+    ['a head wider than a block that attends', { attention_head_dim: 96 }, /is 64; expected at least attention_head/],
     ['five channels', { in_channels: 5, out_channels: 5 }, /in_channels is 5; expected at most 4/],
     ['a prediction of another shape', { out_channels: 2 }, /out_channels is 2; expected in_channels, which is 1/],
   ])('refuses %s by name', (_, change, message) => {

@@ -24,8 +24,10 @@ export interface UNetConfig {
   readonly layers_per_block: number
   readonly norm_num_groups: number
   readonly norm_eps: number
-  /** Channels of one attention head. */
-  readonly attention_head_dim: number
+  /**
+   * Channels of one attention head. A block has as many heads as fit into its channels, at least one; null: one head of all channels.
+   */
+  readonly attention_head_dim: number | null
   /** Whether the middle block has attention. */
   readonly add_attention: boolean
   readonly flip_sin_to_cos: boolean
@@ -66,7 +68,7 @@ export const unetSchema = z
     layers_per_block: count.max(64).default(2),
     norm_num_groups: count.default(32),
     norm_eps: z.number().positive().default(1e-5),
-    attention_head_dim: count.default(8),
+    attention_head_dim: count.nullable().default(8),
     add_attention: z.boolean().default(true),
     flip_sin_to_cos: z.boolean().default(true),
     freq_shift: z.number().min(0).default(0),
@@ -94,10 +96,10 @@ export const unetSchema = z
         unet.down_block_types[i] === 'AttnDownBlock2D' ||
         unet.up_block_types[blocks - 1 - i] === 'AttnUpBlock2D' ||
         (i === blocks - 1 && unet.add_attention)
-      if (attends && width % unet.attention_head_dim !== 0) {
+      if (attends && width < (unet.attention_head_dim ?? 0)) {
         refuse(
           ['block_out_channels', i],
-          `expected a multiple of attention_head_dim, which is ${unet.attention_head_dim}`,
+          `expected at least attention_head_dim, which is ${unet.attention_head_dim}, as this block attends`,
         )
       }
     })

@@ -76,7 +76,7 @@ UNetConfig unetConfig(const Napi::Object& value) {
                integer(value, "layers_per_block"),
                integer(value, "norm_num_groups"),
                number(value, "norm_eps"),
-               integer(value, "attention_head_dim"),
+               field(value, "attention_head_dim").IsNull() ? 0 : integer(value, "attention_head_dim"),
                boolean(value, "add_attention"),
                boolean(value, "flip_sin_to_cos"),
                number(value, "freq_shift"),
@@ -84,9 +84,9 @@ UNetConfig unetConfig(const Napi::Object& value) {
                has(value, "num_class_embeds") ? integer(value, "num_class_embeds", 1, 1 << 20) : 0};
   const size_t levels = c.blockOutChannels.size();
   // Bounds of lib/config/unet.ts too: within them no number of elements overflows.
-  const auto unfit = [&](int64_t width) { return width < 2 || width > 65536 || width < c.attentionHeadDim; };
+  const auto unfit = [&](int64_t width) { return width < 2 || width > 65536; };
   if (levels == 0 || levels > 12 || c.downAttention.size() != levels || c.upAttention.size() != levels ||
-      c.layersPerBlock < 1 || c.layersPerBlock > 64 || c.normNumGroups < 1 || c.attentionHeadDim < 1 ||
+      c.layersPerBlock < 1 || c.layersPerBlock > 64 || c.normNumGroups < 1 || c.attentionHeadDim < 0 ||
       c.sampleSize < 1 || c.sampleSize > 4096 || c.inChannels < 1 || c.inChannels > 4 || c.outChannels < 1 ||
       c.outChannels > 4 || std::any_of(c.blockOutChannels.begin(), c.blockOutChannels.end(), unfit)) {
     throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "unet: its blocks do not fit each other");

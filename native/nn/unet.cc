@@ -1,5 +1,6 @@
 #include "nn/unet.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "runtime/error.h"
@@ -21,13 +22,26 @@ at::Tensor ResnetBlock::operator()(const Weights& w, const Joined& x, const at::
   return conv2(w, h, {.image = shortcut ? (*shortcut)(w, x) : x.whole()});
 }
 
+namespace {
+
+int64_t headsOf(int64_t channels, const UNetConfig& c) {
+  return c.attentionHeadDim == 0 ? 1 : std::max<int64_t>(channels / c.attentionHeadDim, 1);
+}
+
+/// Channels of queries, keys and values: as in diffusers fewer than the block's where its heads don't come out even.
+int64_t attended(int64_t channels, const UNetConfig& c) {
+  return c.attentionHeadDim == 0 ? channels : headsOf(channels, c) * std::min(channels, c.attentionHeadDim);
+}
+
+}  // namespace
+
 AttentionBlock::AttentionBlock(ParameterLayout& layout, const std::string& name, int64_t channels, const UNetConfig& c)
     : norm(layout, name + ".group_norm", channels, c.normNumGroups, c.normEps),
-      query(layout, name + ".to_q", channels, channels),
-      key(layout, name + ".to_k", channels, channels),
-      value(layout, name + ".to_v", channels, channels),
-      out(layout, name + ".to_out.0", channels, channels),
-      heads(channels / c.attentionHeadDim) {}
+      query(layout, name + ".to_q", channels, attended(channels, c)),
+      key(layout, name + ".to_k", channels, attended(channels, c)),
+      value(layout, name + ".to_v", channels, attended(channels, c)),
+      out(layout, name + ".to_out.0", attended(channels, c), channels),
+      heads(headsOf(channels, c)) {}
 
 at::Tensor AttentionBlock::operator()(const Weights& w, const at::Tensor& x) const {
   const at::Tensor sequence = norm(w, x).flatten(2).transpose(1, 2);  // N × tokens × C

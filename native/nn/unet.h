@@ -22,7 +22,7 @@ struct UNetConfig {
   std::vector<bool> downAttention, upAttention;
   int64_t layersPerBlock, normNumGroups;
   double normEps;
-  int64_t attentionHeadDim;
+  int64_t attentionHeadDim;  // 0: one head
   bool midAttention, flipSinToCos;
   double freqShift;
   ClassEmbedding classEmbedding = ClassEmbedding::none;
