@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { download } from '../lib/data/download.js'
+import { download, unusedProxy } from '../lib/data/download.js'
 import { asNobody } from './support/folders.js'
 
 // Hashes, so that it can't be packed much.
@@ -167,4 +167,16 @@ describe('download', () => {
     await Promise.all([get(['/good']), get(['/good'])])
     expect(await left()).toEqual(['file.gz'])
   })
+})
+
+// https://nodejs.org/docs/latest/api/cli.html#node_use_env_proxy1: since v24.0.0 and v22.21.0.
+it.each([
+  [{}, '20.19.0', /^$/],
+  [{ HTTPS_PROXY: 'http://user:word@proxy' }, '20.19.0', /^ HTTPS_PROXY is set but not used: take Node 22\.21, 24/],
+  [{ http_proxy: 'http://proxy', NODE_USE_ENV_PROXY: '1' }, '22.20.0', /^ http_proxy is set but not used: take Node/],
+  [{ HTTPS_PROXY: 'http://proxy' }, '22.21.0', /not used: set NODE_USE_ENV_PROXY=1 too\.$/],
+  [{ HTTPS_PROXY: 'http://proxy', NODE_USE_ENV_PROXY: '1' }, '24.0.0', /^$/],
+])('with the environment %o a failed download on Node %s says of the proxy what is so', (env, node, message) => {
+  expect(unusedProxy(env, node)).toMatch(message)
+  expect(unusedProxy(env, node)).not.toContain('word')
 })

@@ -64,7 +64,7 @@ export async function download(options: DownloadOptions): Promise<void> {
   throw new ContinualDiffusionError(
     'ERR_DOWNLOAD_FAILED',
     `${path}: can't be downloaded. Tried: ${failures.map(({ url, error }) => `${url} (${reason(error)})`).join('; ')}. ` +
-      'Check the network, or put the file there yourself.',
+      `Check the network, or put the file there yourself.${unusedProxy()}`,
     { cause: failures.at(-1)?.error },
   )
 }
@@ -138,6 +138,16 @@ function writeFailed(path: string, cause: unknown): ContinualDiffusionError {
     `${path}: can't be written (${reason(cause)}); name a folder that can be written to, with enough room`,
     { cause },
   )
+}
+
+/** What to say of a proxy in the environment: Node's fetch uses it when told to, from Node 22.21 and 24.0 on. */
+export function unusedProxy(env = process.env, node = process.versions.node): string {
+  const name = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].find((key) => env[key])
+  const [major = 0, minor = 0] = node.split('.').map(Number)
+  const knows = major >= 24 || (major === 22 && minor >= 21)
+  if (name === undefined || (knows && env.NODE_USE_ENV_PROXY === '1')) return ''
+  const how = knows ? 'set NODE_USE_ENV_PROXY=1 too' : 'take Node 22.21, 24 or later, and set NODE_USE_ENV_PROXY=1 too'
+  return ` ${name} is set but not used: ${how}.`
 }
 
 /** An error's message with that of what caused it: fetch hides the useful half there. */
