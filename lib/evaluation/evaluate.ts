@@ -90,7 +90,7 @@ const schema = z.strictObject({
  * grow with their number. Real images come from the learner's `ImageStore`, resized to the U-Net's `sample_size` as for training. Their
  * features are kept, see {@link FeatureExtractor}.
  *
- * @param seen the data of the tasks seen, e.g. `stream.seen(task)`
+ * @param given the data of the tasks seen, e.g. `stream.seen(task)`
  * @throws signal.reason after an abort
  *
  * @category Evaluation

@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 namespace continual {
 
 Trainer::Trainer(const UNetConfig& unet, NoiseSchedule schedule, const Parametrisation& parametrisation,
@@ -18,12 +20,20 @@ std::unique_ptr<Session> Trainer::begin(SessionConfig config) {
   return std::make_unique<Session>(model, state, team, group, std::move(config));
 }
 
-at::Tensor Trainer::predict(StateTensor weights, const ModelInput& input) const {
-  const c10::NoGradGuard noGrad;
+at::Tensor Trainer::predict(StateTensor which, const ModelInput& input) {
   const PrecisionScope precision(model.how);
-  return model.predict(state.weights(weights).views,
-                       {input.xt.to(model.how.device), input.timesteps.to(model.how.device),
-                        input.labels.defined() ? input.labels.to(model.how.device) : at::Tensor()});
+  const auto& weights = state.weights(which).views;
+  const int64_t count = input.xt.size(0), parts = std::max<int64_t>(std::min(team.size(), count), 1);
+  std::vector<at::Tensor> predictions(static_cast<size_t>(parts));
+  // By the team, as in a training step: threads of libtorch's operators would spin for each other.
+  team.run(parts, [&](int64_t member) {
+    const c10::NoGradGuard noGrad;
+    const int64_t begin = count * member / parts, end = count * (member + 1) / parts;
+    const auto own = [&](const at::Tensor& t) { return t.defined() ? t.slice(0, begin, end).to(model.how.device) : t; };
+    predictions[static_cast<size_t>(member)] =
+        model.predict(weights, {own(input.xt), own(input.timesteps), own(input.labels)});
+  });
+  return at::cat(predictions);
 }
 
 void Trainer::consolidate(const std::vector<Consolidation>& consolidations, const Pool& pool,

@@ -27,7 +27,7 @@ struct Trainer {
   Trainer& operator=(const Trainer&) = delete;
 
   std::unique_ptr<Session> begin(SessionConfig config);
-  at::Tensor predict(StateTensor weights, const ModelInput& input) const;
+  at::Tensor predict(StateTensor weights, const ModelInput& input);
   void consolidate(const std::vector<Consolidation>& consolidations, const Pool& pool,
                    const Cancellation& cancellation);
 };
