@@ -45,8 +45,7 @@ const demoConditional = {
 }
 
 /**
- * The recommended method on the demo's stream against the paper's, at equal network evaluations, and against joint training. Behind
- * docs/measurements/recommended.md.
+ * The recommended method on the demo's stream against the paper's, at equal network evaluations, and against joint training.
  */
 const recommended = {
   ...demo,

@@ -11,7 +11,7 @@ const schema = teacherMethodSchema(0.75)
  * the pool has so many images (`reuse: 10`) that this takes as many network evaluations as the paper's 2 steps for every step's images.
  * Steps draw from it evenly by class, so `learn` needs a `classifier`, e.g. a {@link Solver}. Adam's state is kept across tasks.
  *
- * docs/measurements/recommended.md has its comparison with the paper's method.
+ * The experiment `recommended` compares it with the paper's method, paired by seed.
  *
  * @param options.lambda default 0.75
  * @param options.teacher default 20 steps
