@@ -5,6 +5,7 @@ import { paperSampler } from '../lib/config/sampler.js'
 import { paperSchedule, scheduleTable } from '../lib/config/schedule.js'
 import type { Addon, NativeClassifier, NativeImages, NativeLearner, NativeSession } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import { generativeDistillation } from '../lib/methods/index.js'
 import { optimizer, resolve } from './support/native.js'
 import { tinyUNet } from './support/tiny.js'
 
@@ -74,7 +75,10 @@ function replace(value: unknown, [first = 0, ...rest]: readonly number[], by: un
 
 interface Objects {
   readonly learner: NativeLearner
+  /** Of a network that takes labels, and draws a teacher's images from a pool. */
+  readonly conditional: NativeLearner
   readonly session: NativeSession
+  readonly replaying: NativeSession
   readonly classifier: NativeClassifier
   readonly images: NativeImages
 }
@@ -93,7 +97,14 @@ async function objects(): Promise<Objects> {
   const objective = resolve({ terms: [{ source: { kind: 'task' }, target: 'data', weight: 1 }] })
   const batches = { task: pool, memory: pool, batchSize: 2, horizontalFlip: false }
   const session = await learner.beginSession({ objective, ...batches, optimizer })
-  return { learner, session, classifier, images }
+  const conditional = await addon.createLearner({ ...unet, unet: { ...tinyUNet, num_class_embeds: 3 } })
+  await conditional.freezeTeacher()
+  const { terms } = generativeDistillation().objective(2)
+  const labels = { dropout: 0.5, weights: Float64Array.of(1, 2) }
+  const ofLabels = { objective: resolve({ terms }), pools: [-1, 0], labels, ...batches, optimizer }
+  const replaying = await conditional.beginSession(ofLabels)
+  await replaying.setReplay({ pool: 0, images: pool })
+  return { learner, conditional, session, replaying, classifier, images }
 }
 
 const imageSet = {
@@ -110,6 +121,11 @@ const batch = { data: new Uint8Array(128), count: 2, height: 8, width: 8, channe
 const tensor = { data: new Float32Array(128), shape: [2, 1, 8, 8] }
 const timesteps = Int32Array.of(5, 500)
 const moments = () => [new Float32Array(6), 0, new Float64Array(3), new Float64Array(9)]
+
+const trained = (images: NativeImages) => ({
+  pool: [{ images, indices: Int32Array.of(0, 1, 2) }],
+  ...{ batchSize: 2, steps: 1, milliseconds: 1000, lr: 1e-3, shift: 1, horizontalFlip: true, dropout: 0.1 },
+})
 
 /** Valid arguments of every call; what they are made with comes first. */
 const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => readonly [object, string, unknown[]]>> = {
@@ -159,6 +175,39 @@ const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => rea
     const data = { task: pool, memory: [], batchSize: 2, horizontalFlip: true }
     return [learner, 'beginSession', [{ objective, ...data, optimizer }]]
   },
+  'beginSession with labels and pools': ({ conditional, images }) => {
+    const sampler = { ...paperSampler, steps: 2, guidance: { scale: 2, timesteps: [0, 500] } }
+    const objective = {
+      terms: [
+        { source: { kind: 'task' }, target: 'data', weight: 1 },
+        { source: { kind: 'teacher', sampler }, target: 'teacher', weight: 1 },
+        { source: { kind: 'teacher', sampler, stopAtTimestep: true }, target: 'teacher', weight: 1 },
+      ],
+    }
+    const pool = [{ images, indices: Int32Array.of(0, 1, 2) }]
+    const data = { task: pool, memory: [], batchSize: 2, horizontalFlip: true }
+    const labels = { dropout: 0.1, weights: Float64Array.of(1, 2) }
+    return [conditional, 'beginSession', [{ objective, ...data, optimizer, pools: [-1, -1, 0], labels }]]
+  },
+  'setReplay of a session': ({ replaying, images }) => {
+    return [replaying, 'setReplay', [{ pool: 0, images: [{ images, indices: Int32Array.of(3, 3, 0) }] }]]
+  },
+  'run of a session with labels and a pool': ({ replaying }, cancel) => {
+    return [replaying, 'run', [{ steps: 1, milliseconds: 1 }, cancel]]
+  },
+  'createImages of floats': () => [addon, 'createImages', [{ ...imageSet, images: new Float32Array(4 * 64) }]],
+  beginTask: ({ learner }) => [learner, 'beginTask', [true]],
+  'predict with labels': ({ conditional }) => {
+    return [conditional, 'predict', ['student', tensor, timesteps, Int32Array.of(0, 2)]]
+  },
+  'computeGiven with labels': ({ conditional }) => {
+    return [conditional, 'computeGiven', [tensor, timesteps, tensor, new Float32Array(2), Int32Array.of(0, 2)]]
+  },
+  'sample with labels': ({ conditional }, cancel) => {
+    const sampler = { ...paperSampler, steps: 2, guidance: { scale: 2, timesteps: [0, 500] } }
+    const options = { weights: 'teacher', count: 2, batchSize: 2, sampler, seed: 1, use: { purpose: 1, part: 3 } }
+    return [conditional, 'sample', [{ ...options, format: 'uint8', labels: Int32Array.of(0, 1) }, cancel]]
+  },
   'run of a session': ({ session }, cancel) => [session, 'run', [{ steps: 1, milliseconds: 1 }, cancel]],
   'drawSamples of a session': ({ session }) => {
     return [session, 'drawSamples', [{ penalty: 'a', kind: 'mean-gradient', samples: 2, optimal: false }]]
@@ -207,8 +256,15 @@ const calls: Readonly<Record<string, (with_: Objects, cancel: Int32Array) => rea
       labelledWeight: 1,
       weight: 1,
     }
-    const options = { pool: [{ images, indices: Int32Array.of(0, 1, 2) }], batchSize: 2, steps: 1, lr: 1e-3, shift: 1 }
-    return [classifier, 'train', [{ ...options, horizontalFlip: true, dropout: 0.1, softLabelled }, cancel]]
+    return [classifier, 'train', [{ ...trained(images), softLabelled }, cancel]]
+  },
+  'train of a classifier from a pool': ({ classifier, images }, cancel) => {
+    const loss = { temperature: 2, swapped: false, labelledWeight: 1, weight: 1 }
+    return [
+      classifier,
+      'train',
+      [{ ...trained(images), softLabelled: { pool: images, logits: new Float32Array(8), ...loss } }, cancel],
+    ]
   },
   'write of a classifier': ({ classifier }) => {
     const values = classifier.parameters.map(({ shape }) => new Float32Array(shape.reduce((n, size) => n * size, 1)))
@@ -251,7 +307,7 @@ describe('the addon', () => {
 })
 
 /** Of a boolean every value is one. */
-const takesAnything = new Set(['followPath'])
+const takesAnything = new Set(['followPath', 'beginTask'])
 
 function isHandle(value: unknown): value is { dispose(): void } {
   return typeof value === 'object' && value !== null && typeof (value as { dispose?: unknown }).dispose === 'function'
