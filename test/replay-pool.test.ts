@@ -256,6 +256,13 @@ describe('an even pool', () => {
 })
 
 describe('wrong pools', () => {
+  it('even, of noisy images', async () => {
+    const learner = await taught()
+    const method = partialGenerationDistillation({ pool: { images: 8, classes: 'even' } })
+    const learning = learner.learn(second, method, { ...train, classifier: byFirstPixel([]) })
+    expect((await failure(collect(learning))).message).toMatch(/can't tell the classes of noisy images/)
+  })
+
   it.each([
     [{}, /exactly one of images and reuse/],
     [{ images: 4, reuse: 2 }, /exactly one of images and reuse/],

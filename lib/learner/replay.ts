@@ -80,7 +80,14 @@ export function planPools(
     if (Math.ceil(steps / refresh) * pools.length > mostCalls) {
       throw invalid(`${where}: refresh is ${refresh} for ${steps} steps; expected at most ${mostCalls} pools in all`)
     }
-    if (even && classifier === undefined && !isConditional(core.settings.unet)) {
+    if (!even || isConditional(core.settings.unet)) continue
+    if (source.stopAtTimestep) {
+      throw invalid(
+        `${where}: the replay pool is to be drawn from evenly by class, and a classifier can't tell the classes of noisy images; ` +
+          "expected classes: 'as-generated' where the teacher stops at a timestep, or a network that takes labels",
+      )
+    }
+    if (classifier === undefined) {
       throw invalid(
         `${where}: the replay pool is to be drawn from evenly by class, and nothing tells the classes of its images; give ` +
           'learn() a classifier, e.g. a Solver that has learned the earlier tasks',
