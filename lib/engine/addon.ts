@@ -293,6 +293,8 @@ export interface Addon {
   close(): void
   /** Locks an open file (flock) until it is closed, which the end of the process does too. */
   lockFile(fd: number): 'taken' | 'held' | 'unsupported'
+  /** Bytes of memory that this process can still use. */
+  availableMemory(): number
   /** Swaps what two paths of one file system name, in one step (renameat2); false where it couldn't. */
   exchange(a: string, b: string): boolean
   /**

@@ -11,6 +11,7 @@
 
 #include "binding/addon.h"
 #include "nn/cuda/kernels.h"
+#include "runtime/available_memory.h"
 #include "runtime/cuda_devices.h"
 #include "runtime/processor.h"
 
@@ -86,6 +87,10 @@ Napi::Value lockFile(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value freeMemory(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(availableMemory()));
+}
+
 // Swaps what two names in one file system stand for; false where the system or the file system can't do it in one step.
 Napi::Value exchange(const Napi::CallbackInfo& info) {
   const std::string a = info[0].ToString(), b = info[1].ToString();
@@ -103,6 +108,7 @@ void defineSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("cpu", Napi::Function::New<cpu>(env, "cpu"));
   exports.Set("lockFile", Napi::Function::New<lockFile>(env, "lockFile"));
   exports.Set("exchange", Napi::Function::New<exchange>(env, "exchange"));
+  exports.Set("availableMemory", Napi::Function::New<freeMemory>(env, "availableMemory"));
   exports.Set("close", Napi::Function::New<close>(env, "close"));
   exports.Set("cudaDevices", Napi::Function::New<listCudaDevices>(env, "cudaDevices"));
   exports.Set("tryCudaDevice", Napi::Function::New<tryDevice>(env, "tryCudaDevice"));

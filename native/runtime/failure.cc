@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 #include <new>
+#include <system_error>
 
 #include "runtime/cancellation.h"
 #include "runtime/error.h"
@@ -97,6 +98,10 @@ Failure currentFailure() {
     return {error.code(), error.what()};
   } catch (const std::bad_alloc&) {
     return {"ERR_OUT_OF_MEMORY", "the host is out of memory. Use a smaller batch or model."};
+  } catch (const std::system_error& error) {
+    if (error.code() != std::errc::resource_unavailable_try_again) return {"ERR_ENGINE", messageOf(error)};
+    return {"ERR_OUT_OF_RESOURCES",
+            "the system gives this process no more threads. Raise its limit (ulimit -u), or end other processes."};
   } catch (const Cancelled&) {
     return {"ERR_CANCELLED", "the call was cancelled"};
   } catch (const std::exception& error) {

@@ -1,6 +1,7 @@
 #include "runtime/tensor_memory.h"
 
 #include <c10/core/CPUAllocator.h>
+#include <c10/util/Exception.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 #include <set>
 #include <utility>
 
+#include "runtime/available_memory.h"
+
 namespace continual {
 
 namespace {
@@ -23,6 +26,17 @@ constexpr size_t alignment = 64;
 constexpr size_t growth = size_t{2} << 20;  // also the size of a huge page
 
 size_t roundedUp(size_t size, size_t to) { return (size + to - 1) / to * to; }
+
+/// Below this a look at what is available costs more than it tells.
+constexpr size_t lookedAt = size_t{32} << 20;
+
+/// The system promises more memory than there is, and ends the process when it is used. A sixteenth is left to others.
+void checkAvailable(size_t size) {
+  if (size < lookedAt) return;
+  const size_t available = availableMemory();
+  TORCH_CHECK_WITH(OutOfMemoryError, size <= available - available / 16, "the host is out of memory: ", size >> 20,
+                   " MiB more are needed, and ", available >> 20, " MiB are available");
+}
 
 /// A range of addresses, mapped from below as far as it is needed: blocks without gaps, never two free ones side by
 /// side.
@@ -101,11 +115,13 @@ class Region {
     free_.insert({size, at});
   }
 
-  /// So that the last block is free and of at least `size`; false where the system refuses.
+  /// So that the last block is free and of at least `size`; false where the system refuses. Throws where there is not
+  /// as much memory.
   bool grow(size_t size) {
     std::byte *const top = top_, *at = top;
     if (!blocks_.empty() && blocks_.rbegin()->second.free) at = blocks_.rbegin()->first;
     const size_t more = roundedUp(size - static_cast<size_t>(top - at), growth);
+    checkAvailable(more);
     const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
     void* const found = mmap(top, more, PROT_READ | PROT_WRITE, how, -1, 0);
     if (found == MAP_FAILED) return false;

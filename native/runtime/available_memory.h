@@ -1,0 +1,10 @@
+#pragma once
+
+#include <cstddef>
+
+namespace continual {
+
+/// Bytes that can still be used: of the machine, and of each control group (cgroup v2) that this process is in.
+size_t availableMemory();
+
+}  // namespace continual
