@@ -1,13 +1,13 @@
-import { BarChart, CustomChart, type CustomSeriesOption, LineChart } from 'echarts/charts'
-import { GridComponent, LegendComponent, MarkLineComponent } from 'echarts/components'
-import * as echarts from 'echarts/core'
-import { SVGRenderer } from 'echarts/renderers'
+import { createRequire } from 'node:module'
+import type { CustomSeriesOption } from 'echarts/charts'
+import type * as ECharts from 'echarts/core'
 import { type ColorName, palette, seriesColor, seriesColors } from './colors.js'
-import { escapeXml } from './escape.js'
+import { escapeXml, printable } from './escape.js'
 import type { LossCurve, Results } from './results.js'
 import { cell, methodsOf, readable, spread, tasksAt, tasksOf } from './summary.js'
 
-echarts.use([BarChart, CustomChart, GridComponent, LegendComponent, LineChart, MarkLineComponent, SVGRenderer])
+/** In one file, read when it is used: its modules are some six hundred files, which importing would open at once. */
+const echarts = (): typeof ECharts => createRequire(import.meta.url)('echarts')
 
 /**
  * A metric against the task, one line per method. Over several seeds a point is their mean and its bar the standard
@@ -276,11 +276,11 @@ function paint(name: ColorName): string {
   return `#0a0b${(0x10 + names.indexOf(name)).toString(16)}`
 }
 
-function svg(options: { label: string; width: number; height: number; option: echarts.EChartsCoreOption }): string {
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: options.width, height: options.height })
+function svg(options: { label: string; width: number; height: number; option: ECharts.EChartsCoreOption }): string {
+  const chart = echarts().init(null, null, { renderer: 'svg', ssr: true, width: options.width, height: options.height })
   try {
     chart.setOption({ animation: false, ...options.option })
-    const drawn = chart.renderToSVGString()
+    const drawn = printable(chart.renderToSVGString()) // it escapes markup, but no control characters
     return (
       names
         .reduce((all, name) => all.replaceAll(paint(name), `var(--${name}, ${palette[name].light})`), drawn)

@@ -1,4 +1,5 @@
 import type { Evaluation } from '../evaluation/evaluate.js'
+import { oneLine } from './escape.js'
 import type { MetricInfo } from './results.js'
 import { formatNumber } from './summary.js'
 import { plainText } from './table.js'
@@ -23,11 +24,12 @@ export function evaluationTable(found: {
       ...tasks.map((task) => number(task.values[name]?.value)),
     ]),
   })
-  return [table, ...new Set(notes)].join('\n')
+  return [table, ...new Set(notes.map(oneLine))].join('\n')
 }
 
 /** How many of the generated images each class has, with a bar for each. */
-export function classHistogram(labels: ArrayLike<number>, classes: readonly string[]): string {
+export function classHistogram(labels: ArrayLike<number>, given: readonly string[]): string {
+  const classes = given.map(oneLine)
   const counts = classes.map(() => 0)
   for (const label of Array.from(labels)) counts[label] = (counts[label] ?? 0) + 1
   const most = Math.max(1, ...counts)

@@ -1,3 +1,6 @@
+import { z } from 'zod'
+import { parseOptions } from '../validation/options.js'
+import { escapeMarkdown, oneLine } from './escape.js'
 import { type PairedDifference, pairedRows } from './paired.js'
 import type { MetricInfo, Results } from './results.js'
 import { type Cell, cell, formatCell, formatNumber, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
@@ -57,12 +60,25 @@ export interface PlainTable {
  */
 export type Layout = 'text' | 'markdown'
 
+/** What tables read of results, which may be joined ones. */
+const tableSchema = z.looseObject({
+  metrics: z.record(z.string(), z.looseObject({ title: z.string() })),
+  methods: z.array(z.looseObject({ label: z.string() })),
+  runs: z.array(z.looseObject({ method: z.string(), tasks: z.array(z.looseObject({})) })),
+})
+
+function checkTable(results: Results, layout: Layout, where: string): void {
+  parseOptions(tableSchema, results, `${where}: results`)
+  parseOptions(z.enum(['text', 'markdown']), layout, `${where}: layout`)
+}
+
 /**
  * A table for each metric: the value of every method after every task.
  *
  * @category Results and reports
  */
 export function tablesByTask(results: Results, layout: Layout = 'text'): string {
+  checkTable(results, layout, 'tablesByTask')
   const tables = metricTables(results).map(({ title, better, tasks, rows }) => ({
     title: `${title}; ${better} is better; ${overSeeds(results)}`,
     head: ['After task', ...tasks.map(({ task, name }) => (name === '' ? `${task}` : `${task} ${name}`))],
@@ -80,6 +96,7 @@ export function tablesByTask(results: Results, layout: Layout = 'text'): string 
  * @category Results and reports
  */
 export function finalTable(results: Results, layout: Layout = 'text'): string {
+  checkTable(results, layout, 'finalTable')
   const last = tasksOf(results).at(-1)
   if (last === undefined) return ''
   const metrics = Object.entries(results.metrics)
@@ -175,7 +192,8 @@ export function overSeeds(results: Results): string {
 const layouts: Readonly<Record<Layout, (table: PlainTable) => string>> = { text: plainText, markdown }
 
 /** A table in columns for a terminal. */
-export function plainText({ title, head, rows }: PlainTable): string {
+export function plainText({ title, ...cells }: PlainTable): string {
+  const [head, ...rows] = [cells.head, ...cells.rows].map((row) => row.map(oneLine)) as [string[], ...string[][]]
   const all = [head, ...rows]
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)))
   const line = (row: readonly string[]) =>
@@ -184,11 +202,11 @@ export function plainText({ title, head, rows }: PlainTable): string {
       .join('   ')
       .trimEnd()
   const rule = widths.map((width) => '─'.repeat(width)).join('───')
-  return [title, '', line(head), rule, ...rows.map(line)].join('\n')
+  return [oneLine(title), '', line(head), rule, ...rows.map(line)].join('\n')
 }
 
 function markdown({ title, head, rows }: PlainTable): string {
-  const line = (row: readonly string[]) => `| ${row.map((text) => text.replaceAll('|', '\\|')).join(' | ')} |`
-  const rule = line(head.map((_, i) => (i === 0 ? ':---' : '---:')))
-  return [`**${title}**`, '', line(head), rule, ...rows.map(line)].join('\n')
+  const line = (row: readonly string[]) => `| ${row.map(escapeMarkdown).join(' | ')} |`
+  const rule = `| ${head.map((_, i) => (i === 0 ? ':---' : '---:')).join(' | ')} |`
+  return [`**${escapeMarkdown(title)}**`, '', line(head), rule, ...rows.map(line)].join('\n')
 }
