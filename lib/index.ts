@@ -41,10 +41,12 @@ export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
 export { Learner } from './learner/learner.js'
 export type {
+  ChangeableSetting,
   DenoisingLoss,
   DenoisingLossOptions,
   Label,
   LearnerOptions,
+  Learning,
   LearnOptions,
   LoadOptions,
   NetworkLabels,
@@ -54,6 +56,7 @@ export type {
   SampleOptions,
   StepLosses,
   StepOptions,
+  TrainOptions,
   UpdateOptions,
 } from './learner/options.js'
 export type { TaskInProgress } from './learner/task-in-progress.js'

@@ -189,6 +189,131 @@ describe('resume', () => {
   })
 })
 
+describe('a resumed task', () => {
+  it('takes another rate and more steps where they are named, and keeps them', async () => {
+    const learner = await tinyLearner()
+    await collect(learner.learn(first, finetune(), options))
+    await leaveAt(learner, 1, finetune())
+    const { step } = learner.taskInProgress!
+    const changed = { ...options, steps: 15, lr: 2e-3 }
+    const resume = { change: ['lr', 'steps'] as const }
+    await leaveAt(learner, step + 1, finetune(), { ...changed, resume })
+    expect(learner.taskInProgress).toMatchObject({ task: 2, steps: 15 })
+    const last = (await collect(learner.learn(second, finetune(), { ...changed, resume: true }))).at(-1)
+    expect(last).toMatchObject({ step: 15, steps: 15 })
+  })
+
+  it('learns with the rate that it changed to', async () => {
+    const weights = async (lr: number) => {
+      const learner = await tinyLearner()
+      for await (const _ of learner.learn(first, finetune(), options)) break
+      await learner.train(first, finetune(), { ...options, lr, resume: { change: ['lr'] } })
+      return bytesOf(learner)
+    }
+    expect(await weights(2e-3)).not.toEqual(await weights(1e-3))
+  })
+
+  it.each<[string, RegExp, LearnOptions]>([
+    [
+      'what was not named',
+      /steps is 15; expected 12; or, resume it with resume: \{ change: \['steps'\] \}/,
+      { steps: 15, resume: { change: ['lr'] } },
+    ],
+    [
+      'another setting',
+      /batchSize is 4; expected 8; or leave out/,
+      { batchSize: 4, resume: { change: ['lr', 'steps'] } },
+    ],
+    ['fewer steps than are done', /steps is 1; expected at least [2-9]/, { steps: 1, resume: { change: ['steps'] } }],
+    ['a setting that none can change', /change/, { resume: { change: ['batchSize' as 'lr'] } }],
+  ])('is refused with %s', async (_, message, more) => {
+    const learner = await tinyLearner()
+    for await (const { step } of learner.learn(first, finetune(), options)) if (step > 1) break
+    const before = learner.taskInProgress
+    expect((await failure(learner.train(first, finetune(), { ...options, ...more }))).message).toMatch(message)
+    expect(learner.taskInProgress).toEqual(before)
+  })
+})
+
+describe('endTask()', () => {
+  const method = compose(ewc({ samples: 5 }), experienceReplay({ size: 10 }))
+
+  /** A task of just as many steps as another was ended after. */
+  async function whole(steps: number) {
+    const learner = await tinyLearner()
+    await learner.train(first, method, { ...options, steps })
+    return bytesOf(learner)
+  }
+
+  it('in the loop, after a break and from onProgress leaves what a task of so many steps leaves', async () => {
+    const [inLoop, afterBreak, called] = [await tinyLearner(), await tinyLearner(), await tinyLearner()]
+    const many = { ...options, steps: 500 }
+    let steps = 0
+    for await (const progress of inLoop.learn(first, method, many)) {
+      steps = progress.step
+      if (steps >= 5) await inLoop.endTask()
+    }
+    expect(inLoop).toMatchObject({ tasksLearned: 1, taskInProgress: undefined, stepsDone: steps })
+    expect(await bytesOf(inLoop)).toEqual(await whole(steps))
+
+    for await (const progress of afterBreak.learn(first, method, many)) if (progress.step >= 5) break
+    const { step } = afterBreak.taskInProgress!
+    await afterBreak.endTask()
+    expect(afterBreak).toMatchObject({ tasksLearned: 1, taskInProgress: undefined, stepsDone: step })
+    expect(await bytesOf(afterBreak)).toEqual(await whole(step))
+
+    let ended: Promise<void> | undefined
+    await called.train(first, method, { ...many, onProgress: () => (ended ??= called.endTask()) })
+    await ended
+    expect(called).toMatchObject({ tasksLearned: 1, taskInProgress: undefined, stepsDone: 1 })
+    await called.train(second, method, options)
+    expect(called.tasksLearned).toBe(2)
+  })
+
+  it('is refused where nothing can be ended, and says how a loaded task is', async () => {
+    const learner = await tinyLearner()
+    expect((await failure(learner.endTask())).message).toMatch(/no task is in progress/)
+    for await (const _ of learner.learn(first, method, options)) break
+    const folder = path.join(await temporaryFolder(), 'middle')
+    await learner.save(folder)
+    const loaded = await load(folder)
+    expect((await failure(loaded.endTask())).message).toMatch(/steps: 1, resume: \{ change: \['steps'\] \}/)
+    await loaded.train(first, method, { ...options, steps: 1, resume: { change: ['steps'] } })
+    await learner.endTask()
+    expect(await bytesOf(loaded)).toEqual(await bytesOf(learner))
+  })
+})
+
+describe('train()', () => {
+  it('is learn() to its end', async () => {
+    const [trained, learned] = [await tinyLearner(), await tinyLearner()]
+    const told: number[] = []
+    await trained.train(first, finetune(), { ...options, onProgress: ({ step }) => told.push(step) })
+    const all = await collect(learned.learn(first, finetune(), options))
+    expect(told.at(-1)).toBe(all.at(-1)?.step)
+    expect(await bytesOf(trained)).toEqual(await bytesOf(learned))
+  })
+
+  it.each<[string, unknown, RegExp]>([
+    ['no options', undefined, /train: the value is missing/],
+    ['a callback that is none', { steps: 1, onProgress: 1 }, /train: onProgress is 1; expected a function/],
+    ['an unknown option', { steps: 1, onProgres: () => {} }, /unknown option 'onProgres'/],
+  ])('is refused with %s', async (_, wrong, message) => {
+    const learner = await tinyLearner()
+    expect((await failure(learner.train(first, finetune(), wrong as LearnOptions))).message).toMatch(message)
+  })
+
+  it('is what learn() names to those who await it', async () => {
+    const learner = await tinyLearner()
+    const awaited = (async () => {
+      // @ts-expect-error: an iterator is no promise
+      await learner.learn(first, finetune(), options)
+    })()
+    expect((await failure(awaited)).message).toMatch(/iterate it, or await learner.train/)
+    expect(learner.stepsDone).toBe(0)
+  })
+})
+
 it('what is done to the arrays and the method of a task that has begun makes no difference', async () => {
   const method = () => ({
     ...experienceReplay({ size: 10 }),

@@ -52,6 +52,8 @@ export interface Core {
   /** Number of the last completed task; 0 before the first is complete. */
   tasksLearned: number
   inProgress: StoredTaskInProgress | undefined
+  /** Ends the task in progress after the steps that are done. Unknown of a task that was begun by another process. */
+  endEarly: (() => Promise<void>) | undefined
   /** How often the teacher changed: what it generated before then is not what it would generate now. */
   teachers: number
   /** The replay pool that was generated last: a solver and the learner may both ask for it. */
@@ -86,6 +88,7 @@ export async function createCore(settings: Settings, seed: number, images: Image
     nullLabel: false,
     tasksLearned: 0,
     inProgress: undefined,
+    endEarly: undefined,
     teachers: 0,
     pool: undefined,
     learning: false,

@@ -8,11 +8,11 @@ import { checkMethod, objectiveOf } from '../methods/objective-schema.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
-import { alone, type Core, createNative, live } from './core.js'
+import { alone, type Core, checkIdle, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
 import { checkGuidance, checkLabels, labelWeights } from './labels.js'
 import { subsetsOf } from './memory.js'
-import type { LearnOptions, Progress, StepLosses } from './options.js'
+import type { ChangeableSetting, LearnOptions, Progress, StepLosses } from './options.js'
 import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
 import { type LearnedTask, learnSchema, taskSchema } from './schemas.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
@@ -50,7 +50,7 @@ export async function* learn(
     const { training, progress } = await alone(core, 'learn', where, async () => {
       const digests = { images: await digestOf(plan.subsets), memory: await digestOf(plan.memory) }
       const settings = plainSettings({ ...plan.settings, ...digests })
-      const resumed = plan.resume ? toResume(core, task.number, settings, where) : undefined
+      const resumed = plan.resume ? toResume(core, task.number, settings, plan.change, where) : undefined
       // First what may be refused, and changes nothing.
       const begun = await core.images.using(async () => {
         const images = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
@@ -72,6 +72,11 @@ export async function* learn(
       return { training: begun, progress }
     })
     const end = () => endTask(core, task, keeps, training, where, signal)
+    let ending: Promise<void> | undefined
+    core.endEarly = () => {
+      ending = alone(core, 'learn', where, end)
+      return ending
+    }
     if (progress.step === steps) await alone(core, 'learn', where, end)
     const start = performance.now()
     const first = progress.step
@@ -91,11 +96,41 @@ export async function* learn(
       const stepsPerSecond = ((step - first) * 1000) / (performance.now() - start)
       const secondsLeft = (steps - step) / stepsPerSecond
       yield { ...meanOf(done), task: task.number, step, steps, stepsPerSecond, secondsLeft }
+      if (ending === undefined) continue
+      // Who ended the task early is told what went wrong.
+      await ending.catch(() => {})
+      if (core.inProgress === undefined) return
+      ending = undefined
     }
   } finally {
     session?.dispose()
     core.learning = false
+    core.endEarly = () => endAt(core, { ...givenTask, ...(task as object) }, method, options)
   }
+}
+
+/** See `Learner.endTask`. */
+export async function endEarly(core: Core): Promise<void> {
+  live(core)
+  checkIdle(core, 'endTask')
+  const { inProgress } = core
+  if (inProgress === undefined) throw invalid('endTask: no task is in progress; begin one by learn() or train()')
+  const { task, step } = inProgress
+  if (step === 0) throw invalid(`endTask: no step of task ${task} is done; expected at least one`)
+  if (core.endEarly === undefined) {
+    throw invalid(
+      `endTask: task ${task} was begun before this learner was loaded, and its images are not known; end it by ` +
+        `train(task, method, { …, steps: ${step}, resume: { change: ['steps'] } })`,
+    )
+  }
+  await core.endEarly()
+}
+
+/** Ends the task in progress, which is no longer iterated, with no more steps. */
+async function endAt(core: Core, task: Task, method: Method, options: LearnOptions): Promise<void> {
+  const steps = core.inProgress?.step
+  const changed = { epochs: undefined, steps, resume: { change: ['steps'] }, signal: undefined } as const
+  for await (const _ of learn(core, task, method, { ...options, ...changed }));
 }
 
 /** See `Learner.replayPool`. */
@@ -166,21 +201,27 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     settings,
     filling,
     signal,
-    resume,
+    resume: resume !== false,
+    change: typeof resume === 'object' ? resume.change : [],
     onStep,
   }
 }
 
-/** The task in progress, if it is this one; undefined where it is to be begun. */
+/** The task in progress, if it is this one, with the settings that may change as they are now; undefined where it is to be begun. */
 function toResume(
   { inProgress, tasksLearned }: Core,
   task: number,
   settings: Record<string, unknown>,
+  change: readonly ChangeableSetting[],
   where: string,
 ): StoredTaskInProgress | undefined {
   if (inProgress !== undefined) {
-    checkSame(inProgress, task, settings, where)
-    return inProgress
+    checkSame(inProgress, task, settings, change, where)
+    const steps = settings.steps as number
+    if (steps < inProgress.step) {
+      throw invalid(`${where}: steps is ${steps}; expected at least ${inProgress.step}, the steps that are done`)
+    }
+    return { ...inProgress, steps, settings }
   }
   if (task > tasksLearned) return undefined
   throw invalid(

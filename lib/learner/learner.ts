@@ -7,6 +7,7 @@ import { resolveDevice } from '../engine/device.js'
 import type { ResidentImages } from '../engine/resident-images.js'
 import { type SampleUse, sampleUses } from '../engine/sample-use.js'
 import { sampledWeights } from '../engine/state.js'
+import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
@@ -15,20 +16,21 @@ import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
 import { checkGuidance, labelsToSample, learnedLabels, networkLabels } from './labels.js'
-import { learn, replayPool } from './learn.js'
+import { endEarly, learn, replayPool } from './learn.js'
 import { subsetsOf } from './memory.js'
 import type {
   DenoisingLoss,
   DenoisingLossOptions,
   LearnerOptions,
+  Learning,
   LearnOptions,
   LoadOptions,
   NetworkLabels,
-  Progress,
   SampleOptions,
   StepOptions,
+  TrainOptions,
 } from './options.js'
-import { createSchema, sampleSchema } from './schemas.js'
+import { createSchema, sampleSchema, trainSchema } from './schemas.js'
 import { step } from './step.js'
 import type { TaskInProgress } from './task-in-progress.js'
 
@@ -179,8 +181,37 @@ export class Learner implements AsyncDisposable {
    *   settings or other images. `ERR_DIVERGED` when a loss, a gradient or, after the last step, the network's prediction is not finite
    * @throws signal.reason after an abort
    */
-  learn(task: Task, method: Method, options: LearnOptions): AsyncGenerator<Progress, void, undefined> {
-    return learn(this.#core, task, method, options)
+  learn(task: Task, method: Method, options: LearnOptions): Learning {
+    const then = (): never => {
+      throw invalid(
+        'learn was awaited; expected `for await (const progress of learner.learn(…))`, as it trains only while it is iterated: ' +
+          'iterate it, or await learner.train(…)',
+      )
+    }
+    return Object.assign(learn(this.#core, task, method, options), { then })
+  }
+
+  /**
+   * Learns a task by a method, as `learn` does, to its end.
+   *
+   * @throws ContinualDiffusionError as `learn` does
+   * @throws signal.reason after an abort
+   */
+  async train(task: Task, method: Method, options: TrainOptions): Promise<void> {
+    const { onProgress, ...rest } = parseOptions(trainSchema, options, 'train')
+    for await (const progress of learn(this.#core, task, method, rest as LearnOptions)) onProgress?.(progress)
+  }
+
+  /**
+   * Ends the task in progress after the steps that are done, as if it had been begun with so many: keeps what the method keeps, freezes the
+   * teacher, and counts the task as learned. Call it between steps: in the body of the `for await` loop or in `onProgress`, which end with
+   * it, or after a `break` or an abort.
+   *
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when no task is in progress, no step of it is done, or it was begun before this
+   *   learner was loaded; `ERR_DIVERGED`
+   */
+  async endTask(): Promise<void> {
+    await endEarly(this.#core)
   }
 
   /**

@@ -117,8 +117,11 @@ export interface LearnOptions extends UpdateOptions {
    * Whether to resume the task in progress, see `Learner.taskInProgress`. On the CPU the rest of the training is the same to the bit as
    * without the interruption. If no task is in progress, the task begins from its start. Default false: the task begins from its start in
    * any case.
+   *
+   * A task is resumed with the settings that it was begun with. `{ change: ['lr', 'steps'] }` resumes it with this call's learning rate, or
+   * number of steps, which is at least the number of steps done.
    */
-  resume?: boolean
+  resume?: boolean | { readonly change: readonly ChangeableSetting[] }
   /**
    * Called once for each step, in order, with the step's losses, and before the progress that includes the step is yielded. It is also
    * called for the steps before an abort. Unlike progress, its calls don't depend on how fast the steps are. It must not throw.
@@ -126,6 +129,34 @@ export interface LearnOptions extends UpdateOptions {
   onStep?: (losses: StepLosses) => void
   /** An abort rejects with `signal.reason` and leaves the learner as after its last whole step. */
   signal?: AbortSignal
+}
+
+/**
+ * A setting that a resumed task may change. `steps` stands for `epochs` too.
+ *
+ * @category Learner
+ */
+export type ChangeableSetting = 'lr' | 'steps'
+
+/**
+ * Options of `Learner.train`.
+ *
+ * @category Learner
+ */
+export interface TrainOptions extends LearnOptions {
+  /** Called about five times a second. It must not throw. */
+  onProgress?: (progress: Progress) => void
+}
+
+/**
+ * What `Learner.learn` gives: an iterator, which trains while it is iterated by `for await`. It is no promise: to await it is an error, of
+ * the compiler's and at run time.
+ *
+ * @category Learner
+ */
+export interface Learning extends AsyncGenerator<Progress, void, undefined> {
+  /** @deprecated Not to be called: iterate, or await `Learner.train`. */
+  then(iterateItOrAwaitTrain: never): never
 }
 
 /**

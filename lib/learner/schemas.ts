@@ -14,7 +14,14 @@ import {
   signalSchema,
 } from '../validation/fields.js'
 import { isRecord } from '../validation/options.js'
-import type { Label, LearnOptions, ReplayClassifier, SampleOptions } from './options.js'
+import type {
+  ChangeableSetting,
+  Label,
+  LearnOptions,
+  ReplayClassifier,
+  SampleOptions,
+  TrainOptions,
+} from './options.js'
 
 /** Schemas of the learner's options. */
 
@@ -70,11 +77,19 @@ export const oneLength = [
   'expected exactly one of steps and epochs',
 ] as const
 
+/** Settings that a resumed task may change. */
+export const changeable = ['lr', 'steps'] as const satisfies readonly ChangeableSetting[]
+
 export const learnSchema = z
   .strictObject({
     ...trainShape,
     memory: z.array(subsetSchema).readonly().optional(),
-    resume: z.boolean().default(false),
+    resume: z
+      .union(
+        [z.boolean(), z.strictObject({ change: z.array(z.enum(changeable)).readonly() })],
+        "expected true, false, or { change: ['lr', 'steps'] } or one of the two",
+      )
+      .default(false),
     classifier: z
       .custom<ReplayClassifier>(
         (c) => isRecord(c) && Array.isArray(c.classes) && typeof c.classify === 'function',
@@ -86,6 +101,11 @@ export const learnSchema = z
     signal: signalSchema.optional(),
   })
   .refine(...oneLength)
+
+/** What training takes besides what {@link learnSchema} has. */
+export const trainSchema = z.looseObject({
+  onProgress: functionSchema<NonNullable<TrainOptions['onProgress']>>().optional(),
+})
 
 export const taskSchema = z.looseObject({
   number: z.int().min(1),

@@ -6,6 +6,7 @@ import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import { addToHash, hashedAtOnce } from '../files/checksum.js'
 import { isRecord, shown } from '../validation/options.js'
+import { changeable } from './schemas.js'
 
 /**
  * The task that a learner has begun and not completed.
@@ -50,12 +51,14 @@ export async function digestOf(subsets: readonly Subset[]): Promise<string> {
 /**
  * Checks that a call is to go on with just what is in progress.
  *
+ * @param change settings that may differ
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` that names each setting that differs
  */
 export function checkSame(
   progress: StoredTaskInProgress,
   task: number,
   settings: Readonly<Record<string, unknown>>,
+  change: readonly string[],
   where: string,
 ): void {
   if (progress.task !== task) {
@@ -63,10 +66,14 @@ export function checkSame(
       `${where}: the task in progress is task ${progress.task}, at step ${progress.step} of ${progress.steps}; expected that task: resume it, or leave out resume`,
     )
   }
-  const wrong = differences(settings, progress.settings)
+  const changed = Object.fromEntries(change.map((name) => [name, settings[name]]))
+  const wrong = differences(settings, { ...progress.settings, ...changed })
   if (wrong.length > 0) {
+    const may = changeable.filter((name) => wrong.some((difference) => difference.startsWith(`${name} `)))
+    const allow = `, resume it with resume: { change: [${may.map((name) => `'${name}'`).join(', ')}] }`
     throw invalid(
-      `${where}: a task can only be resumed as it was begun: ${wrong.join('; ')}; or leave out resume to begin the task again`,
+      `${where}: a task can only be resumed as it was begun: ${wrong.join('; ')}; or${may.length > 0 ? `${allow}, or` : ''} leave out ` +
+        'resume to begin the task again',
     )
   }
 }
