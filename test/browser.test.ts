@@ -46,7 +46,7 @@ async function writePage(folder: string): Promise<void> {
   const files = results.runs.flatMap(({ tasks }) => tasks.flatMap(({ samples, realSamples }) => [samples, realSamples]))
   const html = renderPage({
     results,
-    sources: [{ name: 'run', results, config: {} }],
+    sources: [{ name: 'run', folder: 'runs/x', begun: new Date(0), results, config: {} }],
     curves: madeUpCurves(results),
     grids: new Map(files.map((file) => [file, png])),
   })

@@ -1,6 +1,7 @@
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { imageGrid } from '../lib/images/grid.js'
+import { seriesColor, seriesOf } from '../lib/report/colors.js'
 import { renderPage } from '../lib/report/page.js'
 import type { Results } from '../lib/report/results.js'
 import { forgettingSection } from '../lib/report/sections/forgetting.js'
@@ -10,7 +11,7 @@ async function page(results: Results): Promise<string> {
   const png = await imageGrid({ data: new Uint8Array(4 * 64).fill(128), count: 4, height: 8, width: 8, channels: 1 })
   const files = results.runs.flatMap(({ tasks }) => tasks.flatMap(({ samples, realSamples }) => [samples, realSamples]))
   const grids = new Map(files.map((file) => [file, png]))
-  const sources = [{ name: 'run', results, config: { note: '</pre><script>' } }]
+  const sources = [{ name: 'run', folder: 'runs/x', begun: new Date(0), results, config: { note: '</pre><script>' } }]
   return renderPage({ results, sources, curves: madeUpCurves(results), grids })
 }
 
@@ -109,4 +110,28 @@ test('every element is closed by its own end tag', async () => {
     else if (!['meta', 'img', 'br'].includes(name!) && !rest!.endsWith('/')) open.push(name!)
   }
   expect(open).toEqual([])
+})
+
+test('a method has the same colour whatever other methods there are', () => {
+  const colours = (labels: string[]) => labels.map((label) => seriesColor(seriesOf(labels)(label)))
+  const [joint, ewc] = colours(['joint', 'ewc'])
+  expect(colours(['finetune', 'ewc', 'recommended', 'joint'])).toEqual(['series-1', ewc, 'series-4', joint])
+  const eight = ['joint', 'joint-equal', 'my-own', 'ewc', 'ewc-online', 'finetune', 'recommended', 'lwf-distillation']
+  expect(new Set(colours(eight)).size).toBe(8)
+  const many = Array.from({ length: 24 }, (_, i) => `ewc-${i}`)
+  expect(new Set(many.map(seriesOf(many))).size).toBe(24)
+})
+
+test('what can not be measured does not read as no forgetting', async () => {
+  const html = await page(madeUpResults())
+  const row = /<section id="numbers">.*?<tbody>\s*<tr>.*?Finetune<\/th>(.*?)<\/tr>/s.exec(html)![1]!
+  expect(row).toMatch(/<td>too few drawn<\/td>$/)
+})
+
+test('the page says when the run began, how to run it again, and with what configuration', async () => {
+  const html = await page(madeUpResults())
+  const header = /<header>.*?<\/header>/s.exec(html)![0]
+  expect(header).toContain('Begun: 1970-01-01 00:00 UTC')
+  expect(header).toContain(`npx continual-diffusion run 'runs/x/config.json'`)
+  expect(html).toMatch(/<details open><summary>Configuration/)
 })

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { realDistance, spreadOver } from '../lib/evaluation/real-distance.js'
 import { Kept } from '../lib/evaluation/real-images.js'
 import {
   Classifier,
@@ -217,4 +218,35 @@ it('what is kept is bounded: what was not used for the longest time goes first',
   expect(['a', 'b', 'c', 'd'].map((key) => kept.get(key))).toEqual([1, undefined, 4, undefined])
   kept.set('e', 6, 10)
   expect(kept.get('e')).toBe(6)
+})
+
+describe('the distance of real training images to test images', () => {
+  const { train, test } = bandsData()
+  const options = { count: 20, batchSize: 8, signal: undefined }
+  const all = (dataset: typeof train) => ({ dataset, indices: Int32Array.from(dataset.labels.keys()) })
+
+  it('is 0 for the same images, and what the metric has for others', async () => {
+    const same = { train: [all(test)], test: [all(test)] }
+    expect(await realDistance(learner.images, same, classifier, { ...options, count: 1000 })).toBeCloseTo(0, 4)
+    const found = await realDistance(learner.images, { train: [all(train)], test: [all(test)] }, classifier, options)
+    const run = frechetDistance(classifier).start()
+    for (const [kind, dataset, indices] of [
+      ['real', test, all(test).indices],
+      ['generated', train, spreadOver([all(train)], 20)[0]!.indices],
+    ] as const) {
+      const data = new Uint8Array([...indices].flatMap((i) => [...dataset.images.subarray(i * 64, (i + 1) * 64)]))
+      await run.add({ data, count: indices.length, height: 8, width: 8, channels: 1 }, kind)
+    }
+    expect(found! / (await run.finish()).value).toBeCloseTo(1, 3)
+  })
+
+  it('takes images of all tasks, evenly', () => {
+    const { dataset } = all(train)
+    const tasks = [10, 30].map((length) => ({ dataset, indices: Int32Array.from({ length }, (_, i) => i) }))
+    expect(spreadOver(tasks, 8).map(({ indices }) => [...indices])).toEqual([
+      [0, 5],
+      [0, 5, 10, 15, 20, 25],
+    ])
+    expect(spreadOver(tasks, 100).map(({ indices }) => indices.length)).toEqual([10, 30])
+  })
 })

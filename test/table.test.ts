@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import type { MetricValue } from '../lib/evaluation/metric.js'
 import { answer } from '../lib/report/answer.js'
 import type { MethodRun } from '../lib/report/results.js'
 import { formatNumber, spread } from '../lib/report/summary.js'
@@ -63,11 +64,77 @@ test('the spread is the mean and its standard error, the sample standard deviati
   expect(spread([3])).toEqual({ mean: 3, error: undefined })
 })
 
-test('the answer ranks the methods and says how much of the earlier tasks is left', () => {
-  const [distance, share] = answer(madeUpResults())
-  expect(distance).toMatch(
-    /^After task 2 generative distillation comes closest.*37\.3 for generative distillation and 146 for finetune/,
-  )
-  // Of the earlier classes 0 and 1: real 0.25 + 0.25; finetune 0 + 0.02; distillation 0.2 + 0.25.
-  expect(share).toMatch(/^Of the real images 50.% .* 2.% of finetune's and 45.% of generative distillation's/)
+/** The made-up results, changed at their last tasks: distances of finetune and distillation by seed, and more. */
+function answered(distances: readonly (readonly [number, number])[], more: { note?: string; precision?: number } = {}) {
+  const results = madeUpResults(distances.map((_, seed) => seed))
+  const runs = results.runs.map((run) => ({
+    ...run,
+    tasks: run.tasks.map((task) => {
+      const value = distances[run.seed]![run.method === 'finetune' ? 0 : 1]
+      const { note: _, ...before } = task.metrics.frechetDistance!
+      const { real, generated } = before
+      const frechetDistance = { ...before, value, reference: 1.25, ...(more.note && { note: more.note }) }
+      const metrics: Record<string, MetricValue> = { ...task.metrics, frechetDistance }
+      if (more.precision !== undefined) metrics.precision = { value: more.precision, real, generated }
+      return { ...task, metrics }
+    }),
+  }))
+  return answer({ ...results, runs })
+}
+
+describe('the answer', () => {
+  const clear = [
+    [50, 10],
+    [52, 11],
+    [51, 10],
+  ] as const
+
+  test('names the closest method where seeds tell it from the others', () => {
+    const [distance] = answered(clear)
+    expect(distance).toMatch(/is 10\.3 for generative distillation and 51\.0 for finetune; lower is better/)
+    expect(distance).toMatch(/real training images to them is 1\.25\. Generative distillation comes closest/)
+  })
+
+  test.each<[string, readonly (readonly [number, number])[], { note?: string; precision?: number }, RegExp]>([
+    ['one seed', [[54, 48]], {}, /takes three seeds/],
+    [
+      'two seeds',
+      [
+        [54, 48],
+        [55, 49],
+      ],
+      {},
+      /takes three seeds/,
+    ],
+    [
+      'a difference within chance',
+      [
+        [54, 48],
+        [49, 53],
+        [52, 51],
+      ],
+      {},
+      /within what chance makes/,
+    ],
+    ['a precision near 0', clear, { precision: 0 }, /precision near 0/],
+    [
+      'fewer images than features',
+      clear,
+      { note: 'rank-deficient covariance: only 9 real images for 64 features' },
+      /fewer images than features/,
+    ],
+  ])('names none with %s', (_, distances, more, why) => {
+    const [distance] = answered(distances, more)
+    expect(distance).not.toMatch(/comes closest,/)
+    expect(distance).toMatch(/can't be said/)
+    expect(distance).toMatch(why)
+  })
+
+  test('says which classes are drawn, and that this is no quality, and nothing where images are unlike any real one', () => {
+    // Of the earlier classes 0 and 1: real 0.25 + 0.25; finetune 0 + 0.02; distillation 0.2 + 0.25.
+    expect(answered(clear)[1]).toMatch(
+      /real images 50.% .* 2.% of finetune's and 45.% of generative distillation's.*nothing about the quality/,
+    )
+    expect(answered(clear, { precision: 0 })).toHaveLength(1)
+  })
 })

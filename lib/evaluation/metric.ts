@@ -21,6 +21,11 @@ export interface MetricValue extends Counts {
   readonly value: number
   /** A warning about the value in plain words, e.g. that a covariance is rank-deficient. */
   readonly note?: string
+  /**
+   * In the results of an experiment, for the Fréchet distance: that of as many real training images, where there are so many, to the same
+   * test images.
+   */
+  readonly reference?: number | undefined
   /** Numbers behind the value, e.g. class frequencies. */
   readonly detail?: Readonly<Record<string, readonly number[]>>
 }

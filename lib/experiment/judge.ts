@@ -2,6 +2,7 @@ import type { Classifier } from '../classifiers/classifier.js'
 import type { FeatureExtractor } from '../classifiers/features.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from '../evaluation/evaluate.js'
 import { frechetArea, frechetAreaTitle } from '../evaluation/frechet-area.js'
+import { realDistance } from '../evaluation/real-distance.js'
 import type { Learner } from '../learner/learner.js'
 import type { DenoisingLoss } from '../learner/options.js'
 import type { MetricInfo } from '../report/results.js'
@@ -44,7 +45,17 @@ export function makeJudge(config: EvaluationConfig, classifier: Classifier, extr
       const area = areaSteps && (await frechetArea(learner, seen, features, { ...rest, steps: areaSteps }))
       const denoising =
         bands === undefined ? undefined : await learner.denoisingLoss(seen.test, { bands, batchSize, seed, signal })
-      return { ...found, values: { ...found.values, ...(area && { frechetArea: area }) }, denoising }
+      const { frechetDistance } = found.values
+      const distance = frechetDistance && {
+        ...frechetDistance,
+        reference: await realDistance(learner.images, seen, features, { ...options, signal }),
+      }
+      const values = {
+        ...found.values,
+        ...(distance && { frechetDistance: distance }),
+        ...(area && { frechetArea: area }),
+      }
+      return { ...found, values, denoising }
     },
   }
 }

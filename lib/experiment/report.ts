@@ -1,9 +1,9 @@
-import { readFile, realpath } from 'node:fs/promises'
+import { readFile, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { replaceFile } from '../files/atomic.js'
 import { writeFlushed } from '../files/flush.js'
 import { renderPage } from '../report/page.js'
-import { linkError } from './folder.js'
+import { configFile, linkError } from './folder.js'
 import { type JoinedRuns, joinRuns } from './join.js'
 import { readPart, readRun } from './read-run.js'
 
@@ -54,7 +54,19 @@ export async function renderRuns({ records, results, curves }: JoinedRuns): Prom
     await checkWithin(folders, file)
     grids.set(file, await readPart(file, readFile(file)))
   }
-  const sources = records.map(({ folder, config, results }) => ({ name: path.basename(folder), config, results }))
+  const sources = await Promise.all(
+    records.map(async ({ folder, config, results }) => {
+      // It is written when a run begins, and not changed by it again.
+      const written = await stat(path.join(folder, configFile)).catch(() => undefined)
+      return {
+        name: path.basename(folder),
+        folder: path.relative('', folder) || '.',
+        begun: written?.mtime,
+        config,
+        results,
+      }
+    }),
+  )
   return renderPage({ results, sources, curves, grids })
 }
 

@@ -1,6 +1,6 @@
 import { Solver } from '../classifiers/solver.js'
-import type { Subset } from '../data/dataset.js'
 import { ResidentImages } from '../engine/resident-images.js'
+import { spreadOver } from '../evaluation/real-distance.js'
 import { imageGrid } from '../images/grid.js'
 import { Learner } from '../learner/learner.js'
 import type { MethodRun, Results, TaskResult } from '../report/results.js'
@@ -119,14 +119,8 @@ async function drawReal(
 ): Promise<void> {
   const { count, columns } = config.samples
   for (const { number, test } of stream) {
-    const some: Subset = { dataset: test.dataset, indices: spreadOver(test.indices, count) }
-    const grid = await imageGrid(await real.read(some), { columns })
+    const [some] = spreadOver([test], count)
+    const grid = await imageGrid(await real.read(some!), { columns })
     await folder.write(samplesPath('real', seed, number), grid)
   }
-}
-
-/** As many as `count` of the values, evenly spread over them: a data set may be sorted by class. */
-function spreadOver(values: Int32Array, count: number): Int32Array {
-  const length = Math.min(count, values.length)
-  return Int32Array.from({ length }, (_, i) => values[Math.floor((i * values.length) / length)]!)
 }

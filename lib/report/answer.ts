@@ -1,64 +1,104 @@
+import { pairedDifference } from './paired.js'
 import type { Results, TaskResult } from './results.js'
 import { cell, formatNumber, inSentence, methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
 import { enumerate } from './table.js'
 
+const distance = 'frechetDistance'
+/** Below this precision, nearly none of a method's images lies among the real ones. */
+const leastPrecision = 0.05
+
+interface Ranked {
+  readonly method: string
+  readonly value: number
+}
+
 /**
- * What the results say, in plain sentences made of their numbers: how far each method's images are from the real ones
- * after the last task, and how many of them still show a class of an earlier task.
+ * What the results say, in plain sentences made of their numbers: how far each method's images are from the real ones after the last task,
+ * whether that makes one of them the closest, and which classes they show. No method is called the closest where the difference may be chance
+ * or the numbers are not to be trusted.
  *
  * @returns paragraphs; empty when no task has been learned
  */
 export function answer(results: Results): string[] {
   const last = tasksOf(results).at(-1)
   if (last === undefined) return []
-  const after = `After task ${last}`
-  const over = seedsOf(results).length > 1 ? `, on average over ${seedsOf(results).length} seeds,` : ''
-  const paragraphs: string[] = []
+  const ranked = methodsOf(results)
+    .flatMap((method) => {
+      const found = cell(results, distance, method, last)
+      return found === undefined ? [] : [{ method, value: found.mean }]
+    })
+    .sort((a, b) => a.value - b.value)
+  const isFar = ranked[0] !== undefined && isFarFromReal(results, ranked[0].method, last)
+  return [...distances(results, ranked, last, isFar), ...shares(results, last, isFar)]
+}
 
-  const metric = 'frechetDistance'
-  if (metric in results.metrics) {
-    const ranked = methodsOf(results)
-      .flatMap((method) => {
-        const found = cell(results, metric, method, last)
-        return found === undefined ? [] : [{ method, value: found.mean }]
-      })
-      .sort((a, b) => a.value - b.value)
-    const best = ranked[0]
-    if (best !== undefined && ranked.length > 1) {
-      const parts = ends(ranked).map(({ method, value }) => `${formatNumber(value)} for ${inSentence(method)}`)
-      paragraphs.push(
-        `${after}${over} ${inSentence(best.method)} comes closest to the real images of all classes learned: ` +
-          `its distance to them is the smallest, ${enumerate(parts)}${ofHowMany(ranked)}.`,
-      )
-    } else if (best !== undefined) {
-      paragraphs.push(
-        `${after}${over} the distance of ${inSentence(best.method)}'s images to the real ones is ${formatNumber(best.value)}.`,
-      )
-    }
-  }
+function distances(results: Results, ranked: readonly Ranked[], last: number, isFar: boolean): string[] {
+  const [best] = ranked
+  if (best === undefined) return []
+  const seeds = seedsOf(results).length
+  const over = seeds > 1 ? `, on average over ${seeds} seeds,` : ''
+  const after = `After task ${last}${over} the distance to the real images of all classes learned`
+  const parts = ends(ranked).map(({ method, value }) => `${formatNumber(value)} for ${inSentence(method)}`)
+  const reference = cell(results, distance, best.method, last)?.reference
+  const readable =
+    reference === undefined
+      ? ''
+      : ` For comparison: that of real training images to them is ${formatNumber(reference)}.`
+  return [
+    `${after} is ${enumerate(parts)}${ofHowMany(ranked)}; lower is better.${readable} ${verdict(results, ranked, last, isFar)}`.trim(),
+  ]
+}
 
-  const shares = methodsOf(results).flatMap((method) => {
-    const found = tasksAt(results, method, last).flatMap(({ run, task }) => {
+/** Which method comes closest, or why none can be said to. */
+function verdict(results: Results, ranked: readonly Ranked[], last: number, isFar: boolean): string {
+  const [best, second] = ranked
+  if (best === undefined || second === undefined) return ''
+  const none = (why: string) => `Which of them comes closest can't be said: ${why}.`
+  if (isFar) return none('nearly none of the generated images lies among the real ones (precision near 0)')
+  const deficient = [best, second].some(({ method }) => isRankDeficient(results, method, last))
+  if (deficient) return none('there are fewer images than features, so that the distance is mostly about chance')
+  const difference = pairedDifference(results, distance, second.method, best.method)
+  if (difference === undefined) return none('that takes three seeds, which show how much of a difference is chance')
+  const names = `${inSentence(best.method)} and ${inSentence(second.method)}`
+  if (difference.interval[0] <= 0)
+    return none(`the difference between ${names} is within what chance makes between seeds`)
+  return `${inSentence(best.method).replace(/^./, (c) => c.toUpperCase())} comes closest, by more than what chance makes between seeds.`
+}
+
+/** Which classes are drawn: nothing about how good the images are. */
+function shares(results: Results, last: number, isFar: boolean): string[] {
+  // What a classifier sees in images unlike any real one means nothing.
+  if (isFar) return []
+  const found = methodsOf(results).flatMap((method) => {
+    const ofSeeds = tasksAt(results, method, last).flatMap(({ run, task }) => {
       const earlier = run.tasks.filter((t) => t.task < last).flatMap((t) => t.classes)
       return earlierShare(task, earlier) ?? []
     })
-    if (found.length === 0) return []
-    const generated = spread(found.map((f) => f.generated)).mean
-    return [{ method, generated, real: spread(found.map((f) => f.real)).mean }]
+    if (ofSeeds.length === 0) return []
+    const generated = spread(ofSeeds.map((f) => f.generated)).mean
+    return [{ method, generated, real: spread(ofSeeds.map((f) => f.real)).mean }]
   })
-  const first = shares[0]
+  const [first] = found
   // Where every task brings all classes, none of them is an earlier task's own.
-  if (first !== undefined && last > 1 && first.real < 0.999) {
-    const ranked = [...shares].sort((a, b) => b.generated - a.generated)
-    const parts = (shares.length > shown ? ends(ranked) : shares).map(
-      ({ method, generated }) => `${percent(generated)} of ${inSentence(method)}'s`,
-    )
-    paragraphs.push(
-      `Of the real images ${percent(first.real)} show a class from an earlier task. Of the generated ones, ` +
-        `as the classifier sees them: ${enumerate(parts)}${ofHowMany(ranked)}.`,
-    )
-  }
-  return paragraphs
+  if (first === undefined || last === 1 || first.real >= 0.999) return []
+  const ranked = [...found].sort((a, b) => b.generated - a.generated)
+  const parts = (found.length > shown ? ends(ranked) : found).map(
+    ({ method, generated }) => `${percent(generated)} of ${inSentence(method)}'s`,
+  )
+  return [
+    `Which classes are drawn, however well: of the real images ${percent(first.real)} show a class from an earlier task, and of the ` +
+      `generated ones, as the classifier labels them, ${enumerate(parts)}${ofHowMany(ranked)}. This says nothing about the quality of ` +
+      'the images.',
+  ]
+}
+
+function isFarFromReal(results: Results, method: string, task: number): boolean {
+  const found = cell(results, 'precision', method, task)
+  return found !== undefined && found.mean < leastPrecision
+}
+
+function isRankDeficient(results: Results, method: string, last: number): boolean {
+  return tasksAt(results, method, last).some(({ task }) => task.metrics[distance]?.note?.startsWith('rank-deficient'))
 }
 
 /** How many methods a sentence can name. */

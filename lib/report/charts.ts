@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import type { CustomSeriesOption } from 'echarts/charts'
 import type * as ECharts from 'echarts/core'
-import { type ColorName, palette, seriesColor, seriesColors } from './colors.js'
+import { type ColorName, palette, seriesColor, seriesColors, seriesOf } from './colors.js'
 import { escapeXml, printable } from './escape.js'
 import type { LossCurve, Results } from './results.js'
 import { cell, methodsOf, readable, spread, tasksAt, tasksOf } from './summary.js'
@@ -19,6 +19,7 @@ const echarts = (): typeof ECharts => createRequire(import.meta.url)('echarts')
 export function metricChart(results: Results, metric: string): string {
   const tasks = tasksOf(results)
   const methods = methodsOf(results)
+  const seriesNumber = seriesOf(methods)
   const cells = methods.map((method) => tasks.map((task) => cell(results, metric, method, task)))
   return svg({
     label: `${results.metrics[metric]?.title} after each task, by method`,
@@ -29,14 +30,15 @@ export function metricChart(results: Results, metric: string): string {
       xAxis: { ...axis(), type: 'category', data: tasks.map((task) => `Task ${task}`) },
       yAxis: { ...axis(), type: 'value', min: ({ min }: { min: number }) => Math.min(0, min) },
       series: methods.flatMap((method, m) => {
-        const color = paint(seriesColor(m))
+        const n = seriesNumber(method)
+        const color = paint(seriesColor(n))
         const line = {
           name: readable(method),
           type: 'line',
           silent: true,
           symbol: 'circle',
           symbolSize: 8,
-          lineStyle: { color, width: 2.5, type: dash(m) },
+          lineStyle: { color, width: 2.5, type: dash(n) },
           itemStyle: { color },
           data: cells[m]!.map((c) => c?.mean ?? null),
         }
@@ -52,6 +54,7 @@ export function metricChart(results: Results, metric: string): string {
 /** The training loss of one seed over all its steps, task after task, one line per method, on a logarithmic axis. */
 export function lossChart(results: Results, curves: readonly LossCurve[], seed: number): string {
   const methods = methodsOf(results)
+  const seriesNumber = seriesOf(methods)
   const ends: number[] = []
   const lines = methods.map((method) => {
     const points: [number, number][] = []
@@ -82,8 +85,8 @@ export function lossChart(results: Results, curves: readonly LossCurve[], seed: 
         type: 'line',
         silent: true,
         symbol: 'none',
-        lineStyle: { color: paint(seriesColor(m)), width: 1.5, type: dash(m) },
-        itemStyle: { color: paint(seriesColor(m)) },
+        lineStyle: { color: paint(seriesColor(seriesNumber(method))), width: 1.5, type: dash(seriesNumber(method)) },
+        itemStyle: { color: paint(seriesColor(seriesNumber(method))) },
         data: lines[m],
         markLine:
           m === 0
@@ -104,6 +107,7 @@ export function lossChart(results: Results, curves: readonly LossCurve[], seed: 
 export function denoisingChart(results: Results): string {
   const last = tasksOf(results).at(-1) ?? 0
   const methods = methodsOf(results)
+  const seriesNumber = seriesOf(methods)
   const found = methods.map((method) => tasksAt(results, method, last).flatMap(({ task }) => task.denoising ?? []))
   const bands = [...new Map(found.flat().map(({ from, to }) => [from, to]))].sort(([a], [b]) => a - b)
   return svg({
@@ -125,8 +129,8 @@ export function denoisingChart(results: Results): string {
         silent: true,
         symbol: 'circle',
         symbolSize: 6,
-        lineStyle: { color: paint(seriesColor(m)), width: 2, type: dash(m) },
-        itemStyle: { color: paint(seriesColor(m)) },
+        lineStyle: { color: paint(seriesColor(seriesNumber(method))), width: 2, type: dash(seriesNumber(method)) },
+        itemStyle: { color: paint(seriesColor(seriesNumber(method))) },
         data: bands.map(([from]) => {
           const losses = found[m]!.filter((band) => band.from === from).map(({ loss }) => loss)
           return losses.length === 0 ? null : spread(losses).mean
@@ -145,6 +149,7 @@ export function denoisingChart(results: Results): string {
 export function frequencyChart(results: Results, metric: string): string {
   const last = tasksOf(results).at(-1) ?? 0
   const methods = methodsOf(results)
+  const seriesNumber = seriesOf(methods)
   const shares = (method: string, kind: 'real' | 'generated') => {
     const details = tasksAt(results, method, last).flatMap(({ task }) => task.metrics[metric]?.detail?.[kind] ?? [])
     const perSeed = details.length / results.classes.length
@@ -179,7 +184,9 @@ export function frequencyChart(results: Results, metric: string): string {
       yAxis: { ...axis(), type: 'value', min: 0, axisLabel: { ...text(), formatter: '{value} %' } },
       series: [
         bar('Real images', 'real', shares(methods[0] ?? '', 'real')),
-        ...methods.map((method, m) => bar(readable(method), seriesColor(m), shares(method, 'generated'))),
+        ...methods.map((method) =>
+          bar(readable(method), seriesColor(seriesNumber(method)), shares(method, 'generated')),
+        ),
       ],
     },
   })

@@ -1,3 +1,5 @@
+import type { MethodName } from '../methods/by-name.js'
+
 /**
  * Colours of pages and charts, as CSS variables with a value for light and one for dark pages. Series colours are told
  * apart by people with the common kinds of colour blindness.
@@ -23,6 +25,51 @@ export const palette = {
 export type ColorName = keyof typeof palette
 
 export const seriesColors = 8
+
+/** Methods in the order of their colours and, beyond those, of their lines. */
+const series: readonly MethodName[] = [
+  'finetune',
+  'generative-distillation',
+  'generative-replay',
+  'recommended',
+  'joint',
+  'experience-replay',
+  'partial-generation-distillation',
+  'gaussian-distillation',
+  'symmetric-gaussian-distillation',
+  'lwf-distillation',
+  'ewc',
+  'rank-1-ewc',
+  'synaptic-intelligence',
+  'teacher-to-student',
+]
+
+/**
+ * The series of each method, by its label: the same on every page, whatever other methods are there, as long as no two want the same colour.
+ * A label that begins with a method's name wants that method's series.
+ */
+export function seriesOf(labels: readonly string[]): (label: string) => number {
+  const taken = new Map<string, number>()
+  const wanted = labels.map((label) => {
+    const exact = (series as readonly string[]).indexOf(label)
+    const names = series.filter((name) => label.startsWith(name)).sort((a, b) => b.length - a.length)
+    return { label, exact: exact >= 0, first: names[0] === undefined ? hash(label) : series.indexOf(names[0]) }
+  })
+  const isFree = (n: number) => ![...taken.values()].includes(n)
+  const isFreeColor = (n: number) => ![...taken.values()].some((other) => seriesColor(other) === seriesColor(n))
+  for (const { label, first } of [...wanted.filter((one) => one.exact), ...wanted.filter((one) => !one.exact)]) {
+    const all = Array.from({ length: seriesCount }, (_, i) => (first + i) % seriesCount)
+    taken.set(label, all.find(isFreeColor) ?? all.find(isFree) ?? first)
+  }
+  return (label) => taken.get(label) ?? 0
+}
+
+/** Each colour with a solid, a dashed and a dotted line. */
+const seriesCount = 3 * seriesColors
+
+function hash(label: string): number {
+  return [...label].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)!) % 1_000_003, 0) % seriesCount
+}
 
 /** The colour of the n-th series, from 0; after {@link seriesColors} they begin anew. */
 export function seriesColor(n: number): ColorName {

@@ -41,13 +41,13 @@ export function meanMatrix(results: Results, method: string, matrixOf: MatrixOf)
   )
 }
 
-/** Mean forgetting and backward transfer of a method over the seeds; undefined where a seed's can't be measured. */
+/** Mean forgetting and backward transfer of a method over the seeds; undefined where a seed's can't be measured, with the reason. */
 export function transferOf(
   results: Results,
   method: string,
   matrixOf: MatrixOf,
   better: 'lower' | 'higher',
-): { forgetting: Mean | undefined; backwardTransfer: Mean | undefined } {
+): { forgetting: Mean | undefined; backwardTransfer: Mean | undefined; unknown: string } {
   const last = tasksOf(results).at(-1) ?? 0
   const matrices = results.runs.filter((run) => run.method === method).map(matrixOf)
   const whole = matrices.filter((matrix) => matrix.length === last && last > 1)
@@ -56,7 +56,8 @@ export function transferOf(
     const values = whole.map((matrix) => of(matrix, direction).mean)
     return values.length === 0 || values.includes(null) ? undefined : spread(values as number[])
   }
-  return { forgetting: mean(forgetting), backwardTransfer: mean(backwardTransfer) }
+  const unknown = whole.length === 0 ? 'not finished' : 'too few drawn'
+  return { forgetting: mean(forgetting), backwardTransfer: mean(backwardTransfer), unknown }
 }
 
 /** Whether any method has a matrix with at least one value off its diagonal. */

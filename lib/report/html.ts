@@ -18,8 +18,8 @@ export function inline(svg: string): string {
 }
 
 /** What opens when it is asked for. */
-export function details(summary: string, html: string): string {
-  return `<details><summary>${e(summary)}</summary>${html}</details>`
+export function details(summary: string, html: string, isOpen = false): string {
+  return `<details${isOpen ? ' open' : ''}><summary>${e(summary)}</summary>${html}</details>`
 }
 
 /** A table whose first column is a heading; cells are HTML. */

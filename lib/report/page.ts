@@ -4,7 +4,7 @@ import type { LossCurve, Results } from './results.js'
 import { costSection } from './sections/cost.js'
 import { denoisingSection, frequenciesSection, lossSection } from './sections/curves.js'
 import { forgettingSection } from './sections/forgetting.js'
-import { makingSection, type Source } from './sections/making.js'
+import { makingSection, originOf, type Source } from './sections/making.js'
 import { numbersSection } from './sections/numbers.js'
 import { type Grids, samplesSection } from './sections/samples.js'
 import { style } from './style.js'
@@ -46,6 +46,16 @@ draw in the end?</p>
 ${results.complete ? '' : '<p class="warning">This run is not complete: what follows is what it had found so far.</p>'}
 ${answer(results)
   .map((paragraph) => `<p class="answer">${e(paragraph)}</p>`)
+  .join('\n')}
+${sources
+  .map(
+    (source) =>
+      `<p class="note">${e(
+        originOf(source)
+          .map((fact) => fact.join(': '))
+          .join('. '),
+      )}</p>`,
+  )
   .join('\n')}
 </header>
 ${samplesSection(results, grids)}

@@ -22,6 +22,7 @@ const counts = { real: count, generated: count }
 const explained = {
   ...counts,
   note: z.string().optional(),
+  reference: z.number().optional(),
   detail: z.record(z.string(), z.array(measured)).optional(),
 }
 

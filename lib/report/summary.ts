@@ -8,6 +8,8 @@ export interface Cell {
   readonly values: readonly number[]
   readonly real: number
   readonly generated: number
+  /** The metric of real training images, the mean over the seeds. */
+  readonly reference: number | undefined
 }
 
 /** Labels of the methods that have learned a task, in the order they are shown in. */
@@ -39,7 +41,9 @@ export function cell(results: Results, metric: string, method: string, task: num
   const first = found[0]
   if (first === undefined) return undefined
   const values = found.map((value) => value.value)
-  return { ...spread(values), values, real: first.real, generated: first.generated }
+  const references = found.flatMap(({ reference }) => reference ?? [])
+  const reference = references.length === 0 ? undefined : spread(references).mean
+  return { ...spread(values), values, real: first.real, generated: first.generated, reference }
 }
 
 /** Arithmetic mean, and its standard error √(Σ(xᵢ − mean)² / (n − 1)) / √n. */

@@ -110,6 +110,8 @@ export function finalTable(results: Results, layout: Layout = 'text'): string {
     const { seconds, teacherCalls } = costOf(results, method)
     return [method, ...values, formatNumber(seconds), formatNumber(teacherCalls)]
   })
+  const references = metrics.map(([metric]) => referenceOf(results, metric, last))
+  if (references.some((reference) => reference !== '')) rows.push(['(real training images)', ...references, '', ''])
   // The features stand in brackets; they are the same for most metrics, and too long for a head.
   const parts = metrics.map(([, { title, better }]) => {
     const [, name = title, features = ''] = /^(.*?)(?: \((.*)\))?$/.exec(title) ?? []
@@ -124,6 +126,12 @@ export function finalTable(results: Results, layout: Layout = 'text'): string {
     head: ['Method', ...parts.map(({ head }) => head), 'seconds a task', 'teacher calls a step'],
     rows,
   })
+}
+
+/** A metric of real training images after a task, as text; empty where it is not known. */
+export function referenceOf(results: Results, metric: string, task: number): string {
+  const found = methodsOf(results).flatMap((method) => cell(results, metric, method, task)?.reference ?? [])
+  return found[0] === undefined ? '' : formatNumber(found[0])
 }
 
 /**

@@ -1,4 +1,4 @@
-import { seriesColor } from '../colors.js'
+import { seriesColor, seriesOf } from '../colors.js'
 import { duration, methodName, table } from '../html.js'
 import type { Results } from '../results.js'
 import { formatNumber, methodsOf } from '../summary.js'
@@ -8,11 +8,12 @@ import { costOf } from '../table.js'
 export function costSection(results: Results): string {
   const methods = methodsOf(results)
   if (methods.length === 0) return ''
+  const seriesNumber = seriesOf(methods)
   const costs = methods.map((method) => costOf(results, method))
   const longest = Math.max(...costs.map(({ seconds }) => seconds))
   const bar = (m: number) => {
     const width = longest > 0 ? ((100 * costs[m]!.seconds) / longest).toFixed(1) : '0'
-    return `<i class="bar" style="width: ${width}%; background: var(--${seriesColor(m)})"></i>`
+    return `<i class="bar" style="width: ${width}%; background: var(--${seriesColor(seriesNumber(methods[m]!))})"></i>`
   }
   const shared = results.runs.some((run) => run.tasks.some(({ sharedFrom }) => sharedFrom !== undefined))
   return `<section id="cost">
@@ -28,7 +29,7 @@ ${table({
   rows: methods.map((label, m) => {
     const { seconds, steps, teacherCalls } = costs[m]!
     return [
-      methodName(label, m),
+      methodName(label, seriesNumber(label)),
       duration(seconds),
       `<div class="bars">${bar(m)}</div>`,
       formatNumber(steps).replace(/\.0+$/, ''),

@@ -1,3 +1,4 @@
+import { seriesOf } from '../colors.js'
 import { escapeXml as e } from '../escape.js'
 import {
   hasMatrix,
@@ -38,7 +39,9 @@ ${solver}`
 }
 
 function matrices(results: Results, title: string, better: 'lower' | 'higher', matrixOf: MatrixOf): string {
-  const found = methodsOf(results).flatMap((method, m) => {
+  const seriesNumber = seriesOf(methodsOf(results))
+  const found = methodsOf(results).flatMap((method) => {
+    const m = seriesNumber(method)
     const matrix = meanMatrix(results, method, matrixOf)
     return matrix === undefined ? [] : [{ method, m, matrix, ...transferOf(results, method, matrixOf, better) }]
   })
@@ -54,10 +57,10 @@ ${heatMap(matrix, tasksOf(results), shade)}</figure>`,
 <div class="heats">${maps.join('\n')}</div>
 ${table({
   head: ['Mean over the earlier tasks', 'Forgetting\u00a0↓', 'Backward transfer\u00a0↑'],
-  rows: found.map(({ method, m, forgetting, backwardTransfer }) => [
+  rows: found.map(({ method, m, forgetting, backwardTransfer, unknown }) => [
     methodName(method, m),
-    forgetting === undefined ? '–' : formatCell(forgetting),
-    backwardTransfer === undefined ? '–' : formatCell(backwardTransfer),
+    forgetting === undefined ? unknown : formatCell(forgetting),
+    backwardTransfer === undefined ? unknown : formatCell(backwardTransfer),
   ]),
 })}`
 }

@@ -7,6 +7,10 @@ import { readable } from '../summary.js'
 export interface Source {
   /** The folder's name. */
   readonly name: string
+  /** Its path. */
+  readonly folder: string
+  /** When the run began; undefined where that is not known. */
+  readonly begun: Date | undefined
   readonly results: Results
   /** The run's configuration as resolved; shown as JSON. */
   readonly config: unknown
@@ -14,16 +18,29 @@ export interface Source {
 
 /** What is needed to judge the numbers and to get them again. */
 export function makingSection(sources: readonly Source[]): string {
-  const parts = sources.map(({ name, results, config }) => {
-    const facts = factsOf(results).map(([term, text]) => `<dt>${e(term)}</dt><dd>${e(text)}</dd>`)
+  const parts = sources.map((source) => {
+    const { name, results, config } = source
+    const facts = [...originOf(source), ...factsOf(results)].map(
+      ([term, text]) => `<dt>${e(term)}</dt><dd>${e(text)}</dd>`,
+    )
     return `${sources.length > 1 ? `<h3>${e(name)}</h3>` : ''}
 <dl>${facts.join('\n')}</dl>
-${details('Configuration', `<pre>${e(JSON.stringify(config, null, 2))}</pre>`)}`
+${details('Configuration', `<pre>${e(JSON.stringify(config, null, 2))}</pre>`, true)}`
   })
   return `<section id="making">
 <h2>How it was made</h2>
 ${parts.join('\n')}
 </section>`
+}
+
+/** When a run began, and how to run it again. */
+export function originOf({ folder, begun }: Source): [string, string][] {
+  return [
+    ...(begun === undefined
+      ? []
+      : [['Begun', `${begun.toISOString().slice(0, 16).replace('T', ' ')} UTC`] as [string, string]]),
+    ['To run it again', `npx continual-diffusion run '${`${folder}/config.json`.replaceAll("'", "'\\''")}'`],
+  ]
 }
 
 function factsOf({ versions, classifier, parameters, device, precision, runs, methods }: Results): [string, string][] {

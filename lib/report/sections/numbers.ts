@@ -1,11 +1,12 @@
 import { metricChart } from '../charts.js'
+import { seriesOf } from '../colors.js'
 import { escapeXml as e } from '../escape.js'
 import { metricMatrix, transferOf } from '../forgetting.js'
 import { details, inline, methodName, table } from '../html.js'
 import { pairedRows } from '../paired.js'
 import type { Results } from '../results.js'
 import { cell, formatCell, inSentence, methodsOf, seedsOf, tasksOf } from '../summary.js'
-import { formatDifference, type MetricTable, metricTables, overSeeds } from '../table.js'
+import { formatDifference, type MetricTable, metricTables, overSeeds, referenceOf } from '../table.js'
 
 /** Every metric after the last task in one table, then each against the task. */
 export function numbersSection(results: Results): string {
@@ -26,7 +27,8 @@ ${details('Values', tableByTask(tables[i]!))}
   return `<section id="numbers">
 <h2>The numbers after task ${last}</h2>
 <p class="note">Generated images against the test images of all classes seen so far${overNote(results)}. The best value of each
-column is set in bold. Numbers are comparable with each other, and with no table elsewhere that was computed in other features or from
+column is set in bold, which says nothing about how sure it is. The row of real training images is what a generator as good as the data
+would have. Numbers are comparable with each other, and with no table elsewhere that was computed in other features or from
 other counts of images.</p>
 ${finalTableHtml(results, last)}
 ${pairedHtml(results)}
@@ -44,26 +46,43 @@ function overNote(results: Results): string {
 
 function finalTableHtml(results: Results, last: number): string {
   const methods = methodsOf(results)
+  const seriesNumber = seriesOf(methods)
   const columns = Object.entries(results.metrics).map(([metric, { title, better }]) => {
     const cells = methods.map((method) => cell(results, metric, method, last))
     const known = cells.find((c) => c !== undefined)
     const counts = known === undefined ? '–' : `${known.real} / ${known.generated}`
-    return { head: head(title, better), counts, cells: bold(cells, better) }
+    const reference = referenceOf(results, metric, last)
+    return { head: head(title, better), counts, reference, cells: bold(cells, better) }
   })
   const forgotten = Object.entries(results.metrics).flatMap(([metric, { title, better }]) => {
-    const means = methods.map((method) => transferOf(results, method, metricMatrix(metric), better).forgetting)
+    const found = methods.map((method) => transferOf(results, method, metricMatrix(metric), better))
+    const means = found.map(({ forgetting }) => forgetting)
     if (means.every((mean) => mean === undefined)) return []
     return [
-      { head: head(`Forgetting: ${title.replace(/ \(.*$/, '')}`, 'lower'), counts: '', cells: bold(means, 'lower') },
+      {
+        head: head(`Forgetting: ${title.replace(/ \(.*$/, '')}`, 'lower'),
+        counts: '',
+        reference: '',
+        cells: bold(
+          means,
+          'lower',
+          found.map(({ unknown }) => unknown),
+        ),
+      },
     ]
   })
   const all = [...columns, ...forgotten.slice(0, 1)]
-  const html = table({
+  const references = all.some(({ reference }) => reference !== '')
+    ? [['Real training images', ...all.map(({ reference }) => reference)]]
+    : []
+  return table({
     head: ['Method', ...all.map((column) => column.head)],
-    rows: methods.map((label, m) => [methodName(label, m), ...all.map(({ cells }) => cells[m]!)]),
+    rows: [
+      ...methods.map((label, m) => [methodName(label, seriesNumber(label)), ...all.map(({ cells }) => cells[m]!)]),
+      ...references,
+    ],
     foot: ['Images, real / generated', ...all.map(({ counts }) => counts)],
   })
-  return `<div class="wide" style="--columns: ${all.length + 1}">${html}</div>`
 }
 
 /** How each method differs from the first, seed by seed. */
@@ -74,15 +93,16 @@ function pairedHtml(results: Results): string {
   const html = table({
     head: ['Method', ...Object.values(results.metrics).map(({ title, better }) => head(title, better))],
     rows: rows.map(({ method, differences }) => [
-      methodName(method, methods.indexOf(method)),
+      methodName(method, seriesOf(methods)(method)),
       ...differences.map(formatDifference),
     ]),
   })
   return `<h3>Difference to ${e(inSentence(baseline))} <span>in percent of its mean, with the 95 % interval; paired by seed</span></h3>
-<div class="wide" style="--columns: ${Object.keys(results.metrics).length + 1}">${html}</div>`
+${html}`
 }
 
 function tableByTask({ better, tasks, rows }: MetricTable): string {
+  const seriesNumber = seriesOf(rows.map(({ method }) => method))
   const columns = tasks.map((_, t) =>
     bold(
       rows.map(({ cells }) => cells[t]),
@@ -91,7 +111,10 @@ function tableByTask({ better, tasks, rows }: MetricTable): string {
   )
   return table({
     head: ['After task', ...tasks.map(({ task, name }) => `${task}${name === '' ? '' : ` <span>${e(name)}</span>`}`)],
-    rows: rows.map(({ method }, m) => [methodName(method, m), ...columns.map((column) => column[m]!)]),
+    rows: rows.map(({ method }, m) => [
+      methodName(method, seriesNumber(method)),
+      ...columns.map((column) => column[m]!),
+    ]),
     foot: ['Images, real / generated', ...tasks.map(({ counts }) => `${counts.real} / ${counts.generated}`)],
   })
 }
@@ -106,12 +129,13 @@ function head(title: string, better: 'lower' | 'higher'): string {
 function bold(
   cells: readonly ({ readonly mean: number; readonly error: number | undefined } | undefined)[],
   better: 'lower' | 'higher',
+  unknown: readonly string[] = [],
 ): string[] {
   const means = cells.flatMap((c) => (c === undefined ? [] : [c.mean]))
   const best = better === 'lower' ? Math.min(...means) : Math.max(...means)
   const alone = means.length > 1 && means.filter((mean) => mean === best).length === 1
-  return cells.map((c) => {
-    if (c === undefined) return '–'
+  return cells.map((c, i) => {
+    if (c === undefined) return unknown[i] ?? '–'
     return alone && c.mean === best ? `<strong>${formatCell(c)}</strong>` : formatCell(c)
   })
 }

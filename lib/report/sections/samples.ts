@@ -1,3 +1,4 @@
+import { seriesOf } from '../colors.js'
 import { escapeXml as e } from '../escape.js'
 import { details, methodName } from '../html.js'
 import type { MethodRun, Results } from '../results.js'
@@ -25,11 +26,11 @@ ${others.map(({ seed, html }) => details(`Samples of seed ${seed}`, html)).join(
 function sampleGrid(results: Results, seed: number, grids: Grids): string {
   const runs = results.runs.filter((run) => run.seed === seed)
   const labels = methodsOf(results).filter((label) => runs.some((run) => run.method === label))
-  const all = methodsOf(results)
+  const seriesNumber = seriesOf(methodsOf(results))
   const about = new Map(results.methods.map((method) => [method.label, method.about]))
   const head = labels.map(
     (label) =>
-      `<div class="column-head"><h3>${methodName(label, all.indexOf(label))}</h3><p>${e(about.get(label) ?? '')}</p></div>`,
+      `<div class="column-head"><h3>${methodName(label, seriesNumber(label))}</h3><p>${e(about.get(label) ?? '')}</p></div>`,
   )
   const rows = tasksOf(results).map((number) => {
     const known = runs.flatMap((run) => run.tasks.find((task) => task.task === number) ?? [])[0]
