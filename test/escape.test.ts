@@ -53,8 +53,13 @@ it('nothing in results ends a cell of Markdown or is markup in it', () => {
 
 it('nothing in results is markup in the page', () => {
   const results = spoiled()
-  const config = { methods: [], seeds: [] } as never
-  const html = renderPage({ results, sources: [{ name: hostile, config, results }], curves: [], grids: new Map() })
+  const config = { title: hostile, methods: [], seeds: [] }
+  const html = renderPage({
+    results,
+    sources: [{ name: hostile, folder: hostile, begun: undefined, config, results }],
+    curves: [],
+    grids: new Map(),
+  })
   expect(html).not.toContain('<img src=x')
   expect(controls.exec(html)).toBeNull()
 })
