@@ -14,6 +14,7 @@ import {
   methodByName,
   methods,
   rankOneEwc,
+  recommended,
   synapticIntelligence,
   type Term,
   teacherToStudent,
@@ -194,6 +195,8 @@ describe('compose', () => {
     expect(compose(ewc(), joint())).toMatchObject({ data: 'cumulative' })
     expect(compose(ewc(), joint()).epochOf).toBeUndefined()
     expect(compose(ewc(), joint({ compute: 'equal' }))).toMatchObject({ data: 'cumulative', epochOf: 'task' })
+    expect(compose(ewc(), recommended()).optimizer).toBe('keep')
+    expect(compose(recommended(), teacherToStudent()).optimizer).toBeUndefined()
   })
 
   it('refuses what is no method', () => {

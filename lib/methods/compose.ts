@@ -6,7 +6,8 @@ import { checkMethod, termSchema } from './objective-schema.js'
 /**
  * Joins methods into one, e.g. `compose(generativeDistillation(), ewc())`. The result has the terms and penalties of all of them, and
  * keeps what they keep. If several methods have a term that differs in its weight at most, such as *task → data*, the result has that term
- * once, with the weight from the first of them. The result trains on all tasks' data, or from fresh weights, if one of the methods does.
+ * once, with the weight from the first of them. The result trains on all tasks' data, from fresh weights, or with Adam's state kept, if one of
+ * the methods does; fresh weights begin with a fresh state.
  *
  * @returns a method named by the methods' names, joined by `+`
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when two methods have a penalty of the same name, or want different memories or
@@ -23,12 +24,16 @@ function both(first: Method, second: Method): Method {
   const name = `${first.name}+${second.name}`
   const keeps = join(first.keeps, second.keeps, name)
   const data = first.data === 'cumulative' || second.data === 'cumulative' ? 'cumulative' : undefined
+  const fresh = first.weights === 'fresh' || second.weights === 'fresh'
+  // The state of Adam that belongs to weights that are drawn anew can't be kept.
+  const keepsOptimizer = !fresh && (first.optimizer === 'keep' || second.optimizer === 'keep')
   const epochOf = [first, second].every((method) => method.data !== 'cumulative' || method.epochOf === 'task')
   return {
     name,
     ...(data ? { data } : {}),
     ...(data && epochOf ? { epochOf: 'task' } : {}),
-    ...(first.weights === 'fresh' || second.weights === 'fresh' ? { weights: 'fresh' } : {}),
+    ...(fresh ? { weights: 'fresh' } : {}),
+    ...(keepsOptimizer ? { optimizer: 'keep' } : {}),
     ...(keeps ? { keeps } : {}),
     objective(k): Objective {
       const [a, b] = [first.objective(k), second.objective(k)]
