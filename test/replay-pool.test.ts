@@ -200,8 +200,16 @@ describe('a replay pool', () => {
 })
 
 describe('an even pool', () => {
-  it('repeats images until each class has as many', () => {
-    expect([...evened([[7], [], [0, 1, 2, 3], [4, 5]])]).toEqual([7, 7, 7, 7, 0, 1, 2, 3, 4, 5, 4, 5])
+  it('repeats images until each class has as many', async () => {
+    expect([...(await evened([[7], [], [0, 1, 2, 3], [4, 5]]))]).toEqual([7, 7, 7, 7, 0, 1, 2, 3, 4, 5, 4, 5])
+  })
+
+  it('of noisy images is refused', async () => {
+    const learner = await taught()
+    const method = partialGenerationDistillation({ pool: { images: 4, classes: 'even' } })
+    const options = { ...train, classifier: byFirstPixel([]) }
+    const error = await failure(collect(learner.learn(second, method, options)))
+    expect(error.message).toMatch(/noisy images .stopAtTimestep.*expected classes: 'as-generated'/)
   })
 
   it('goes by the classifier, among the classes of the earlier tasks', async () => {

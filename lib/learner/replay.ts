@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual, types } from 'node:util'
 import { isConditional } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
@@ -121,7 +122,7 @@ export async function fillPools(
     const indices =
       pool.even && filling.weights === undefined
         ? await evenIndices(core, generated, filling)
-        : Int32Array.from({ length: pool.images }, (_, i) => i)
+        : new Int32Array(pool.images).map((_, i) => i)
     const dataset = { name: `${filling.where}: replay pool`, images, labels, ...shapeOf(core) }
     const native = await bring(dataset, core.settings.device, 0)
     try {
@@ -192,15 +193,19 @@ function drawnTimesteps(count: number, [from, to]: readonly [number, number], se
   const random = mersenneTwister(
     (Math.imul(seed % 2 ** 32, 0x9e3779b9) ^ Math.imul(seed / 2 ** 32, 0x85ebca6b) ^ part) >>> 0,
   )
-  return Int32Array.from({ length: count }, () => from + Math.floor((random() / 2 ** 32) * (to - from)))
+  return new Int32Array(count).map(() => from + Math.floor((random() / 2 ** 32) * (to - from)))
 }
 
 /** Each position as often as makes all lists equally long, as nearly as whole numbers allow. Empty lists stay empty. */
-export function evened(lists: readonly (readonly number[])[]): Int32Array {
-  const longest = Math.max(...lists.map(({ length }) => length))
-  return Int32Array.from(
-    lists.flatMap((list) => Array.from({ length: list.length && longest }, (_, i) => list[i % list.length] as number)),
-  )
+export async function evened(lists: readonly (readonly number[])[]): Promise<Int32Array> {
+  const filled = lists.filter(({ length }) => length > 0)
+  const longest = Math.max(...filled.map(({ length }) => length))
+  const positions = new Int32Array(filled.length * longest)
+  for (const [n, list] of filled.entries()) {
+    for (let i = 0; i < longest; i++) positions[n * longest + i] = list[i % list.length]!
+    await setImmediate() // they may be many
+  }
+  return positions
 }
 
 /** Positions of a pool's images by which each class of the earlier tasks is as likely as the others. */
@@ -210,10 +215,21 @@ async function evenIndices(
   { task, classifier, onPool, where }: Filling,
 ): Promise<Int32Array> {
   const { classes, classify } = classifier as ReplayClassifier
-  const seen = task.earlier.flatMap(({ train: { dataset, indices } }) =>
-    Array.from(new Set(indices.map((i) => dataset.labels[i] as number)), (label) => dataset.classes[label] as string),
-  )
-  const names = [...new Set(seen)]
+  const seen = new Set<string>()
+  for (const { train } of task.earlier) {
+    const { dataset, indices } = train
+    const labels = new Set<number>()
+    for (const index of indices) labels.add(dataset.labels[index]!)
+    for (const label of labels) seen.add(dataset.classes[label]!)
+    await setImmediate()
+  }
+  const names = [...seen]
+  if (names.length === 0) {
+    throw invalid(
+      `${where}: the replay pool is to be drawn from evenly by class, and the task has no earlier tasks with images; expected them in ` +
+        'task.earlier',
+    )
+  }
   const columns = names.map((name) => {
     const column = classes.indexOf(name)
     if (column >= 0) return column

@@ -46,7 +46,8 @@ export type ReplayPool = (
   readonly refresh?: number
   /**
    * `as-generated` (default): every image is equally likely. `even`: first a class is drawn, each class of the earlier tasks with equal
-   * probability, then one of its images. `even` needs `LearnOptions.classifier`, which tells the images' classes.
+   * probability, then one of its images. `even` needs `LearnOptions.classifier`, which tells the images' classes, and clean images. For a
+   * class-conditional network `LearnOptions.replayLabels` says how often each class is drawn, whatever this is.
    */
   readonly classes?: 'as-generated' | 'even'
 }

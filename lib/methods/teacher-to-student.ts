@@ -13,7 +13,7 @@ import { gate, generated, generationShape, type TeacherOptions, taskNumber, task
 export interface TeacherToStudentOptions {
   /** How the teacher generates; unused by the Gaussian inputs. */
   teacher?: TeacherOptions
-  /** A pool of images that steps draw from. Default: none, the teacher generates images anew for every step. */
+  /** A pool of images that steps draw from; unused by the Gaussian inputs. Default: none, the teacher generates images anew for every step. */
   pool?: ReplayPool
   /**
    * The student's inputs x̂_t. `generation` (default): as in {@link generativeDistillation}; `partial-generation`: as in
