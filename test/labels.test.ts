@@ -17,10 +17,12 @@ import {
   gaussianDistillation,
   generativeDistillation,
   generativeReplay,
+  joint,
   Learner,
   type LearnerOptions,
   type LearnOptions,
   partialGenerationDistillation,
+  teacherToStudent,
 } from '../lib/index.js'
 import type { Method } from '../lib/methods/objective.js'
 import type { Task } from '../lib/streams/stream.js'
@@ -251,7 +253,59 @@ describe('a conditional learner', () => {
     expect((await pool({ [a]: 1, [b]: 1 }))!.data).toEqual((await pool('uniform'))!.data)
     expect(await sampled([a])).not.toEqual(await sampled([b]))
     const error = await failure(pool({ nothing: 1 }))
-    expect(error.message).toMatch(/weight for nothing; the classes learned are/)
+    expect(error.message).toMatch(/weight for 'nothing'; the classes are first, second, third, fourth/)
+  })
+
+  it('takes weights for classes of all tasks in every task', async () => {
+    const names = first.train.dataset.classes
+    const [a, c] = [names[first.classes[0]!]!, names[second.classes[0]!]!]
+    const learner = await conditional()
+    const options = { ...train, replayLabels: { [a]: 1, [c]: 5 } }
+    const method = generativeReplay({ pool: { images: 8 } })
+    await collect(learner.learn(first, method, options))
+    const both = (await learner.replayPool(second, method, options))!
+    const one = (await learner.replayPool(second, method, { ...train, replayLabels: { [a]: 1 } }))!
+    expect(both.data).toEqual(one.data) // the other class has not been learned yet
+    const none = failure(learner.replayPool(second, method, { ...train, replayLabels: { [c]: 5 } }))
+    expect((await none).message).toMatch(/are 0 for all classes learned; expected one above 0 for one of/)
+  })
+
+  it('takes weights for what a teacher from elsewhere knows', async () => {
+    const learner = await conditional()
+    await learner.freezeTeacher()
+    const [name] = first.train.dataset.classes as [string]
+    const method = generativeReplay({ pool: { images: 4 } })
+    const error = await failure(learner.replayPool(second, method, train))
+    expect(error.message).toMatch(/the learner has learned none yet; expected replayLabels/)
+    const options = { ...train, labelDropout: 0, replayLabels: { [name]: 1 } }
+    expect(await learner.replayPool(second, method, options)).toMatchObject({ count: 4 })
+    await collect(learner.learn(second, method, options))
+    const { classes } = first.train.dataset
+    expect(learner.classesLearned).toEqual(classes.filter((c, i) => c === name || second.classes.includes(i)))
+  })
+
+  it('has learned the classes of the images that it learned from', async () => {
+    const all = first.train.dataset.classes
+    const cumulative = await conditional()
+    await collect(cumulative.learn(second, joint(), train))
+    expect(cumulative.classesLearned).toEqual(all)
+    const student = await taught()
+    const before = student.classesLearned
+    await collect(student.learn(second, teacherToStudent(), { ...train, labelDropout: 0 })) // without the task's images
+    expect(student.classesLearned).toEqual(before)
+    // A fresh network knows no null label that it was not told.
+    expect((await failure(student.sample({ count: 1, labels: null }))).message).toMatch(/this one has not/)
+  })
+
+  it('may have learned the null label by steps', async () => {
+    const learner = await conditional()
+    const null_ = { count: 1, labels: null } as const
+    const stepOn = (label: number) =>
+      learner.step({ xt, timesteps: Int32Array.of(3), target: xt, labels: Int32Array.of(label) })
+    await stepOn(3)
+    await failure(learner.sample(null_))
+    await stepOn(4)
+    expect((await learner.sample(null_)).count).toBe(1)
   })
 })
 
@@ -339,6 +393,30 @@ describe('what is refused', () => {
       /labelDropout is 0.2, and the network takes no labels/,
     ],
     [
+      'weights for an unconditional model',
+      async () => collect((await tinyLearner()).learn(first, finetune(), { steps: 1, replayLabels: { first: 1 } })),
+      /replayLabels has weights, and the network takes no labels/,
+    ],
+    [
+      'labelDropout where the teacher knows no null label',
+      async () => {
+        const learner = await conditional()
+        await collect(learner.learn(first, finetune(), { ...train, labelDropout: 0 }))
+        await collect(learner.learn(second, generativeDistillation(), train))
+      },
+      /the teacher, whose predictions are learned, has not learned the null label/,
+    ],
+    [
+      'a label that is no whole number',
+      async () => (await conditional()).sample({ count: 2, labels: [0, 1.5] }),
+      /the label 1.5; expected a whole number/,
+    ],
+    [
+      'a label beyond 32 bits',
+      async () => (await conditional()).sample({ count: 1, labels: 2 ** 32 }),
+      /label 4294967296/,
+    ],
+    [
       'no labels before a task',
       async () => (await conditional()).sample({ count: 1 }),
       /has learned no class yet; expected labels/,
@@ -393,8 +471,8 @@ describe('what is refused', () => {
       async () => {
         const learner = await conditional()
         const plain = { ...train, labelDropout: 0 }
-        await collect(learner.learn(first, finetune(), plain))
-        await collect(learner.learn(second, generativeDistillation({ teacher: { guidance: { scale: 2 } } }), plain))
+        // Before the first task, not after it.
+        await collect(learner.learn(first, generativeDistillation({ teacher: { guidance: { scale: 2 } } }), plain))
       },
       /objective: sampler: guidance needs an unconditional prediction/,
     ],

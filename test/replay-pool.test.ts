@@ -204,14 +204,6 @@ describe('an even pool', () => {
     expect([...(await evened([[7], [], [0, 1, 2, 3], [4, 5]]))]).toEqual([7, 7, 7, 7, 0, 1, 2, 3, 4, 5, 4, 5])
   })
 
-  it('of noisy images is refused', async () => {
-    const learner = await taught()
-    const method = partialGenerationDistillation({ pool: { images: 4, classes: 'even' } })
-    const options = { ...train, classifier: byFirstPixel([]) }
-    const error = await failure(collect(learner.learn(second, method, options)))
-    expect(error.message).toMatch(/noisy images .stopAtTimestep.*expected classes: 'as-generated'/)
-  })
-
   it('goes by the classifier, among the classes of the earlier tasks', async () => {
     const learner = await taught()
     const method = pooled({ images: 60, classes: 'even' })

@@ -50,6 +50,11 @@ export function isConditional({ class_embed_type: kind, num_class_embeds: rows }
   return (kind ?? rows ?? null) !== null
 }
 
+/** Whether its labels are rows of a table, the last of which can be the null label. */
+export function hasClassTable({ class_embed_type: kind, num_class_embeds: rows }: UNetConfig): boolean {
+  return (kind ?? null) === null && (rows ?? null) !== null
+}
+
 const count = z.int().min(1)
 const channels = z.int().min(1).max(4)
 

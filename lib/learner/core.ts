@@ -47,7 +47,10 @@ export interface Core {
   memory: readonly MemoryItem[]
   /** Of a conditional learner that has learned a task. */
   classes: LearnedClasses | undefined
-  /** Whether the last row of the table of classes is the null label, which was learned. Not known of a network from elsewhere. */
+  /**
+   * Whether the last row of the table of classes is the null label, which was learned. Not known of a network from elsewhere, or where `step`
+   * was told that row.
+   */
   nullLabel: boolean | undefined
   /** Number of the last completed task; 0 before the first is complete. */
   tasksLearned: number

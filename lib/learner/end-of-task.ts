@@ -1,4 +1,5 @@
 import { isConditional } from '../config/unet.js'
+import type { Subset } from '../data/dataset.js'
 import type { NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
 import { ContinualDiffusionError } from '../errors.js'
@@ -11,12 +12,16 @@ import type { LearnedTask } from './schemas.js'
 /**
  * What a task leaves behind: penalties, memory and teacher, all of it or, after an abort, nothing.
  *
+ * @param learned the real images that were learned from, besides the memory
+ * @param weights of the classes that the teacher generated, for a network that takes labels
  * @throws ContinualDiffusionError `ERR_DIVERGED`
  */
 export async function endTask(
   core: Core,
   task: LearnedTask,
   { consolidations = [], memory, teacherDecay }: Keeps,
+  learned: readonly Subset[],
+  weights: Float64Array | undefined,
   session: NativeSession,
   where: string,
   signal: AbortSignal | undefined,
@@ -40,7 +45,9 @@ export async function endTask(
   await freezeTeacher(core, teacherDecay)
   if (call(() => native.has('path_start'))) await call(() => native.followPath(false))
   core.tasksLearned = task.number
-  if (isConditional(core.settings.unet)) core.classes = classesAfter(core.classes, task.train)
+  if (isConditional(core.settings.unet)) {
+    core.classes = classesAfter(core.classes, task.train, learned, learned.length > 1, weights)
+  }
 }
 
 /**

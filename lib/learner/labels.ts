@@ -1,7 +1,8 @@
 import { types } from 'node:util'
-import { isConditional, type UNetConfig } from '../config/unet.js'
+import { hasClassTable, isConditional, type UNetConfig } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
+import type { ResolvedObjective } from '../methods/objective.js'
 import { shown } from '../validation/options.js'
 import type { Core, LearnedClasses } from './core.js'
 import type { Label, LearnOptions, NetworkLabels } from './options.js'
@@ -10,10 +11,6 @@ import type { Label, LearnOptions, NetworkLabels } from './options.js'
 function capacity({ unet }: Core['settings'], nullLabel: boolean): number | undefined {
   const rows = unet.num_class_embeds ?? undefined
   return rows === undefined ? undefined : rows - (nullLabel ? 1 : 0)
-}
-
-function hasTable({ class_embed_type: kind, num_class_embeds: rows }: UNetConfig): boolean {
-  return (kind ?? null) === null && (rows ?? null) !== null
 }
 
 /**
@@ -35,7 +32,7 @@ export function checkLabels(core: Core, subsets: readonly Subset[], labelDropout
         'images; step() takes vectors',
     )
   }
-  if (labelDropout > 0 && !hasTable(unet)) {
+  if (labelDropout > 0 && !hasClassTable(unet)) {
     throw invalid(
       `${where}: labelDropout needs a null label, a row of the table; expected a U-Net with num_class_embeds`,
     )
@@ -60,11 +57,32 @@ export function checkLabels(core: Core, subsets: readonly Subset[], labelDropout
   }
 }
 
-/** What a learner knows of classes once it has learned a task. */
-export function classesAfter(before: LearnedClasses | undefined, { dataset, indices }: Subset): LearnedClasses {
-  const counts = dataset.classes.map((_, label) => before?.counts[label] ?? 0)
-  for (const index of indices) counts[dataset.labels[index] as number]!++
-  return { names: dataset.classes, counts }
+/**
+ * What a learner knows of classes once it has learned a task.
+ *
+ * @param weights of what its teacher generated: of one from elsewhere they say which classes it knew
+ * @param subsets the real images that it learned from, perhaps none
+ * @param anew whether images of earlier tasks are among them, which are counted already where these tasks were learned
+ */
+export function classesAfter(
+  before: LearnedClasses | undefined,
+  { dataset }: Subset,
+  subsets: readonly Subset[],
+  anew: boolean,
+  weights: Float64Array | undefined,
+): LearnedClasses {
+  const counts = dataset.classes.map(() => 0)
+  for (const { dataset, indices } of subsets) for (const index of indices) counts[dataset.labels[index]!]!++
+  const join = anew ? Math.max : (a: number, b: number) => a + b
+  const known = before?.counts ?? counts.map((_, label) => ((weights?.[label] ?? 0) > 0 ? 1 : 0))
+  return { names: dataset.classes, counts: counts.map((count, label) => join(count, known[label] ?? 0)) }
+}
+
+/** Notes what a step of a loop of the user's own may have learned: whether the last row means no class only they know. */
+export function noteStep(core: Core, labels: NetworkLabels | undefined): void {
+  const { unet } = core.settings
+  if (core.nullLabel === false && hasClassTable(unet) && labels?.includes(unet.num_class_embeds! - 1))
+    core.nullLabel = undefined
 }
 
 /** The labels of the classes that a learner has learned; none of an unconditional one. */
@@ -72,26 +90,51 @@ export function learnedLabels({ classes }: Core): readonly number[] {
   return [...(classes?.counts ?? []).keys()].filter((label) => (classes?.counts[label] ?? 0) > 0)
 }
 
-/** How likely each class is for what the teacher generates; undefined where the network takes no labels. */
+/**
+ * How likely each class is for what the teacher generates; undefined where the network takes no labels. Weights by name may have classes that
+ * are learned later, so that all tasks can have the same ones.
+ *
+ * @param names classes of the task's data
+ * @param needed whether something is to be generated: then at least one class must be
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
 export function labelWeights(
   core: Core,
   wanted: NonNullable<LearnOptions['replayLabels']>,
+  names: readonly string[],
+  needed: boolean,
   where: string,
 ): Float64Array | undefined {
-  if (!isConditional(core.settings.unet)) return undefined
-  const { names, counts } = core.classes ?? { names: [], counts: [] }
-  if (wanted === 'uniform') return Float64Array.from(counts, (count) => (count > 0 ? 1 : 0))
-  if (wanted === 'frequency') return Float64Array.from(counts)
-  for (const name of Object.keys(wanted)) {
-    if ((counts[names.indexOf(name)] ?? 0) > 0) continue
-    const learned = names.filter((_, i) => counts[i]! > 0)
+  const byName = typeof wanted === 'object' ? new Map(Object.entries(wanted)) : undefined
+  if (!isConditional(core.settings.unet)) {
+    if (byName === undefined) return undefined
     throw invalid(
-      `${where}: replayLabels has a weight for ${name}; the classes learned are ${learned.join(', ') || 'none yet'}`,
+      `${where}: replayLabels has weights, and the network takes no labels; expected a U-Net with num_class_embeds`,
     )
   }
-  const weights = Float64Array.from(names, (name) => wanted[name] ?? 0)
-  if (weights.some((weight) => weight > 0) || counts.length === 0) return weights
-  throw invalid(`${where}: all weights of replayLabels are 0; expected at least one above 0`)
+  const unknown = byName && [...byName.keys()].find((name) => !names.includes(name))
+  if (unknown !== undefined) {
+    throw invalid(`${where}: replayLabels has a weight for ${shown(unknown)}; the classes are ${names.join(', ')}`)
+  }
+  const counts = core.classes?.counts
+  const weights = Float64Array.from(names, (name, label) => {
+    const count = counts?.[label] ?? 0
+    if (wanted === 'frequency') return count
+    // Which classes a teacher from elsewhere knows, only whoever gives weights for them can tell.
+    const isLearned = counts === undefined ? needed && byName !== undefined : count > 0
+    return isLearned ? (byName ? (byName.get(name) ?? 0) : 1) : 0
+  })
+  if (!needed || weights.some((weight) => weight > 0)) return weights
+  if (counts === undefined) {
+    throw invalid(
+      `${where}: the teacher is to generate classes, and the learner has learned none yet; expected replayLabels with the weights of ` +
+        'the classes that the teacher knows',
+    )
+  }
+  const learned = learnedLabels(core).map((label) => names[label])
+  throw invalid(
+    `${where}: the weights of replayLabels are 0 for all classes learned; expected one above 0 for one of ${learned.join(', ')}`,
+  )
 }
 
 /** So many labels in the weights' proportions, as nearly as whole numbers allow. */
@@ -99,7 +142,7 @@ export function proportioned(weights: Float64Array, count: number): Int32Array {
   const total = weights.reduce((sum, weight) => sum + weight, 0)
   let label = 0
   let reached = weights[0] ?? 0
-  return Int32Array.from({ length: count }, (_, i) => {
+  return new Int32Array(count).map((_, i) => {
     while (reached < (total * (i + 0.5)) / count && label < weights.length - 1) reached += weights[++label]!
     return label
   })
@@ -141,10 +184,13 @@ export function labelsToSample(
 
 function indexOf(core: Core, label: Label, where: string): number {
   if (label === null) {
-    if (core.nullLabel !== false && hasTable(core.settings.unet)) return core.settings.unet.num_class_embeds! - 1
+    if (core.nullLabel !== false && hasClassTable(core.settings.unet)) return core.settings.unet.num_class_embeds! - 1
     throw invalid(`${where}: the label null needs a network that learned with labelDropout; this one has not`)
   }
-  if (typeof label === 'number') return label
+  if (typeof label === 'number') {
+    if (label >= 0 && label < 2 ** 31 && Number.isInteger(label)) return label
+    throw invalid(`${where}: the label ${label}; expected a whole number ≥ 0, a class's index`)
+  }
   const index = core.classes?.names.indexOf(label) ?? -1
   if (index >= 0) return index
   throw invalid(
@@ -190,7 +236,7 @@ export function networkLabels(
         `${areVectors ? `${each} numbers for each image` : 'one for each image'}`,
     )
   }
-  const rows = hasTable(unet) ? (unet.num_class_embeds ?? 0) : Number.POSITIVE_INFINITY
+  const rows = hasClassTable(unet) ? (unet.num_class_embeds ?? 0) : Number.POSITIVE_INFINITY
   const wrong = areVectors ? undefined : given.find((label) => label < 0 || label >= rows)
   if (wrong === undefined) return given
   throw invalid(`${where}: the label ${wrong}; expected 0 … ${rows - 1}, the rows of the U-Net's table`)
@@ -201,16 +247,45 @@ export function networkLabels(
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
  */
-export function checkGuidance({ settings, nullLabel }: Core, guidance: object | undefined, where: string): void {
+export function checkGuidance(
+  { settings, nullLabel }: Pick<Core, 'settings' | 'nullLabel'>,
+  guidance: object | undefined,
+  where: string,
+): void {
   if (guidance === undefined) return
   const { unet } = settings
-  if (hasTable(unet) && nullLabel !== false) return
+  if (hasClassTable(unet) && nullLabel !== false) return
   const why = !isConditional(unet)
     ? 'the network takes no labels'
-    : hasTable(unet)
+    : hasClassTable(unet)
       ? 'the network has not learned the null label'
       : 'the network has no null label'
   throw invalid(
     `${where}: guidance needs an unconditional prediction, and ${why}; learn with labelDropout, e.g. 0.1, or leave it out`,
+  )
+}
+
+/**
+ * Checks that the teacher knows the null label where an objective needs that of it.
+ *
+ * @param first whether the objective is that of the task after this one, which is the first
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export function checkNullLabel(
+  { settings, nullLabel }: Core,
+  { terms }: ResolvedObjective,
+  labelDropout: number,
+  first: boolean,
+  where: string,
+): void {
+  const known = first && labelDropout > 0 ? true : nullLabel
+  for (const { source } of terms) {
+    if (source.kind !== 'teacher') continue
+    checkGuidance({ settings, nullLabel: known }, source.sampler.guidance, `${where}: objective: sampler`)
+  }
+  if (labelDropout === 0 || known !== false || terms.every(({ target }) => target !== 'teacher')) return
+  throw invalid(
+    `${where}: labelDropout is ${labelDropout}, and the teacher, whose predictions are learned, has not learned the null label; learn ` +
+      'the earlier tasks with labelDropout too, or leave it out',
   )
 }

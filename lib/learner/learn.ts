@@ -10,7 +10,7 @@ import { parseOptions } from '../validation/options.js'
 import { checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
 import { alone, type Core, checkIdle, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
-import { checkGuidance, checkLabels, labelWeights } from './labels.js'
+import { checkLabels, checkNullLabel, labelWeights } from './labels.js'
 import { subsetsOf } from './memory.js'
 import type { ChangeableSetting, LearnOptions, Progress, StepLosses } from './options.js'
 import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
@@ -71,7 +71,12 @@ export async function* learn(
       core.inProgress = progress
       return { training: begun, progress }
     })
-    const end = () => endTask(core, task, keeps, training, where, signal)
+    const learned = objective.terms.some(({ source }) => source.kind === 'task') ? plan.subsets : []
+    const end = async () => {
+      await endTask(core, task, keeps, learned, plan.labels?.weights, training, where, signal)
+      // Until then the teacher may know it.
+      if (method.weights === 'fresh' && task.number > 1 && plan.labels) core.nullLabel = plan.labels.dropout > 0
+    }
     let ending: Promise<void> | undefined
     core.endEarly = () => {
       ending = alone(core, 'learn', where, end)
@@ -161,11 +166,9 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   checkLabels(core, [...subsets, ...memory], labelDropout, where)
   const objective = objectiveOf(method, task.number, schedule.timesteps, where)
   // What is wrong with the terms for earlier tasks is to be known before the first task is learned.
-  if (task.number === 1) objectiveOf(method, 2, schedule.timesteps, where)
+  const replaying = task.number === 1 ? objectiveOf(method, 2, schedule.timesteps, where) : objective
   checkTerms(core, objective, memory, where)
-  for (const { source } of objective.terms) {
-    if (source.kind === 'teacher') checkGuidance(core, source.sampler.guidance, `${where}: objective: sampler`)
-  }
+  checkNullLabel(core, replaying, labelDropout, task.number === 1, where)
   const keeps = method.keeps ?? {}
   checkKeeps(keeps, task, schedule.timesteps, where)
   if (task.train.indices.length === 0) {
@@ -182,7 +185,9 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     ...{ method: method.name, objective, keeps, steps, ...rest },
     optimizer: keepOptimizer ? 'keep' : 'reset',
   }
-  const weights = labelWeights(core, replayLabels, where)
+  const { classes } = task.train.dataset
+  const generates = objective.terms.some(({ source }) => source.kind === 'teacher' || source.kind === 'gaussian')
+  const weights = labelWeights(core, replayLabels, classes, generates, where)
   const labels = weights && { dropout: labelDropout, weights }
   const batch = { batchSize, horizontalFlip, ...(labels && { labels }) }
   const filling = { classifier, weights, onPool, signal }

@@ -104,7 +104,8 @@ export interface LearnOptions extends UpdateOptions {
   labelDropout?: number
   /**
    * For a class-conditional network: how likely each class is for what the teacher generates. `uniform` (default): each class learned so far;
-   * `frequency`: as often as in the tasks' images; or weights by class name.
+   * `frequency`: as often as in the tasks' images; or weights by class name. A class without a weight is not generated, nor is one that is
+   * learned later.
    */
   replayLabels?: 'uniform' | 'frequency' | Readonly<Record<string, number>>
   /** Tells the classes of the teacher's images, for methods whose replay pool is `even`: e.g. a {@link Solver} that learned the earlier tasks. */

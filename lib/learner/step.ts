@@ -3,7 +3,7 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape } from './checks.js'
 import { alone, type Core, live } from './core.js'
-import { networkLabels } from './labels.js'
+import { networkLabels, noteStep } from './labels.js'
 import type { StepOptions } from './options.js'
 import { stepSchema } from './schemas.js'
 
@@ -13,7 +13,7 @@ export async function step(core: Core, options: StepOptions): Promise<{ loss: nu
   const { xt, timesteps, target, labels: given, weight, ...optimizer } = parseOptions(stepSchema, options, 'step')
   const shape = checkedShape(core, xt, timesteps, 'step: xt')
   checkedShape(core, target, timesteps, 'step: target')
-  const labels = networkLabels(core, given, timesteps.length, 'step: labels')
+  const labels = networkLabels(core, given, timesteps.length, 'step: labels')?.slice()
   const weights = typeof weight === 'number' ? new Float32Array(timesteps.length).fill(weight) : weight
   if (weights.length !== timesteps.length) {
     throw invalid(`step: weight has ${weights.length} elements; expected one for each of ${timesteps.length} timesteps`)
@@ -30,6 +30,7 @@ export async function step(core: Core, options: StepOptions): Promise<{ loss: nu
       )
     }
     await call(() => native.update(optimizer))
+    noteStep(core, labels)
     return { loss, gradNorm }
   })
 }

@@ -155,6 +155,13 @@ export function parseObjective(objective: unknown, timesteps: number, where: str
       if (source.kind === 'teacher' && source.sampler.steps > timesteps) {
         refuse(['source', 'sampler', 'steps'], `expected at most the schedule's ${timesteps} timesteps`)
       }
+      const end = source.kind === 'teacher' ? (source.sampler.guidance?.timesteps?.[1] ?? 0) : 0
+      if (end > timesteps) {
+        refuse(
+          ['source', 'sampler', 'guidance', 'timesteps'],
+          `expected at most the schedule's ${timesteps} timesteps for its end`,
+        )
+      }
       if (range !== undefined && range[1] > timesteps) {
         refuse(['timesteps'], `expected at most the schedule's ${timesteps} timesteps for its end`)
       }
