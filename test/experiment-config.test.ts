@@ -54,6 +54,8 @@ test('unknown methods and presets are refused with the nearest known ones', () =
   expect(refusal({ preset: 'dmo' })).toMatch(/'dmo'.*demo/)
 })
 
+const conditional = { unet: { num_class_embeds: 11 }, train: { labelDropout: 0.1 } }
+
 test.each([
   ['neither steps nor epochs', { train: { steps: undefined } }, /steps and epochs/],
   ['both steps and epochs', { train: { steps: 1, epochs: 1 } }, /steps and epochs/],
@@ -120,6 +122,42 @@ test.each([
     'more steps of the teacher than timesteps',
     { methods: ['joint', { name: 'generative-replay', teacher: { steps: 5000 } }] },
     /run\.json: generative-replay: teacher\.steps is 5000; expected at most/,
+  ],
+  [
+    'guidance without a null label',
+    { sampler: { guidance: { scale: 2 } } },
+    /sampler\.guidance is .*the null label is not learned/,
+  ],
+  [
+    'guidance beyond the schedule',
+    { ...conditional, sampler: { guidance: { scale: 2, timesteps: [0, 2000] } } },
+    /guidance\.timesteps is .*; expected at most schedule\.timesteps/,
+  ],
+  [
+    "a teacher's guidance without a null label",
+    {
+      ...conditional,
+      train: {},
+      methods: ['joint', { name: 'generative-replay', teacher: { guidance: { scale: 2 } } }],
+    },
+    /generative-replay: teacher\.guidance needs a null label/,
+  ],
+  ['labelDropout without labels', { train: { labelDropout: 0.1 } }, /train\.labelDropout is 0\.1; expected 0/],
+  [
+    'weights of classes without labels',
+    { train: { replayLabels: { Bag: 1 } } },
+    /train\.replayLabels is .*takes no labels/,
+  ],
+  ['labels that are vectors', { unet: { class_embed_type: 'identity' } }, /unet\.class_embed_type is 'identity'/],
+  [
+    'an even pool of noisy images',
+    { methods: [{ name: 'partial-generation-distillation', pool: { reuse: 2, classes: 'even' } }] },
+    /pool\.classes is 'even', and no classifier tells the classes of noisy images/,
+  ],
+  [
+    "Adam's state for fresh weights",
+    { methods: ['joint', { name: 'teacher-to-student', optimizer: 'keep' }] },
+    /teacher-to-student: optimizer is 'keep', but each task begins with fresh weights/,
   ],
 ])('%s is refused', (_, change, message) => {
   expect(refusal({ preset: 'demo', ...change })).toMatch(message)

@@ -34,7 +34,7 @@ export function registerSample(program: Command, signal: AbortSignal): void {
     .command('sample')
     .description('generate images with a saved learner, or with a diffusers model folder')
     .argument('<learner>', 'its folder')
-    .option('-n, --count <count>', 'images to generate', wholeNumber(1), 36)
+    .option('-n, --count <count>', 'images to generate; of classes, as many more as fill the rows', wholeNumber(1), 36)
     .option('-o, --out <file>', 'PNG file for a grid of all images', 'samples.png')
     .option('--files <folder>', 'also write each image to a PNG file of its own')
     .option('--columns <count>', 'images in a row of the grid', wholeNumber(1))

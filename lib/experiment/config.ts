@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { learnSchema as solverSchema } from '../classifiers/solver-options.js'
 import { samplerSchema } from '../config/sampler.js'
 import { scheduleSchema } from '../config/schedule.js'
-import { isConditional, unetSchema } from '../config/unet.js'
+import { hasClassTable, isConditional, unetSchema } from '../config/unet.js'
 import { knownSources } from '../data/known.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { oneLength, trainShape } from '../learner/schemas.js'
@@ -86,7 +86,7 @@ export const experimentSchema = z
     /** Folder of the run, new or empty. Default: `runs/<name>`, with a number if that exists. */
     out: z.string().min(1).optional(),
   })
-  .superRefine(({ data, stream, unet, schedule, sampler, evaluation }, context) => {
+  .superRefine(({ data, stream, unet, schedule, sampler, train, evaluation }, context) => {
     const refuse = (path: PropertyKey[], message: string) => context.addIssue({ code: 'custom', path, message })
     for (const [i, { size }] of [data].flat().entries()) {
       const at = Array.isArray(data) ? ['data', i] : ['data']
@@ -122,6 +122,28 @@ export const experimentSchema = z
       refuse(
         ['evaluation', 'metrics'],
         'expected no conditionalAccuracy: the U-Net takes no labels; give it num_class_embeds',
+      )
+    }
+    if (unet.class_embed_type === 'identity') {
+      refuse(['unet', 'class_embed_type'], "expected null or 'timestep': the labels of images are classes, not vectors")
+    }
+    if (train.labelDropout > 0 && !hasClassTable(unet)) {
+      refuse(['train', 'labelDropout'], 'expected 0: the U-Net has no table of classes; give it num_class_embeds')
+    }
+    if (typeof train.replayLabels === 'object' && !isConditional(unet)) {
+      refuse(['train', 'replayLabels'], 'expected no weights: the U-Net takes no labels; give it num_class_embeds')
+    }
+    if (sampler.guidance && train.labelDropout === 0) {
+      refuse(
+        ['sampler', 'guidance'],
+        'expected none: the null label is not learned; give train a labelDropout, e.g. 0.1',
+      )
+    }
+    const end = sampler.guidance?.timesteps?.[1] ?? 0
+    if (end > schedule.timesteps) {
+      refuse(
+        ['sampler', 'guidance', 'timesteps'],
+        `expected at most schedule.timesteps, which is ${schedule.timesteps}`,
       )
     }
     if (sampler.steps > schedule.timesteps) {
@@ -190,7 +212,7 @@ export function resolveWithMethods(input: ExperimentInput, where = 'experiment')
   const config = parseOptions(experimentSchema, name === undefined ? given : merge(presets[name], given), where)
   const methods = config.methods.map((entry) => {
     try {
-      return resolveMethod(entry, config.schedule.timesteps)
+      return resolveMethod(entry, config)
     } catch (error) {
       if (!(error instanceof ContinualDiffusionError)) throw error
       throw new ContinualDiffusionError(error.code, `${where}: ${error.message}`, { cause: error })

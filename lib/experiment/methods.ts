@@ -54,24 +54,52 @@ export interface ResolvedMethod {
   readonly firstTask: string
 }
 
+/** What of an experiment a method must fit. */
+interface Surroundings {
+  readonly schedule: { readonly timesteps: number }
+  readonly unet: UNetConfig
+  readonly train: { readonly labelDropout: number; readonly optimizer?: 'reset' | 'keep' | undefined }
+}
+
 /**
  * Makes the method that an entry names, and checks what can be checked of it before there is any data.
  *
- * @param timesteps T of the noise schedule
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, options that the method doesn't have, or more timesteps
+ * @param experiment what it will run in
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an unknown name, options that the method doesn't have, or what the experiment
+ *   doesn't have that it needs
  */
-export function resolveMethod({ name, label, optimizer, ...options }: MethodEntry, timesteps: number): ResolvedMethod {
+export function resolveMethod(
+  { name, label, optimizer, ...options }: MethodEntry,
+  { schedule: { timesteps }, unet, train }: Surroundings,
+): ResolvedMethod {
   const method = methodByName(name, Object.keys(options).length === 0 ? undefined : options)
   const atMost = (what: string, value: number) => {
     if (value <= timesteps) return
     throw invalid(`${label}: ${what} is ${value}; expected at most schedule.timesteps, which is ${timesteps}`)
   }
   for (const { source, timesteps: range } of method.objective(2).terms) {
-    if (source.kind === 'teacher' && source.sampler?.steps) atMost('teacher.steps', source.sampler.steps)
+    if (source.kind === 'teacher') {
+      const { sampler: { steps = 0, guidance } = {}, stopAtTimestep, pool } = source
+      atMost('teacher.steps', steps)
+      atMost('teacher.guidance.timesteps[1]', guidance?.timesteps?.[1] ?? 0)
+      if (guidance && train.labelDropout === 0) {
+        throw invalid(
+          `${label}: teacher.guidance needs a null label; give train a labelDropout, e.g. 0.1, or leave it out`,
+        )
+      }
+      if (stopAtTimestep && pool?.classes === 'even' && !isConditional(unet)) {
+        throw invalid(
+          `${label}: pool.classes is 'even', and no classifier tells the classes of noisy images; expected 'as-generated'`,
+        )
+      }
+    }
     if (range) atMost('timesteps[1]', range[1])
   }
   for (const consolidation of method.keeps?.consolidations ?? []) {
     if ('timesteps' in consolidation && consolidation.timesteps) atMost('timesteps[1]', consolidation.timesteps[1])
+  }
+  if (method.weights === 'fresh' && (optimizer ?? train.optimizer) === 'keep') {
+    throw invalid(`${label}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
   }
   const sentences = method.name.split('+').map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
   return { label, optimizer, method, about: sentences.join(' '), firstTask: firstTaskOf(method) }
