@@ -3,10 +3,10 @@
  * files of deleted sources don't stay and a failed compilation leaves the old one.
  */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { say } from './tools.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -35,6 +35,8 @@ if (!(fresh && process.argv.includes('--if-stale'))) {
     rmSync(partial, { recursive: true, force: true })
     process.exit(1)
   }
+  const { experimentJsonSchema } = await import(pathToFileURL(join(partial, 'experiment', 'json-schema.js')).href)
+  writeFileSync(join(partial, 'experiment.schema.json'), `${JSON.stringify(experimentJsonSchema(), null, 2)}\n`)
   const main = join(partial, 'cli', 'main.js')
   if (existsSync(main)) chmodSync(main, 0o755)
   // Times are set as seconds in floating point, and half of all milliseconds come back a little shorter: one more, lest

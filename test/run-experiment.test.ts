@@ -143,7 +143,10 @@ test('every method runs, is judged after the last task alone, and has a row in t
     expect(Object.keys(tasks[1]!.metrics)).toEqual(Object.keys(results.metrics))
   }
   const rows = finalTable(results, 'markdown').split('\n').slice(4)
-  expect(rows.map((row) => row.split(' | ')[0])).toEqual(methods.map(({ label }) => `| ${label}`))
+  expect(rows.map((row) => row.split(' | ')[0])).toEqual([
+    ...methods.map(({ label }) => `| ${label}`),
+    '| (real training images)',
+  ])
   for (const row of rows) expect(row).not.toContain('–')
   // A table by task has no column for a task without values.
   expect(tablesByTask(results).split('\n')[2]).toMatch(/^After task +2/)

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { runOf } from '../experiment/evaluate-saved.js'
+import { fromFile } from '../experiment/inputs.js'
 import { presetNames } from '../experiment/presets.js'
 import { parseJson } from '../files/read-json.js'
 import { unknownName } from '../validation/options.js'
@@ -29,10 +30,17 @@ export async function readExperiment(experiment: string): Promise<ExperimentInpu
     throw invalid(`${experiment} can't be read: ${(cause as Error).message}`, cause)
   }
   try {
-    return parseJson(text) as ExperimentInput
+    return fromFile(parseJson(withoutComments(text)), experiment) as ExperimentInput
   } catch (cause) {
     throw invalid(`${experiment} is not JSON: ${(cause as Error).message}`, cause)
   }
+}
+
+/** JSON whose comments, of either kind of JavaScript's, are blank, so that messages name the places of the file. */
+function withoutComments(text: string): string {
+  return text.replace(/"(?:[^"\\\n]|\\.)*"|\/\/.*|\/\*[\s\S]*?\*\//g, (part) =>
+    part.startsWith('"') ? part : part.replace(/[^\n]/g, ' '),
+  )
 }
 
 /** The experiment that a saved learner is judged by: the one named, or that of the run which its folder is in. */

@@ -6,6 +6,7 @@ import { registerCompare } from './compare.js'
 import { registerData } from './data.js'
 import { runDoctor } from './doctor.js'
 import { registerEvaluate } from './evaluate.js'
+import { registerInit } from './init.js'
 import { Interrupted, interruptSignal } from './interrupt.js'
 import { watchOutput } from './output.js'
 import { registerReport } from './report.js'
@@ -25,6 +26,7 @@ const program = new Command('continual-diffusion')
   .exitOverride()
   .showHelpAfterError('(run with --help to see commands and options)')
 registerRun(program, signal)
+registerInit(program)
 registerCompare(program)
 registerReport(program)
 registerSample(program, signal)

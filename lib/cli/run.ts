@@ -1,7 +1,9 @@
 import path from 'node:path'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
+import { ContinualDiffusionError } from '../errors.js'
 import type { ExperimentInput } from '../experiment/config.js'
 import { resolveExperiment } from '../experiment/config.js'
+import { dataNames } from '../experiment/data.js'
 import { presetNames } from '../experiment/presets.js'
 import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } from '../experiment/run.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
@@ -39,8 +41,12 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .command('run')
     .description('run an experiment: learn a stream of tasks by each method, evaluate, draw, report')
     .argument('[experiment]', `a preset (${presetNames.join(', ')}) or a JSON file`, 'demo')
-    .option('--data <name>', 'data set, or the format of a folder, instead of the configured one')
-    .option('--data-folder <folder>', 'folder with the data')
+    .addOption(
+      new Option('--data <name>', 'data set, or the format of a folder, instead of the configured one').choices(
+        dataNames,
+      ),
+    )
+    .option('--data-folder <folder>', 'folder with the data, e.g. of image-folder <class>/<image>')
     .option('--tasks <counts...>', 'number of tasks, or how many classes each task brings', wholeNumbers(1))
     .option('-m, --method <names...>', 'methods, instead of the configured ones; a configured method keeps its options')
     .option('-s, --seed <seeds...>', 'seeds, instead of the configured ones', wholeNumbers(0))
@@ -111,7 +117,39 @@ async function readInput(experiment: string, options: RunCommandOptions): Promis
   const named = await readExperiment(experiment)
   // Checked before the options are put in, so that messages name the file.
   if (options.data === undefined && options.dataFolder === undefined) resolveExperiment(named, experiment)
-  return withOptions(named, options)
+  try {
+    const input = withOptions(named, options)
+    resolveExperiment(input, experiment)
+    return input
+  } catch (error) {
+    if (!(error instanceof ContinualDiffusionError)) throw error
+    throw new ContinualDiffusionError(error.code, asTyped(error.message, options), { cause: error })
+  }
+}
+
+/** What the options of the command line are in an experiment. */
+const keys = {
+  'train.steps': ['--steps', 'steps'],
+  'train.epochs': ['--epochs', 'epochs'],
+  'train.batchSize': ['--batch-size', 'batchSize'],
+  'train.lr': ['--lr', 'lr'],
+  'stream.tasks': ['--tasks', 'tasks'],
+  // A data set that is named on the command line needs its folder there.
+  'data.folder': ['--data-folder', 'data'],
+  'data.name': ['--data', 'data'],
+  device: ['--device', 'device'],
+  precision: ['--precision', 'precision'],
+} as const
+
+/** A message that names the options that were given as they were typed. */
+function asTyped(message: string, options: RunCommandOptions): string {
+  return Object.entries(keys).reduce(
+    (text, [key, [option, given]]) =>
+      options[given] === undefined
+        ? text
+        : text.replaceAll(new RegExp(`(?<![\\w.])${key.replace('.', '\\.')} is `, 'g'), `${option} is `),
+    message,
+  )
 }
 
 /**

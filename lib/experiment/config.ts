@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { learnSchema as solverSchema } from '../classifiers/solver-options.js'
 import { samplerSchema } from '../config/sampler.js'
@@ -204,8 +205,15 @@ export interface ResolvedExperiment {
 
 /** As {@link resolveExperiment}, with the methods, which are made to be checked. */
 export function resolveWithMethods(input: ExperimentInput, where = 'experiment'): ResolvedExperiment {
-  const { preset: name, ...given } = parseOptions(
-    z.looseObject({ preset: z.enum(presetNames, `expected one of ${presetNames.join(', ')}`).optional() }),
+  const {
+    preset: name,
+    $schema: _,
+    ...given
+  } = parseOptions(
+    z.looseObject({
+      $schema: z.string().optional(),
+      preset: z.enum(presetNames, `expected one of ${presetNames.join(', ')}`).optional(),
+    }),
     input,
     where,
   )
@@ -227,6 +235,9 @@ function merge(preset: Readonly<Record<string, unknown>>, given: Readonly<Record
     const base = merged[key]
     merged[key] = isRecord(base) && isRecord(value) && sameKind(key, base, value) ? { ...base, ...value } : value
   }
+  // Its title is of its own data and stream.
+  const changes = (key: string) => given[key] !== undefined && !isDeepStrictEqual(merged[key], preset[key])
+  if (given.title === undefined && (changes('data') || changes('stream'))) delete merged.title
   // The two say the same thing in two ways, so that giving one replaces the other.
   const { train } = given
   if (isRecord(train) && isRecord(merged.train)) {

@@ -9,6 +9,8 @@ import { loadCifar10, loadCifar100 } from '../data/load-cifar.js'
 import { loadIdx } from '../data/load-idx.js'
 import { loadImageFolder } from '../data/load-image-folder.js'
 import { fashionMnist, mnist } from '../data/load-known.js'
+import { seedSchema } from '../validation/fields.js'
+import { splitDataset } from './split.js'
 
 /** Side in pixels of the square that images are resized to. Default: the U-Net's `sample_size`. */
 const size = z.int().min(1).optional()
@@ -16,7 +18,8 @@ const folder = z.string().min(1)
 
 const idxFiles = z.strictObject({ images: z.string().min(1), labels: z.string().min(1) })
 
-const names = ['fashion-mnist', 'mnist', 'cifar-10', 'cifar-100', 'idx', 'image-folder'] as const
+/** Names of data sets and formats. */
+export const dataNames = ['fashion-mnist', 'mnist', 'cifar-10', 'cifar-100', 'idx', 'image-folder'] as const
 
 /** Where the images of an experiment come from: a data set that the package knows, or a folder in a known format. */
 export const dataSchema = z.discriminatedUnion(
@@ -54,11 +57,15 @@ export const dataSchema = z.discriminatedUnion(
     z.strictObject({
       name: z.literal('image-folder'),
       size,
-      /** Folder that holds `train/<class>/<image>` and `test/<class>/<image>`, in any format that sharp reads. */
+      /**
+       * Folder that holds `train/<class>/<image>` and `test/<class>/<image>`, or `<class>/<image>`, in any format that sharp reads.
+       */
       folder,
       /** Names of the two folders inside it. */
       train: z.string().min(1).default('train'),
       test: z.string().min(1).default('test'),
+      /** How `<class>/<image>` is split: the share of each class's images that are test images, and the seed that draws them. */
+      split: z.strictObject({ test: z.number().gt(0).lt(1).default(0.2), seed: seedSchema.default(0) }).prefault({}),
       /** How an image that isn't square becomes so. Default `crop`. */
       fit: z.enum(['crop', 'stretch', 'pad']).default('crop'),
       /** 1: grey; 3: colour. Default: the U-Net's `in_channels`. */
@@ -69,7 +76,7 @@ export const dataSchema = z.discriminatedUnion(
       followLinks: z.boolean().default(false),
     }),
   ],
-  `expected an object whose name is one of ${names.join(', ')}`,
+  `expected an object whose name is one of ${dataNames.join(', ')}`,
 )
 
 export type DataConfig = z.output<typeof dataSchema>
@@ -92,17 +99,19 @@ export async function loadData(config: DataConfig, unet: UNetConfig, signal?: Ab
       return loadCifar100({ folder: config.folder, size: config.size, labels: config.labels, signal })
     case 'image-folder': {
       const { folder, fit, channels = unet.in_channels as 1 | 3, grey, size = unet.sample_size, followLinks } = config
+      const name = path.basename(path.resolve(folder))
+      const options = { size, fit, channels, grey, followLinks, signal }
       const part = (which: 'train' | 'test') =>
-        loadImageFolder(path.join(folder, config[which]), {
-          name: `${path.basename(folder)}/${which}`,
-          size,
-          fit,
-          channels,
-          grey,
-          followLinks,
-          signal,
-        })
-      return trainTest(await part('train'), await part('test'))
+        loadImageFolder(path.join(folder, config[which]), { ...options, name: `${name}/${which}` })
+      const isSplit = existsSync(path.join(folder, config.train)) || existsSync(path.join(folder, config.test))
+      if (isSplit) return trainTest(await part('train'), await part('test'))
+      const split = splitDataset(await loadImageFolder(folder, { ...options, name }), config.split)
+      process.emitWarning(
+        `${folder} has no ${config.train}/ and ${config.test}/, so that each class is split by seed ${config.split.seed}: ` +
+          `${split.train.labels.length} training and ${split.test.labels.length} test images`,
+        { code: 'CONTINUAL_DIFFUSION_SPLIT' },
+      )
+      return split
     }
     case 'idx': {
       const { folder, train, test, classes, size } = config
@@ -130,6 +139,6 @@ const titles = {
 
 /** What a report calls the data. */
 export function dataTitle(config: DataConfig): string {
-  if (config.name === 'idx' || config.name === 'image-folder') return path.basename(config.folder)
+  if (config.name === 'idx' || config.name === 'image-folder') return path.basename(path.resolve(config.folder))
   return `${titles[config.name]}${'subset' in config && config.subset ? ' (small subset)' : ''}`
 }

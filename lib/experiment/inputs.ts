@@ -3,6 +3,7 @@ import path from 'node:path'
 import { addData } from '../data/digest.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { checksumOf } from '../files/checksum.js'
+import { isRecord } from '../validation/options.js'
 import type { ExperimentConfig } from './config.js'
 import type { Plan } from './plan.js'
 
@@ -34,6 +35,26 @@ export function checkInputs(folder: string, now: Inputs, before: Inputs): void {
     'ERR_BAD_DATA',
     `${folder}: the run began with other inputs: ${list.join('; ')}: put back what it began with, or begin a new run`,
   )
+}
+
+/** An experiment as a file has it, with the paths in it, which are relative to the file, as they are from here. */
+export function fromFile(input: unknown, file: string): unknown {
+  if (!isRecord(input)) return input
+  const base = path.dirname(file)
+  const at = (object: unknown, key: string) =>
+    isRecord(object) && typeof object[key] === 'string' && object[key] !== ''
+      ? { ...object, [key]: path.isAbsolute(object[key]) ? object[key] : path.join(base, object[key]) }
+      : object
+  const { data, evaluation } = input
+  return {
+    ...(at(input, 'out') as object),
+    ...(data !== undefined && {
+      data: Array.isArray(data) ? data.map((one) => at(one, 'folder')) : at(data, 'folder'),
+    }),
+    ...(isRecord(evaluation) && {
+      evaluation: { ...evaluation, ...('features' in evaluation && { features: at(evaluation.features, 'file') }) },
+    }),
+  }
 }
 
 /** Relative paths of inputs are resolved against where the run begins: it may go on elsewhere. */

@@ -1,0 +1,56 @@
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+import { invalid } from '../errors.js'
+import { writeError } from '../files/atomic.js'
+
+const schemaFile = fileURLToPath(new URL('../experiment.schema.json', import.meta.url))
+
+/** Adds the command `init`: an experiment file to begin with. */
+export function registerInit(program: Command): void {
+  program
+    .command('init')
+    .description('write a commented experiment file to begin with')
+    .argument('[file]', 'the new file', 'experiment.jsonc')
+    .action(async (file: string) => {
+      try {
+        await writeFile(file, starter(path.relative(path.dirname(path.resolve(file)), schemaFile)), { flag: 'wx' })
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw writeError(file, error)
+        throw invalid(`${file} is there already; expected the name of a new file`, error)
+      }
+      console.log(`${file}: change it, then run it by: continual-diffusion run ${file}`)
+    })
+}
+
+/** @param schema path of the JSON Schema, from the file's folder */
+export function starter(schema: string): string {
+  return `{
+  // Editors check and complete the keys by this file.
+  "$schema": ${JSON.stringify(schema)},
+
+  // All that is not given here is this preset's.
+  "preset": "demo",
+
+  // Images of your own: <folder>/<class>/<image>, or the same inside <folder>/train and <folder>/test.
+  // Paths are relative to this file.
+  // "data": { "name": "image-folder", "folder": "shapes" },
+
+  // The classes are dealt out to so many tasks, which are learned one after the other.
+  "stream": { "tasks": 5 },
+
+  // More steps: better images.
+  "train": { "steps": 400, "batchSize": 32, "lr": 0.004 },
+
+  // A name, or an object with the method's options.
+  "methods": ["finetune", { "name": "generative-distillation", "lambda": 0.4, "teacher": { "steps": 2 } }, "recommended"],
+
+  // With three seeds or more, the report can tell a difference between methods from chance.
+  "seeds": [42],
+
+  // Images that are generated after each task to compare them with the test images.
+  "evaluation": { "count": 1000 }
+}
+`
+}
