@@ -142,6 +142,18 @@ describe('a replay pool', () => {
     expect((await learner.replayPool(third, method, train))!.data).not.toEqual(pool.data)
   })
 
+  it('is not changed through the copies that are given away', async () => {
+    const method = pooled({ images: 16, classes: 'even' })
+    const [one, other] = [await taught(), await taught()]
+    const { classify, ...rest } = byFirstPixel([100])
+    const spoil = (images: ImageBatch) => classify(images).finally(() => images.data.fill(0))
+    const images = (await one.replayPool(second, method, { ...train, classifier: byFirstPixel([100]) }))!
+    images.data.fill(0)
+    await collect(one.learn(second, method, { ...train, classifier: { ...rest, classify: spoil } }))
+    await collect(other.learn(second, method, { ...train, classifier: byFirstPixel([100]) }))
+    expect(await fingerprint(one)).toEqual(await fingerprint(other))
+  })
+
   it('has as many images as it is to be reused', async () => {
     const learner = await taught()
     const pool = await learner.replayPool(second, pooled({ reuse: 4 }), { ...train, steps: 10 })

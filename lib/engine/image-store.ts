@@ -5,7 +5,7 @@ import type { NativeImages } from './addon.js'
 import { call, disposedError } from './call.js'
 
 /** How much of a data set one call copies on JavaScript's thread, in bytes: about a millisecond's work. */
-const copiedAtOnce = 2 ** 22
+export const copiedAtOnce = 2 ** 22
 
 /**
  * Holds the images of data sets on the devices that use them. A store copies a data set to a device once, for all learners, solvers and

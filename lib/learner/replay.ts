@@ -4,7 +4,7 @@ import { isConditional } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { CancelFlag, NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
-import { bring } from '../engine/image-store.js'
+import { bring, copiedAtOnce } from '../engine/image-store.js'
 import { sampleUses } from '../engine/sample-use.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { ReplayPool, ResolvedObjective, TeacherSource } from '../methods/objective.js'
@@ -142,7 +142,13 @@ export async function firstPool(
   const number = pools.findIndex(({ source }) => !source.stopAtTimestep)
   if (number < 0) return undefined
   const { images } = await generate(core, pools, number, 0, filling)
-  return { data: images as Uint8Array, count: images.length / pixelsOf(core), ...shapeOf(core) }
+  // A copy: what becomes of it must not change what the task is learned from.
+  const data = new Uint8Array(images.length)
+  for (let from = 0; from < images.length; from += copiedAtOnce) {
+    data.set(images.subarray(from, from + copiedAtOnce), from)
+    await setImmediate()
+  }
+  return { data, count: images.length / pixelsOf(core), ...shapeOf(core) }
 }
 
 async function generate(
@@ -242,7 +248,8 @@ async function evenIndices(
   const byClass: number[][] = columns.map(() => [])
   for (let from = 0; from < total; from += atOnce) {
     const count = Math.min(atOnce, total - from)
-    const data = images.subarray(from * each, (from + count) * each) as Uint8Array
+    // A copy, as the classifier may be the user's own.
+    const data = images.slice(from * each, (from + count) * each) as Uint8Array
     const { logits } = await classify.call(classifier, { data, count, ...shapeOf(core) })
     if (!types.isFloat32Array(logits) || logits.length !== count * classes.length || !logits.every(Number.isFinite)) {
       throw new ContinualDiffusionError(
