@@ -92,6 +92,7 @@ const everyMethod = {
       teacher: { steps: 2 },
       teacherDecay: 0.5,
     },
+    'recommended',
     { name: 'partial-generation-distillation', lambda: 0.4, teacher: { steps: 2 } },
     // Of 0.2 and 1; 4 and 16 were worse on two tasks, for both.
     { name: 'gaussian-distillation', lambda: 0.2 },
