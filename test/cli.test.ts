@@ -137,7 +137,7 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
     'b',
   )
   expect(again.status).toBe(0)
-  expect(again.stdout).toMatch(/^\*\*After task 5;[^\n]*\*\*\n\n\| Method \|[^\n]*\n\|[^\n]*\n\| finetune \|[^\n]*\n$/)
+  expect(again.stdout).toMatch(/^\*\*After task 5;[^\n]*\*\*\n\n\| Method \|[^\n]*\n\|[^\n]*\n\| finetune \|[^\n]*\n\| \(real training images\) \|[^\n]*\n$/)
   const compared = await run(folder, 'compare', 'out', 'b', '--markdown', '--out', 'both.html')
   expect(compared.stdout).toMatch(/mean ± standard error over seeds 69, 42/)
   expect(compared.stdout).toMatch(/^\| finetune \| [\d.]+ ± [\d.]+ \|/m)
