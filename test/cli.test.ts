@@ -117,6 +117,11 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
     stderr: expect.stringMatching(/images is not in a run folder.*--experiment/),
   })
 
+  expect(await run(folder, 'evaluate', 'nope')).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/^ERR_DATA_NOT_FOUND: nope: there is no such folder/),
+  })
+
   const before = await readFile(path.join(out, 'report.html'))
   await rm(path.join(out, 'report.html'))
   expect(await run(folder, 'report', 'out')).toMatchObject({ status: 0, stdout: `${path.join(out, 'report.html')}\n` })

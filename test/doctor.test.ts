@@ -72,6 +72,12 @@ describe('doctor', () => {
     expect(text).toContain(engineRecord()?.libtorch.path)
   })
 
+  test('prints all of it as JSON', async () => {
+    let text = ''
+    expect(await runDoctor((part) => (text += part), true)).toBe(true)
+    expect(JSON.parse(text)).toMatchObject({ ok: true, node: { version: process.version }, addon: { cpu: {} } })
+  })
+
   test('says what is missing and what mends it', () => {
     const report: DoctorReport = {
       ok: false,

@@ -71,11 +71,12 @@ export async function doctor(): Promise<DoctorReport> {
  * The command: looks and prints.
  *
  * @param write takes the text
+ * @param json whether the text is the {@link DoctorReport} as JSON
  * @returns true when the addon loads
  */
-export async function runDoctor(write: (text: string) => void): Promise<boolean> {
+export async function runDoctor(write: (text: string) => void, json = false): Promise<boolean> {
   const report = await doctor()
-  write(formatDoctor(report))
+  write(json ? `${JSON.stringify(report, null, 2)}\n` : formatDoctor(report))
   return report.ok
 }
 

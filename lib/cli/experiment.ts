@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises'
-import { invalid } from '../errors.js'
+import { access, readFile } from 'node:fs/promises'
+import { ContinualDiffusionError, invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { runOf } from '../experiment/evaluate-saved.js'
 import { fromFile } from '../experiment/inputs.js'
@@ -45,6 +45,13 @@ function withoutComments(text: string): string {
 
 /** The experiment that a saved learner is judged by: the one named, or that of the run which its folder is in. */
 export async function experimentOf(learner: string, named: string | undefined): Promise<ExperimentInput> {
+  await access(learner).catch((cause) => {
+    throw new ContinualDiffusionError(
+      'ERR_DATA_NOT_FOUND',
+      `${learner}: there is no such folder, or it can't be read; expected the folder of a saved learner`,
+      { cause },
+    )
+  })
   const file = named ?? (await runOf(learner))
   if (file === undefined) {
     throw invalid(

@@ -35,8 +35,9 @@ registerData(program, signal)
 program
   .command('doctor')
   .description('check this machine: compiler, libtorch, addon, devices, data')
-  .action(async () => {
-    if (!(await runDoctor((text) => process.stdout.write(text)))) process.exitCode = 1
+  .option('--json', 'print it as JSON')
+  .action(async ({ json }: { json?: boolean }) => {
+    if (!(await runDoctor((text) => process.stdout.write(text), json))) process.exitCode = 1
   })
 
 try {
