@@ -10,7 +10,7 @@ export type { SolverLearnOptions, SolverOptions } from './classifiers/solver-opt
 export { presets } from './config/presets.js'
 export { type Guidance, paperSampler, type SamplerConfig } from './config/sampler.js'
 export { paperSchedule, type ScheduleConfig, schedule } from './config/schedule.js'
-export { parseUNetConfig, toDiffusersConfig, type UNetConfig } from './config/unet.js'
+export { parseUNetConfig, toDiffusersConfig, type UNetConfig, type UNetOptions } from './config/unet.js'
 export {
   type ArraysOptions,
   type AsyncIterableOptions,
@@ -48,6 +48,7 @@ export type {
   LearnerOptions,
   Learning,
   LearnOptions,
+  LearnSettings,
   LoadOptions,
   NetworkLabels,
   PoolProgress,
@@ -56,6 +57,7 @@ export type {
   SampleOptions,
   StepLosses,
   StepOptions,
+  TaskLength,
   TrainOptions,
   UpdateOptions,
 } from './learner/options.js'

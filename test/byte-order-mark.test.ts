@@ -12,7 +12,7 @@ ownCache()
 
 it('that an editor put before a JSON file is read past, in experiments, runs and learners', async () => {
   const out = path.join(await temporaryFolder(), 'run')
-  const experiment = { ...brokenExperiment, methods: ['finetune'], train: { steps: 1, batchSize: 4 } }
+  const experiment = { ...brokenExperiment, methods: ['finetune' as const], train: { steps: 1, batchSize: 4 } }
   await runExperiment({ ...experiment, out })
   const before = await readRun(out)
   const files = (await readdir(out, { recursive: true })).filter((name) => /\.jsonl?$/.test(name))

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { withOptions } from '../lib/cli/run.js'
 import { ContinualDiffusionError } from '../lib/errors.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
+import type { MethodInput } from '../lib/experiment/methods.js'
 import { presetNames } from '../lib/experiment/presets.js'
 import { methods } from '../lib/methods/index.js'
 
@@ -164,7 +165,10 @@ test.each([
 })
 
 test('a method may run twice with other options under another label', () => {
-  const methods = ['generative-replay', { name: 'generative-replay', label: 'replay-10', teacher: { steps: 10 } }]
+  const methods: MethodInput[] = [
+    'generative-replay',
+    { name: 'generative-replay', label: 'replay-10', teacher: { steps: 10 } },
+  ]
   expect(resolveExperiment({ preset: 'demo', methods }).methods.map(({ label }) => label)).toEqual([
     'generative-replay',
     'replay-10',

@@ -17,7 +17,7 @@ import { failure, tinyUNet } from './support/tiny.js'
 
 ownCache()
 
-const experiment = { ...brokenExperiment, methods: ['finetune'], train: { steps: 10, batchSize: 4 } }
+const experiment = { ...brokenExperiment, methods: ['finetune' as const], train: { steps: 10, batchSize: 4 } }
 
 /** Whether this process may mount; elsewhere a small disk and one that can't be written can't be had. */
 const mayMount = (() => {

@@ -246,7 +246,7 @@ describe('learn', () => {
   ])('refuses %s before it trains', async (_, change, message, train) => {
     const learner = await tinyLearner()
     const task = { ...first, ...(train ? { train } : {}) } as typeof first
-    const error = await failure(collect(learner.learn(task, finetune(), { ...quick, ...change })))
+    const error = await failure(collect(learner.learn(task, finetune(), { ...quick, ...change } as LearnOptions)))
     expect(error.code).toBe('ERR_INVALID_ARGUMENT')
     expect(error.message).toMatch(message)
     expect(learner.stepsDone).toBe(0)

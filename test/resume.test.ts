@@ -79,7 +79,12 @@ describe('a run that was broken off', () => {
     const onEvent = (event: RunEvent) => {
       if (event.kind === 'learn' && event.part.task === 2 && event.progress.step > 2) controller.abort('enough')
     }
-    const experiment = { ...brokenExperiment, methods: ['finetune'], train: { steps: 12, batchSize: 4 }, ...changes }
+    const experiment = {
+      ...brokenExperiment,
+      methods: ['finetune' as const],
+      train: { steps: 12, batchSize: 4 },
+      ...changes,
+    }
     const running = runExperiment({ ...experiment, out } as ExperimentInput, { signal: controller.signal, onEvent })
     await expect(running).rejects.toBe('enough')
     return out
@@ -256,7 +261,11 @@ describe('a run that was broken off', () => {
 
 test('a clock that jumps by years at every moment changes nothing', async () => {
   const parent = await temporaryFolder()
-  const experiment = { ...brokenExperiment, methods: ['finetune'], checkpoints: { everySteps: 7, everyMinutes: 1 } }
+  const experiment = {
+    ...brokenExperiment,
+    methods: ['finetune' as const],
+    checkpoints: { everySteps: 7, everyMinutes: 1 },
+  }
   const checkpoints = async (name: string, jump: boolean) => {
     let written = 0
     let year = 2000

@@ -68,7 +68,7 @@ describe('what a killed run left', () => {
   it.each(['x.deadbeef.tmp', 'real', '..', 'a/b', 'x'.repeat(101), 'a\nb'])(
     'is not mistaken for a method, as no method may be labelled %j',
     (label) => {
-      const methods = [{ name: 'finetune', label }]
+      const methods = [{ name: 'finetune' as const, label }]
       expect(() => resolveExperiment({ preset: 'demo', methods })).toThrow(ContinualDiffusionError)
     },
   )

@@ -213,7 +213,7 @@ describe('a resumed task', () => {
     expect(await weights(2e-3)).not.toEqual(await weights(1e-3))
   })
 
-  it.each<[string, RegExp, LearnOptions]>([
+  it.each<[string, RegExp, Partial<LearnOptions>]>([
     [
       'what was not named',
       /steps is 15; expected 12; or, resume it with resume: \{ change: \['steps'\] \}/,
@@ -230,7 +230,9 @@ describe('a resumed task', () => {
     const learner = await tinyLearner()
     for await (const { step } of learner.learn(first, finetune(), options)) if (step > 1) break
     const before = learner.taskInProgress
-    expect((await failure(learner.train(first, finetune(), { ...options, ...more }))).message).toMatch(message)
+    expect((await failure(learner.train(first, finetune(), { ...options, ...more } as LearnOptions))).message).toMatch(
+      message,
+    )
     expect(learner.taskInProgress).toEqual(before)
   })
 })

@@ -16,10 +16,22 @@ it('compile with @types/node alone, without skipLibCheck', async () => {
   await symlink(path.join(root, 'node_modules/@types/node'), path.join(modules, '@types/node'))
   const compilerOptions = { target: 'es2022', module: 'nodenext', strict: true, noEmit: true, types: ['node'] }
   await writeFile(path.join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['main.ts'] }))
-  const code = `import { Learner } from 'continual-diffusion'
+  const code = `import { Learner, type LearnOptions } from 'continual-diffusion'
     import { runExperiment } from 'continual-diffusion/experiment'
     export const made: Promise<Learner> = Learner.load('folder')
-    export const run = runExperiment`
+    const unet = { sample_size: 8, block_out_channels: [8], down_block_types: ['DownBlock2D'], up_block_types: ['UpBlock2D'] } as const
+    export const small = Learner.create({ unet })
+    export const run = runExperiment
+    run({ preset: 'demo', methods: ['joint', 'ewc+joint', { name: 'finetune', label: 'plain' }, { name: 'generative-distillation', label: 'mine', lambda: 1 }] })
+    // @ts-expect-error: an unknown method
+    run({ preset: 'demo', methods: ['generative-destillation'] })
+    // @ts-expect-error: an option of another method
+    run({ preset: 'demo', methods: [{ name: 'finetune', lambda: 1 }] })
+    export const either: LearnOptions[] = [{ steps: 1 }, { epochs: 1 }]
+    // @ts-expect-error: one of the two
+    export const both: LearnOptions = { steps: 1, epochs: 1 }
+    // @ts-expect-error: one of the two
+    export const none: LearnOptions = { lr: 1 }`
   await writeFile(path.join(project, 'main.ts'), code)
   const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
   const { stdout } = await promisify(execFile)(process.execPath, [tsc, '-p', project]).catch((error) => error)

@@ -45,6 +45,14 @@ export interface UNetConfig {
   readonly num_class_embeds?: number | null
 }
 
+/**
+ * A {@link UNetConfig} as it is given: what diffusers has a default for may be left out.
+ *
+ * @category Networks, schedules and samplers
+ */
+export type UNetOptions = Partial<UNetConfig> &
+  Pick<UNetConfig, 'sample_size' | 'block_out_channels' | 'down_block_types' | 'up_block_types'>
+
 /** Whether a network takes labels. */
 export function isConditional({ class_embed_type: kind, num_class_embeds: rows }: UNetConfig): boolean {
   return (kind ?? rows ?? null) !== null

@@ -19,7 +19,7 @@ export {
 export { type EvaluateSavedOptions, evaluateSaved, type SavedEvaluation } from './evaluate-saved.js'
 export type { Part, RunEvent } from './events.js'
 export type { JoinedRuns } from './join.js'
-export type { MethodEntry } from './methods.js'
+export type { MethodEntry, MethodInput } from './methods.js'
 export { type PresetName, presets as experimentPresets } from './presets.js'
 export type { RunRecord } from './read-run.js'
 export { compareRuns, writeReport } from './report.js'

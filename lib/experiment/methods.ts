@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { isConditional, type UNetConfig } from '../config/unet.js'
 import { invalid } from '../errors.js'
-import { type MethodName, methodByName } from '../methods/by-name.js'
+import { type MethodName, type MethodOptions, methodByName } from '../methods/by-name.js'
 import { firstTaskOf, type Method } from '../methods/objective.js'
 import { optimizerStateSchema } from '../methods/objective-schema.js'
 import type { Stream } from '../streams/stream.js'
@@ -28,7 +28,8 @@ export const methodEntrySchema = z
   .transform((entry): MethodEntry => {
     if (typeof entry === 'string') return { name: entry, label: entry }
     return { ...entry, label: entry.label ?? entry.name }
-  })
+    // What the options of a method are is its own to check, and the compiler's.
+  }) as unknown as z.ZodType<MethodEntry, MethodInput>
 
 /**
  * A method of an experiment: its standard name, its label in tables and folders, and its own options.
@@ -41,6 +42,25 @@ export type MethodEntry = {
   readonly optimizer?: 'reset' | 'keep' | undefined
   readonly [option: string]: unknown
 }
+
+interface MethodPlace {
+  readonly label?: string | undefined
+  readonly optimizer?: 'reset' | 'keep' | undefined
+}
+
+/** Names of composed methods: names joined by `+`. */
+type ComposedName = `${MethodName}+${string}`
+
+/**
+ * A method as an experiment is given it: a name, or an object with the name, the method's own options and a label.
+ *
+ * @category Configuration
+ */
+export type MethodInput =
+  | MethodName
+  | ComposedName
+  | { [N in MethodName]: { readonly name: N } & MethodPlace & MethodOptions<N> }[MethodName]
+  | ({ readonly name: ComposedName } & MethodPlace & { readonly [N in MethodName]?: MethodOptions<N> })
 
 /** A method of an experiment as a value. */
 export interface ResolvedMethod {

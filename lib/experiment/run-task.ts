@@ -1,7 +1,7 @@
 import type { Solver } from '../classifiers/solver.js'
 import { imageGrid, rowsByClass } from '../images/grid.js'
 import type { Learner } from '../learner/learner.js'
-import type { PoolProgress, StepLosses } from '../learner/options.js'
+import type { LearnOptions, PoolProgress, StepLosses, TaskLength } from '../learner/options.js'
 import type { TaskResult } from '../report/results.js'
 import type { Stream, Task } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
@@ -94,10 +94,12 @@ async function teachSolver(run: RunState, work: Work, part: Part): Promise<reado
   return solver.learn(task, learner, { ...(config.solver ?? classifierOfPools), replay, signal })
 }
 
-function learnOptions({ config, onEvent, signal }: RunState, { solver, entry }: Work, part: Part) {
+function learnOptions({ config, onEvent, signal }: RunState, { solver, entry }: Work, part: Part): LearnOptions {
   const optimizer = entry.optimizer ?? config.train.optimizer
   const onPool = (progress: PoolProgress) => onEvent({ kind: 'pool', part, progress })
-  return { ...config.train, optimizer, ...(solver && { classifier: solver }), onPool, signal }
+  // That its length is given in one way was checked.
+  const train = config.train as typeof config.train & TaskLength
+  return { ...train, optimizer, ...(solver && { classifier: solver }), onPool, signal }
 }
 
 /**

@@ -133,7 +133,7 @@ export async function endEarly(core: Core): Promise<void> {
 
 /** Ends the task in progress, which is no longer iterated, with no more steps. */
 async function endAt(core: Core, task: Task, method: Method, options: LearnOptions): Promise<void> {
-  const steps = core.inProgress?.step
+  const steps = core.inProgress?.step ?? 0
   const changed = { epochs: undefined, steps, resume: { change: ['steps'] }, signal: undefined } as const
   for await (const _ of learn(core, task, method, { ...options, ...changed }));
 }

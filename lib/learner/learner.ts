@@ -199,7 +199,8 @@ export class Learner implements AsyncDisposable {
    */
   async train(task: Task, method: Method, options: TrainOptions): Promise<void> {
     const { onProgress, ...rest } = parseOptions(trainSchema, options, 'train')
-    for await (const progress of learn(this.#core, task, method, rest as LearnOptions)) onProgress?.(progress)
+    for await (const progress of learn(this.#core, task, method, rest as unknown as LearnOptions))
+      onProgress?.(progress)
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { SamplerConfig } from '../config/sampler.js'
 import type { ScheduleConfig } from '../config/schedule.js'
-import type { UNetConfig } from '../config/unet.js'
+import type { UNetOptions } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import type { ImageStore } from '../engine/image-store.js'
 import type { Device, Precision } from '../validation/fields.js'
@@ -26,7 +26,7 @@ export type NetworkLabels = Int32Array | Float32Array
  */
 export interface LearnerOptions {
   /** The network: one of `presets`, or your own configuration. */
-  unet: UNetConfig
+  unet: UNetOptions
   /** How noise is added to images. Fields that are left out are those of `paperSchedule`. */
   schedule?: Partial<ScheduleConfig>
   /** The sampler for calls that don't give one. Fields that are left out are those of `paperSampler`: DDIM in 10 steps, or T if T < 10. */
@@ -79,15 +79,35 @@ export interface UpdateOptions {
 }
 
 /**
- * Options of `Learner.learn`. Give exactly one of `epochs` and `steps`.
+ * How long a task is: exactly one of `steps` and `epochs`.
  *
  * @category Learner
  */
-export interface LearnOptions extends UpdateOptions {
-  /** Passes over the images that the method trains on: ⌈epochs × images / batchSize⌉ steps. It may be a fraction. */
-  epochs?: number
-  /** Number of training steps. */
-  steps?: number
+export type TaskLength =
+  | {
+      /** Number of training steps. */
+      steps: number
+      epochs?: undefined
+    }
+  | {
+      /** Passes over the images that the method trains on: ⌈epochs × images / batchSize⌉ steps. It may be a fraction. */
+      epochs: number
+      steps?: undefined
+    }
+
+/**
+ * Options of `Learner.learn`.
+ *
+ * @category Learner
+ */
+export type LearnOptions = LearnSettings & TaskLength
+
+/**
+ * Options of `Learner.learn`, besides the task's length.
+ *
+ * @category Learner
+ */
+export interface LearnSettings extends UpdateOptions {
   /** Images drawn for each source in each step. Default 128. */
   batchSize?: number
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
@@ -144,7 +164,7 @@ export type ChangeableSetting = 'lr' | 'steps'
  *
  * @category Learner
  */
-export interface TrainOptions extends LearnOptions {
+export type TrainOptions = LearnOptions & {
   /** Called about five times a second. It must not throw. */
   onProgress?: (progress: Progress) => void
 }

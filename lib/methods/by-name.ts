@@ -47,6 +47,15 @@ export const methods = {
 export type MethodName = keyof typeof methods
 
 /**
+ * The options of a method, by its standard name.
+ *
+ * @category Methods
+ */
+export type MethodOptions<N extends MethodName> = Options<N> extends Record<string, never> ? unknown : Options<N>
+
+type Options<N extends MethodName> = NonNullable<Parameters<(typeof methods)[N]>[0]>
+
+/**
  * Makes a method from its standard name and its options, e.g. from a configuration file. The method checks its options. Methods whose
  * names are joined by `+` are composed, see {@link compose}; the options of each stand under its name:
  * `methodByName('generative-distillation+ewc', { ewc: { strength: 100 } })`.
