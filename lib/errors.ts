@@ -18,6 +18,8 @@ export type ErrorCode =
   /** A device that failed during work: only a new process can use it again. */
   | 'ERR_DEVICE_FAILED'
   | 'ERR_OUT_OF_MEMORY'
+  /** No more files, threads or processes for this process: what was being read or written is not at fault. */
+  | 'ERR_OUT_OF_RESOURCES'
   | 'ERR_DIVERGED'
   | 'ERR_DISPOSED'
   | 'ERR_ENGINE'
@@ -33,9 +35,46 @@ export class ContinualDiffusionError extends Error {
   readonly code: ErrorCode
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options)
-    this.code = code
+    // Whoever reads or writes blames the file; where the machine lacked something the file has no part in it.
+    const lack = lackOf(options?.cause)
+    super(lack?.message ?? message, options)
+    this.code = lack?.code ?? code
   }
+}
+
+const lacks: readonly (readonly [sign: RegExp, code: ErrorCode, advice: string])[] = [
+  [
+    /^E[MN]FILE|Too many open files/,
+    'ERR_OUT_OF_RESOURCES',
+    'no more files can be opened: close some, or raise the limit (ulimit -n); no file is damaged',
+  ],
+  [
+    /^EAGAIN|^spawn EAGAIN|Resource temporarily unavailable/,
+    'ERR_OUT_OF_RESOURCES',
+    'no more processes or threads can be started: end some, or raise the limit (ulimit -u)',
+  ],
+  [
+    /^ENOMEM|^spawn ENOMEM|[Cc]annot allocate memory|Array buffer allocation failed/,
+    'ERR_OUT_OF_MEMORY',
+    'there is not enough memory: end other processes, or raise the limit (ulimit -v); no file is damaged',
+  ],
+]
+
+/**
+ * What the machine lacked, where that is why something failed.
+ *
+ * @internal
+ */
+export function lackOf(cause: unknown): { code: ErrorCode; message: string } | undefined {
+  if (cause instanceof ContinualDiffusionError) {
+    const isLack = cause.code === 'ERR_OUT_OF_RESOURCES' || cause.code === 'ERR_OUT_OF_MEMORY'
+    return isLack ? { code: cause.code, message: cause.message } : undefined
+  }
+  if (typeof cause !== 'object' || cause === null) return undefined
+  const message = messageOf(cause)
+  const found = lacks.find(([sign]) => sign.test(message))
+  if (found === undefined) return lackOf((cause as { cause?: unknown }).cause) // fetch hides it there
+  return { code: found[1], message: `${message}; ${found[2]}` }
 }
 
 /** What went wrong, of whatever was thrown, also in another realm, whose errors are no `instanceof Error`. @internal */

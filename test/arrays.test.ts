@@ -1,5 +1,7 @@
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { type ArraysOptions, fromArrays, trainTest } from '../lib/data/index.js'
+import { tinyLearner } from './support/tiny.js'
 
 const good: ArraysOptions = {
   name: 'mine',
@@ -79,4 +81,23 @@ describe('trainTest', () => {
       error('ERR_BAD_DATA', /classes is 4; expected 2, .*; only it has 'c', 'd'$/),
     )
   })
+})
+
+it('arrays of another realm are arrays', async () => {
+  const other = <T>(code: string) => runInNewContext(code) as T
+  const data = fromArrays({
+    name: 'x',
+    images: other<Uint8Array>('new Uint8Array(2 * 64)'),
+    labels: other<Int32Array>('Int32Array.of(0, 1)'),
+    classes: ['a', 'b'],
+    height: 8,
+    width: 8,
+    channels: 1,
+  })
+  expect(trainTest(data, data).test.labels).toHaveLength(2)
+  const learner = await tinyLearner()
+  const x = other<Float32Array>('new Float32Array(64)')
+  const t = other<Int32Array>('Int32Array.of(3)')
+  expect(await learner.predict(x, t)).toEqual(await learner.predict(new Float32Array(64), Int32Array.of(3)))
+  expect((await learner.step({ xt: x, timesteps: t, target: x })).loss).toBeGreaterThan(0)
 })

@@ -10,10 +10,12 @@ afterEach(() => vi.unstubAllEnvs())
 
 it('is where the XDG base directory specification has it', () => {
   vi.stubEnv('HOME', '/home/someone')
-  vi.stubEnv('XDG_CACHE_HOME', '')
-  expect(cacheFolder()).toBe('/home/someone/.cache/continual-diffusion')
+  for (const none of ['', 'relative']) {
+    vi.stubEnv('XDG_CACHE_HOME', none)
+    expect(cacheFolder('data')).toBe('/home/someone/.cache/continual-diffusion/data')
+  }
   vi.stubEnv('XDG_CACHE_HOME', '/elsewhere')
-  expect(cacheFolder()).toBe('/elsewhere/continual-diffusion')
+  expect(cacheFolder('data')).toBe('/elsewhere/continual-diffusion/data')
 })
 
 // Another user than root is had by root only. Of user 54321 the system knows no home.
@@ -23,7 +25,7 @@ it.each([
 ] as const)('there is none where %s, and the package is imported and used all the same', async (_, env, uid) => {
   const code = `import { fashionMnist } from ${JSON.stringify(main)}
       import { cacheFolder } from ${JSON.stringify(main.replace('index.js', 'files/cache-folder.js'))}
-      console.log(cacheFolder(), (await fashionMnist({ subset: true })).test.labels.length)`
+      console.log(cacheFolder('data'), (await fashionMnist({ subset: true })).test.labels.length)`
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code], {
     env,
     uid,

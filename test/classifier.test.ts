@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { call } from '../lib/engine/call.js'
+import { readSafetensors, writeSafetensors } from '../lib/files/safetensors.js'
 import { averageRatioDeviation, Classifier, classFrequencies, fashionMnist, frechetDistance } from '../lib/index.js'
 import { devices } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
@@ -172,15 +173,35 @@ describe('Classifier.cached', () => {
     expect(await warned).toMatchObject({ code: 'CONTINUAL_DIFFUSION_NO_CACHE', message: expect.stringContaining(file) })
   })
 
-  it('names a damaged file', async () => {
+  it.each<[string, (file: string) => Promise<void>]>([
+    ['truncated', async (file) => writeFile(file, (await readFile(file)).subarray(0, 1000))],
+    [
+      'with other weights',
+      async (file) => {
+        const { tensors, metadata } = await readSafetensors(file)
+        for (const { data } of tensors.values()) data.fill(0.01 as never)
+        await writeSafetensors(file, tensors, metadata)
+      },
+    ],
+    [
+      'with another accuracy',
+      async (file) => {
+        const { tensors, metadata } = await readSafetensors(file)
+        await writeSafetensors(file, tensors, { ...metadata, accuracy: '0.5' })
+      },
+    ],
+  ])('trains again what is %s, and says so', async (_, spoil) => {
     const folder = await temporaryFolder()
-    await cached(folder)
+    const { found: before } = await cached(folder)
     const file = path.join(folder, (await readdir(folder))[0] as string)
-    await writeFile(file, (await readFile(file)).subarray(0, 1000))
-    const error = await failure(Classifier.cached(data, { ...short, folder }))
-    expect(error.code).toBe('ERR_BAD_CHECKPOINT')
-    expect(error.message).toContain(file)
-    expect(error.message).toMatch(/truncated.*; delete the file, and the classifier is trained again$/)
+    await spoil(file)
+    const warned = new Promise<Error>((resolve) => process.once('warning', resolve))
+    const { found, trained } = await cached(folder)
+    expect(trained).toBe(true)
+    expect((await warned).message).toMatch(new RegExp(`${file}: .*the classifier is trained again`))
+    const { images } = bandsBatch(0, 8)
+    expect(await found.classify(images)).toEqual(await before.classify(images))
+    expect((await cached(folder)).trained).toBe(false)
   })
 })
 

@@ -2,7 +2,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
-import { withOptions } from '../lib/cli/run.js'
+import { withOptions } from '../lib/cli/run-action.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { Results } from '../lib/report/results.js'
 import { startCommand as start } from './support/child.js'
@@ -142,7 +142,9 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
     'b',
   )
   expect(again.status).toBe(0)
-  expect(again.stdout).toMatch(/^\*\*After task 5;[^\n]*\*\*\n\n\| Method \|[^\n]*\n\|[^\n]*\n\| finetune \|[^\n]*\n\| \(real training images\) \|[^\n]*\n$/)
+  expect(again.stdout).toMatch(
+    /^\*\*After task 5;[^\n]*\*\*\n\n\| Method \|[^\n]*\n\|[^\n]*\n\| finetune \|[^\n]*\n\| \(real training images\) \|[^\n]*\n$/,
+  )
   const compared = await run(folder, 'compare', 'out', 'b', '--markdown', '--out', 'both.html')
   expect(compared.stdout).toMatch(/mean ± standard error over seeds 69, 42/)
   expect(compared.stdout).toMatch(/^\| finetune \| [\d.]+ ± [\d.]+ \|/m)

@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { type DoctorReport, doctor, formatDoctor, runDoctor, tryAddon } from '../lib/cli/doctor.js'
 import { engineRecord, loadAddon } from '../lib/engine/load.js'
+import { startCommand } from './support/child.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'doctor-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -98,3 +99,11 @@ describe('doctor', () => {
     expect(text).toMatch(/^mnist +not found/m)
   })
 })
+
+test('SIGTERM ends it, also while it waits for its child process', async () => {
+  const { child, ended } = startCommand(folder, 'doctor')
+  const children = `/proc/${child.pid}/task/${child.pid}/children`
+  await vi.waitFor(() => expect(readFileSync(children, 'utf8')).not.toBe(''), { timeout: 30_000, interval: 5 })
+  child.kill('SIGTERM')
+  expect(await ended).toMatchObject({ status: 143, stderr: 'stopped by SIGTERM\n' })
+}, 60_000)

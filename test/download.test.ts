@@ -118,6 +118,17 @@ describe('download', () => {
     expect(await left()).toEqual(['file.gz'])
   })
 
+  it('sends the credentials of an address, and puts them into no message', async () => {
+    const sent: (string | undefined)[] = []
+    server.on('request', ({ headers }) => sent.push(headers.authorization))
+    const withCredentials = base.replace('//', '//user:s%3Acret@')
+    await get([], { urls: [`${withCredentials}/good`] })
+    expect(sent).toEqual([`Basic ${Buffer.from('user:s:cret').toString('base64')}`])
+    const error = await get([], { urls: [`${withCredentials}/none`], retries: 0 }).catch((error: Error) => error)
+    expect((error as Error).message).toContain(`${base}/none`)
+    expect((error as Error).message).not.toMatch(/cret|user/)
+  })
+
   it('gives up on a server that stays busy, naming every address', async () => {
     answers['/busy'] = (response) => response.writeHead(503, { 'retry-after': '0' }).end()
     await expect(get(['/busy', '/none'], { retries: 1 })).rejects.toThrow(failed(/busy \(.*503.*\); .*none \(.*404/))

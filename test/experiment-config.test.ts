@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { withOptions } from '../lib/cli/run.js'
+import { withOptions } from '../lib/cli/run-action.js'
 import { ContinualDiffusionError } from '../lib/errors.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { MethodInput } from '../lib/experiment/methods.js'

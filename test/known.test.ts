@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { describeSource } from '../lib/cli/data.js'
 import { fashionMnist, getKnown, knownSource, knownSources, locate, mnist, parseIdx } from '../lib/data/index.js'
 
@@ -34,6 +34,15 @@ async function fill(path: string, files = names) {
 
 /** Places that are not this machine's own. */
 const elsewhere = () => ({ systemFolder: join(folder, 'system'), cacheFolder: join(folder, 'cache') })
+
+/** What is warned of from now on. */
+function listen(): () => string {
+  const messages: string[] = []
+  const listener = ({ message }: Error) => void messages.push(message)
+  process.on('warning', listener)
+  onTestFinished(() => void process.off('warning', listener))
+  return () => messages.join('\n')
+}
 
 async function serve(files: Record<string, Uint8Array>) {
   const asked: string[] = []
@@ -87,23 +96,25 @@ describe('locate', () => {
 })
 
 describe('fashionMnist', () => {
-  it('prefers the given folder, then the system, then the cache', async () => {
-    const onlyTests = names.filter((file) => file.startsWith('t10k'))
-    const at = async (path: string) => {
-      // Tells the places apart by training on the tests.
-      await fill(path, onlyTests)
-      for (const file of onlyTests) await copyFile(new URL(file, shipped), join(path, file.replace('t10k', 'train')))
-    }
-    await fill(join(folder, 'cache', 'fashion-mnist'))
-    expect((await fashionMnist(elsewhere())).train.labels).toHaveLength(5000)
-    await at(join(folder, 'system', 'fashion-mnist'))
-    expect((await fashionMnist(elsewhere())).train.labels).toHaveLength(1000)
+  it('takes a given folder as it is', async () => {
     const mine = await fill(join(folder, 'mine'))
     const data = await fashionMnist({ folder: mine, ...elsewhere(), size: 16 })
     expect(data.train).toMatchObject({ name: 'fashion-mnist/train', size: 16, height: 28, width: 28, channels: 1 })
     expect(data.train.labels).toHaveLength(5000)
     expect(data.train.classes[9]).toBe('Ankle boot')
   })
+
+  it.each(['system', 'cache'])(
+    'does not take what lies in the %s folder for what was published',
+    async (place) => {
+      const at = await fill(join(folder, place, 'fashion-mnist'))
+      const warnings = listen()
+      const nowhere = { ...elsewhere(), url: 'http://127.0.0.1:9' }
+      await expect(fashionMnist(nowhere)).rejects.toMatchObject({ code: 'ERR_DOWNLOAD_FAILED' })
+      await vi.waitFor(() => expect(warnings()).toContain(`${at} is not used`))
+    },
+    60_000,
+  )
 
   it('does not look elsewhere when the given folder lacks files', async () => {
     const mine = await fill(join(folder, 'mine'), names.slice(2))

@@ -165,6 +165,16 @@ describe('learn', () => {
     expect((await failure(collect(learner.learn(second, replay, quick)))).message).toMatch(/the memory, which is empty/)
   })
 
+  it('refuses more steps than a saved learner may have', async () => {
+    const learner = await tinyLearner()
+    for (const length of [{ epochs: 1e18 }, { steps: 2 ** 41 }]) {
+      const error = await failure(collect(learner.learn(first, finetune(), { ...length, batchSize: 4 })))
+      expect(error.code).toBe('ERR_INVALID_ARGUMENT')
+      expect(error.message).toMatch(/1099511627776/)
+    }
+    expect(learner.taskInProgress).toBeUndefined()
+  })
+
   it('refuses a second task while one is being learned, and saving in the middle of a step', async () => {
     const learner = await tinyLearner()
     const generator = learner.learn(first, finetune(), quick)

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../lib/errors.js'
 import { arraySchema } from '../lib/validation/fields.js'
-import { nearest, parseOptions, unknownName } from '../lib/validation/options.js'
+import { nearest, unknownName } from '../lib/validation/names.js'
+import { parseOptions } from '../lib/validation/options.js'
 
 const schema = z.strictObject({
   lambda: z.number().min(0).default(1),

@@ -275,3 +275,24 @@ describe('a process', () => {
     expect(ended).toMatchObject({ code: 0, signal: null, stdout: 'true\n', stderr: '' })
   })
 })
+
+it('a learn whose generator the program has dropped does not block the next one for good', async () => {
+  const ended = await script(
+    `
+    const learner = await create()
+    const drop = async () => void (await learn(learner).next())
+    await drop()
+    for (let i = 0; i < 100; i++) {
+      gc()
+      await wait(10)
+      const said = await learn(learner, { steps: 1 }).next().then(() => 'learns again', ({ message }) => message)
+      if (/already learning a task.*return\\(\\)/.test(said)) continue
+      console.log(said)
+      break
+    }
+    process.exit()`,
+    {},
+    ['--expose-gc'],
+  )
+  expect(ended).toMatchObject({ stdout: 'learns again\n', stderr: '' })
+})

@@ -11,7 +11,7 @@ import { badFile as bad, checkFormat } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import { isShallow, shallowExpected } from '../validation/depth.js'
-import { seedSchema } from '../validation/fields.js'
+import { mostSteps, seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { type MemoryItem, memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
 import { missingFile } from './missing-file.js'
@@ -36,10 +36,7 @@ const files = [weightsFile, configFile, schedulerFile, learnerFile, trainingFile
 const format = 1
 
 /** So far that no position in the data overflows. */
-const count = z
-  .int()
-  .min(0)
-  .max(2 ** 40)
+const count = z.int().min(0).max(mostSteps)
 
 /** Schema of what learner.json says of the task in progress. */
 const taskInProgressSchema = z

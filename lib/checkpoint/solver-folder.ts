@@ -6,7 +6,7 @@ import { writeJson } from '../files/atomic.js'
 import { badFile, checkFormat } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
 import { readSafetensors, writeSafetensors } from '../files/safetensors.js'
-import { seedSchema } from '../validation/fields.js'
+import { mostSteps, seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { nameParameters, pickParameters } from './parameters.js'
 
@@ -16,10 +16,7 @@ const weightsFile = 'solver.safetensors'
 const format = 1
 
 /** So far that no number made of it overflows. */
-const count = z
-  .int()
-  .min(0)
-  .max(2 ** 40)
+const count = z.int().min(0).max(mostSteps)
 
 const accuracySchema = z.number().min(0).max(1)
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
+import { nameParameters, pickParameters } from '../checkpoint/parameters.js'
 import type { Dataset, ImageBatch, TrainTest } from '../data/dataset.js'
 import { addData } from '../data/digest.js'
 import { trainTestSchema } from '../data/schemas.js'
@@ -14,11 +15,13 @@ import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { replaceFile } from '../files/atomic.js'
-import { cacheFolder, noCacheFolder, warnNotKept } from '../files/cache-folder.js'
+import { badFile } from '../files/bad-file.js'
+import { cacheFolder, noCacheFolder, warnNotKept, warnOfCache } from '../files/cache-folder.js'
 import { addToHash } from '../files/checksum.js'
-import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
+import { readSafetensors, writeSafetensors } from '../files/safetensors.js'
 import {
   batchSizeSchema,
+  countSteps,
   type Device,
   deviceSchema,
   functionSchema,
@@ -127,28 +130,33 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   /**
    * Reads a classifier from the user's cache folder, or trains it like {@link Classifier.train} and writes it there. A cached classifier is
    * used if it was trained on the same data, with the same options, on the same kind of device, and with the same versions of this package
-   * and of libtorch. Where the cache can't be written, a warning `CONTINUAL_DIFFUSION_NO_CACHE` says so.
+   * and of libtorch. One that is damaged or changed is trained again, and where the cache can't be written the classifier is not kept: both
+   * with a warning `CONTINUAL_DIFFUSION_NO_CACHE`.
    *
    * @param options.folder folder of the cached files. Default: `classifiers` in the user's cache folder of this package
-   * @throws ContinualDiffusionError the errors of {@link Classifier.train}; `ERR_BAD_CHECKPOINT` for a cached file that is damaged (delete
-   *   it)
+   * @throws ContinualDiffusionError the errors of {@link Classifier.train}
    */
   static async cached(data: TrainTest, options: ClassifierOptions & { folder?: string } = {}): Promise<Classifier> {
-    const { folder: given, ...parsed } = parseOptions(
+    const { folder = cacheFolder('classifiers'), ...parsed } = parseOptions(
       schema.extend({ folder: z.string().min(1).optional() }),
       options,
       'Classifier.cached',
     )
     parseOptions(trainTestSchema, data, 'Classifier.cached: data')
     const { device } = await resolveDevice(parsed.device, 'fp32')
-    const cache = cacheFolder()
-    const folder = given ?? (cache === undefined ? undefined : path.join(cache, 'classifiers'))
     if (folder === undefined) {
       warnNotKept('the classifier', noCacheFolder)
       return Classifier.#train(data, parsed, device)
     }
     const file = path.join(folder, `${await cacheKey(data, parsed, device)}.safetensors`)
-    if (existsSync(file)) return Classifier.#read(file, data, parsed, device)
+    if (existsSync(file)) {
+      try {
+        return await Classifier.#read(file, data, parsed, device)
+      } catch (error) {
+        if (!(error instanceof ContinualDiffusionError) || error.code !== 'ERR_BAD_CHECKPOINT') throw error
+        warnOfCache(`${error.message}; the classifier is trained again`)
+      }
+    }
     const classifier = await Classifier.#train(data, parsed, device)
     await classifier.#write(file).catch((error) => warnNotKept('the classifier', messageOf(error)))
     return classifier
@@ -158,12 +166,13 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     const { train, test } = data
     const { epochs, batchSize, lr, seed, signal, onProgress } = options
     const size = sizeOf(data, options)
+    const steps = countSteps(epochs, train.labels.length, batchSize, 'Classifier')
     const images = new ResidentImages(device, size, options.images)
     const native = await create(data, device, seed)
     try {
       const pool = await images.pool([{ dataset: train, indices: everything(train) }])
       await trainClassifier(native, {
-        steps: Math.ceil((epochs * train.labels.length) / batchSize),
+        steps,
         batches: async () => ({
           pool,
           batchSize,
@@ -190,21 +199,16 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   }
 
   static async #read(file: string, data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
-    const { tensors, metadata } = await readSafetensors(file).catch((cause: Error) => {
-      throw damaged(file, cause.message.replace(`${file}: `, ''), cause)
-    })
+    const { tensors, metadata } = await readSafetensors(file)
     const size = sizeOf(data, options)
     const native = await create(data, device, options.seed)
     try {
-      const weights = native.parameters.map(({ name, shape }) => {
-        const tensor = tensors.get(name)
-        if (tensor?.dtype !== 'F32' || tensor.shape.join() !== shape.join()) {
-          throw damaged(file, `tensor '${name}' is missing or of another type or shape; expected F32 [${shape}]`)
-        }
-        return tensor.data
-      })
+      const weights = pickParameters(file, tensors, native.parameters)
       const accuracy = Number(metadata.accuracy)
-      if (!(accuracy >= 0 && accuracy <= 1)) throw damaged(file, `the accuracy is ${metadata.accuracy}; expected 0 … 1`)
+      const found = await digestOf(weights, metadata.accuracy)
+      if (found !== metadata.sha256 || !(accuracy >= 0 && accuracy <= 1)) {
+        throw badFile(file, `changed since it was written: the SHA-256 is ${found}; expected ${metadata.sha256}`)
+      }
       await call(() => native.write(weights))
       const { classes, channels } = data.train
       return new Classifier(native, { name: nameOf(data), classes, accuracy, size, channels })
@@ -217,10 +221,10 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   async #write(file: string): Promise<void> {
     const native = this.#native.live
     const weights = await call(() => native.read())
-    const tensors = new Map<string, StoredTensor>(
-      native.parameters.map(({ name, shape }, i) => [name, { dtype: 'F32', shape, data: weights[i] as Float32Array }]),
-    )
-    await replaceFile(file, (temporary) => writeSafetensors(temporary, tensors, { accuracy: String(this.accuracy) }))
+    const accuracy = String(this.accuracy)
+    const tensors = new Map(nameParameters(weights, native.parameters))
+    const metadata = { accuracy, sha256: await digestOf(weights, accuracy) }
+    await replaceFile(file, (temporary) => writeSafetensors(temporary, tensors, metadata))
   }
 
   /**
@@ -265,9 +269,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
    */
   async digest(): Promise<string> {
     const { live } = this.#native
-    const hash = createHash('sha256')
-    for (const weights of await call(() => live.read())) await addToHash(hash, weights)
-    return hash.digest('hex')
+    return digestOf(await call(() => live.read()))
   }
 
   /** Frees the memory on the device. Using the classifier afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
@@ -310,7 +312,9 @@ async function cacheKey(data: TrainTest, options: Parsed, device: string): Promi
   return hash.digest('hex')
 }
 
-function damaged(file: string, what: string, cause?: unknown): ContinualDiffusionError {
-  const message = `${file}: ${what}; delete the file, and the classifier is trained again`
-  return new ContinualDiffusionError('ERR_BAD_CHECKPOINT', message, { cause })
+/** SHA-256 of weights, and of what was measured with them. */
+async function digestOf(weights: readonly Float32Array[], measured = ''): Promise<string> {
+  const hash = createHash('sha256').update(measured)
+  for (const tensor of weights) await addToHash(hash, tensor)
+  return hash.digest('hex')
 }

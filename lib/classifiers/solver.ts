@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { readSolverFolder, writeSolverFolder } from '../checkpoint/solver-folder.js'
 import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
+import { subsetSchema } from '../data/schemas.js'
 import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.js'
 import { call } from '../engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
@@ -11,15 +12,17 @@ import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
 import type { Learner } from '../learner/learner.js'
+import { streamSchema, type TestedTask, testedTaskSchema } from '../streams/schemas.js'
 import type { Stream, Task } from '../streams/stream.js'
-import type { Device } from '../validation/fields.js'
-import { parseOptions, shown } from '../validation/options.js'
+import { countSteps, type Device, pathSchema } from '../validation/fields.js'
+import { isRecord, parseOptions, shown } from '../validation/options.js'
 import { createSchema, learnSchema, type SolverLearnOptions, type SolverOptions } from './solver-options.js'
 
 /** How many images of a pool one call classifies: more would be a copy that holds up JavaScript's thread. */
 const classifiedAtOnce = 1024
 
 type SoftPool = Extract<NonNullable<NativeClassifierOptions['softLabelled']>, { pool: unknown }>
+type TaskNumber = Pick<TestedTask, 'number'>
 type LearnSettings = z.output<typeof learnSchema>
 
 /**
@@ -94,7 +97,8 @@ export class Solver implements AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong options, and for images with a side of less than 8 pixels,
    *   `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
    */
-  static async create(stream: Stream, options: SolverOptions = {}): Promise<Solver> {
+  static async create(given: Stream, options: SolverOptions = {}): Promise<Solver> {
+    const stream = parseOptions(streamSchema, given, 'Solver.create: stream')
     const { seed, device: wanted, images } = parseOptions(createSchema, options, 'Solver.create')
     const first = stream.tasks[0]
     if (first === undefined) throw invalid(`Solver.create: ${stream.name} has no tasks; expected at least one`)
@@ -125,6 +129,8 @@ export class Solver implements AsyncDisposable {
     stream: Stream,
     options: { device?: Device; images?: ImageStore } = {},
   ): Promise<Solver> {
+    parseOptions(pathSchema, folder, 'Solver.load: folder')
+    parseOptions(streamSchema, stream, 'Solver.load: stream')
     const { record, weights } = await readSolverFolder(folder)
     const { classes, size, channels, seed, step, stepsReplayed, tasksLearned, accuracies } = record
     const solver = await Solver.create(stream, { ...options, seed })
@@ -156,6 +162,7 @@ export class Solver implements AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `ERR_INVALID_ARGUMENT` while a task is in progress, as a solver can't resume a task
    */
   async save(folder: string): Promise<void> {
+    parseOptions(pathSchema, folder, 'Solver.save: folder')
     const native = this.#native.live
     if (this.#unfinished) {
       throw invalid(
@@ -195,6 +202,10 @@ export class Solver implements AsyncDisposable {
    * @throws signal.reason after an abort
    */
   async learn(task: Task, generator: Learner | null, options: SolverLearnOptions = {}): Promise<readonly number[]> {
+    return this.#learn(parseOptions(testedTaskSchema, task, 'Solver.learn: task'), generator, options)
+  }
+
+  async #learn(task: TestedTask, generator: Learner | null, options: SolverLearnOptions): Promise<readonly number[]> {
     const native = this.#native.live
     const where = `Solver.learn, task ${task.number}`
     const settings = parseOptions(learnSchema, options, where)
@@ -202,6 +213,7 @@ export class Solver implements AsyncDisposable {
     this.#checkImages(task.train.dataset, where)
     const replaying = task.number > 1 ? generator : null
     if (replaying) this.#checkReplay(replaying, task, where)
+    const steps = countSteps(epochs, task.train.indices.length, batchSize, where)
     if (this.#learning) throw invalid(`${where}: the solver is already learning a task; wait for its end`)
 
     this.#learning = true
@@ -215,7 +227,7 @@ export class Solver implements AsyncDisposable {
       if (replaying && replay) drawn = await this.#pool(replay, task, settings)
       const softLabelled = drawn
       await trainClassifier(native, {
-        steps: Math.ceil((epochs * task.train.indices.length) / batchSize),
+        steps,
         batches: async () => {
           if (softLabelled) return { ...fixed, softLabelled }
           return replaying ? { ...fixed, softLabelled: await this.#replay(replaying, task, settings) } : fixed
@@ -245,7 +257,13 @@ export class Solver implements AsyncDisposable {
    *   `ERR_DIVERGED` when an output isn't finite
    */
   async accuracy(of: Task | Subset): Promise<number> {
-    return this.#measure('test' in of ? of.test : of, undefined)
+    const where = 'Solver.accuracy: the task or subset'
+    const { test } = parseOptions(
+      z.looseObject({ test: subsetSchema }),
+      isRecord(of) && 'test' in of ? of : { test: of },
+      where,
+    )
+    return this.#measure(test, undefined)
   }
 
   /**
@@ -292,7 +310,7 @@ export class Solver implements AsyncDisposable {
   /** The generated images of one step, as the old classifier sees them. */
   async #replay(
     generator: Learner,
-    task: Task,
+    task: TaskNumber,
     { batchSize, sampler, temperature, distillation, signal }: LearnSettings,
   ): Promise<NonNullable<NativeClassifierOptions['softLabelled']>> {
     const use = { purpose: 'replay', part: this.#stepsReplayed++ } as const
@@ -301,7 +319,7 @@ export class Solver implements AsyncDisposable {
   }
 
   /** Images to draw from, as the old classifier sees them. */
-  async #pool(images: ImageBatch, task: Task, settings: LearnSettings): Promise<SoftPool> {
+  async #pool(images: ImageBatch, task: TaskNumber, settings: LearnSettings): Promise<SoftPool> {
     const { data, count, ...shape } = images
     const logits = await this.#oldLogits(images)
     const stored = { name: 'the replayed images', images: data, labels: new Int32Array(count), ...shape }
@@ -337,7 +355,7 @@ export class Solver implements AsyncDisposable {
     }
   }
 
-  #checkReplay(generator: Learner, { number }: Task, where: string): void {
+  #checkReplay(generator: Learner, { number }: TaskNumber, where: string): void {
     if (this.#tasksLearned !== number - 1) {
       throw invalid(
         `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${number - 1}, as its earlier state gives the soft labels`,
@@ -361,7 +379,7 @@ export class Solver implements AsyncDisposable {
 
 /** The loss on generated images, and what it and the real ones' count. */
 function softLoss(
-  { number }: Task,
+  { number }: TaskNumber,
   { temperature, distillation }: Pick<LearnSettings, 'temperature' | 'distillation'>,
 ) {
   return { temperature, swapped: distillation === 'paper', labelledWeight: 1 / number, weight: 1 - 1 / number }

@@ -1,7 +1,8 @@
 import path from 'node:path'
 import type { Command } from 'commander'
-import { compareRuns } from '../experiment/report.js'
-import { type Layout, tablesAtEnd, tablesByTask } from '../report/table.js'
+import type { Layout } from '../report/table.js'
+import { untilInterrupted } from './interrupt.js'
+import { print, say } from './output.js'
 
 interface Options {
   out?: string
@@ -10,7 +11,7 @@ interface Options {
 }
 
 /** Adds the command `compare`: several runs in one table and on one page. */
-export function registerCompare(program: Command): void {
+export function registerCompare(program: Command, signal: AbortSignal): void {
   program
     .command('compare')
     .description('compare finished runs: the methods and seeds of all of them in one table and on one page')
@@ -19,9 +20,13 @@ export function registerCompare(program: Command): void {
     .option('--by-task', 'print the metrics after every task, not only after the last')
     .option('--markdown', 'print the table in Markdown')
     .action(async (runs: string[], { out, byTask, markdown }: Options) => {
-      const { results } = await compareRuns(runs, out)
+      const [{ compareRuns }, { tablesAtEnd, tablesByTask }] = await Promise.all([
+        import('../experiment/report.js'),
+        import('../report/table.js'),
+      ])
+      const { results } = await untilInterrupted(signal, compareRuns(runs, out))
       const layout: Layout = markdown ? 'markdown' : 'text'
-      console.log(byTask ? tablesByTask(results, layout) : tablesAtEnd(results, layout))
-      if (out !== undefined) console.error(path.resolve(out))
+      print(byTask ? tablesByTask(results, layout) : tablesAtEnd(results, layout))
+      if (out !== undefined) say(path.resolve(out))
     })
 }

@@ -1,9 +1,7 @@
-import { SingleBar } from 'cli-progress'
 import type { Command } from 'commander'
-import { readIdxShape } from '../data/idx.js'
 import { type KnownSource, knownSource, knownSources, locate, type Place } from '../data/known.js'
-import { getKnown } from '../data/load-known.js'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, lackOf } from '../errors.js'
+import { print, say } from './output.js'
 
 /**
  * Adds the commands `data`, which lists the known data sets and where they were found, and `data get <name>`, which
@@ -17,7 +15,7 @@ export function registerData(program: Command, signal?: AbortSignal): void {
     .description('list the known data sets and where they are')
     .option('--folder <folder>', 'look for them in this folder too')
     .action(async ({ folder }: { folder?: string }) => {
-      for (const source of Object.values(knownSources)) console.log(await describeSource(source, folder))
+      for (const source of Object.values(knownSources)) print(await describeSource(source, folder))
     })
   data
     .command('get')
@@ -26,11 +24,12 @@ export function registerData(program: Command, signal?: AbortSignal): void {
     .option('--url <address>', 'address of a folder with the files, instead of the known addresses')
     .action(async (name: string, { url }: { url?: string }) => {
       const source = knownSource(name)
-      const bar = downloadBar()
+      const { getKnown } = await import('../data/load-known.js')
+      const bar = await downloadBar()
       try {
         const path = await getKnown(source.name, { url, signal, onProgress: bar.update })
         bar.stop()
-        console.log(`${source.title} is in ${path}`)
+        print(`${source.title} is in ${path}`)
       } finally {
         bar.stop()
       }
@@ -56,18 +55,22 @@ async function describePlace({ kind, path, files, missing }: Place): Promise<str
   if (files === undefined) {
     return `${title}: not in ${path}${missing.length < 4 ? ` (missing: ${missing.join(', ')})` : ''}`
   }
+  const { readIdxShape } = await import('../data/idx.js')
   try {
     const [train] = await readIdxShape(files.train.images)
     const [test] = await readIdxShape(files.test.images)
     return `${title}: ${train} + ${test} images in ${path}`
   } catch (error) {
-    if (!(error instanceof ContinualDiffusionError)) throw error
+    if (!(error instanceof ContinualDiffusionError) || lackOf(error)) throw error
     return `${title}: damaged: ${error.message}`
   }
 }
 
 /** Shows a download: a bar on a terminal, else a line for each file. */
-function downloadBar() {
+async function downloadBar() {
+  const {
+    default: { SingleBar },
+  } = await import('cli-progress')
   const bar = process.stderr.isTTY
     ? new SingleBar({ format: '{file} {bar} {percentage}%', hideCursor: true })
     : undefined
@@ -78,7 +81,7 @@ function downloadBar() {
         current = file
         bar?.stop()
         bar?.start(total, done, { file })
-        if (!bar) console.error(`downloading ${file}`)
+        if (!bar) say(`downloading ${file}`)
       }
       bar?.update(done)
     },

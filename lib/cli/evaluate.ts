@@ -1,10 +1,7 @@
 import type { Command } from 'commander'
-import { evaluateSaved } from '../experiment/evaluate-saved.js'
-import { evaluationTable } from '../report/evaluation-table.js'
 import type { Device } from '../validation/fields.js'
 import { wholeNumber } from './arguments.js'
-import { experimentOf } from './experiment.js'
-import { runDisplay } from './run-display.js'
+import { print } from './output.js'
 
 interface Options {
   experiment?: string
@@ -33,6 +30,12 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
     .option('--json', 'print the values as JSON')
     .action(async (folder: string, { experiment: named, json, device, ...options }: Options) => {
+      const [{ evaluateSaved }, { evaluationTable }, { experimentOf }, { runDisplay }] = await Promise.all([
+        import('../experiment/evaluate-saved.js'),
+        import('../report/evaluation-table.js'),
+        import('./experiment.js'),
+        import('./run-display.js'),
+      ])
       const experiment = await experimentOf(folder, named)
       const display = runDisplay(process.stderr)
       try {
@@ -44,7 +47,7 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
           onEvent: display.show,
         })
         display.end()
-        console.log(json ? JSON.stringify(found, null, 2) : evaluationTable(found))
+        print(json ? JSON.stringify(found, null, 2) : evaluationTable(found))
       } finally {
         display.end()
       }

@@ -5,7 +5,7 @@ import { runOf } from '../experiment/evaluate-saved.js'
 import { fromFile } from '../experiment/inputs.js'
 import { presetNames } from '../experiment/presets.js'
 import { parseJson } from '../files/read-json.js'
-import { unknownName } from '../validation/options.js'
+import { unknownName } from '../validation/names.js'
 
 /**
  * An experiment as the command line names it: a preset, or a JSON file.

@@ -12,6 +12,15 @@ export class Interrupted extends Error {
   }
 }
 
+/** Work that knows no signal, until it ends or the signal comes. */
+export async function untilInterrupted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  signal.throwIfAborted()
+  return await new Promise<T>((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    work.then(resolve, reject)
+  })
+}
+
 /**
  * A signal that SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) abort with {@link Interrupted} as its reason, so that work ends with its files
  * whole. A second one ends the process at once.

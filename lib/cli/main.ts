@@ -1,14 +1,14 @@
 #!/usr/bin/env node
+import { inspect } from 'node:util'
 import { Command, CommanderError } from 'commander'
 import { ContinualDiffusionError } from '../errors.js'
 import { packageVersion } from '../experiment/versions.js'
 import { registerCompare } from './compare.js'
 import { registerData } from './data.js'
-import { runDoctor } from './doctor.js'
 import { registerEvaluate } from './evaluate.js'
 import { registerInit } from './init.js'
-import { Interrupted, interruptSignal } from './interrupt.js'
-import { watchOutput } from './output.js'
+import { Interrupted, interruptSignal, untilInterrupted } from './interrupt.js'
+import { print, say, watchOutput } from './output.js'
 import { registerReport } from './report.js'
 import { registerRun } from './run.js'
 import { registerSample } from './sample.js'
@@ -27,8 +27,8 @@ const program = new Command('continual-diffusion')
   .showHelpAfterError('(run with --help to see commands and options)')
 registerRun(program, signal)
 registerInit(program)
-registerCompare(program)
-registerReport(program)
+registerCompare(program, signal)
+registerReport(program, signal)
 registerSample(program, signal)
 registerEvaluate(program, signal)
 registerData(program, signal)
@@ -37,7 +37,12 @@ program
   .description('check this machine: compiler, libtorch, addon, devices, data')
   .option('--json', 'print it as JSON')
   .action(async ({ json }: { json?: boolean }) => {
-    if (!(await runDoctor((text) => process.stdout.write(text), json))) process.exitCode = 1
+    const { runDoctor } = await import('./doctor.js')
+    const ok = await untilInterrupted(
+      signal,
+      runDoctor((text) => print(text.trimEnd()), json),
+    )
+    if (!ok) process.exitCode = 1
   })
 
 try {
@@ -48,20 +53,22 @@ try {
 const lost = await output.lost()
 if (lost !== undefined) {
   const message = `a part of what was to be shown could not be written: ${lost}`
-  console.error(message)
-  console.log(message) // where it can be read, if anywhere
+  say(message)
+  print(message) // where it can be read, if anywhere
   // A run has its results in its folder; of other commands what they print is the result.
   if (output.isResultLost && process.argv[2] !== 'run') process.exitCode ||= 1
 }
+// What knows no signal may go on, and would keep the process.
+if (signal.aborted) process.exit()
 
 /** Says what went wrong; returns the exit status. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   if (error instanceof Interrupted) {
-    console.error(error.message)
+    say(error.message)
     return error.status
   }
-  if (verbose || !(error instanceof ContinualDiffusionError)) console.error(error)
-  else console.error(`${error.code}: ${error.message}`)
+  if (verbose || !(error instanceof ContinualDiffusionError)) say(inspect(error))
+  else say(`${error.code}: ${error.message}`)
   return 1
 }

@@ -1,3 +1,15 @@
+import { printable } from '../report/escape.js'
+
+/** Prints the result of a command. */
+export function print(text: string): void {
+  console.log(printable(text))
+}
+
+/** Says something beside the result. */
+export function say(text: string): void {
+  console.error(printable(text))
+}
+
 /** What became of the two streams that a command writes to. */
 export interface Output {
   /** What couldn't be written, and why, once all that was written has gone out; undefined where nothing was lost. */

@@ -1,6 +1,7 @@
 import type { WriteStream } from 'node:tty'
 import { SingleBar } from 'cli-progress'
 import type { Part, RunEvent } from '../experiment/events.js'
+import { oneLine } from '../report/escape.js'
 import type { MetricInfo } from '../report/results.js'
 import { formatNumber } from '../report/summary.js'
 
@@ -54,7 +55,7 @@ function barDisplay(stream: WriteStream): RunDisplay {
       else {
         end()
         if (event.kind === 'task') runLeft(event)
-        stream.write(`${finalLine(event)}\n`)
+        stream.write(`${oneLine(finalLine(event))}\n`)
       }
     },
     end,
@@ -82,7 +83,7 @@ function lineDisplay(stream: WriteStream): RunDisplay {
       } else line = finalLine(event)
       if (line === shown) return
       if (event.kind !== 'learn') shown = line
-      stream.write(`${line}\n`)
+      stream.write(`${oneLine(line)}\n`)
     },
     end() {},
   }

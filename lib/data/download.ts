@@ -5,7 +5,6 @@ import { dirname } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
-import ky from 'ky'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
 
 /** A file to get. */
@@ -45,13 +44,14 @@ export async function download(options: DownloadOptions): Promise<void> {
   await writing(path, () => mkdir(dirname(path), { recursive: true }))
   try {
     for (const url of urls) {
+      const { address, headers } = withoutCredentials(url)
       try {
-        await fetchTo(temporary, url, options)
+        await fetchTo(temporary, address, headers, options)
         await verify(temporary, options)
       } catch (error) {
         signal?.throwIfAborted()
         if (error instanceof ContinualDiffusionError && error.code === 'ERR_WRITE_FAILED') throw error
-        failures.push({ url, error })
+        failures.push({ url: address, error })
         continue
       }
       await writing(path, () => rename(temporary, path))
@@ -69,8 +69,28 @@ export async function download(options: DownloadOptions): Promise<void> {
   )
 }
 
-async function fetchTo(temporary: string, url: string, options: DownloadOptions): Promise<void> {
+/** Credentials go into a header, as fetch asks for, and so into no message. */
+function withoutCredentials(url: string): { address: string; headers: Readonly<Record<string, string>> } {
+  if (!URL.canParse(url)) return { address: url, headers: {} }
+  const parsed = new URL(url)
+  const { username, password } = parsed
+  if (username === '' && password === '') return { address: url, headers: {} }
+  Object.assign(parsed, { username: '', password: '' })
+  const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+  return {
+    address: parsed.href,
+    headers: { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` },
+  }
+}
+
+async function fetchTo(
+  temporary: string,
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  options: DownloadOptions,
+): Promise<void> {
   const { path, signal, onProgress, retries = 3 } = options
+  const { default: ky } = await import('ky') // it touches WebAssembly
   const file = await writing(path, () => open(temporary, 'w'))
   try {
     const response = await ky(url, {
@@ -79,7 +99,7 @@ async function fetchTo(temporary: string, url: string, options: DownloadOptions)
       // Until the server responds; a stalled body is ended by fetch itself.
       timeout: 30_000,
       // Some servers would else pack the packed file once more.
-      headers: { 'accept-encoding': 'identity' },
+      headers: { ...headers, 'accept-encoding': 'identity' },
     })
     if (response.body === null) throw new Error('a response without a body')
     const total = Number(response.headers.get('content-length') ?? 0)

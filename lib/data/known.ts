@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ContinualDiffusionError } from '../errors.js'
 import { cacheFolder } from '../files/cache-folder.js'
-import { unknownName } from '../validation/options.js'
+import { unknownName } from '../validation/names.js'
 import type { IdxFiles } from './load-idx.js'
 
 /** Names of the data sets that the package knows where to find. */
@@ -142,9 +142,8 @@ export async function locate(name: KnownName, options: PlacesOptions = {}): Prom
 
 /** Folder where downloads of a data set are kept; undefined where none is given and the user has no cache folder. */
 export function cachePath(name: KnownName, options: Pick<PlacesOptions, 'cacheFolder'> = {}): string | undefined {
-  const cache = cacheFolder()
-  const folder = options.cacheFolder ?? (cache === undefined ? undefined : join(cache, 'data'))
-  return folder === undefined ? undefined : join(folder, name)
+  const folder = options.cacheFolder ?? cacheFolder('data')
+  return folder && join(folder, name)
 }
 
 function shippedPath(folder: string): string {

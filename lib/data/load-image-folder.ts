@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, lackOf, messageOf } from '../errors.js'
 import { type ByteName, byCodePoint, byteName } from '../files/byte-names.js'
 import { functionSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
@@ -94,7 +94,8 @@ export async function loadImageFolder(folder: string, options: ImageFolderOption
       try {
         // libvips keeps what it reads from a path, and doesn't see that the file has changed since.
         images.set(await decodeImage(await readFile(files[i]!.path), parsed), i * imageBytes)
-      } catch {
+      } catch (error) {
+        if (lackOf(error)) throw bad(files[i]!.text, messageOf(error), error)
         refused.push(i)
       }
       onProgress?.({ done: ++done, total: files.length })
@@ -110,7 +111,8 @@ export async function loadImageFolder(folder: string, options: ImageFolderOption
       images.set(pixels, i * imageBytes)
       if (reason !== undefined) doubtful.push({ file, reason })
     } catch (cause) {
-      failures.push({ file, reason: (cause as Error).message, cause })
+      if (lackOf(cause)) throw bad(file, messageOf(cause), cause)
+      failures.push({ file, reason: messageOf(cause), cause })
     }
   }
   signal?.throwIfAborted()
@@ -208,8 +210,8 @@ function allocate(bytes: number, what: string): Uint8Array {
   }
 }
 
-function bad(path: string, what: string): ContinualDiffusionError {
-  return new ContinualDiffusionError('ERR_BAD_DATA', `${path}: ${what}`)
+function bad(path: string, what: string, cause?: unknown): ContinualDiffusionError {
+  return new ContinualDiffusionError('ERR_BAD_DATA', `${path}: ${what}`, { cause })
 }
 
 function damaged(folder: string, failures: readonly Complaint[]): ContinualDiffusionError {

@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../errors.js'
-import { noCacheFolder, warnNotKept } from '../files/cache-folder.js'
+import { ContinualDiffusionError, lackOf } from '../errors.js'
+import { noCacheFolder, warnNotKept, warnOfCache } from '../files/cache-folder.js'
 import { functionSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import type { TrainTest } from './dataset.js'
@@ -119,8 +119,9 @@ async function isWhole(folder: string, { file, ...expected }: KnownFile, signal?
   try {
     await verify(join(folder, found), { ...expected, signal }, found === file)
     return true
-  } catch {
+  } catch (cause) {
     signal?.throwIfAborted()
+    if (lackOf(cause)) throw new ContinualDiffusionError('ERR_BAD_DATA', `${found}: can't be read`, { cause })
     return false
   }
 }
@@ -134,21 +135,25 @@ async function load(name: KnownName, options: KnownOptions & { subset?: boolean 
       `${where}: both folder (${folder}) and subset are given; the subset is part of this package, give one of the two`,
     )
   }
-  const read = async (within: KnownOptions) =>
+  const loadFrom = ({ files }: Place) =>
     loadIdx({
       name: subset ? `${name}-subset` : name,
-      ...((await choose(name, within, subset)).files as NonNullable<Place['files']>),
+      ...(files as NonNullable<Place['files']>),
       classes: knownSources[name].classes,
       size,
       signal,
     })
+  if (subset || folder !== undefined) return loadFrom(await given(name, options, subset))
+  for (const place of await locate(name, options)) {
+    if (place.kind !== 'subset' && place.found && (await isPublished(name, place, signal))) return loadFrom(place)
+  }
   try {
-    return await read(options)
+    return await loadFrom(await downloaded(name, options))
   } catch (error) {
     if (!(error instanceof ContinualDiffusionError) || error.code !== 'ERR_WRITE_FAILED') throw error
     const temporary = await mkdtemp(join(tmpdir(), 'continual-diffusion-'))
     try {
-      const data = await read({ ...options, cacheFolder: temporary })
+      const data = await loadFrom(await downloaded(name, { ...options, cacheFolder: temporary }))
       warnNotKept(name, error.message)
       return data
     } finally {
@@ -157,23 +162,33 @@ async function load(name: KnownName, options: KnownOptions & { subset?: boolean 
   }
 }
 
-async function choose(name: KnownName, options: KnownOptions, subset: boolean): Promise<Place> {
-  const { folder } = options
-  const kinds: Place['kind'][] = subset ? ['subset'] : folder !== undefined ? ['folder'] : ['system', 'cache']
-  const find = async () => (await locate(name, options)).filter((place) => kinds.includes(place.kind))
-  const places = await find()
-  let place = places.find((candidate) => candidate.found)
-  if (place) return place
-  if (subset || folder !== undefined) {
-    const { path, missing } = places[0] as Place
-    throw new ContinualDiffusionError(
-      'ERR_DATA_NOT_FOUND',
-      `${path}: ${name} is not there, or not whole; missing: ${missing.join(', ')} (or the same without .gz). ` +
-        (subset ? 'Install this package again.' : `Leave the folder out to have ${name} looked for and downloaded.`),
-    )
+/** Whether a place that others may have written to has just what was published; with a warning where it hasn't. */
+async function isPublished(name: KnownName, { path }: Place, signal: AbortSignal | undefined): Promise<boolean> {
+  const { train, test } = knownSource(name).files
+  for (const known of [train.images, train.labels, test.images, test.labels]) {
+    if (await isWhole(path, known, signal)) continue
+    warnOfCache(`${join(path, known.file)} is not the file that was published: ${path} is not used`)
+    return false
   }
-  await getKnown(name, options)
-  place = (await find()).find((candidate) => candidate.found)
+  return true
+}
+
+/** The place that the caller names: what is there is taken as it is. */
+async function given(name: KnownName, options: KnownOptions, subset: boolean): Promise<Place> {
+  const places = await locate(name, options)
+  const place = places.find(({ kind }) => kind === (subset ? 'subset' : 'folder')) as Place
+  if (place.found) return place
+  throw new ContinualDiffusionError(
+    'ERR_DATA_NOT_FOUND',
+    `${place.path}: ${name} is not there, or not whole; missing: ${place.missing.join(', ')} (or the same without .gz). ` +
+      (subset ? 'Install this package again.' : `Leave the folder out to have ${name} looked for and downloaded.`),
+  )
+}
+
+/** The cache, once all that it lacks or has damaged was downloaded. */
+async function downloaded(name: KnownName, options: KnownOptions): Promise<Place> {
+  const path = await getKnown(name, options)
+  const place = (await locate(name, options)).find((candidate) => candidate.kind === 'cache' && candidate.found)
   if (place) return place
-  throw new ContinualDiffusionError('ERR_DATA_NOT_FOUND', `${cachePath(name, options)}: ${name} is gone again`)
+  throw new ContinualDiffusionError('ERR_DATA_NOT_FOUND', `${path}: ${name} is gone again`)
 }

@@ -27,16 +27,21 @@ export const subsetSchema = z
   .looseObject({ dataset: datasetSchema, indices: arraySchema(Int32Array) })
   .transform(({ dataset, indices }): Subset => ({ dataset, indices: indices.slice() }))
 
+const batch = z.looseObject({
+  data: arraySchema(Uint8Array),
+  count: z.int().min(0),
+  height: count,
+  width: count,
+  channels: count.max(4),
+})
+
+/** What makes a batch; that its bytes are as many as its shape says is for whoever uses them. */
+export const imageBatchSchema = itself<ImageBatch>(batch)
+
 /** At least one image. */
 export const imagesSchema = itself<ImageBatch>(
-  z
-    .looseObject({
-      data: arraySchema(Uint8Array),
-      count,
-      height: count,
-      width: count,
-      channels: count.max(4),
-    })
+  batch
+    .extend({ count })
     .refine(
       (images) => images.data.length === images.count * images.height * images.width * images.channels,
       'expected as many bytes as count × height × width × channels',

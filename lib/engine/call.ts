@@ -29,6 +29,7 @@ const nativeCodes: ReadonlySet<string> = new Set<ErrorCode>([
   'ERR_DEVICE_UNAVAILABLE',
   'ERR_DEVICE_FAILED',
   'ERR_OUT_OF_MEMORY',
+  'ERR_OUT_OF_RESOURCES',
   'ERR_DIVERGED',
   'ERR_DISPOSED',
   'ERR_ENGINE',

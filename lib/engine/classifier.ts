@@ -1,6 +1,8 @@
 import type { ImageBatch, Subset } from '../data/dataset.js'
+import { imageBatchSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
+import { parseOptions } from '../validation/options.js'
 import type { NativeClassifier, NativeClassifierOptions } from './addon.js'
 import { call, trainingMilliseconds, withCancel } from './call.js'
 import type { ResidentImages } from './resident-images.js'
@@ -70,7 +72,7 @@ export async function classifyImages(
   shape: ClassifierShape,
   images: ImageBatch,
 ): Promise<Classified> {
-  const { data, count, height, width, channels } = images
+  const { data, count, height, width, channels } = parseOptions(imageBatchSchema, images, 'classify: images')
   if (height !== shape.size || width !== shape.size || channels !== shape.channels) {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',

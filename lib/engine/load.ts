@@ -85,6 +85,13 @@ function requireAddon(): Addon {
     return createRequire(here)(addonFile) as Addon
   } catch (cause) {
     const reason = messageOf(cause)
+    if (/failed to map segment/.test(reason) && isMemoryLimited()) {
+      throw new ContinualDiffusionError(
+        'ERR_OUT_OF_MEMORY',
+        `The C++ addon can't be loaded: ${reason}. This process has a limit on its address space: raise it (ulimit -v).`,
+        { cause },
+      )
+    }
     if (libtorch !== undefined && !found) {
       throw new ContinualDiffusionError(
         'ERR_LIBTORCH_NOT_FOUND',
@@ -97,6 +104,14 @@ function requireAddon(): Addon {
       `The C++ addon at ${addonFile} cannot be loaded: ${reason}. ${facts} ${mend}.`,
       { cause },
     )
+  }
+}
+
+function isMemoryLimited(): boolean {
+  try {
+    return /^Max address space +\d/m.test(readFileSync('/proc/self/limits', 'utf8'))
+  } catch {
+    return false
   }
 }
 

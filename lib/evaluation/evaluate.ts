@@ -5,7 +5,7 @@ import { countImages } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { checkImages } from '../learner/checks.js'
-import type { Learner } from '../learner/learner.js'
+import { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
 import { batchSizeSchema, functionSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
@@ -57,6 +57,8 @@ export interface Evaluation extends Counts {
   readonly tasks?: readonly TaskEvaluation[]
 }
 
+const learnerSchema = z.custom((value) => value instanceof Learner, 'expected a Learner')
+
 const seenExpected = 'expected what a stream has shown so far, e.g. stream.seen(task)'
 const seenSchema = z.looseObject(
   { test: z.array(subsetSchema, seenExpected), tasks: z.array(z.unknown(), seenExpected) },
@@ -90,23 +92,24 @@ const schema = z.strictObject({
  * grow with their number. Real images come from the learner's `ImageStore`, resized to the U-Net's `sample_size` as for training. Their
  * features are kept, see {@link FeatureExtractor}.
  *
- * @param given the data of the tasks seen, e.g. `stream.seen(task)`
+ * @param seen the data of the tasks seen, e.g. `stream.seen(task)`
  * @throws signal.reason after an abort
  *
  * @category Evaluation
  */
 export async function evaluate(
   learner: Learner,
-  given: Seen,
+  seen: Seen,
   metrics: readonly Metric[],
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
+  parseOptions(learnerSchema, learner, 'evaluate: learner')
   const parsed = parseOptions(schema, options, 'evaluate')
-  const { test } = parseOptions(seenSchema, given, 'evaluate: seen')
-  const seen = { tasks: [...given.tasks], test }
+  const { test } = parseOptions(seenSchema, seen, 'evaluate: seen')
+  const tasksSeen = [...seen.tasks]
   parseOptions(metricsSchema, metrics, 'evaluate: metrics')
   const { count, batchSize, perTask, seed = learner.seed, signal, onProgress } = parsed
-  checkImages(learner.unet, seen.test, 'evaluate')
+  checkImages(learner.unet, test, 'evaluate')
   const sampler = parseSampler(learner.schedule, parsed.sampler, 'evaluate: sampler', learner.sampler)
   const names = metrics.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)
@@ -116,10 +119,10 @@ export async function evaluate(
       `evaluate: two metrics are named '${twice}'; expected different names: give one of them another by its option name`,
     )
   }
-  const real = countImages(seen.test)
+  const real = countImages(test)
   for (const { title, minimum = 1 } of metrics) checkCounts(title, { real, generated: count }, minimum)
   const runs = metrics.map((metric) => metric.start())
-  const tasks = perTask && new PerTask(seen.tasks, metrics, perTask)
+  const tasks = perTask && new PerTask(tasksSeen, metrics, perTask)
   const total = real + count
   let done = 0
   const reach = (images: number) => {
@@ -131,10 +134,10 @@ export async function evaluate(
   }
 
   const { images: resident } = learner
-  const whole = new RealImages(resident, seen.test, batchSize, reach)
+  const whole = new RealImages(resident, test, batchSize, reach)
   for (const run of runs) await run.addReal?.(whole)
   let before = 0
-  for (const [task, subset] of seen.test.entries()) {
+  for (const [task, subset] of test.entries()) {
     const from = before
     const alone = new RealImages(resident, [subset], batchSize, (images) => reach(from + images))
     const ofTask = tasks?.runsOf(task) ?? []

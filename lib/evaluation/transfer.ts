@@ -1,4 +1,6 @@
+import { z } from 'zod'
 import { invalid } from '../errors.js'
+import { parseOptions } from '../validation/options.js'
 import type { Evaluation } from './evaluate.js'
 
 /**
@@ -30,6 +32,11 @@ export interface Direction {
   readonly higherIsBetter?: boolean
 }
 
+const evaluationsSchema = z.array(
+  z.looseObject({ tasks: z.array(z.looseObject({ values: z.record(z.string(), z.unknown()) })).optional() }),
+)
+const matrixSchema = z.array(z.array(z.number().or(z.nan()).nullable()))
+
 /**
  * The matrix of a metric's values on single tasks, from evaluations with `perTask`.
  *
@@ -40,6 +47,7 @@ export interface Direction {
  * @category Evaluation
  */
 export function taskMatrix(evaluations: readonly Evaluation[], name: string): TaskMatrix {
+  parseOptions(evaluationsSchema, evaluations, 'taskMatrix: evaluations')
   return evaluations.map(({ tasks = [] }, i) => {
     const row = tasks.map(({ values }) => values[name]?.value)
     if (row.length !== i + 1 || row.includes(undefined)) {
@@ -95,6 +103,7 @@ function transfer(
   where: string,
   change: (earlier: readonly (number | null)[], last: number) => number | null,
 ): Transfer {
+  parseOptions(matrixSchema, matrix, `${where}: matrix`)
   if (matrix.length < 2) throw invalid(`${where}: ${matrix.length} tasks; expected at least 2`)
   const wrong = matrix.findIndex((row, i) => row.length !== i + 1)
   if (wrong !== -1) {

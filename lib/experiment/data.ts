@@ -10,6 +10,7 @@ import { loadIdx } from '../data/load-idx.js'
 import { loadImageFolder } from '../data/load-image-folder.js'
 import { fashionMnist, mnist } from '../data/load-known.js'
 import { seedSchema } from '../validation/fields.js'
+import { dataNames } from './data-names.js'
 import { splitDataset } from './split.js'
 
 /** Side in pixels of the square that images are resized to. Default: the U-Net's `sample_size`. */
@@ -17,9 +18,6 @@ const size = z.int().min(1).optional()
 const folder = z.string().min(1)
 
 const idxFiles = z.strictObject({ images: z.string().min(1), labels: z.string().min(1) })
-
-/** Names of data sets and formats. */
-export const dataNames = ['fashion-mnist', 'mnist', 'cifar-10', 'cifar-100', 'idx', 'image-folder'] as const
 
 /** Where the images of an experiment come from: a data set that the package knows, or a folder in a known format. */
 export const dataSchema = z.discriminatedUnion(

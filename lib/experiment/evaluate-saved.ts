@@ -1,12 +1,14 @@
 import { access } from 'node:fs/promises'
 import path from 'node:path'
+import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Evaluation } from '../evaluation/evaluate.js'
 import { Learner } from '../learner/learner.js'
 import type { MetricInfo } from '../report/results.js'
 import type { Seen } from '../streams/stream.js'
-import type { Device } from '../validation/fields.js'
+import { type Device, pathSchema } from '../validation/fields.js'
+import { parseOptions } from '../validation/options.js'
 import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
 import type { RunEvent } from './events.js'
 import { makeJudge } from './judge.js'
@@ -61,6 +63,8 @@ export interface SavedEvaluation {
  * @category Results and reports
  */
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
+  parseOptions(pathSchema, folder, 'evaluateSaved: folder')
+  parseOptions(z.looseObject({ experiment: z.looseObject({}) }), options, 'evaluateSaved')
   const { experiment, task, steps, seed, device = 'auto', signal, onEvent } = options
   await using learner = await Learner.load(folder, { device })
   const config = { ...resolveExperiment(experiment), device, seeds: [learner.seed] }

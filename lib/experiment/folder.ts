@@ -88,7 +88,13 @@ export class RunFolder {
    */
   static async open(at: string): Promise<RunFolder> {
     const folder = path.resolve(at)
-    const names = await entries(folder)
+    const names = await entries(folder).catch((cause: Error) => {
+      throw new ContinualDiffusionError(
+        'ERR_DATA_NOT_FOUND',
+        `${folder} can't be read: ${cause.message}; name the folder of a run`,
+        { cause },
+      )
+    })
     if (!names.includes(configFile)) {
       throw new ContinualDiffusionError(
         'ERR_DATA_NOT_FOUND',

@@ -14,7 +14,8 @@ import { precision } from '../evaluation/precision.js'
 import { recall } from '../evaluation/recall.js'
 import type { Stream } from '../streams/stream.js'
 import { batchSizeSchema } from '../validation/fields.js'
-import { shown, unknownName } from '../validation/options.js'
+import { unknownName } from '../validation/names.js'
+import { shown } from '../validation/options.js'
 
 /** What metrics are made with: the classifier, what gives the features, and k of precision and recall. */
 interface Parts {

@@ -1,8 +1,11 @@
 import { readFile, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { z } from 'zod'
 import { replaceFile } from '../files/atomic.js'
 import { writeFlushed } from '../files/flush.js'
 import { renderPage } from '../report/page.js'
+import { pathSchema } from '../validation/fields.js'
+import { parseOptions } from '../validation/options.js'
 import { configFile, linkError } from './folder.js'
 import { type JoinedRuns, joinRuns } from './join.js'
 import { readPart, readRun } from './read-run.js'
@@ -16,6 +19,7 @@ import { readPart, readRun } from './read-run.js'
  * @category Results and reports
  */
 export async function writeReport(folder: string): Promise<string> {
+  parseOptions(pathSchema, folder, 'writeReport: folder')
   const page = path.join(path.resolve(folder), 'report.html')
   const joined = joinRuns([await readRun(folder)])
   await checkWithin([await realPath(folder)], page)
@@ -35,6 +39,8 @@ export async function writeReport(folder: string): Promise<string> {
  * @category Results and reports
  */
 export async function compareRuns(folders: readonly string[], page?: string): Promise<JoinedRuns> {
+  parseOptions(z.array(pathSchema), folders, 'compareRuns: folders')
+  if (page !== undefined) parseOptions(pathSchema, page, 'compareRuns: page')
   const joined = joinRuns(await Promise.all(folders.map(readRun)))
   if (page !== undefined) await writePage(joined, page)
   return joined

@@ -1,7 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
+import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { readJson } from '../files/read-json.js'
 import type { Results } from '../report/results.js'
+import { pathSchema, signalSchema } from '../validation/fields.js'
+import { parseOptions } from '../validation/options.js'
 import { type Checkpoint, newestCheckpoint } from './checkpoint.js'
 import { type ExperimentConfig, type ExperimentInput, type ResolvedExperiment, resolveWithMethods } from './config.js'
 import { cachedClassifier } from './evaluate-saved.js'
@@ -31,6 +34,11 @@ export interface RunOptions {
   readonly onEvent?: (event: RunEvent) => void
 }
 
+const optionsSchema = z.strictObject({
+  signal: signalSchema.optional(),
+  onEvent: z.custom<NonNullable<RunOptions['onEvent']>>((f) => typeof f === 'function').optional(),
+})
+
 /**
  * A finished run.
  *
@@ -55,6 +63,7 @@ export interface RunOutcome {
  * @category Runs
  */
 export async function runExperiment(input: ExperimentInput, options: RunOptions = {}): Promise<RunOutcome> {
+  parseOptions(optionsSchema, options, 'runExperiment')
   const {
     config: { out, ...given },
     methods,
@@ -84,7 +93,8 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
  * @category Runs
  */
 export async function resumeExperiment(at: string, options: RunOptions = {}): Promise<RunOutcome> {
-  const { signal, onEvent = () => {} } = options
+  parseOptions(pathSchema, at, 'resumeExperiment: the run folder')
+  const { signal, onEvent = () => {} } = parseOptions(optionsSchema, options, 'resumeExperiment')
   const folder = await RunFolder.open(at)
   try {
     const { resolved, results } = await readProgress(folder)

@@ -2,20 +2,20 @@ import { homedir } from 'node:os'
 import path from 'node:path'
 
 /**
- * The user's cache folder of this package, as the XDG base directory specification has it; undefined where there is no home. The system is
- * asked when a cache is used, and not before: a home is needed for nothing else.
+ * A folder in the user's cache folder of this package, as the XDG base directory specification has it; undefined where there is no home. A
+ * relative `XDG_CACHE_HOME` counts as none. The system is asked when a cache is used, and not before: a home is needed for nothing else.
  */
-export function cacheFolder(): string | undefined {
-  const base = process.env.XDG_CACHE_HOME || homeCache()
-  return base === undefined ? undefined : path.join(base, 'continual-diffusion')
+export function cacheFolder(name: string): string | undefined {
+  const base = [process.env.XDG_CACHE_HOME ?? '', path.join(home(), '.cache')].find(path.isAbsolute)
+  return base && path.join(base, 'continual-diffusion', name)
 }
 
-function homeCache(): string | undefined {
+/** Empty for a user without an entry in the system's list of users. */
+function home(): string {
   try {
-    const home = homedir()
-    return home === '' ? undefined : path.join(home, '.cache')
+    return homedir()
   } catch {
-    return undefined // a user without an entry in the system's list of users
+    return ''
   }
 }
 
@@ -23,7 +23,10 @@ export const noCacheFolder = 'there is no home folder; set XDG_CACHE_HOME to a f
 
 /** Says that what was made or got will have to be made or got again. */
 export function warnNotKept(what: string, why: string): void {
-  process.emitWarning(`${what} is used but not kept for the next time: ${why}`, {
-    code: 'CONTINUAL_DIFFUSION_NO_CACHE',
-  })
+  warnOfCache(`${what} is used but not kept for the next time: ${why}`)
+}
+
+/** Says that a cache is not used. */
+export function warnOfCache(message: string): void {
+  process.emitWarning(message, { code: 'CONTINUAL_DIFFUSION_NO_CACHE' })
 }

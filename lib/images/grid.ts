@@ -1,6 +1,8 @@
-import sharp from 'sharp'
+import { z } from 'zod'
 import type { ImageBatch } from '../data/dataset.js'
+import { imageBatchSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { parseOptions } from '../validation/options.js'
 
 /**
  * Options of {@link imageGrid}.
@@ -16,6 +18,12 @@ export interface GridOptions {
   readonly gap?: number
 }
 
+const gridSchema = z.strictObject({
+  columns: z.int().min(1).optional(),
+  scale: z.int().min(1).optional(),
+  gap: z.int().min(0).optional(),
+})
+
 /**
  * Lays images out row by row in one PNG. Images are enlarged by repeating pixels (nearest neighbour), so the grid shows exactly the pixels of
  * the images. The gaps between images, and the empty cells of the last row, are transparent.
@@ -27,7 +35,8 @@ export interface GridOptions {
  * @category Results and reports
  */
 export async function imageGrid(images: ImageBatch, options: GridOptions = {}): Promise<Uint8Array> {
-  const { count, height, width, channels, data } = images
+  const { count, height, width, channels, data } = parseOptions(imageBatchSchema, images, 'imageGrid: images')
+  const { columns: wanted, gap = 1, scale: scaling } = parseOptions(gridSchema, options, 'imageGrid')
   const expected = count * height * width * channels
   if (count < 1 || data.length !== expected) {
     throw new ContinualDiffusionError(
@@ -36,10 +45,9 @@ export async function imageGrid(images: ImageBatch, options: GridOptions = {}): 
         `found ${count} images in ${data.length} bytes`,
     )
   }
-  const columns = Math.min(count, options.columns ?? Math.ceil(Math.sqrt(count)))
+  const columns = Math.min(count, wanted ?? Math.ceil(Math.sqrt(count)))
   const rows = Math.ceil(count / columns)
-  const gap = options.gap ?? 1
-  const scale = options.scale ?? Math.max(1, Math.round(64 / height))
+  const scale = scaling ?? Math.max(1, Math.round(64 / height))
 
   const hasAlpha = channels === 2 || channels === 4
   const colours = hasAlpha ? channels - 1 : channels
@@ -60,6 +68,7 @@ export async function imageGrid(images: ImageBatch, options: GridOptions = {}): 
     }
   }
   const raw = { width: gridWidth, height: gridHeight, channels: out as 2 | 4 }
+  const { default: sharp } = await import('sharp') // not for those who only train
   return sharp(canvas, { raw })
     .resize(gridWidth * scale, gridHeight * scale, { kernel: 'nearest' })
     .png({ compressionLevel: 9 })

@@ -1,5 +1,4 @@
 import path from 'node:path'
-import sharp from 'sharp'
 import type { ImageBatch } from '../data/dataset.js'
 import { replaceFolder } from '../engine/whole-folder.js'
 
@@ -11,6 +10,7 @@ import { replaceFolder } from '../engine/whole-folder.js'
  */
 export async function writeImages(images: ImageBatch, folder: string): Promise<void> {
   const { data, count, height, width, channels } = images
+  const { default: sharp } = await import('sharp') // not for those who only train
   const raw = { width, height, channels: channels as 1 | 2 | 3 | 4 }
   const digits = Math.max(4, String(count - 1).length)
   const name = (n: number) => `${String(n).padStart(digits, '0')}.png`

@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import type { UNetConfig } from '../config/unet.js'
 import { countImages, type Subset } from '../data/dataset.js'
 import { call } from '../engine/call.js'
+import { checkFits } from '../engine/memory.js'
 import { invalid } from '../errors.js'
 import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
 import { held } from '../validation/fields.js'
@@ -82,6 +83,19 @@ export function checkKeeps(
       `${where}: keeps.memory.size is ${memory.size}; expected at most ${seen}, the number of images of the tasks so far`,
     )
   }
+}
+
+/**
+ * Checks that a batch can fit in memory, by what is sure to be there at once: in training two tensors of each ResNet block, as the
+ * backward pass needs them, else two of the widest layer.
+ */
+export function checkBatch({ settings }: Core, batchSize: number, what: 'training' | 'sampling', where: string): void {
+  const { unet, precision, device } = settings
+  const layer = (level: number) => unet.block_out_channels[level]! * (unet.sample_size / 2 ** level) ** 2
+  const layers = unet.block_out_channels.map((_, level) => 2 * unet.layers_per_block * layer(level))
+  const numbers = what === 'sampling' ? layer(0) : layers.reduce((sum, one) => sum + one, 0)
+  const bytes = 2 * numbers * (precision === 'bf16' ? 2 : 4)
+  checkFits(batchSize * bytes, device, `${where}: batchSize is ${batchSize}; expected a smaller batch`)
 }
 
 /** The shape N × C × H × W of images with a timestep each, once they are checked to have it. */

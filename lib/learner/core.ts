@@ -61,8 +61,8 @@ export interface Core {
   teachers: number
   /** The replay pool that was generated last: a solver and the learner may both ask for it. */
   pool: PoolImages | undefined
-  /** From the first to the last iteration of `learn`. */
-  learning: boolean
+  /** The generator of `learn`, from its first to its last iteration. A program that has dropped it doesn't end it. */
+  learning: WeakRef<object> | undefined
   /** What is changing the weights at the moment. */
   busy: 'learn' | 'step' | undefined
   warnedOfGraph: boolean
@@ -94,7 +94,7 @@ export async function createCore(settings: Settings, seed: number, images: Image
     endEarly: undefined,
     teachers: 0,
     pool: undefined,
-    learning: false,
+    learning: undefined,
     busy: undefined,
     warnedOfGraph: false,
     disposed: false,

@@ -1,4 +1,6 @@
+import { z } from 'zod'
 import { countImages, type Subset } from '../data/dataset.js'
+import { subsetSchema } from '../data/schemas.js'
 import { call, withCancel } from '../engine/call.js'
 import { sampledWeights } from '../engine/state.js'
 import { invalid } from '../errors.js'
@@ -18,7 +20,8 @@ export async function denoisingLoss(
   const native = live(core)
   const where = 'denoisingLoss'
   const { bands, signal, seed = native.state.seed, ...rest } = parseOptions(denoisingLossSchema, options, where)
-  const subsets = 'dataset' in images ? [images] : images
+  const given = Array.isArray(images) ? images : [images]
+  const subsets = parseOptions(z.array(subsetSchema), given, `${where}: images`)
   checkImages(core.settings.unet, subsets, where)
   checkLabels(core, subsets, 0, where)
   const count = countImages(subsets)

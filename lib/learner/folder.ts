@@ -4,6 +4,7 @@ import { isConditional } from '../config/unet.js'
 import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
 import { readFolder } from '../engine/whole-folder.js'
+import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { type Core, checkIdle, createCore, live } from './core.js'
 import type { LoadOptions } from './options.js'
@@ -11,6 +12,7 @@ import { loadSchema } from './schemas.js'
 
 /** See `Learner.load`. */
 export async function loadCore(folder: string, options: LoadOptions): Promise<Core> {
+  parseOptions(pathSchema, folder, 'Learner.load: folder')
   const parsed = parseOptions(loadSchema, options, 'Learner.load')
   // All is read first: no memory is taken for a network that config.json only claims.
   const { unet, schedule, sampler, record, tensors, penalties, memory } = await readFolder(folder, async (at) => {
@@ -50,6 +52,7 @@ const savedTensors = ['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq', 'pat
 /** See `Learner.save`. */
 export async function saveCore(core: Core, folder: string): Promise<void> {
   const native = live(core)
+  parseOptions(pathSchema, folder, 'save: folder')
   checkIdle(core, 'save')
   const taskInProgress = core.inProgress && { ...core.inProgress }
   // All is asked for before the first result is awaited: what begins meanwhile comes after it in the engine's queue.

@@ -5,21 +5,39 @@ import { call, trainingMilliseconds, withCancel } from '../engine/call.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import { checkMethod, objectiveOf } from '../methods/objective-schema.js'
+import { taskSchema } from '../streams/schemas.js'
 import type { Task } from '../streams/stream.js'
+import { countSteps } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
+import { checkBatch, checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
 import { alone, type Core, checkIdle, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
 import { checkLabels, checkNullLabel, labelWeights } from './labels.js'
 import { subsetsOf } from './memory.js'
 import type { ChangeableSetting, LearnOptions, Progress, StepLosses } from './options.js'
 import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
-import { type LearnedTask, learnSchema, taskSchema } from './schemas.js'
+import { type LearnedTask, learnSchema } from './schemas.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
 
 /** Learns a task; see `Learner.learn`. */
-export async function* learn(
+export function learn(
   core: Core,
+  task: Task,
+  method: Method,
+  options: LearnOptions,
+): AsyncGenerator<Progress, void, undefined> {
+  const own = {}
+  const steps = learnStepwise(core, new WeakRef(own), task, method, options)
+  kept.set(steps, own)
+  return steps
+}
+
+/** What stands for a generator lives as long as that. */
+const kept = new WeakMap<object, object>()
+
+async function* learnStepwise(
+  core: Core,
+  self: WeakRef<object>,
   givenTask: Task,
   givenMethod: Method,
   options: LearnOptions,
@@ -35,7 +53,7 @@ export async function* learn(
   const { objective, keeps, steps, pools, signal, onStep } = plan
   const filling = { task, where, ...plan.filling }
   if (objective.penalties?.length) await checkPenalties(core, objective.penalties, where)
-  if (core.learning) {
+  if (core.learning?.deref()) {
     throw invalid(
       `${where}: the learner is already learning a task; wait for its end. An iterator of learn() that is not iterated to its end ` +
         'keeps the learner: end it by its return()',
@@ -44,7 +62,7 @@ export async function* learn(
   const penalties = objective.penalties?.map(({ name }) => name) ?? []
 
   let session: NativeSession | undefined
-  core.learning = true
+  core.learning = self
   try {
     signal?.throwIfAborted()
     const { training, progress } = await alone(core, 'learn', where, async () => {
@@ -109,7 +127,7 @@ export async function* learn(
     }
   } finally {
     session?.dispose()
-    core.learning = false
+    core.learning = undefined
     core.endEarly = () => endAt(core, { ...givenTask, ...(task as object) }, method, options)
   }
 }
@@ -164,6 +182,7 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
   checkLabels(core, [...subsets, ...memory], labelDropout, where)
+  checkBatch(core, batchSize, 'training', where)
   const objective = objectiveOf(method, task.number, schedule.timesteps, where)
   // What is wrong with the terms for earlier tasks is to be known before the first task is learned.
   const replaying = task.number === 1 ? objectiveOf(method, 2, schedule.timesteps, where) : objective
@@ -175,7 +194,7 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     throw invalid(`${where}: the task has no images to train on; expected at least one`)
   }
   const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(subsets)
-  const steps = given ?? Math.ceil(((epochs as number) * perEpoch) / batchSize)
+  const steps = given ?? countSteps(epochs as number, perEpoch, batchSize, where)
   const keepOptimizer = (optimizer ?? method.optimizer) === 'keep'
   if (keepOptimizer && method.weights === 'fresh') {
     throw invalid(`${where}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)

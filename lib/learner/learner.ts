@@ -11,7 +11,7 @@ import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
-import { checkedShape } from './checks.js'
+import { checkBatch, checkedShape } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
@@ -249,6 +249,7 @@ export class Learner implements AsyncDisposable {
     const sampler = parseSampler(this.schedule, parsed.sampler, 'sample: sampler', this.sampler)
     checkGuidance(this.#core, sampler.guidance, 'sample: sampler')
     const labels = labelsToSample(this.#core, parsed.labels, count, 'sample: labels')
+    checkBatch(this.#core, Math.min(count, batchSize), 'sampling', 'sample')
     const weights = sampledWeights(this.ema)
     const use = { purpose: sampleUses[purpose], part }
     const data = await withCancel(signal, (flag) =>

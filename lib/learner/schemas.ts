@@ -4,11 +4,13 @@ import { scheduleSchema } from '../config/schedule.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ImageStore } from '../engine/image-store.js'
 import { optimizerStateSchema } from '../methods/objective-schema.js'
+import type { taskSchema } from '../streams/schemas.js'
 import {
   arraySchema,
   batchSizeSchema,
   deviceSchema,
   functionSchema,
+  mostSteps,
   precisionSchema,
   seedSchema,
   signalSchema,
@@ -58,7 +60,7 @@ export const loadSchema = z.strictObject({
 /** Fields of a schema for what a task is trained with, in experiments too; {@link oneLength} goes with them. */
 export const trainShape = {
   /** Training steps for each task; exactly one of `steps` and `epochs`. */
-  steps: z.int().min(1).optional(),
+  steps: z.int().min(1).max(mostSteps).optional(),
   /** Passes over each task's data. */
   epochs: positive.optional(),
   batchSize,
@@ -105,12 +107,6 @@ export const learnSchema = z
 /** What training takes besides what {@link learnSchema} has. */
 export const trainSchema = z.looseObject({
   onProgress: functionSchema<NonNullable<TrainOptions['onProgress']>>().optional(),
-})
-
-export const taskSchema = z.looseObject({
-  number: z.int().min(1),
-  train: subsetSchema,
-  earlier: z.array(z.looseObject({ train: subsetSchema })),
 })
 
 /** What learning takes of a task. */

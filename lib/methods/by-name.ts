@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
-import { parseOptions, unknownName } from '../validation/options.js'
+import { unknownName } from '../validation/names.js'
+import { parseOptions } from '../validation/options.js'
 import { compose } from './compose.js'
 import { ewc } from './ewc.js'
 import { experienceReplay } from './experience-replay.js'
@@ -65,7 +66,9 @@ type Options<N extends MethodName> = NonNullable<Parameters<(typeof methods)[N]>
  * @category Methods
  */
 export function methodByName(name: string, options?: unknown): Method {
-  const names = name.split('+').map((part) => part.trim())
+  const names = parseOptions(z.string(), name, 'methodByName: name')
+    .split('+')
+    .map((part) => part.trim())
   if (names.length === 1) return single(names.join(), options)
   const shape = Object.fromEntries(names.map((part) => [part, z.unknown().optional()]))
   const byName = parseOptions(z.strictObject(shape).prefault({}), options, name)

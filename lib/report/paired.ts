@@ -1,4 +1,6 @@
+import { parseOptions } from '../validation/options.js'
 import type { Results } from './results.js'
+import { tableSchema } from './results-schema.js'
 import { methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
 
 /**
@@ -29,6 +31,16 @@ export function pairedDifference(
   method: string,
   baseline: string,
 ): PairedDifference | undefined {
+  parseOptions(tableSchema, results, 'pairedDifference: results')
+  return differenceOf(results, metric, method, baseline)
+}
+
+function differenceOf(
+  results: Results,
+  metric: string,
+  method: string,
+  baseline: string,
+): PairedDifference | undefined {
   const last = tasksOf(results).at(-1)
   if (last === undefined) return undefined
   const bySeed = (label: string) =>
@@ -52,7 +64,7 @@ export function pairedRows(results: Results): { baseline: string; rows: PairedRo
   const metrics = Object.keys(results.metrics)
   const rows = others.map((method) => ({
     method,
-    differences: metrics.map((metric) => pairedDifference(results, metric, method, baseline)),
+    differences: metrics.map((metric) => differenceOf(results, metric, method, baseline)),
   }))
   return { baseline, rows: rows.filter(({ differences }) => differences.some((found) => found !== undefined)) }
 }

@@ -93,3 +93,10 @@ export const resultsSchema: z.ZodType<Results> = z.object({
   methods: z.array(z.object({ label: z.string(), about: z.string() })),
   runs: runsSchema,
 })
+
+/** What tables read of results, which may be joined ones. */
+export const tableSchema = z.looseObject({
+  metrics: z.record(z.string(), z.looseObject({ title: z.string() })),
+  methods: z.array(z.looseObject({ label: z.string() })),
+  runs: z.array(z.looseObject({ method: z.string(), tasks: z.array(z.looseObject({})) })),
+})

@@ -3,6 +3,7 @@ import { parseOptions } from '../validation/options.js'
 import { escapeMarkdown, oneLine } from './escape.js'
 import { type PairedDifference, pairedRows } from './paired.js'
 import type { MetricInfo, Results } from './results.js'
+import { tableSchema } from './results-schema.js'
 import { type Cell, cell, formatCell, formatNumber, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
 
 /** One metric by method (rows) and task (columns), ready to be laid out. */
@@ -59,13 +60,6 @@ export interface PlainTable {
  * @category Results and reports
  */
 export type Layout = 'text' | 'markdown'
-
-/** What tables read of results, which may be joined ones. */
-const tableSchema = z.looseObject({
-  metrics: z.record(z.string(), z.looseObject({ title: z.string() })),
-  methods: z.array(z.looseObject({ label: z.string() })),
-  runs: z.array(z.looseObject({ method: z.string(), tasks: z.array(z.looseObject({})) })),
-})
 
 function checkTable(results: Results, layout: Layout, where: string): void {
   parseOptions(tableSchema, results, `${where}: results`)
@@ -141,6 +135,7 @@ export function referenceOf(results: Results, metric: string, task: number): str
  * @category Results and reports
  */
 export function pairedTable(results: Results, layout: Layout = 'text'): string {
+  checkTable(results, layout, 'pairedTable')
   const { baseline, rows } = pairedRows(results)
   if (rows.length === 0) return ''
   const metrics = Object.values(results.metrics)

@@ -1,5 +1,6 @@
 import type { Dataset, Subset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { isRecord, shown } from '../validation/options.js'
 import type { Seen, Stream, Task } from './stream.js'
 
 /** What a kind of stream says of each of its tasks. */
@@ -30,15 +31,15 @@ function seen(name: string, tasks: readonly Task[], task: Task): Seen {
   if (!tasks.includes(task)) {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
-      `${name}: task ${task.number} (${task.name}) is not a task of this stream; pass one of its own tasks`,
+      `${name}: ${isRecord(task) ? `task ${shown(task.number)} (${task.name})` : shown(task)} is not a task of this stream; pass one of its own tasks`,
     )
   }
-  const shown = [...task.earlier, task]
+  const upTo = [...task.earlier, task]
   return {
-    tasks: shown,
-    classes: [...new Set(shown.flatMap(({ classes }) => classes))],
-    train: shown.map(({ train }) => train),
-    test: shown.map(({ test }) => test),
+    tasks: upTo,
+    classes: [...new Set(upTo.flatMap(({ classes }) => classes))],
+    train: upTo.map(({ train }) => train),
+    test: upTo.map(({ test }) => test),
   }
 }
 

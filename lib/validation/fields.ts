@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { invalid } from '../errors.js'
 import { withArticle } from './expectation.js'
 
 /** Schemas of options that many functions take. */
@@ -38,6 +39,25 @@ export const signalSchema = z.custom<AbortSignal>(
   (value) => isSignal(value as Partial<AbortSignal> | null | undefined),
   'expected an AbortSignal',
 )
+
+/** Of a file or a folder. */
+export const pathSchema = z
+  .string('expected a path, as a string')
+  .refine((path) => path !== '' && !path.includes('\0'), 'expected a path: not empty, and without NUL')
+
+/** So far that no position in the data overflows. */
+export const mostSteps = 2 ** 40
+
+/**
+ * Steps of so many passes over so many images.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export function countSteps(epochs: number, images: number, batchSize: number, where: string): number {
+  const steps = Math.ceil((epochs * images) / batchSize)
+  if (steps <= mostSteps) return steps
+  throw invalid(`${where}: epochs is ${epochs}, which makes ${steps} steps; expected at most ${mostSteps} steps`)
+}
 
 /** Images in a batch. */
 export const batchSizeSchema = z.int().min(1).max(1_000_000)
