@@ -6,6 +6,7 @@
  */
 export type { MetricValue } from '../evaluation/metric.js'
 export { type GridOptions, imageGrid } from '../images/grid.js'
+export type { MethodOptions } from '../methods/by-name.js'
 export { type PairedDifference, pairedDifference } from '../report/paired.js'
 export type { LossCurve, MethodRun, MetricInfo, Results, TaskResult, Versions } from '../report/results.js'
 export { finalTable, type Layout, pairedTable, tablesByTask } from '../report/table.js'
@@ -19,7 +20,7 @@ export {
 export { type EvaluateSavedOptions, evaluateSaved, type SavedEvaluation } from './evaluate-saved.js'
 export type { Part, RunEvent } from './events.js'
 export type { JoinedRuns } from './join.js'
-export type { MethodEntry, MethodInput } from './methods.js'
+export type { ComposedName, MethodEntry, MethodInput, MethodPlace } from './methods.js'
 export { type PresetName, presets as experimentPresets } from './presets.js'
 export type { RunRecord } from './read-run.js'
 export { compareRuns, writeReport } from './report.js'

@@ -43,13 +43,24 @@ export type MethodEntry = {
   readonly [option: string]: unknown
 }
 
-interface MethodPlace {
+/**
+ * What an experiment says of a method besides the method's own options.
+ *
+ * @category Configuration
+ */
+export interface MethodPlace {
+  /** Its name in tables and folders. Default: the method's name. */
   readonly label?: string | undefined
+  /** The state of Adam that a task begins with. Default: that of `train`, else the method's. */
   readonly optimizer?: 'reset' | 'keep' | undefined
 }
 
-/** Names of composed methods: names joined by `+`. */
-type ComposedName = `${MethodName}+${string}`
+/**
+ * The name of composed methods, e.g. `generative-distillation+ewc`.
+ *
+ * @category Configuration
+ */
+export type ComposedName = `${MethodName}+${string}`
 
 /**
  * A method as an experiment is given it: a name, or an object with the name, the method's own options and a label.

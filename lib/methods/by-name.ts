@@ -52,9 +52,10 @@ export type MethodName = keyof typeof methods
  *
  * @category Methods
  */
-export type MethodOptions<N extends MethodName> = Options<N> extends Record<string, never> ? unknown : Options<N>
-
-type Options<N extends MethodName> = NonNullable<Parameters<(typeof methods)[N]>[0]>
+export type MethodOptions<N extends MethodName> =
+  NonNullable<Parameters<(typeof methods)[N]>[0]> extends Record<string, never>
+    ? unknown
+    : NonNullable<Parameters<(typeof methods)[N]>[0]>
 
 /**
  * Makes a method from its standard name and its options, e.g. from a configuration file. The method checks its options. Methods whose
