@@ -35,8 +35,11 @@ if (!(fresh && process.argv.includes('--if-stale'))) {
     rmSync(partial, { recursive: true, force: true })
     process.exit(1)
   }
-  const { experimentJsonSchema } = await import(pathToFileURL(join(partial, 'experiment', 'json-schema.js')).href)
-  writeFileSync(join(partial, 'experiment.schema.json'), `${JSON.stringify(experimentJsonSchema(), null, 2)}\n`)
+  const schema = join(partial, 'experiment', 'json-schema.js')
+  if (existsSync(schema)) {
+    const { experimentJsonSchema } = await import(pathToFileURL(schema).href)
+    writeFileSync(join(partial, 'experiment.schema.json'), `${JSON.stringify(experimentJsonSchema(), null, 2)}\n`)
+  }
   const main = join(partial, 'cli', 'main.js')
   if (existsSync(main)) chmodSync(main, 0o755)
   // Times are set as seconds in floating point, and half of all milliseconds come back a little shorter: one more, lest
