@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { Dataset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
@@ -136,7 +137,7 @@ export async function bring(dataset: Bringable, device: string, size: number): P
     if (images.length !== count * each) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',
-        `${name}: the images hold ${held(images, 'numbers')}; expected ${count} × ${height} × ${width} × ${channels}, as there are ` +
+        `${name}: the images hold ${held(images, types.isUint8Array(images) ? 'bytes' : 'numbers')}; expected ${count} × ${height} × ${width} × ${channels}, as there are ` +
           `${count} labels`,
       )
     }

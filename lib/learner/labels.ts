@@ -148,6 +148,14 @@ export function proportioned(weights: Float64Array, count: number): Int32Array {
   })
 }
 
+/** The labels for a network that takes none. */
+function none(given: unknown, where: string): undefined {
+  if (given === undefined) return undefined
+  throw invalid(
+    `${where}: labels are given, and the network takes none; expected none, or a U-Net with num_class_embeds`,
+  )
+}
+
 /**
  * The labels of images to generate.
  *
@@ -161,12 +169,7 @@ export function labelsToSample(
   where: string,
 ): NetworkLabels | undefined {
   const { unet } = core.settings
-  if (!isConditional(unet)) {
-    if (given === undefined) return undefined
-    throw invalid(
-      `${where}: labels are given, and the network takes none; expected none, or a U-Net with num_class_embeds`,
-    )
-  }
+  if (!isConditional(unet)) return none(given, where)
   if (given === undefined) {
     const learned = learnedLabels(core)
     if (learned.length > 0) return Int32Array.from({ length: count }, (_, i) => learned[i % learned.length]!)
@@ -220,12 +223,7 @@ export function networkLabels(
   where: string,
 ): NetworkLabels | undefined {
   const { unet } = core.settings
-  if (!isConditional(unet)) {
-    if (given === undefined) return undefined
-    throw invalid(
-      `${where}: labels are given, and the network takes none; expected none, or a U-Net with num_class_embeds`,
-    )
-  }
+  if (!isConditional(unet)) return none(given, where)
   const areVectors = unet.class_embed_type === 'identity'
   const each = areVectors ? labelWidth(unet) : 1
   const isKind = areVectors ? types.isFloat32Array(given) : types.isInt32Array(given)
