@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
 import { paperSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
@@ -192,8 +191,10 @@ export async function writeLearnerFolder(folder: string, contents: LearnerConten
 
 async function readAll(folder: string, parameters: readonly ParameterInfo[], record: LearnerRecord | null) {
   const weights = path.join(folder, weightsFile)
-  if (!existsSync(weights)) throw await missingFile(folder, weightsFile)
-  const { tensors: stored } = await readSafetensors(weights)
+  const { tensors: stored } = await readSafetensors(weights).catch(async (error: Error) => {
+    const isMissing = (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
+    throw isMissing ? await missingFile(folder, weightsFile) : error
+  })
   const tensors = new Map<StateTensor, Float32Array[]>()
   const sampled = pick(weights, stored, parameters)
   tensors.set(sampledWeights(record?.ema ?? 0), sampled)
