@@ -90,6 +90,13 @@ export function learnedLabels({ classes }: Core): readonly number[] {
   return [...(classes?.counts ?? []).keys()].filter((label) => (classes?.counts[label] ?? 0) > 0)
 }
 
+/** The classes learned, in turn, as the labels of images of which `from` come before; undefined where there are none. */
+export function labelsInTurn(core: Core, from: number, count: number): Int32Array | undefined {
+  const learned = learnedLabels(core)
+  if (learned.length === 0) return undefined
+  return Int32Array.from({ length: count }, (_, i) => learned[(from + i) % learned.length]!)
+}
+
 /**
  * How likely each class is for what the teacher generates; undefined where the network takes no labels. Weights by name may have classes that
  * are learned later, so that all tasks can have the same ones.
@@ -171,8 +178,8 @@ export function labelsToSample(
   const { unet } = core.settings
   if (!isConditional(unet)) return none(given, where)
   if (given === undefined) {
-    const learned = learnedLabels(core)
-    if (learned.length > 0) return Int32Array.from({ length: count }, (_, i) => learned[i % learned.length]!)
+    const inTurn = labelsInTurn(core, 0, count)
+    if (inTurn) return inTurn
     throw invalid(`${where}: the network takes labels, and the learner has learned no class yet; expected labels`)
   }
   if (types.isInt32Array(given) || types.isFloat32Array(given)) return networkLabels(core, given, count, where)

@@ -15,7 +15,7 @@ import { checkBatch, checkedShape } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
-import { checkGuidance, labelsToSample, learnedLabels, networkLabels } from './labels.js'
+import { checkGuidance, labelsInTurn, labelsToSample, learnedLabels, networkLabels } from './labels.js'
 import { endEarly, learn, replayPool } from './learn.js'
 import { subsetsOf } from './memory.js'
 import type {
@@ -144,10 +144,7 @@ export class Learner implements AsyncDisposable {
    * @internal
    */
   labelsInTurn(from: number, count: number): Int32Array | undefined {
-    const learned = learnedLabels(this.#core)
-    return learned.length === 0
-      ? undefined
-      : Int32Array.from({ length: count }, (_, i) => learned[(from + i) % learned.length]!)
+    return labelsInTurn(this.#core, from, count)
   }
 
   /** Number of the last task that is complete; 0: none yet. */

@@ -66,7 +66,7 @@ inline Floats pairs(const Number* a, const Number* b) {
 
 inline void storeWords(Number* to, Floats words) { std::memcpy(to, &words, sizeof words); }
 
-/// 32 numbers, of which there are `count` and then zeros.
+/// Reads `count` numbers, 16 or at least 32. Sixteen are followed by as many zeros.
 inline Floats loadWords(const Number* from, int64_t count) {
   return reinterpret_cast<Floats>(_mm512_maskz_loadu_epi16(count < block ? 0xFFFF : ~__mmask32{0}, from));
 }

@@ -32,8 +32,9 @@ struct Portion {
   int64_t size() const { return 2 * sums() + (rows + 2) * row(in) + rows * row(out); }
 };
 
-/// A row of images, of which there may be fewer than the portion's: tiles with sixteen channels, and of the images
-/// pairs. For x one after the other, so that a tile may begin at any pixel; for dy with a row for each channel.
+/// Lays out a row of images as tiles of sixteen channels and pairs of images. There may be fewer images than the
+/// portion takes. The pixels of x follow one another, so that a tile may begin at any of them. A tile of dy has a row
+/// for each channel.
 template <bool ofX>
 void gather(const Portion& portion, int64_t images, int64_t all, int64_t channels, const Number* row, Number* to) {
   constexpr Number zeros[16] = {};
