@@ -75,12 +75,12 @@ describe('a diffusers folder', () => {
 
   it.each<[string, object, RegExp]>([
     ['another class', { _class_name: 'PNDMScheduler' }, /_class_name is 'PNDMScheduler'/],
-    ['thresholding', { _class_name: 'DDIMScheduler', thresholding: true }, /thresholding is true; expected false/],
     [
-      'another spacing',
-      { _class_name: 'DDIMScheduler', timestep_spacing: 'linspace' },
-      /timestep_spacing is 'linspace'/,
+      'other noise levels',
+      { _class_name: 'EulerDiscreteScheduler', use_beta_sigmas: true },
+      /use_beta_sigmas is true; expected false/,
     ],
+    ['another order', { _class_name: 'DPMSolverMultistepScheduler', solver_order: 3 }, /solver_order is 3; expected 2/],
   ])('with a scheduler of %s is refused', async (_, scheduler, message) => {
     const folder = await diffusersFolder()
     await writeFile(path.join(folder, 'scheduler_config.json'), JSON.stringify(scheduler))

@@ -19,6 +19,11 @@ it('what CUDA records as a graph looks at no value, and takes no tensor of the h
     'labels',
     'sample-ddim',
     'sample-ddpm',
+    'sample-euler',
+    'sample-heun',
+    'sample-dpm-solver++',
+    'sample-sde-dpm-solver++',
+    'sample-unipc',
   ])
   for (const [name, operators, ofHost] of cases) {
     expect(Number(operators), `operators of ${name}`).toBeGreaterThan(50)

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { defaultSampler } from '../lib/config/sampler.js'
 import { resolveExperiment } from '../lib/experiment/config.js'
 import { runExperiment } from '../lib/experiment/run.js'
 import { readSafetensors } from '../lib/files/safetensors.js'
@@ -90,14 +91,7 @@ describe('guidance', () => {
   async function oneStep(guidance?: { scale: number; timesteps?: [number, number] }, label = 1) {
     const native = await fp32Learner(unet, 'cpu', { seed: 2 })
     onTestFinished(() => native.dispose())
-    const sampler = {
-      kind: 'ddim',
-      steps: 1,
-      eta: 0,
-      clip: false,
-      spacing: 'trailing',
-      ...(guidance && { guidance }),
-    } as const
+    const sampler = { ...defaultSampler, steps: 1, clip: false, ...(guidance && { guidance }) }
     const labels = new Int32Array(3).fill(label)
     const options = { weights: 'student', count: 3, batchSize: 3, sampler, labels, seed: 1, format: 'float32' } as const
     return (await native.sample({ ...options, use: { purpose: 0, part: 0 } }, never)).data

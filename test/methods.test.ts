@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { paperSampler } from '../lib/config/sampler.js'
+import { defaultSampler } from '../lib/config/sampler.js'
 import {
   compose,
   ewc,
@@ -25,7 +25,7 @@ const error = (message: RegExp) =>
   expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringMatching(message) })
 
 const task: Term = { source: { kind: 'task' }, target: 'data', weight: 1 }
-const teacher = { kind: 'teacher', sampler: { ...paperSampler, steps: 2 } }
+const teacher = { kind: 'teacher', sampler: { ...defaultSampler, steps: 2 } }
 
 /** The table of the terms that stand for the earlier tasks, with the default λ. */
 const table: Record<string, [lambda: number, source: object, target: string]> = {
@@ -94,7 +94,7 @@ describe('balanced methods', () => {
 
   it('takes any sampler for the teacher', () => {
     const { source } = generativeDistillation({ teacher: { steps: 10, eta: 0.5 } }).objective(2).terms[1] as Term
-    expect(source).toEqual({ kind: 'teacher', sampler: { ...paperSampler, steps: 10, eta: 0.5 } })
+    expect(source).toEqual({ kind: 'teacher', sampler: { ...defaultSampler, steps: 10, eta: 0.5 } })
     const other = generativeDistillation({ teacher: { kind: 'ddpm', clip: false, spacing: 'leading' } }).objective(2)
     expect(other.terms[1]?.source).toMatchObject({
       sampler: { kind: 'ddpm', steps: 2, eta: 0, clip: false, spacing: 'leading' },

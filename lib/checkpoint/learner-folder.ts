@@ -1,6 +1,6 @@
 import path from 'node:path'
 import { z } from 'zod'
-import { paperSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
+import { defaultSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
 import { type ParameterInfo, type StateTensor, sampledWeights } from '../engine/state.js'
@@ -116,7 +116,7 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
         `it has ${classes.names.length} classes; expected at most ${rows}, which is num_class_embeds in ${configFile}`,
       )
     }
-    const sampler = parseSampler(schedule, record.sampler, file(learnerFile), paperSampler, 'ERR_BAD_CHECKPOINT')
+    const sampler = parseSampler(schedule, record.sampler, file(learnerFile), defaultSampler, 'ERR_BAD_CHECKPOINT')
     return {
       unet,
       schedule,
@@ -130,7 +130,7 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
   const scheduler = await readJson(file(schedulerFile))
   const { schedule, sampler } =
     scheduler === undefined
-      ? { schedule: paperSchedule, sampler: paperSampler }
+      ? { schedule: paperSchedule, sampler: defaultSampler }
       : parseSchedulerConfig(scheduler, file(schedulerFile))
   return {
     unet,

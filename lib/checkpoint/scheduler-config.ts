@@ -1,75 +1,294 @@
 import { z } from 'zod'
-import { paperSampler, parseSampler, type SamplerConfig } from '../config/sampler.js'
+import { parseSampler, type SamplerConfig } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { diffusersVersion } from '../config/unet.js'
 import { parseOptions } from '../validation/options.js'
 
-const betaNames = { linear: 'linear', scaled_linear: 'scaled-linear', squaredcos_cap_v2: 'cosine' } as const
+// diffusers' names and ours. docs/samplers.md has the same table for readers.
+const betaNames = {
+  linear: 'linear',
+  scaled_linear: 'scaled-linear',
+  squaredcos_cap_v2: 'cosine',
+  sigmoid: 'sigmoid',
+} as const
 const predictionNames = { epsilon: 'epsilon', sample: 'sample', v_prediction: 'v' } as const
-const samplerNames = { DDIMScheduler: 'ddim', DDPMScheduler: 'ddpm' } as const
+const classNames = {
+  ddim: 'DDIMScheduler',
+  ddpm: 'DDPMScheduler',
+  euler: 'EulerDiscreteScheduler',
+  heun: 'HeunDiscreteScheduler',
+  'dpm-solver++': 'DPMSolverMultistepScheduler',
+  'sde-dpm-solver++': 'DPMSolverMultistepScheduler',
+  unipc: 'UniPCMultistepScheduler',
+} as const
 
-/** Keys of a diffusers scheduler_config.json with diffusers' defaults, and only the values that this package has. */
-const schema = z.looseObject({
-  _class_name: z.enum(['DDIMScheduler', 'DDPMScheduler']),
+const only = <T extends string | number | boolean | null>(value: T, note = '') =>
+  z.literal(value, `expected ${typeof value === 'string' ? `'${value}'` : value}${note}`).default(value as never)
+
+/** Keys that the schedulers with betas share, with diffusers' defaults. */
+const ofBetas = {
   num_train_timesteps: z.int().default(1000),
   beta_start: z.number().default(1e-4),
   beta_end: z.number().default(0.02),
-  beta_schedule: z.enum(['linear', 'scaled_linear', 'squaredcos_cap_v2']).default('linear'),
+  beta_schedule: z.enum(['linear', 'scaled_linear', 'squaredcos_cap_v2', 'sigmoid']).default('linear'),
+  trained_betas: z.array(z.number()).nullable().default(null),
   prediction_type: z.enum(['epsilon', 'sample', 'v_prediction']).default('epsilon'),
   rescale_betas_zero_snr: z.boolean().default(false),
-  clip_sample: z.boolean().default(true),
-  clip_sample_range: z.literal(1, 'expected 1: images are in [−1, 1]').default(1),
-  timestep_spacing: z.enum(['leading', 'trailing']).default('leading'),
-  steps_offset: z.literal(0, 'expected 0').default(0),
-  set_alpha_to_one: z.literal(true, 'expected true: the last step goes to the clean image').default(true),
-  thresholding: z.literal(false, 'expected false').default(false),
-  trained_betas: z.null('expected null').default(null),
-  variance_type: z.literal('fixed_small', "expected 'fixed_small'").default('fixed_small'),
+  steps_offset: z.int().min(0).default(0),
+}
+const spacing = (usual: 'leading' | 'linspace') => z.enum(['leading', 'trailing', 'linspace']).default(usual)
+const clipping = (usual: boolean) => ({
+  clip_sample: z.boolean().default(usual),
+  clip_sample_range: z.number().gt(0).default(1),
 })
+const thresholding = {
+  thresholding: z.boolean().default(false),
+  dynamic_thresholding_ratio: z.number().default(0.995),
+  sample_max_value: z.number().default(1),
+}
+const ratios = {
+  use_karras_sigmas: z.boolean().default(false),
+  use_exponential_sigmas: only(false),
+  use_beta_sigmas: only(false),
+}
+const ends = z.enum(['zero', 'sigma_min']).default('zero')
+const multistep = {
+  ...ofBetas,
+  ...ratios,
+  ...thresholding,
+  final_sigmas_type: ends,
+  timestep_spacing: spacing('linspace'),
+  solver_order: only(2),
+  lower_order_final: only(true),
+  use_flow_sigmas: only(false, ": flow matching is read from a 'FlowMatchEulerDiscreteScheduler'"),
+}
 
-/** The contents of a diffusers scheduler_config.json, of a DDIMScheduler or a DDPMScheduler. */
+interface Read {
+  readonly given: Partial<ScheduleConfig>
+  readonly chosen: Partial<SamplerConfig>
+}
+
+/** A class: the keys that it may hold beside keys without a meaning here, and what they make. */
+const reader =
+  <S extends z.ZodType>(schema: S, read: (config: z.output<S>) => Read) =>
+  (json: unknown, file: string): Read =>
+    read(parseOptions(schema, json, file, 'ERR_BAD_CHECKPOINT'))
+
+const readers = {
+  DDIMScheduler: reader(
+    z.looseObject({
+      ...ofBetas,
+      ...clipping(true),
+      ...thresholding,
+      timestep_spacing: spacing('leading'),
+      set_alpha_to_one: z.boolean().default(true),
+    }),
+    (config) => ({
+      given: scheduleOf(config),
+      chosen: {
+        kind: 'ddim',
+        ...spreadOf(config),
+        ...clipOf(config),
+        ...thresholdingOf(config),
+        final: config.set_alpha_to_one ? 'clean' : 'first',
+      },
+    }),
+  ),
+  DDPMScheduler: reader(
+    z.looseObject({
+      ...ofBetas,
+      ...clipping(true),
+      ...thresholding,
+      timestep_spacing: spacing('leading'),
+      variance_type: z.enum(['fixed_small', 'fixed_small_log', 'fixed_large']).default('fixed_small'),
+    }),
+    (config) => ({
+      given: scheduleOf(config),
+      chosen: {
+        kind: 'ddpm',
+        ...spreadOf(config),
+        ...clipOf(config),
+        ...thresholdingOf(config),
+        variance: config.variance_type === 'fixed_large' ? 'large' : 'small',
+      },
+    }),
+  ),
+  EulerDiscreteScheduler: reader(
+    z.looseObject({
+      ...ofBetas,
+      ...ratios,
+      timestep_spacing: spacing('linspace'),
+      final_sigmas_type: ends,
+      interpolation_type: only('linear'),
+      timestep_type: only('discrete'),
+      sigma_min: only(null),
+      sigma_max: only(null),
+    }),
+    (config) => ({
+      given: scheduleOf(config),
+      chosen: { kind: 'euler', clip: false, ...spreadOf(config), ...ratiosOf(config), ...endOf(config) },
+    }),
+  ),
+  HeunDiscreteScheduler: reader(
+    z.looseObject({
+      ...ofBetas,
+      ...ratios,
+      ...clipping(false),
+      beta_start: z.number().default(0.00085),
+      beta_end: z.number().default(0.012),
+      timestep_spacing: spacing('linspace'),
+    }),
+    (config) => ({
+      given: scheduleOf(config),
+      chosen: { kind: 'heun', ...clipOf(config), ...spreadOf(config), ...ratiosOf(config) },
+    }),
+  ),
+  DPMSolverMultistepScheduler: reader(
+    z.looseObject({
+      ...multistep,
+      algorithm_type: z.enum(['dpmsolver++', 'sde-dpmsolver++']).default('dpmsolver++'),
+      solver_type: only('midpoint'),
+      euler_at_final: only(false),
+      use_lu_lambdas: only(false),
+      lambda_min_clipped: z.literal(Number.NEGATIVE_INFINITY, 'expected -Infinity').default(Number.NEGATIVE_INFINITY),
+    }),
+    (config) => ({
+      given: scheduleOf(config),
+      chosen: {
+        kind: config.algorithm_type === 'dpmsolver++' ? 'dpm-solver++' : 'sde-dpm-solver++',
+        ...solverOf(config),
+      },
+    }),
+  ),
+  UniPCMultistepScheduler: reader(
+    z.looseObject({
+      ...multistep,
+      solver_type: only('bh2'),
+      predict_x0: only(true),
+      disable_corrector: z.array(z.int()).max(0, 'expected []').default([]),
+      solver_p: only(null),
+      sigma_min: only(null),
+      sigma_max: only(null),
+    }),
+    (config) => ({ given: scheduleOf(config), chosen: { kind: 'unipc', ...solverOf(config) } }),
+  ),
+  FlowMatchEulerDiscreteScheduler: reader(
+    z.looseObject({
+      num_train_timesteps: z.int().default(1000),
+      shift: z.number().default(1),
+      use_dynamic_shifting: only(false),
+      shift_terminal: only(null),
+      invert_sigmas: only(false),
+      stochastic_sampling: only(false),
+      use_karras_sigmas: only(false),
+      use_exponential_sigmas: only(false),
+      use_beta_sigmas: only(false),
+    }),
+    (config) => ({
+      given: { kind: 'flow', timesteps: config.num_train_timesteps, shift: config.shift },
+      chosen: { kind: 'euler', clip: false, spacing: 'linspace' },
+    }),
+  ),
+}
+type ClassName = keyof typeof readers
+const named = z.looseObject({ _class_name: z.enum(Object.keys(readers) as [ClassName, ...ClassName[]]) })
+
+/**
+ * The contents of a diffusers scheduler_config.json.
+ *
+ * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` for a class, or a value that changes its images, that this package doesn't have
+ */
 export function parseSchedulerConfig(
   json: unknown,
   file: string,
 ): { schedule: ScheduleConfig; sampler: SamplerConfig } {
-  const config = parseOptions(schema, json, file, 'ERR_BAD_CHECKPOINT')
-  const given = {
+  const { _class_name: name } = parseOptions(named, json, file, 'ERR_BAD_CHECKPOINT')
+  const { given, chosen } = readers[name](json, file)
+  const schedule = parseOptions(scheduleSchema, given, file, 'ERR_BAD_CHECKPOINT')
+  // How many steps to take is no part of the file; an ancestral sampler is made for all of them.
+  const steps = chosen.kind === 'ddpm' ? schedule.timesteps : undefined
+  return { schedule, sampler: parseSampler(schedule, { steps, ...chosen }, file, undefined, 'ERR_BAD_CHECKPOINT') }
+}
+
+type OfBetas = z.output<z.ZodObject<typeof ofBetas>>
+
+function scheduleOf(config: OfBetas): Partial<ScheduleConfig> {
+  return {
     timesteps: config.num_train_timesteps,
-    betas: betaNames[config.beta_schedule],
+    betas: config.trained_betas ?? betaNames[config.beta_schedule],
     betaStart: config.beta_start,
     betaEnd: config.beta_end,
     zeroTerminalSnr: config.rescale_betas_zero_snr,
     prediction: predictionNames[config.prediction_type],
   }
-  const schedule = parseOptions(scheduleSchema, given, file, 'ERR_BAD_CHECKPOINT')
-  const kind = samplerNames[config._class_name]
-  // How many steps to take is no part of the file; an ancestral sampler is made for all of them.
-  const steps = kind === 'ddpm' ? schedule.timesteps : undefined
-  const chosen = { kind, steps, clip: config.clip_sample, spacing: config.timestep_spacing }
-  return { schedule, sampler: parseSampler(schedule, chosen, file, paperSampler, 'ERR_BAD_CHECKPOINT') }
 }
 
-/** The scheduler_config.json of diffusers' DDIMScheduler that has this schedule, and this sampler's clipping and spacing. */
-export function toSchedulerConfig(schedule: ScheduleConfig, sampler: SamplerConfig): Record<string, unknown> {
-  return {
-    _class_name: 'DDIMScheduler',
-    _diffusers_version: diffusersVersion,
-    beta_end: schedule.betaEnd,
-    beta_schedule: nameOf(betaNames, schedule.betas),
-    beta_start: schedule.betaStart,
-    clip_sample: sampler.clip,
-    clip_sample_range: 1,
-    dynamic_thresholding_ratio: 0.995,
-    num_train_timesteps: schedule.timesteps,
-    prediction_type: nameOf(predictionNames, schedule.prediction),
-    rescale_betas_zero_snr: schedule.zeroTerminalSnr,
-    sample_max_value: 1,
-    set_alpha_to_one: true,
-    steps_offset: 0,
-    thresholding: false,
-    timestep_spacing: sampler.spacing,
-    trained_betas: null,
+const spreadOf = (config: { timestep_spacing: SamplerConfig['spacing']; steps_offset: number }) => ({
+  spacing: config.timestep_spacing,
+  offset: config.steps_offset,
+})
+const clipOf = (config: { clip_sample: boolean; clip_sample_range: number }) => ({
+  clip: config.clip_sample && (config.clip_sample_range === 1 || config.clip_sample_range),
+})
+const thresholdingOf = (config: z.output<z.ZodObject<typeof thresholding>>) =>
+  config.thresholding && {
+    thresholding: { ratio: config.dynamic_thresholding_ratio, max: Math.max(config.sample_max_value, 1) },
   }
+const ratiosOf = (config: { use_karras_sigmas: boolean }) => ({ karras: config.use_karras_sigmas })
+const endOf = (config: { final_sigmas_type: 'zero' | 'sigma_min' }) => ({
+  final: config.final_sigmas_type === 'zero' ? ('clean' as const) : ('first' as const),
+})
+
+const solverOf = (config: z.output<z.ZodObject<typeof multistep>>) => ({
+  clip: false,
+  ...spreadOf(config),
+  ...ratiosOf(config),
+  ...endOf(config),
+  ...thresholdingOf(config),
+})
+
+/**
+ * The scheduler_config.json of the diffusers scheduler that has this schedule and this sampler, as far as diffusers has them: the preconditioning of EDM, and clipping
+ * where its scheduler doesn't clip, are left out.
+ */
+export function toSchedulerConfig(schedule: ScheduleConfig, sampler: SamplerConfig): Record<string, unknown> {
+  const base = { _diffusers_version: diffusersVersion, num_train_timesteps: schedule.timesteps }
+  if (schedule.kind === 'flow')
+    return { _class_name: 'FlowMatchEulerDiscreteScheduler', ...base, shift: schedule.shift }
+  const { kind, clip, spacing, offset, thresholding, final, karras } = sampler
+  const shared = {
+    ...base,
+    beta_end: schedule.betaEnd,
+    beta_schedule: typeof schedule.betas === 'string' ? nameOf(betaNames, schedule.betas) : 'linear',
+    beta_start: schedule.betaStart,
+    prediction_type: nameOf(predictionNames, schedule.prediction) ?? 'epsilon',
+    rescale_betas_zero_snr: schedule.zeroTerminalSnr,
+    steps_offset: offset,
+    timestep_spacing: spacing,
+    trained_betas: typeof schedule.betas === 'string' ? null : schedule.betas,
+  }
+  const clips = { clip_sample: clip !== false, clip_sample_range: typeof clip === 'number' ? clip : 1 }
+  const thresholds = {
+    dynamic_thresholding_ratio: thresholding?.ratio ?? 0.995,
+    sample_max_value: thresholding?.max ?? 1,
+    thresholding: thresholding !== undefined,
+  }
+  const end = final === 'clean' ? 'zero' : 'sigma_min'
+  const own = {
+    ddim: { ...clips, ...thresholds, set_alpha_to_one: final === 'clean' },
+    ddpm: { ...clips, ...thresholds, variance_type: `fixed_${sampler.variance}` },
+    euler: { final_sigmas_type: end, use_karras_sigmas: karras },
+    heun: { ...clips, use_karras_sigmas: karras },
+    'dpm-solver++': { ...thresholds, algorithm_type: 'dpmsolver++', final_sigmas_type: end, use_karras_sigmas: karras },
+    'sde-dpm-solver++': {
+      ...thresholds,
+      algorithm_type: 'sde-dpmsolver++',
+      final_sigmas_type: end,
+      use_karras_sigmas: karras,
+    },
+    unipc: { ...thresholds, final_sigmas_type: end, use_karras_sigmas: karras },
+  }[kind]
+  return { _class_name: classNames[kind], ...shared, ...own }
 }
 
 function nameOf(names: Readonly<Record<string, string>>, value: string): string | undefined {

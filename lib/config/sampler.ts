@@ -3,24 +3,56 @@ import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { type ScheduleConfig, timestepsSchema } from './schedule.js'
 
+/** The samplers, each a file in native/diffusion/samplers. */
+export const samplerKinds = ['ddim', 'ddpm', 'euler', 'heun', 'dpm-solver++', 'sde-dpm-solver++', 'unipc'] as const
+
 /**
- * A sampler: how images are generated from noise.
+ * A sampler: how images are generated from noise. docs/samplers.md says which of diffusers' schedulers each one is.
  *
  * @category Networks, schedules and samplers
  */
 export interface SamplerConfig {
-  /** `ddim` (arXiv 2010.02502) or `ddpm`, ancestral sampling (arXiv 2006.11239). Default `ddim`. */
-  readonly kind: 'ddim' | 'ddpm'
+  /**
+   * `ddim` (arXiv 2010.02502), `ddpm`, ancestral sampling (arXiv 2006.11239), `euler` and `heun` (arXiv 2206.00364; `heun` calls the network twice a step
+   * but for the last), `dpm-solver++`, of second order in several steps, and its SDE form (arXiv 2211.01095), or `unipc` of order 2 (arXiv 2302.04867).
+   * Default `ddim`.
+   */
+  readonly kind: (typeof samplerKinds)[number]
   /** Number of denoising steps S, 1 … T. Default 10, or T where that is less; 2 for a teacher. */
   readonly steps: number
-  /** DDIM's η ≥ 0: 0 is deterministic. Ignored by `ddpm`. Default 0. */
+  /** DDIM's η ≥ 0: 0 is deterministic. Ignored by the others. Default 0. */
   readonly eta: number
-  /** Clips the predicted x₀ to [−1, 1] at every step. Default true. */
-  readonly clip: boolean
-  /** `trailing` starts at T − 1; `leading` ends at 0. Default `trailing`. */
-  readonly spacing: 'trailing' | 'leading'
+  /** Clips the predicted x₀ to [−1, 1], or to [−clip, clip], at every step. Default true. */
+  readonly clip: boolean | number
+  /** Dynamic thresholding in place of clipping (arXiv 2205.11487). Default: none. */
+  readonly thresholding?: Thresholding
+  /** How the timesteps are spread: `trailing` starts at T − 1, `leading` ends at 0, `linspace` does both. Default `trailing`. */
+  readonly spacing: 'trailing' | 'leading' | 'linspace'
+  /** Added to the timesteps of `leading`. Default 0. */
+  readonly offset: number
+  /** The steps' σ/α as in arXiv 2206.00364, equation 5, with ρ = 7, between the ends that `spacing` gives. Not of `ddim` and `ddpm`. Default false. */
+  readonly karras: boolean
+  /** Where the last step goes: to the clean image, or to the first timestep's level of noise. Default `clean`. */
+  readonly final: 'clean' | 'first'
+  /** DDPM's variance: the posterior's, `small`, or β, `large`. Default `small`. */
+  readonly variance: 'small' | 'large'
+  /** `paper`: adds 1e-8 to ᾱ where DDIM divides by it, as the paper's code does. Default: none. */
+  readonly parity?: 'paper'
   /** Classifier-free guidance, for a network that learned with `labelDropout`. Default: none. */
   readonly guidance?: Guidance
+}
+
+/**
+ * Dynamic thresholding (arXiv 2205.11487, section 2.3): the predicted x₀ of an image is clipped to [−s, s] and divided by s, where s is a
+ * quantile of its pixels' magnitudes.
+ *
+ * @category Networks, schedules and samplers
+ */
+export interface Thresholding {
+  /** The quantile, in (0, 1]. Default 0.995. */
+  readonly ratio: number
+  /** The largest s, at least 1; the smallest is 1. Default 1. */
+  readonly max: number
 }
 
 /**
@@ -37,12 +69,26 @@ export interface Guidance {
   readonly timesteps?: readonly [from: number, to: number]
 }
 
+/** What the fields of a sampler are where they are left out. */
+export const defaultSampler: SamplerConfig = {
+  kind: 'ddim',
+  steps: 10,
+  eta: 0,
+  clip: true,
+  spacing: 'trailing',
+  offset: 0,
+  karras: false,
+  final: 'clean',
+  variance: 'small',
+}
+
 /**
- * The sampler that evaluates the paper's Fashion-MNIST models: DDIM in 10 steps, η = 0, x₀ clipped, trailing.
+ * The sampler that evaluates the paper's Fashion-MNIST models: DDIM in 10 steps, η = 0, x₀ clipped, trailing, with the 1e-8 that its code adds
+ * to ᾱ.
  *
  * @category Networks, schedules and samplers
  */
-export const paperSampler: SamplerConfig = { kind: 'ddim', steps: 10, eta: 0, clip: true, spacing: 'trailing' }
+export const paperSampler: SamplerConfig = { ...defaultSampler, parity: 'paper' }
 
 /** Schema of {@link Guidance}. */
 const guidanceSchema = z.strictObject({
@@ -50,18 +96,40 @@ const guidanceSchema = z.strictObject({
   timesteps: timestepsSchema.optional(),
 })
 
-/** Schema of {@link SamplerConfig}; what is left out is as in {@link paperSampler}. */
-export const samplerSchema = z.strictObject({
-  kind: z.enum(['ddim', 'ddpm']).default(paperSampler.kind),
-  steps: z.int().min(1).default(paperSampler.steps),
-  eta: z.number().min(0).default(paperSampler.eta),
-  clip: z.boolean().default(paperSampler.clip),
-  spacing: z.enum(['trailing', 'leading']).default(paperSampler.spacing),
+const thresholdingSchema = z.strictObject({
+  ratio: z.number().gt(0).max(1).default(0.995),
+  max: z.number().min(1).default(1),
+})
+
+const fields = z.strictObject({
+  kind: z.enum(samplerKinds).default(defaultSampler.kind),
+  steps: z.int().min(1).default(defaultSampler.steps),
+  eta: z.number().min(0).default(defaultSampler.eta),
+  clip: z.union([z.boolean(), z.number().gt(0)]).default(defaultSampler.clip),
+  thresholding: thresholdingSchema.optional(),
+  spacing: z.enum(['trailing', 'leading', 'linspace']).default(defaultSampler.spacing),
+  offset: z.int().min(0).default(defaultSampler.offset),
+  karras: z.boolean().default(defaultSampler.karras),
+  final: z.enum(['clean', 'first']).default(defaultSampler.final),
+  variance: z.enum(['small', 'large']).default(defaultSampler.variance),
+  parity: z.literal('paper').optional(),
   guidance: guidanceSchema.optional(),
 })
 
+const fits = (sampler: z.output<typeof fields>) => !sampler.karras || !['ddim', 'ddpm'].includes(sampler.kind)
+const fitsMessage = {
+  path: ['karras'],
+  message: "expected false for 'ddim' and 'ddpm', which count in timesteps; 'euler' and those after it count in σ/α",
+}
+
+/** Schema of {@link SamplerConfig}; what is left out is as in {@link defaultSampler}. */
+export const samplerSchema = fields.refine(fits, fitsMessage)
+
 /** Schema of how a teacher generates; what is left out is as in the paper's experiments: DDIM in 2 steps. */
-export const teacherSamplerSchema = samplerSchema.extend({ steps: z.int().min(1).default(2) }).prefault({})
+export const teacherSamplerSchema = fields
+  .extend({ steps: z.int().min(1).default(2) })
+  .refine(fits, fitsMessage)
+  .prefault({})
 
 /**
  * Checks a sampler, and that it has no more steps than the schedule has timesteps. What is left out is as in `defaults`; of their steps at
@@ -71,7 +139,7 @@ export function parseSampler(
   schedule: ScheduleConfig,
   sampler: unknown,
   where: string,
-  defaults: SamplerConfig = paperSampler,
+  defaults: SamplerConfig = defaultSampler,
   code?: ErrorCode,
 ): SamplerConfig {
   const given = parseOptions(z.looseObject({}).prefault({}), sampler, where, code)
@@ -96,4 +164,15 @@ export function parseSampler(
 /** Without the keys whose value is undefined, which would hide a default. */
 function defined<T extends object>(options: T): Partial<T> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
+}
+
+/** How often a sampler calls the network for an image. */
+export function networkCalls({ kind, steps }: Pick<SamplerConfig, 'kind' | 'steps'>): number {
+  return kind === 'heun' ? 2 * steps - 1 : steps
+}
+
+/** How many noises a sampler adds to an image, besides the one it begins with. */
+export function addedNoises({ kind, steps, eta }: Pick<SamplerConfig, 'kind' | 'steps' | 'eta'>): number {
+  const adds = kind === 'ddim' ? eta > 0 : kind === 'ddpm' || kind === 'sde-dpm-solver++'
+  return adds ? steps : 0
 }

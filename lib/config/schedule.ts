@@ -1,24 +1,40 @@
 import { z } from 'zod'
+import { invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 
 /**
- * A noise schedule: how noise is added to images (the forward process).
+ * A noise schedule: how noise is added to images (the forward process x_t = α_t·x₀ + σ_t·ε), and what the network predicts of it.
  *
  * @category Networks, schedules and samplers
  */
 export interface ScheduleConfig {
-  /** Number of timesteps T, 2 … 1,000,000. Default 1000. */
+  /**
+   * `betas`: α² + σ² = 1, from betas (arXiv 2006.11239). `flow`: the straight path α + σ = 1 of flow matching (arXiv 2209.03003). `edm`: the
+   * noise levels of EDM (arXiv 2206.00364), scaled to α² + σ² = 1. Default `betas`.
+   */
+  readonly kind: 'betas' | 'flow' | 'edm'
+  /** Number of timesteps T, 2 … 1,000,000. Default 1000, or as many as there are betas. */
   readonly timesteps: number
-  /** `linear` betas, `scaled-linear` (linear in √β), or `cosine` (Nichol & Dhariwal 2021). */
-  readonly betas: 'linear' | 'scaled-linear' | 'cosine'
-  /** First beta of the linear kinds. Default 1e-4. */
+  /** Of `betas`: linear, `scaled-linear` (linear in √β), `cosine` (arXiv 2102.09672), `sigmoid` (over −6 … 6), or the betas themselves. Default `linear`. */
+  readonly betas: 'linear' | 'scaled-linear' | 'cosine' | 'sigmoid' | readonly number[]
+  /** First beta of all but `cosine` and given ones. Default 1e-4. */
   readonly betaStart: number
-  /** Last beta of the linear kinds. Default 0.02. */
+  /** Last beta of all but `cosine` and given ones. Default 0.02. */
   readonly betaEnd: number
   /** Rescales the betas so that ᾱ at the last timestep is 0 (arXiv 2305.08891). Default true, as in the paper's code. */
   readonly zeroTerminalSnr: boolean
-  /** What the network predicts: the noise ε, the clean image x₀, or v = √ᾱ·ε − √(1−ᾱ)·x₀. Default `epsilon`. */
-  readonly prediction: 'epsilon' | 'sample' | 'v'
+  /** Of `flow`: σ = shift·u / (1 + (shift − 1)·u) for u = (t + 1) / T (arXiv 2403.03206); > 0, and more than 1 means more noise. Default 1. */
+  readonly shift: number
+  /** Of `edm`: the smallest σ/α. Default 0.002. */
+  readonly sigmaMin: number
+  /** Of `edm`: the largest σ/α. Between them its 7th root is linear. Default 80. */
+  readonly sigmaMax: number
+  /**
+   * What the network predicts: the noise ε, the clean image x₀ (`sample`), v = α·ε − σ·x₀, the velocity ε − x₀ (`flow`, of the straight path
+   * alone), or F of EDM's preconditioning with σ_data = 0.5 (`edm`; x_t is scaled to unit variance for it). Default `epsilon`, or `flow` and `edm` of
+   * the kinds of that name.
+   */
+  readonly prediction: 'epsilon' | 'sample' | 'v' | 'flow' | 'edm'
 }
 
 /**
@@ -27,15 +43,20 @@ export interface ScheduleConfig {
  * @category Networks, schedules and samplers
  */
 export const paperSchedule: ScheduleConfig = {
+  kind: 'betas',
   timesteps: 1000,
   betas: 'linear',
   betaStart: 1e-4,
   betaEnd: 0.02,
   zeroTerminalSnr: true,
+  shift: 1,
+  sigmaMin: 0.002,
+  sigmaMax: 80,
   prediction: 'epsilon',
 }
 
 const beta = z.number().gt(0).lt(1)
+const betaNames = ['linear', 'scaled-linear', 'cosine', 'sigmoid'] as const
 
 /** Schema of a range [from, to) of timesteps. */
 export const timestepsSchema = z
@@ -46,28 +67,96 @@ export const timestepsSchema = z
 /** Schema of {@link ScheduleConfig}; what is left out is as in {@link paperSchedule}. */
 export const scheduleSchema = z
   .strictObject({
-    timesteps: z.int().min(2).max(1_000_000).default(paperSchedule.timesteps),
-    betas: z.enum(['linear', 'scaled-linear', 'cosine']).default(paperSchedule.betas),
+    kind: z.enum(['betas', 'flow', 'edm']).default(paperSchedule.kind),
+    timesteps: z.int().min(2).max(1_000_000).optional(),
+    betas: z.union([z.enum(betaNames), z.array(beta).min(2).readonly()]).default(paperSchedule.betas),
     betaStart: beta.default(paperSchedule.betaStart),
     betaEnd: beta.default(paperSchedule.betaEnd),
     zeroTerminalSnr: z.boolean().default(paperSchedule.zeroTerminalSnr),
-    prediction: z.enum(['epsilon', 'sample', 'v']).default(paperSchedule.prediction),
+    shift: z.number().gt(0).max(1000).default(paperSchedule.shift),
+    sigmaMin: z.number().min(1e-4).max(1e4).default(paperSchedule.sigmaMin),
+    sigmaMax: z.number().min(1e-4).max(1e4).default(paperSchedule.sigmaMax),
+    prediction: z.enum(['epsilon', 'sample', 'v', 'flow', 'edm']).optional(),
   })
-  .refine((schedule) => schedule.betaStart <= schedule.betaEnd, {
+  .refine(({ betaStart, betaEnd }) => betaStart <= betaEnd, {
     path: ['betaStart'],
     message: 'expected at most betaEnd',
   })
+  .refine(({ sigmaMin, sigmaMax }) => sigmaMin < sigmaMax, {
+    path: ['sigmaMin'],
+    message: 'expected less than sigmaMax',
+  })
+  .refine(
+    ({ betas, timesteps }) => timesteps === undefined || typeof betas === 'string' || timesteps === betas.length,
+    {
+      path: ['timesteps'],
+      message: 'expected as many as there are betas',
+    },
+  )
+  .refine(
+    ({ kind, prediction }) => (kind === 'flow' ? prediction !== 'v' && prediction !== 'edm' : prediction !== 'flow'),
+    {
+      path: ['prediction'],
+      message: "expected 'flow' with the kind 'flow' alone, which has 'flow', 'epsilon' and 'sample'",
+    },
+  )
+  .transform(
+    ({ timesteps, prediction, ...rest }): ScheduleConfig => ({
+      ...rest,
+      timesteps: timesteps ?? (typeof rest.betas === 'string' ? paperSchedule.timesteps : rest.betas.length),
+      prediction: prediction ?? (rest.kind === 'betas' ? 'epsilon' : rest.kind),
+    }),
+  )
 
 /**
- * The betas of a schedule and their cumulative alphas ᾱ_t = Π_{s ≤ t} (1 − β_s), each in float64, one per timestep.
+ * α_t and σ_t of the forward process x_t = α_t·x₀ + σ_t·ε, each in float64, one per timestep.
  *
  * @param config the schedule; fields that are left out are those of {@link paperSchedule}
  *
  * @category Networks, schedules and samplers
  */
+export function noiseLevels(config: Partial<ScheduleConfig> = {}): { alpha: Float64Array; sigma: Float64Array } {
+  const { kind, timesteps, shift, sigmaMin, sigmaMax, ...rest } = parseOptions(scheduleSchema, config, 'noiseLevels')
+  const table = (alphaAt: (t: number) => number, sigmaOf: (alpha: number) => number) => {
+    const alpha = Float64Array.from({ length: timesteps }, (_, t) => alphaAt(t))
+    return { alpha, sigma: alpha.map(sigmaOf) }
+  }
+  const rounded = (alpha: number) => Math.sqrt(1 - alpha * alpha)
+  switch (kind) {
+    case 'betas': {
+      const { alphasCumprod } = schedule({ timesteps, ...rest })
+      return { alpha: alphasCumprod.map(Math.sqrt), sigma: alphasCumprod.map((alpha2) => Math.sqrt(1 - alpha2)) }
+    }
+    case 'flow':
+      return table(
+        (t) => {
+          const u = (t + 1) / timesteps
+          return (1 - u) / (1 + (shift - 1) * u)
+        },
+        (alpha) => 1 - alpha,
+      )
+    case 'edm': {
+      const [least, most] = [sigmaMin ** (1 / 7), sigmaMax ** (1 / 7)]
+      return table((t) => 1 / Math.hypot(1, (least + ((most - least) * t) / (timesteps - 1)) ** 7), rounded)
+    }
+  }
+}
+
+/**
+ * The betas of a schedule of the kind `betas` and their cumulative alphas ᾱ_t = Π_{s ≤ t} (1 − β_s), each in float64, one per timestep.
+ *
+ * @param config the schedule; fields that are left out are those of {@link paperSchedule}
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for another kind, which {@link noiseLevels} has
+ *
+ * @category Networks, schedules and samplers
+ */
 export function schedule(config: Partial<ScheduleConfig> = {}): { betas: Float64Array; alphasCumprod: Float64Array } {
-  const { timesteps, zeroTerminalSnr, ...rest } = parseOptions(scheduleSchema, config, 'schedule')
-  const betas = Float64Array.from({ length: timesteps }, (_, t) => betaAt[rest.betas](t, timesteps, rest))
+  const { kind, timesteps, zeroTerminalSnr, betas: given, ...ends } = parseOptions(scheduleSchema, config, 'schedule')
+  if (kind !== 'betas') throw invalid(`schedule: kind is '${kind}', which has no betas; call noiseLevels`)
+  const betas =
+    typeof given === 'string'
+      ? Float64Array.from({ length: timesteps }, (_, t) => betaAt[given](t, timesteps, ends))
+      : Float64Array.from(given)
   let product = 1
   const alphasCumprod = betas.map((beta) => {
     product *= 1 - beta
@@ -78,7 +167,7 @@ export function schedule(config: Partial<ScheduleConfig> = {}): { betas: Float64
 
 type Ends = Pick<ScheduleConfig, 'betaStart' | 'betaEnd'>
 
-const betaAt: Record<ScheduleConfig['betas'], (t: number, timesteps: number, ends: Ends) => number> = {
+const betaAt: Record<(typeof betaNames)[number], (t: number, timesteps: number, ends: Ends) => number> = {
   linear: (t, timesteps, { betaStart, betaEnd }) => betaStart + ((betaEnd - betaStart) * t) / (timesteps - 1),
   'scaled-linear': (t, timesteps, { betaStart, betaEnd }) => {
     const [start, end] = [Math.sqrt(betaStart), Math.sqrt(betaEnd)]
@@ -89,6 +178,8 @@ const betaAt: Record<ScheduleConfig['betas'], (t: number, timesteps: number, end
     const alpha = (s: number) => Math.cos((((s / timesteps + 0.008) / 1.008) * Math.PI) / 2) ** 2
     return Math.min(1 - alpha(t + 1) / alpha(t), 0.999)
   },
+  sigmoid: (t, timesteps, { betaStart, betaEnd }) =>
+    betaStart + (betaEnd - betaStart) / (1 + Math.exp(6 - (12 * t) / (timesteps - 1))),
 }
 
 /** arXiv 2305.08891, algorithm 1: shifts √ᾱ so that it ends at 0, and scales it so that it begins where it did. */
@@ -101,11 +192,27 @@ function withZeroTerminalSnr(before: Float64Array): { betas: Float64Array; alpha
   return { betas, alphasCumprod }
 }
 
-/**
- * A schedule as the engine takes it: α_t² and σ_t² at each timestep. In float32, and σ² = 1 − α² of the rounded α², as in
- * the reference's arithmetic.
- */
-export function scheduleTable(config: ScheduleConfig): { alpha2: Float32Array; sigma2: Float32Array } {
-  const alpha2 = Float32Array.from(schedule(config).alphasCumprod)
-  return { alpha2, sigma2: alpha2.map((alpha) => 1 - alpha) }
+/** A schedule as the engine takes it: in float32, α_t² and σ_t² at each timestep. */
+export interface ScheduleTable {
+  readonly alpha2: Float32Array
+  readonly sigma2: Float32Array
+  /** What the network is told at each timestep, where that isn't the timestep. */
+  readonly told?: Float32Array
+  /** The path is straight: α + σ = 1. */
+  readonly straight: boolean
+}
+
+export function scheduleTable(config: ScheduleConfig): ScheduleTable {
+  const { alpha, sigma } = noiseLevels(config)
+  const straight = config.kind === 'flow'
+  const alpha2 = Float32Array.from(config.kind === 'betas' ? schedule(config).alphasCumprod : alpha.map((a) => a * a))
+  // Of betas σ² = 1 − α² of the rounded α², as in the reference's arithmetic.
+  const sigma2 = config.kind === 'betas' ? alpha2.map((a) => 1 - a) : Float32Array.from(sigma.map((s) => s * s))
+  const told =
+    config.kind === 'flow'
+      ? sigma.map((s) => s * config.timesteps)
+      : config.kind === 'edm'
+        ? sigma.map((s, t) => Math.log(s / (alpha[t] as number)) / 4)
+        : undefined
+  return { alpha2, sigma2, straight, ...(told && { told: Float32Array.from(told) }) }
 }

@@ -5,7 +5,7 @@
  */
 
 import type { SamplerConfig } from '../config/sampler.js'
-import type { ScheduleConfig } from '../config/schedule.js'
+import type { ScheduleConfig, ScheduleTable } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Consolidation, ResolvedObjective } from '../methods/objective.js'
@@ -39,12 +39,6 @@ export interface NativeStoredImages {
 
 /** Images to draw from: resident sets with the positions used of each. */
 export type NativePool = readonly { readonly images: NativeImages; readonly indices: Int32Array }[]
-
-/** α_t² and σ_t² at each timestep. */
-export interface NativeSchedule {
-  readonly alpha2: Float32Array
-  readonly sigma2: Float32Array
-}
 
 /** How a task is trained: what stays the same from step to step. */
 export interface NativeSessionOptions {
@@ -216,6 +210,10 @@ export interface NativeSampleOptions {
   readonly labels?: Int32Array | Float32Array | undefined
   /** One per image, where its sampling stops, for partial generation. */
   readonly stopTimesteps?: Int32Array
+  /** In place of what the seed draws: count × C × H × W. */
+  readonly start?: Float32Array | undefined
+  /** In place of what the seed draws: noises × count × C × H × W. */
+  readonly stepNoise?: Float32Array | undefined
 }
 
 export interface NativeClassifierOptions {
@@ -327,7 +325,7 @@ export interface Addon {
   readImages(images: NativeImages, indices: Int32Array): Promise<Uint8Array>
   createLearner(options: {
     unet: UNetConfig
-    schedule: NativeSchedule
+    schedule: ScheduleTable
     prediction: ScheduleConfig['prediction']
     device: string
     precision: string
@@ -343,17 +341,17 @@ export interface Addon {
     device: string
     seed: number
   }): Promise<NativeClassifier>
-  /** A sampler's timesteps with, for each, the one it goes to (−1: the clean image); `timesteps`: T. */
-  samplerTimesteps(options: { timesteps: number; sampler: SamplerConfig }): {
-    timesteps: Int32Array
-    previous: Int32Array
+  /** A sampler's timesteps with, for each, the one it goes to (−1: the clean image). */
+  samplerTimesteps(options: { schedule: ScheduleTable; sampler: SamplerConfig }): {
+    timesteps: Float64Array
+    previous: Float64Array
   }
   /**
    * A sampler's trajectory from `start`, with a network whose predictions are given in the order in which it is called: the images
    * before each step and at the end.
    */
   samplerTrajectory(options: {
-    schedule: NativeSchedule
+    schedule: ScheduleTable
     prediction: ScheduleConfig['prediction']
     sampler: SamplerConfig
     start: NativeTensor

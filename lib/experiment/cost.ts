@@ -1,4 +1,4 @@
-import { teacherSamplerSchema } from '../config/sampler.js'
+import { networkCalls, teacherSamplerSchema } from '../config/sampler.js'
 import { poolImages } from '../learner/replay.js'
 import type { Objective } from '../methods/objective.js'
 
@@ -16,7 +16,7 @@ export function teacherCalls({ terms }: Objective, training: { steps: number; ba
     const input = JSON.stringify([source, timesteps])
     if (target === 'teacher') predicting.add(input)
     if (source.kind !== 'teacher') continue
-    const { steps } = teacherSamplerSchema.parse(source.sampler)
+    const steps = networkCalls(teacherSamplerSchema.parse(source.sampler))
     if (source.pool === undefined) generating.set(input, steps)
     else {
       const { images, refresh } = poolImages(source.pool, training)

@@ -151,6 +151,8 @@ const teacherToStudent = {
 
 const everyMetric = ['frechetDistance', 'kernelDistance', 'precision', 'recall', 'classFrequencies', 'ard']
 
+const paperTeacher = { steps: 2, parity: 'paper' }
+
 /** As in the paper's code, whose soft cross-entropy is swapped. */
 const paperSolver = { epochs: 20, batchSize: 128, lr: 1e-3, temperature: 2, distillation: 'paper' }
 
@@ -160,13 +162,13 @@ const fashionMnistPaper = {
   data: { name: 'fashion-mnist' },
   stream: { kind: 'class-incremental', tasks: 5 },
   unet: unets.fashionMnist,
-  sampler: { steps: 10 },
+  sampler: { steps: 10, parity: 'paper' },
   train: { epochs: 100, batchSize: 128, lr: 2e-4, clipGradNorm: 1 },
   methods: [
     'finetune',
     'joint',
-    { name: 'generative-replay', lambda: 1, teacher: { steps: 2 } },
-    { name: 'generative-distillation', lambda: 0.75, teacher: { steps: 2 } },
+    { name: 'generative-replay', lambda: 1, teacher: paperTeacher },
+    { name: 'generative-distillation', lambda: 0.75, teacher: paperTeacher },
   ],
   seeds: [42, 69, 1714],
   evaluation: { count: 10_000, metrics: everyMetric, denoisingBands: 10 },
@@ -180,13 +182,13 @@ const cifar10Paper = {
   data: { name: 'cifar-10' },
   stream: { kind: 'class-incremental', tasks: 5 },
   unet: unets.cifar10,
-  sampler: { steps: 20 },
+  sampler: { steps: 20, parity: 'paper' },
   train: { epochs: 200, batchSize: 64, lr: 2e-4, clipGradNorm: 1, horizontalFlip: true },
   methods: [
     'finetune',
     'joint',
-    { name: 'generative-replay', lambda: 1, teacher: { steps: 2 } },
-    { name: 'generative-distillation', lambda: 0.75, teacher: { steps: 2 } },
+    { name: 'generative-replay', lambda: 1, teacher: paperTeacher },
+    { name: 'generative-distillation', lambda: 0.75, teacher: paperTeacher },
     { name: 'gaussian-distillation', lambda: 8 },
     { name: 'lwf-distillation', lambda: 1.25 },
   ],

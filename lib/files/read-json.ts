@@ -22,7 +22,19 @@ export async function readJson(file: string): Promise<unknown> {
   }
 }
 
-/** JSON of a file, past the byte-order mark that some editors begin it with. */
+/**
+ * JSON of a file: past the byte-order mark that some editors begin it with, and with the numbers that JSON hasn't as Python writes them,
+ * `Infinity`, `-Infinity` and `NaN`; the last becomes the string 'NaN', which no number is.
+ */
 export function parseJson(text: string): unknown {
-  return JSON.parse(text.replace(/^\ufeff/, ''))
+  const marked = text.replace(/^\ufeff/, '')
+  try {
+    return JSON.parse(marked)
+  } catch (error) {
+    const finite = marked.replace(/"(?:[^"\\]|\\.)*"|Infinity|NaN/g, (token) =>
+      token === 'Infinity' ? '1e999' : token === 'NaN' ? '"NaN"' : token,
+    )
+    if (finite === marked) throw error
+    return JSON.parse(finite)
+  }
 }

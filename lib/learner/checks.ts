@@ -124,3 +124,10 @@ export function checkedShape(
   }
   return shape
 }
+
+/** Checks that noise, where some is given, is as long as the images that a call makes want it. */
+export function checkLength(noise: Float32Array | undefined, expected: number, where: string): void {
+  if (noise === undefined || noise.length === expected) return
+  const wanted = expected === 0 ? 'none: this sampler adds no noise' : `${expected} numbers`
+  throw invalid(`${where} has ${held(noise)}; expected ${wanted}`)
+}

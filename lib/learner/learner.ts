@@ -1,4 +1,4 @@
-import { parseSampler, type SamplerConfig } from '../config/sampler.js'
+import { addedNoises, parseSampler, type SamplerConfig } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { parseUNetConfig, type UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
@@ -11,7 +11,7 @@ import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
-import { checkBatch, checkedShape } from './checks.js'
+import { checkBatch, checkedShape, checkLength } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
@@ -21,6 +21,7 @@ import { subsetsOf } from './memory.js'
 import type {
   DenoisingLoss,
   DenoisingLossOptions,
+  FloatImages,
   LearnerOptions,
   Learning,
   LearnOptions,
@@ -227,11 +228,16 @@ export class Learner implements AsyncDisposable {
   /**
    * Generates images. It uses the moving average of the weights if there is one.
    *
-   * @returns uint8, count × height × width × channels
+   * @returns uint8, count × height × width × channels; or {@link FloatImages} for the format `float32`
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for wrong options; `ERR_DIVERGED` where the images hold numbers that are not finite and the
+   *   format is `uint8`
    * @throws signal.reason after an abort
    */
-  async sample(options: SampleOptions): Promise<ImageBatch> {
-    return this.sampleFor({ purpose: 'sampling', part: 0 }, options)
+  sample(options: SampleOptions & { format: 'float32' }): Promise<FloatImages>
+  sample(options: SampleOptions & { format?: 'uint8' }): Promise<ImageBatch>
+  sample(options: SampleOptions): Promise<ImageBatch | FloatImages>
+  async sample(options: SampleOptions): Promise<ImageBatch | FloatImages> {
+    return this.#sample({ purpose: 'sampling', part: 0 }, options)
   }
 
   /**
@@ -239,21 +245,31 @@ export class Learner implements AsyncDisposable {
    *
    * @internal
    */
-  async sampleFor({ purpose, part }: SampleUse, options: SampleOptions): Promise<ImageBatch> {
+  async sampleFor(use: SampleUse, options: Omit<SampleOptions, 'format'>): Promise<ImageBatch> {
+    return (await this.#sample(use, options)) as ImageBatch
+  }
+
+  async #sample({ purpose, part }: SampleUse, options: SampleOptions): Promise<ImageBatch | FloatImages> {
     const native = live(this.#core)
     const { signal, ...parsed } = parseOptions(sampleSchema, options, 'sample')
-    const { count, batchSize, seed = this.seed } = parsed
+    const { count, batchSize, start, stepNoise, format, seed = this.seed } = parsed
     const sampler = parseSampler(this.schedule, parsed.sampler, 'sample: sampler', this.sampler)
     checkGuidance(this.#core, sampler.guidance, 'sample: sampler')
     const labels = labelsToSample(this.#core, parsed.labels, count, 'sample: labels')
     checkBatch(this.#core, Math.min(count, batchSize), 'sampling', 'sample')
     const weights = sampledWeights(this.ema)
-    const use = { purpose: sampleUses[purpose], part }
-    const data = await withCancel(signal, (flag) =>
-      call(() => native.sample({ weights, count, batchSize, sampler, labels, seed, use, format: 'uint8' }, flag)),
-    )
     const { sample_size: size, in_channels: channels } = this.unet
-    return { data, count, height: size, width: size, channels }
+    const pixels = count * channels * size * size
+    checkLength(start, pixels, 'sample: start')
+    checkLength(stepNoise, addedNoises(sampler) * pixels, 'sample: stepNoise')
+    const use = { purpose: sampleUses[purpose], part }
+    const given = { weights, count, batchSize, sampler, labels, seed, start, stepNoise, use }
+    const shape = { count, height: size, width: size, channels }
+    return withCancel(signal, async (flag) =>
+      format === 'uint8'
+        ? { ...shape, data: await call(() => native.sample({ ...given, format }, flag)) }
+        : { ...shape, data: (await call(() => native.sample({ ...given, format }, flag))).data },
+    )
   }
 
   /**

@@ -29,7 +29,7 @@ export interface LearnerOptions {
   unet: UNetOptions
   /** How noise is added to images. Fields that are left out are those of `paperSchedule`. */
   schedule?: Partial<ScheduleConfig>
-  /** The sampler for calls that don't give one. Fields that are left out are those of `paperSampler`: DDIM in 10 steps, or T if T < 10. */
+  /** The sampler for calls that don't give one. Default: DDIM in 10 steps, or T if T < 10. */
   sampler?: Partial<SamplerConfig>
   /** Default `auto`: the first CUDA device if one works, else the CPU. */
   device?: Device
@@ -274,8 +274,28 @@ export interface SampleOptions {
   labels?: Label | readonly Label[] | NetworkLabels
   /** Seed of the noise, 0 … 2⁵³ − 1. The same seed gives the same images. Default: the learner's seed. */
   seed?: number
+  /** Standard normal noise to begin with, count × C × H × W, in place of the seed's: e.g. another program's, for the same images. */
+  start?: Float32Array
+  /** Standard normal noise of the steps of a sampler that adds some, S × count × C × H × W, in place of the seed's. */
+  stepNoise?: Float32Array
+  /** `uint8`: images as a data set stores them. `float32`: what the sampler ends with, unclipped. Default `uint8`. */
+  format?: 'uint8' | 'float32'
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
+}
+
+/**
+ * Generated images as the sampler ends with them.
+ *
+ * @category Learner
+ */
+export interface FloatImages {
+  /** count × channels × height × width; an image's pixels lie about in [−1, 1]. */
+  readonly data: Float32Array
+  readonly count: number
+  readonly channels: number
+  readonly height: number
+  readonly width: number
 }
 
 /**

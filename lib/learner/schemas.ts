@@ -123,6 +123,9 @@ export const sampleSchema = z.strictObject({
     )
     .optional(),
   seed: z.int().min(0).optional(),
+  start: arraySchema(Float32Array).optional(),
+  stepNoise: arraySchema(Float32Array).optional(),
+  format: z.enum(['uint8', 'float32']).default('uint8'),
   signal: signalSchema.optional(),
 })
 

@@ -94,23 +94,42 @@ UNetConfig unetConfig(const Napi::Object& value) {
   return c;
 }
 
-at::Tensor scheduleTable(const Napi::Object& value) {
-  const at::Tensor alpha2 = overFloats(field(value, "alpha2"), "alpha2"),
-                   sigma2 = overFloats(field(value, "sigma2"), "sigma2");
-  if (alpha2.numel() < 2 || alpha2.numel() != sigma2.numel()) {
-    throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "schedule: expected two tables of one length, at least 2");
+ScheduleTable scheduleTable(const Napi::Object& value) {
+  ScheduleTable table{overFloats(field(value, "alpha2"), "alpha2").clone(),
+                      overFloats(field(value, "sigma2"), "sigma2").clone(),
+                      {},
+                      boolean(value, "straight")};
+  if (has(value, "told")) table.told = overFloats(field(value, "told"), "told").clone();
+  const int64_t length = table.alpha2.numel();
+  if (length < 2 || length != table.sigma2.numel() || (table.told.defined() && length != table.told.numel())) {
+    throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "schedule: expected tables of one length, at least 2");
   }
-  return at::stack({alpha2, sigma2});
+  return table;
 }
 
 SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps) {
   SamplerConfig config{
-      &sampler(string(value, "kind")),
-      integer(value, "steps"),
-      number(value, "eta"),
-      boolean(value, "clip"),
-      choose<Spacing>(value, "spacing", {{"trailing", Spacing::trailing}, {"leading", Spacing::leading}}),
-      {}};
+      .sampler = &sampler(string(value, "kind")),
+      .steps = integer(value, "steps"),
+      .eta = number(value, "eta"),
+      .clip = field(value, "clip").IsBoolean() ? (boolean(value, "clip") ? 1.0 : 0.0) : number(value, "clip"),
+      .spacing = choose<Spacing>(
+          value, "spacing",
+          {{"trailing", Spacing::trailing}, {"leading", Spacing::leading}, {"linspace", Spacing::linspace}}),
+      .offset = integer(value, "offset"),
+      .karras = boolean(value, "karras"),
+      .endsAtFirst = choose<bool>(value, "final", {{"clean", false}, {"first", true}}),
+      .largeVariance = choose<bool>(value, "variance", {{"small", false}, {"large", true}}),
+      .tiny = has(value, "parity") ? choose<double>(value, "parity", {{"paper", 1e-8}}) : 0,
+  };
+  if (has(value, "thresholding")) {
+    const auto thresholding = object(value, "thresholding");
+    config.thresholdRatio = number(thresholding, "ratio");
+    config.thresholdMax = number(thresholding, "max");
+    if (!(config.thresholdRatio > 0 && config.thresholdRatio <= 1)) {
+      throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "thresholding: expected a ratio in (0, 1]");
+    }
+  }
   if (has(value, "guidance")) {
     const auto guidance = object(value, "guidance");
     config.guidance.scale = number(guidance, "scale");

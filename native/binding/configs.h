@@ -12,8 +12,8 @@
 namespace continual {
 
 UNetConfig unetConfig(const Napi::Object& value);
-/// { alpha2, sigma2 }, Float32Arrays of T, as a table on the CPU: 2 × T.
-at::Tensor scheduleTable(const Napi::Object& value);
+/// { alpha2, sigma2, told?, straight }, Float32Arrays of T. The tensors are copies.
+ScheduleTable scheduleTable(const Napi::Object& value);
 /// `timesteps`: T, of which a sampler can't visit more.
 SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps);
 OptimizerConfig optimizerConfig(const Napi::Object& value);

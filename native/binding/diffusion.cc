@@ -9,12 +9,17 @@ namespace {
 Napi::Value timesteps(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto options = info[0].As<Napi::Object>();
-    const int64_t total = integer(options, "timesteps", 2, 1'000'000);
-    const SamplerConfig sampler = samplerConfig(object(options, "sampler"), total);
-    const Timesteps plan = samplerTimesteps(total, sampler, at::zeros({1}, at::kLong));
+    const NoiseSchedule schedule(scheduleTable(object(options, "schedule")), at::kCPU);
+    const SamplerConfig sampler = samplerConfig(object(options, "sampler"), schedule.timesteps());
+    const Timesteps plan = samplerTimesteps(schedule, sampler, at::zeros({1}, at::kLong));
+    const auto list = [&](const at::Tensor& t) {
+      const at::Tensor whole = t.contiguous();
+      const auto* first = whole.const_data_ptr<double>();
+      return toFloat64Array(info.Env(), {first, first + whole.numel()});
+    };
     auto result = Napi::Object::New(info.Env());
-    result.Set("timesteps", toInt32Array(info.Env(), plan.timesteps));
-    result.Set("previous", toInt32Array(info.Env(), plan.next));
+    result.Set("timesteps", list(plan.timesteps));
+    result.Set("previous", list(plan.next));
     return result;
   });
 }
@@ -35,9 +40,9 @@ Napi::Value trajectory(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
-    const at::Tensor table = scheduleTable(object(options, "schedule"));
+    const ScheduleTable table = scheduleTable(object(options, "schedule"));
     const Parametrisation& predicted = parametrisation(string(options, "prediction"));
-    const SamplerConfig sampler = samplerConfig(object(options, "sampler"), table.size(1));
+    const SamplerConfig sampler = samplerConfig(object(options, "sampler"), table.alpha2.numel());
     const at::Tensor start = overTensor(field(options, "start"), "start").clone();
     const std::vector<at::Tensor> predictions = tensors(options, "predictions", start.sizes()),
                                   noises = tensors(options, "noises", start.sizes());
@@ -45,16 +50,14 @@ Napi::Value trajectory(const Napi::CallbackInfo& info) {
     return state(env).engine.run(
         env, {},
         [=, &predicted] {
-          const NoiseSchedule schedule(table[0], table[1], at::kCPU);
+          const NoiseSchedule schedule(table, at::kCPU);
           size_t calls = 0;
           std::vector<at::Tensor> states;
           states.push_back(sample({
               .schedule = schedule,
+              .parametrisation = predicted,
               .config = sampler,
-              .denoiser =
-                  [&](const ModelInput& input) {
-                    return predicted.estimate(schedule.at(input.timesteps), input.xt, predictions.at(calls++));
-                  },
+              .predict = [&](const ModelInput&) { return predictions.at(calls++); },
               .start = start,
               .noise = [&](int64_t i) { return noises.at(static_cast<size_t>(i)); },
               .stop = {},

@@ -270,15 +270,15 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const StateTensor weights = stateTensor(field(options, "weights"));
       const int64_t timesteps = value()->timesteps();
       const auto use = object(options, "use");
-      SampleConfig config{integer(options, "count", 1, int64_t{1} << 40),
-                          integer(options, "batchSize", 1, int64_t{1} << 40),
-                          samplerConfig(object(options, "sampler"), timesteps),
-                          continual::seed(options),
-                          {static_cast<uint64_t>(integer(use, "purpose", 0, 15)),
-                           static_cast<uint64_t>(integer(use, "part", 0, (int64_t{1} << 32) - 1))},
-                          {},
-                          {},
-                          string(options, "format") == "uint8"};
+      SampleConfig config{
+          .count = integer(options, "count", 1, int64_t{1} << 40),
+          .batchSize = integer(options, "batchSize", 1, int64_t{1} << 40),
+          .sampler = samplerConfig(object(options, "sampler"), timesteps),
+          .seed = continual::seed(options),
+          .use = {static_cast<uint64_t>(integer(use, "purpose", 0, 15)),
+                  static_cast<uint64_t>(integer(use, "part", 0, (int64_t{1} << 32) - 1))},
+          .pixels = string(options, "format") == "uint8",
+      };
       config.labels = labelsFrom(field(options, "labels"), value()->unet(), config.count);
       if (has(options, "stopTimesteps")) {
         config.stop = integers(field(options, "stopTimesteps"), "stopTimesteps");
@@ -288,6 +288,19 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
                       "stopTimesteps: expected one per image, each in 0 … " + std::to_string(timesteps - 1));
         }
       }
+      const UNetConfig& unet = value()->unet().config();
+      const auto given = [&](const char* name, std::vector<int64_t> shape) {
+        if (!has(options, name)) return at::Tensor();
+        const at::Tensor numbers = overFloats(field(options, name), name);
+        shape.insert(shape.end(), {config.count, unet.inChannels, unet.sampleSize, unet.sampleSize});
+        if (numbers.numel() != c10::multiply_integers(shape)) {
+          throw Error("ERR_INVALID_ARGUMENT",
+                      std::string(name) + ": expected count × C × H × W numbers for each noise");
+        }
+        return numbers.view(shape).clone();
+      };
+      config.start = given("start", {});
+      config.stepNoise = given("stepNoise", {config.sampler.noises()});
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
       return run(
           env, {info[1]},
@@ -357,7 +370,7 @@ Napi::Value createLearner(const Napi::CallbackInfo& info) {
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
     const UNetConfig unet = unetConfig(object(options, "unet"));
-    const at::Tensor table = scheduleTable(object(options, "schedule"));
+    const ScheduleTable table = scheduleTable(object(options, "schedule"));
     const Parametrisation& predicted = parametrisation(string(options, "prediction"));
     const Compute compute = parseCompute(string(options, "device"), string(options, "precision"));
     const uint64_t seed = continual::seed(options);
@@ -365,8 +378,8 @@ Napi::Value createLearner(const Napi::CallbackInfo& info) {
     return state(env).engine.run(
         env, {},
         [=] {
-          return std::shared_ptr<LearnerValue>(new LearnerValue{
-              {unet, NoiseSchedule(table[0], table[1], compute.device), predicted, compute, seed, emaDecay}});
+          return std::shared_ptr<LearnerValue>(
+              new LearnerValue{{unet, NoiseSchedule(table, compute.device), predicted, compute, seed, emaDecay}});
         },
         [](Napi::Env env, std::shared_ptr<LearnerValue> learner) -> Napi::Value {
           return LearnerHandle::wrap(env, state(env).learner, std::move(learner));

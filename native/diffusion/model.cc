@@ -5,7 +5,10 @@
 namespace continual {
 
 at::Tensor DiffusionModel::predict(const Weights& weights, const ModelInput& input) const {
-  return unet(weights, {input.xt.to(how.dtype), input.timesteps, input.labels}).to(at::kFloat);
+  const auto& [xt, timesteps, labels] = input;
+  const at::Tensor scaled =
+      parametrisation.inputScale == nullptr ? xt : xt * parametrisation.inputScale(schedule.at(timesteps));
+  return unet(weights, {scaled.to(how.dtype), schedule.told(timesteps), labels}).to(at::kFloat);
 }
 
 at::Tensor DiffusionModel::target(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& timesteps) const {
@@ -15,15 +18,6 @@ at::Tensor DiffusionModel::target(const at::Tensor& x0, const at::Tensor& noise,
 at::Tensor DiffusionModel::loss(const Loss& kind, const at::Tensor& prediction, const at::Tensor& target,
                                 const at::Tensor& timesteps) const {
   return continual::loss(kind, parametrisation, schedule, prediction, target, timesteps);
-}
-
-Estimate DiffusionModel::estimate(const ModelInput& input, const at::Tensor& prediction) const {
-  return parametrisation.estimate(schedule.at(input.timesteps), input.xt, prediction);
-}
-
-Estimate DiffusionModel::denoise(const std::function<at::Tensor(const ModelInput&)>& predict, const ModelInput& input,
-                                 const Guidance& guidance) const {
-  return estimate(input, guided(predict, input, guidance, unet.nullLabel()));
 }
 
 std::vector<int64_t> DiffusionModel::imageShape(int64_t count) const {

@@ -26,10 +26,6 @@ struct DiffusionModel {
   at::Tensor target(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& timesteps) const;
   at::Tensor loss(const Loss& kind, const at::Tensor& prediction, const at::Tensor& target,
                   const at::Tensor& timesteps) const;
-  Estimate estimate(const ModelInput& input, const at::Tensor& prediction) const;
-  /// What a sampler makes of the predictions for an input.
-  Estimate denoise(const std::function<at::Tensor(const ModelInput&)>& predict, const ModelInput& input,
-                   const Guidance& guidance) const;
 
   std::vector<int64_t> imageShape(int64_t count) const;
   /// Standard normal numbers on the device.

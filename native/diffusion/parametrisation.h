@@ -19,10 +19,13 @@ struct Parametrisation {
   const char* name;
   /// What a perfect network would predict.
   at::Tensor (*target)(const Levels& at, const at::Tensor& x0, const at::Tensor& noise);
-  Estimate (*estimate)(const Levels& at, const at::Tensor& xt, const at::Tensor& prediction);
+  /// `tiny` is added to a square that is divided by; 0 divides by the square itself, or by the smallest number.
+  Estimate (*estimate)(const Levels& at, const at::Tensor& xt, const at::Tensor& prediction, double tiny);
   /// min-SNR's factor of an image's squared error (arXiv 2303.09556): min(SNR, γ) for the error in x₀, carried over to
   /// the error in what is predicted.
   at::Tensor (*minSnrWeight)(const Levels& at, double gamma);
+  /// What x_t is multiplied with before the network sees it; null for 1.
+  at::Tensor (*inputScale)(const Levels& at) = nullptr;
 };
 
 /// By its name in lib/config/schedule.ts. Throws ERR_INVALID_ARGUMENT.

@@ -11,11 +11,12 @@ at::Tensor generate(const DiffusionModel& model, const Source& source, const Dra
                     const Cancellation& cancellation) {
   return sample({
       .schedule = model.schedule,
+      .parametrisation = model.parametrisation,
       .config = source.sampler,
-      .denoiser =
+      .predict =
           [&](const ModelInput& input) {
-            return model.denoise([&](const ModelInput& asked) { return model.predict(teacher, asked); },
-                                 {input.xt, input.timesteps, draws.classes}, source.sampler.guidance);
+            return guided([&](const ModelInput& asked) { return model.predict(teacher, asked); },
+                          {input.xt, input.timesteps, draws.classes}, source.sampler.guidance, model.unet.nullLabel());
           },
       .start = draws.z,
       .noise = [&](int64_t i) { return draws.stepNoise.select(0, i); },

@@ -38,23 +38,28 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
   at::Tensor finite = at::ones({}, at::TensorOptions(model_.how.device).dtype(at::kBool));
   for (int64_t first = 0; first < config.count; first += config.batchSize) {
     const int64_t length = std::min(config.batchSize, config.count - first), parts = std::min(team_.size(), length);
-    const at::Tensor starts = drawn(start, length);
-    const auto ofBatch = [&](const at::Tensor& t) {
-      return t.defined() ? toDevice(t.slice(0, first, first + length), model_.how.device) : t;
+    const auto ofBatch = [&](const at::Tensor& t, int64_t dim = 0) {
+      return t.defined() ? toDevice(t.narrow(dim, first, length), model_.how.device) : t;
     };
+    const at::Tensor starts = config.start.defined() ? ofBatch(config.start) : drawn(start, length);
     const at::Tensor stops = ofBatch(config.stop), labels = ofBatch(config.labels);
     std::vector<at::Tensor> noises, images(static_cast<size_t>(parts));
-    for (Random& random : stepNoise) noises.push_back(drawn(random, length));
+    const at::Tensor given = ofBatch(config.stepNoise, 1);
+    for (size_t i = 0; i < stepNoise.size(); ++i) {
+      noises.push_back(given.defined() ? given[static_cast<int64_t>(i)] : drawn(stepNoise[i], length));
+    }
     team_.run(parts, [&](int64_t member) {
       const c10::NoGradGuard noGradHere;
       const int64_t begin = length * member / parts, end = length * (member + 1) / parts;
       const auto own = [&](const at::Tensor& t) { return t.defined() ? t.slice(0, begin, end) : t; };
       images[static_cast<size_t>(member)] = continual::sample({
           .schedule = model_.schedule,
+          .parametrisation = model_.parametrisation,
           .config = config.sampler,
-          .denoiser =
+          .predict =
               [&, mine = own(labels)](const ModelInput& input) {
-                return model_.denoise(predict, {input.xt, input.timesteps, mine}, config.sampler.guidance);
+                return guided(predict, {input.xt, input.timesteps, mine}, config.sampler.guidance,
+                              model_.unet.nullLabel());
               },
           .start = own(starts),
           .noise = [&](int64_t i) { return own(noises[static_cast<size_t>(i)]); },

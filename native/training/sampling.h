@@ -21,9 +21,11 @@ struct SampleConfig {
   SamplerConfig sampler;
   uint64_t seed;
   SampleUse use;
-  at::Tensor stop;    // one timestep per image on the CPU, or undefined
-  at::Tensor labels;  // one per image on the CPU, or undefined
-  bool pixels;        // uint8 N×H×W×C in place of float32 N×C×H×W in [−1, 1]
+  at::Tensor stop = {};    // one timestep per image on the CPU, or undefined
+  at::Tensor labels = {};  // one per image on the CPU, or undefined
+  /// In place of what the seed draws, or undefined: float32 count × C × H × W, and noises × count × C × H × W.
+  at::Tensor start = {}, stepNoise = {};
+  bool pixels;  // uint8 N×H×W×C in place of float32 N×C×H×W in [−1, 1]
 };
 
 /// Generates images with a learner's weights.

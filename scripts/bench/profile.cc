@@ -89,7 +89,7 @@ int main(int count, char** arguments) {
       true, true, 0};
   // Linear betas; what numbers they give makes no difference to the time.
   const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
-  continual::Trainer trainer(unet, continual::NoiseSchedule(alpha2, 1 - alpha2, device),
+  continual::Trainer trainer(unet, continual::NoiseSchedule({alpha2, 1 - alpha2}, device),
                              continual::parametrisation("epsilon"), {device, at::kBFloat16, false}, 42, 0);
   trainer.state.freezeTeacher(0);
   const auto images = continual::blackImages(at::zeros({1024}, at::kLong), 32, 32, 1, device);
@@ -108,7 +108,12 @@ int main(int count, char** arguments) {
     const auto report = session->run(steps, 1e9, never);
     if (!report.graphFailure.empty()) std::cout << "no graph: " << report.graphFailure << '\n';
   });
-  const continual::SampleConfig samples{512, 512, {&continual::sampler("ddim"), 10}, 1, {}, {}, /*pixels=*/true};
+  const continual::SampleConfig samples{.count = 512,
+                                        .batchSize = 512,
+                                        .sampler = {&continual::sampler("ddim"), 10},
+                                        .seed = 1,
+                                        .use = {},
+                                        .pixels = true};
   profile("512 samples of 10 steps", 1, most,
           [&] { trainer.sampling.sample(continual::StateTensor::student, samples, never); });
 }

@@ -58,6 +58,11 @@ at::Tensor where(const at::Tensor& flags, const at::Tensor& x, const at::Tensor&
 
 at::Tensor flip(const at::Tensor& x, at::IntArrayRef) { return at::empty_like(x); }
 
+at::Tensor searchSorted(const at::Tensor&, const at::Tensor& x, bool, bool, std::optional<c10::string_view>,
+                        const std::optional<at::Tensor>&) {
+  return at::empty_like(x, at::kLong);
+}
+
 void fusedAdam(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList,
                const at::Tensor&, double, double, double, double, bool, bool, const std::optional<at::Tensor>&,
                const std::optional<at::Tensor>&) {}
@@ -66,6 +71,7 @@ TORCH_LIBRARY_IMPL(aten, Meta, library) {
   library.impl("_fused_adam_.tensor_lr", fusedAdam);
   library.impl("where.self", where);
   library.impl("flip", flip);
+  library.impl("searchsorted.Tensor", searchSorted);
   library.impl("smooth_l1_loss_backward", smoothL1Backward);
   library.impl("mse_loss_backward", mseBackward);
   library.impl("native_group_norm", groupNorm);
@@ -108,9 +114,10 @@ void watch(const std::string& name, Work work) {
 
 int main() {
   const continual::UNetConfig unet{8, 1, 1, {16, 32}, {false, true}, {true, false}, 1, 8, 1e-5, 8, true, false, 0};
-  const at::Tensor levels = at::empty({1000}, at::kMeta);
-  continual::Trainer trainer(unet, continual::NoiseSchedule(levels, levels, at::kMeta),
-                             continual::parametrisation("epsilon"), {at::kMeta, at::kFloat, false}, 1, 0.99);
+  const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
+  const continual::ScheduleTable table{alpha2, 1 - alpha2};
+  continual::Trainer trainer(unet, continual::NoiseSchedule(table, at::kMeta), continual::parametrisation("epsilon"),
+                             {at::kMeta, at::kFloat, false}, 1, 0.99);
   trainer.state.freezeTeacher(0);
   std::vector<at::Tensor> one;
   for (const auto& p : trainer.model.layout().parameters()) one.push_back(at::ones(p.shape));
@@ -161,7 +168,7 @@ int main() {
   continual::UNetConfig ofClasses = unet;
   ofClasses.classEmbedding = continual::ClassEmbedding::table;
   ofClasses.classRows = 5;
-  continual::Trainer conditional(ofClasses, continual::NoiseSchedule(levels, levels, at::kMeta),
+  continual::Trainer conditional(ofClasses, continual::NoiseSchedule(table, at::kMeta),
                                  continual::parametrisation("epsilon"), {at::kMeta, at::kFloat, false}, 1, 0.99);
   conditional.state.freezeTeacher(0);
   conditional.state.adam.setLearningRate(1e-3);
@@ -176,17 +183,17 @@ int main() {
     conditional.step.update(optimizer);
   });
 
-  for (const char* kind : {"ddim", "ddpm"}) {
+  for (const char* kind : {"ddim", "ddpm", "euler", "heun", "dpm-solver++", "sde-dpm-solver++", "unipc"}) {
     const at::Tensor start = at::empty({4, 1, 8, 8}, at::kMeta);
-    const continual::SamplerConfig sampler{&continual::sampler(kind), 3};
+    continual::SamplerConfig sampler{.sampler = &continual::sampler(kind), .steps = 3, .clip = 1};
+    sampler.karras = sampler.sampler->countsInRatio;
     watch(std::string("sample-") + kind, [&] {
       continual::toPixels(continual::sample({
           .schedule = trainer.model.schedule,
+          .parametrisation = trainer.model.parametrisation,
           .config = sampler,
-          .denoiser =
-              [&](const continual::ModelInput& input) {
-                return trainer.model.estimate(input, trainer.predict(continual::StateTensor::ema, input));
-              },
+          .predict =
+              [&](const continual::ModelInput& input) { return trainer.predict(continual::StateTensor::ema, input); },
           .start = start,
           .noise = [&](int64_t) { return start; },
           .stop = at::empty({4}, at::TensorOptions(at::kMeta).dtype(at::kLong)),

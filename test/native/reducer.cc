@@ -50,7 +50,7 @@ class Sums {
 std::unique_ptr<continual::Trainer> makeTrainer(continual::Group group) {
   const continual::UNetConfig unet{8, 1, 1, {16, 32}, {false, true}, {true, false}, 1, 8, 1e-5, 8, true, false, 0};
   const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
-  const continual::NoiseSchedule schedule(alpha2, 1 - alpha2, at::kCPU);
+  const continual::NoiseSchedule schedule({alpha2, 1 - alpha2}, at::kCPU);
   return std::make_unique<continual::Trainer>(unet, schedule, continual::parametrisation("epsilon"),
                                               continual::Compute{at::kCPU, at::kFloat, false}, 1, 0.9,
                                               std::move(group));

@@ -42,6 +42,12 @@ export class Golden {
     return Int32Array.from(data as BigInt64Array, Number)
   }
 
+  /** Of any type. */
+  numbers(name: string): Float64Array {
+    const tensor = this.get(name)
+    return Float64Array.from(tensor.data as ArrayLike<number | bigint>, Number)
+  }
+
   scalar(name: string): number {
     return this.tensor(name).data[0] as number
   }

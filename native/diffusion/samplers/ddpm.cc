@@ -9,14 +9,19 @@ namespace continual {
 constexpr float smallest = std::numeric_limits<float>::min();
 
 // Ancestral sampling, arXiv 2006.11239, equation 7, for any spacing of the steps.
-at::Tensor ddpm(const Trajectory& trajectory) {
-  return stepThrough(trajectory, [&](const SamplerStep& step) {
-    const auto& [i, x, from, to, estimate] = step;
-    const at::Tensor stepAlpha = from.alpha2 / to.alpha2.clamp_min(smallest), stepBeta = 1 - stepAlpha;
-    const at::Tensor mean = (to.alpha * stepBeta * estimate.x0 + stepAlpha.sqrt() * to.sigma2 * x) / from.sigma2;
-    const at::Tensor variance = to.sigma2 / from.sigma2 * stepBeta;  // 0 where it goes to the clean image
-    return mean + variance.sqrt() * trajectory.noise(i);
-  });
+Advance ddpm(const Trajectory& trajectory) {
+  return [&trajectory](const SamplerStep& step) {
+    const Levels &from = step.from, &to = step.to;
+    const at::Tensor stepAlpha = from.alpha2 / to.alpha2.clamp_min(smallest),
+                     stepBeta = addedVariance(trajectory, step, stepAlpha);
+    const at::Tensor mean =
+        (to.alpha * stepBeta * step.estimate.x0 + stepAlpha.sqrt() * to.sigma2 * step.x) / from.sigma2;
+    // The smaller one is 0 where the step goes to the clean image. The larger one is not, but for the last timestep's.
+    const at::Tensor variance = trajectory.config.largeVariance ? at::where(step.timestep.view({-1, 1, 1, 1}) > 0,
+                                                                            stepBeta, at::zeros_like(stepBeta))
+                                                                : to.sigma2 / from.sigma2 * stepBeta;
+    return mean + variance.sqrt() * trajectory.noise(step.index);
+  };
 }
 
 }  // namespace continual

@@ -9,10 +9,31 @@ namespace continual {
 
 namespace {
 
-const std::array<Sampler, 2> all{{
-    {"ddim", ddim, [](const SamplerConfig& config) { return config.eta > 0; }},
-    {"ddpm", ddpm, [](const SamplerConfig&) { return true; }},
+bool always(const SamplerConfig&) { return true; }
+bool never(const SamplerConfig&) { return false; }
+
+const std::array<Sampler, 7> all{{
+    {.name = "ddim",
+     .begin = ddim,
+     .noisy = [](const SamplerConfig& config) { return config.eta > 0; },
+     .countsInRatio = false,
+     .jumps = true},
+    {.name = "ddpm", .begin = ddpm, .noisy = always, .countsInRatio = false},
+    {.name = "euler", .begin = euler, .noisy = never, .scalesStart = true},
+    {.name = "heun", .begin = heun, .noisy = never, .scalesStart = true},
+    {.name = "dpm-solver++", .begin = dpmSolver, .noisy = never, .multistep = true},
+    {.name = "sde-dpm-solver++", .begin = sdeDpmSolver, .noisy = always, .multistep = true},
+    {.name = "unipc", .begin = uniPc, .noisy = never, .multistep = true},
 }};
+
+/// Dynamic thresholding (arXiv 2205.11487, section 2.3): an image's range is a quantile of its pixels' magnitudes,
+/// within 1 and a largest.
+at::Tensor thresholded(const at::Tensor& x0, double quantile, double largest) {
+  const at::Tensor flat = x0.flatten(1);
+  const at::Tensor range =
+      at::quantile(flat.abs(), quantile, /*dim=*/1, /*keepdim=*/true).clamp(1, std::max(largest, 1.0));
+  return (flat.minimum(range).maximum(-range) / range).view_as(x0);
+}
 
 }  // namespace
 
@@ -24,35 +45,61 @@ const Sampler& sampler(const std::string& name) {
 
 int64_t SamplerConfig::noises() const { return sampler != nullptr && sampler->noisy(*this) ? steps : 0; }
 
-Timesteps samplerTimesteps(int64_t total, const SamplerConfig& config, const at::Tensor& stop) {
-  const at::Tensor span = total - stop, jump = span.div(config.steps, "floor");
-  const at::Tensor left = at::arange(config.steps, 0, -1, stop.options()).unsqueeze(1);  // S, S − 1, … 1
-  const at::Tensor timesteps =
-      config.spacing == Spacing::trailing
-          // Rounds half to even, as NumPy does.
-          ? (span.to(at::kDouble) * left / static_cast<double>(config.steps)).round().to(at::kLong) - 1 + stop
-          : (left - 1) * jump + stop;
-  return {timesteps, at::maximum(timesteps - jump, stop - 1)};
+at::Tensor ratio(const Levels& at) { return at.sigma / at.alpha; }
+
+at::Tensor halfLogSnr(const Levels& at) { return -ratio(at).log(); }
+
+at::Tensor addedVariance(const Trajectory& trajectory, const SamplerStep& step, const at::Tensor& kept) {
+  return trajectory.schedule.isStraight() ? step.from.sigma2 - kept * step.to.sigma2 : 1 - kept;
 }
 
-at::Tensor sample(const Trajectory& trajectory) { return trajectory.config.sampler->run(trajectory); }
+at::Tensor ratioOrZero(const at::Tensor& a, const at::Tensor& b) { return at::where(b == 0, at::zeros_like(b), a / b); }
 
-at::Tensor stepThrough(const Trajectory& trajectory, const std::function<at::Tensor(const SamplerStep&)>& advance) {
-  const auto& [schedule, config, denoiser, start, noise, stop, watch] = trajectory;
+Estimate estimate(const Trajectory& trajectory, const Levels& at, const at::Tensor& xt, const at::Tensor& timesteps) {
+  const SamplerConfig& config = trajectory.config;
+  Estimate result = trajectory.parametrisation.estimate(at, xt, trajectory.predict({xt, timesteps, {}}), config.tiny);
+  if (config.thresholdRatio > 0) {
+    result.x0 = thresholded(result.x0, config.thresholdRatio, config.thresholdMax);
+  } else if (config.clip > 0) {
+    result.x0 = result.x0.clamp(-config.clip, config.clip);
+  } else {
+    return result;
+  }
+  // The samplers of diffusers that count in σ/α take the noise that goes with the clipped image.
+  if (config.sampler->countsInRatio) result.epsilon = (xt - at.alpha * result.x0) / at.sigma;
+  return result;
+}
+
+at::Tensor sample(const Trajectory& trajectory) {
+  const auto& [schedule, parametrisation, config, predict, start, noise, stop, watch] = trajectory;
+  const Sampler& sampler = *config.sampler;
   at::Tensor x = start;
   // One column for all images, or one each.
   const at::Tensor stops = stop.defined() ? stop : at::zeros({1}, x.options().dtype(at::kLong));
-  const Timesteps all = samplerTimesteps(schedule.timesteps(), config, stops);
-  const auto ofStep = [&](const at::Tensor& t, int64_t i) { return t.select(0, i).expand({x.size(0)}); };
+  const Timesteps all = samplerTimesteps(schedule, config, stops);
+  const bool fractional =
+      sampler.countsInRatio && !sampler.multistep && (config.karras || config.spacing == Spacing::linspace);
+  const auto asTold = [&](const at::Tensor& t) {
+    return t.to(fractional ? at::kFloat : at::kLong).expand({x.size(0)});
+  };
+  const auto levels = [&](const at::Tensor& t, int64_t row) {
+    // A step of the others ends where the next one begins; the last at its own end.
+    if (!sampler.countsInRatio) return schedule.at(t.to(at::kLong));
+    const bool isEnd = row == config.steps;
+    const at::Tensor ratio = isEnd ? schedule.ratioAt(t) : all.ratio.select(0, row);
+    return schedule.ofRatio(isEnd ? at::where(t < 0, at::zeros_like(ratio), ratio) : ratio);
+  };
+  const Advance advance = sampler.begin(trajectory);
+  if (sampler.scalesStart && config.spacing != Spacing::leading) x = x * levels(all.timesteps.select(0, 0), 0).sigma;
   for (int64_t i = 0; i < config.steps; ++i) {
     watch(i, x);
-    const at::Tensor from = ofStep(all.timesteps, i), to = ofStep(all.next, i);
-    SamplerStep step{i, x, schedule.at(from), schedule.at(to), denoiser({x, from})};
-    if (config.clip) step.estimate.x0 = step.estimate.x0.clamp(-1, 1);
-    at::Tensor next = advance(step);
+    const at::Tensor t = all.timesteps.select(0, i), next = all.next.select(0, i);
+    SamplerStep step{i, i + 1 == config.steps, x, levels(t, i), levels(next, i + 1), asTold(t), asTold(next), {}};
+    step.estimate = estimate(trajectory, step.from, x, step.timestep);
+    at::Tensor end = advance(step);
     // An image that stops within fewer timesteps than there are steps has steps that go nowhere: it stays as it is.
-    if (stop.defined()) next = at::where((to == from).view({-1, 1, 1, 1}), x, next);
-    x = next;
+    if (stop.defined()) end = at::where((next == t).view({-1, 1, 1, 1}), x, end);
+    x = end;
   }
   return x;
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "diffusion/guidance.h"
 #include "diffusion/noise_schedule.h"
@@ -12,7 +13,7 @@
 
 namespace continual {
 
-enum class Spacing { trailing, leading };
+enum class Spacing { trailing, leading, linspace };
 
 struct Sampler;
 
@@ -21,8 +22,14 @@ struct SamplerConfig {
   const Sampler* sampler = nullptr;  // null where nothing is sampled
   int64_t steps = 0;
   double eta = 0;
-  bool clip = true;
+  double clip = 0;                              // 0: not at all
+  double thresholdRatio = 0, thresholdMax = 0;  // dynamic thresholding where the ratio isn't 0
   Spacing spacing = Spacing::trailing;
+  int64_t offset = 0;          // of leading timesteps
+  bool karras = false;         // the σ/α of the steps as in arXiv 2206.00364, equation 5, ρ = 7
+  bool endsAtFirst = false;    // at timestep 0 and not at the clean image
+  bool largeVariance = false;  // DDPM's
+  double tiny = 0;             // what the paper's code adds to ᾱ
   Guidance guidance = {};
 
   bool operator==(const SamplerConfig&) const = default;
@@ -30,22 +37,23 @@ struct SamplerConfig {
   int64_t noises() const;
 };
 
-/// What a sampler visits: each step's timestep and the one that it goes to (−1: the clean image), steps × N, or × 1 for
-/// all images. The step from t goes to t − ⌊(T − stop)/S⌋, which is not always the next timestep: that is how the
-/// paper's code runs it.
+/// What a sampler visits, float64: each step's timestep and the one that it goes to (−1: the clean image), steps × N,
+/// or × 1 for all images.
 struct Timesteps {
   at::Tensor timesteps, next;
+  at::Tensor ratio;  // σ/α of `timesteps`, of samplers that count in it
 };
 /// `stop`: int64 N or 1, where each image stops; 0 goes on to the clean image.
-Timesteps samplerTimesteps(int64_t total, const SamplerConfig& config, const at::Tensor& stop);
+Timesteps samplerTimesteps(const NoiseSchedule& schedule, const SamplerConfig& config, const at::Tensor& stop);
 
-/// A trajectory from noise to images, as a sampler sees it. It may call `denoiser` as often as it likes and keep what
+/// A trajectory from noise to images, as a sampler sees it. It may call the network as often as it likes and keep what
 /// came before; nothing of it may be copied between host and device.
 struct Trajectory {
   const NoiseSchedule& schedule;
+  const Parametrisation& parametrisation;
   const SamplerConfig& config;
-  /// The network with its parametrisation, labels and guidance: (x_t, t) → (x̂₀, ε̂), float32.
-  std::function<Estimate(const ModelInput&)> denoiser;
+  /// The network with its labels and guidance: (x_t, t) → its prediction, float32.
+  std::function<at::Tensor(const ModelInput&)> predict;
   at::Tensor start;  // standard normal, N×C×H×W
   /// The i-th of `config.noises()` noises.
   std::function<at::Tensor(int64_t i)> noise;
@@ -55,12 +63,33 @@ struct Trajectory {
   std::function<void(int64_t step, const at::Tensor& xt)> watch;
 };
 
-/// A kind of sampler: a function over a whole trajectory that gives its end. A new one is a file beside this one and a
-/// row of the table in sampler.cc.
+/// One step of a sampler: `x` are the images at `from`.
+struct SamplerStep {
+  int64_t index;
+  bool isLast;
+  at::Tensor x;
+  Levels from, to;
+  at::Tensor timestep, next;  // of `from` and `to`, as the network takes them: N
+  Estimate estimate;          // x̂₀ clipped or thresholded where the configuration says so
+};
+/// The images at the step's end.
+using Advance = std::function<at::Tensor(const SamplerStep&)>;
+
+/// A kind of sampler. A new one is a file beside this one and a row of the table in sampler.cc.
 struct Sampler {
   const char* name;
-  at::Tensor (*run)(const Trajectory&);
+  /// A function for the steps of one trajectory, which may keep what came before.
+  Advance (*begin)(const Trajectory&);
   bool (*noisy)(const SamplerConfig&);
+  /// Counts in σ/α as diffusers' schedulers of this kind do: it may visit timesteps with fractions, and a step ends
+  /// where the next begins.
+  bool countsInRatio = true;
+  /// A step goes by ⌊T/S⌋, which need not be the next timestep.
+  bool jumps = false;
+  /// Takes S of S + 1 timesteps, and these without fractions.
+  bool multistep = false;
+  /// Begins at σ · start where the spacing isn't `leading`.
+  bool scalesStart = false;
 };
 /// By its name in lib/config/sampler.ts. Throws ERR_INVALID_ARGUMENT.
 const Sampler& sampler(const std::string& name);
@@ -68,18 +97,23 @@ const Sampler& sampler(const std::string& name);
 /// Runs the sampler that the trajectory's configuration names.
 at::Tensor sample(const Trajectory& trajectory);
 
-/// One step of a sampler that goes from each timestep to the next: `x` are the images at `from`.
-struct SamplerStep {
-  int64_t index;
-  at::Tensor x;
-  Levels from, to;
-  Estimate estimate;  // x̂₀ clipped where the configuration says so
-};
-/// The loop of samplers that call the network once a step. `advance` gives the images at the step's end; those that
-/// have reached their stop stay as they are.
-at::Tensor stepThrough(const Trajectory& trajectory, const std::function<at::Tensor(const SamplerStep&)>& advance);
+/// What the network sees in x_t, clipped or thresholded where the configuration says so.
+Estimate estimate(const Trajectory& trajectory, const Levels& at, const at::Tensor& xt, const at::Tensor& timesteps);
+/// σ/α and its negative logarithm λ, of levels; λ = ∞ for the clean image.
+at::Tensor ratio(const Levels& at);
+at::Tensor halfLogSnr(const Levels& at);
+/// The variance of the noise that the forward process adds between a step's end and its start, for kept = α²/α² of the
+/// two: what an ancestral sampler replaces.
+at::Tensor addedVariance(const Trajectory& trajectory, const SamplerStep& step, const at::Tensor& kept);
+/// a / b, and 0 where b is 0: an image whose step goes nowhere.
+at::Tensor ratioOrZero(const at::Tensor& a, const at::Tensor& b);
 
-at::Tensor ddim(const Trajectory& trajectory);
-at::Tensor ddpm(const Trajectory& trajectory);
+Advance ddim(const Trajectory& trajectory);
+Advance ddpm(const Trajectory& trajectory);
+Advance euler(const Trajectory& trajectory);
+Advance heun(const Trajectory& trajectory);
+Advance dpmSolver(const Trajectory& trajectory);
+Advance sdeDpmSolver(const Trajectory& trajectory);
+Advance uniPc(const Trajectory& trajectory);
 
 }  // namespace continual
