@@ -1,18 +1,7 @@
-import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import sharp from 'sharp'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { defaultSampler } from '../lib/config/sampler.js'
-import { resolveExperiment } from '../lib/experiment/config.js'
-import { runExperiment } from '../lib/experiment/run.js'
 import { readSafetensors } from '../lib/files/safetensors.js'
 import {
-  Classifier,
-  conditionalAccuracy,
-  evaluate,
   experienceReplay,
   finetune,
   gaussianDistillation,
@@ -20,37 +9,26 @@ import {
   generativeReplay,
   joint,
   Learner,
-  type LearnerOptions,
   type LearnOptions,
   partialGenerationDistillation,
   teacherToStudent,
 } from '../lib/index.js'
 import type { Method } from '../lib/methods/objective.js'
-import type { Task } from '../lib/streams/stream.js'
+import {
+  conditional,
+  first,
+  second,
+  taught,
+  classTraining as train,
+  classUNet as unet,
+  xt,
+} from './support/conditional.js'
 import { devices, tolerance } from './support/devices.js'
-import { ownCache, temporaryFolder } from './support/folders.js'
+import { temporaryFolder } from './support/folders.js'
 import { expectClose, Golden, goldenPath } from './support/golden.js'
-import { fp32Learner, never, optimizer, resolve } from './support/native.js'
-import { bands, bandsData, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
-import { tinyExperiment } from './support/tiny-experiment.js'
+import { fp32Learner, optimizer, resolve } from './support/native.js'
+import { bands, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
-ownCache()
-
-const stream = bandsStream()
-const [first, second] = stream.tasks as [Task, Task]
-/** Four classes and the null label. */
-const unet = { ...tinyUNet, num_class_embeds: 5 }
-const train: LearnOptions = { steps: 4, batchSize: 8, lr: 1e-3, labelDropout: 0.2 }
-
-const conditional = (options: Partial<LearnerOptions> = {}) => tinyLearner({ unet, ...options })
-
-async function taught(): Promise<Learner> {
-  const learner = await conditional()
-  await collect(learner.learn(first, finetune(), train))
-  return learner
-}
-
-const xt = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i))
 const fingerprint = (learner: Learner) => learner.predict(xt, Int32Array.of(300), Int32Array.of(1))
 
 describe.each(devices)("the network is diffusers', on %s", (device) => {
@@ -84,51 +62,6 @@ describe.each(devices)("the network is diffusers', on %s", (device) => {
       expect(await names(saved)).toEqual(await names(folder))
     },
   )
-})
-
-describe('guidance', () => {
-  /** x̂₀ of one step, which is linear in the prediction. */
-  async function oneStep(guidance?: { scale: number; timesteps?: [number, number] }, label = 1) {
-    const native = await fp32Learner(unet, 'cpu', { seed: 2 })
-    onTestFinished(() => native.dispose())
-    const sampler = { ...defaultSampler, steps: 1, clip: false, ...(guidance && { guidance }) }
-    const labels = new Int32Array(3).fill(label)
-    const options = { weights: 'student', count: 3, batchSize: 3, sampler, labels, seed: 1, format: 'float32' } as const
-    return (await native.sample({ ...options, use: { purpose: 0, part: 0 } }, never)).data
-  }
-
-  it('of scale 1 is none, of scale 0 the unconditional prediction, and is linear in between and beyond', async () => {
-    const [none, null_] = [await oneStep(), await oneStep(undefined, 4)]
-    expect(await oneStep({ scale: 1 })).toEqual(none)
-    expectClose(await oneStep({ scale: 0 }), null_, 1e-6)
-    const expected = none.map((conditional, i) => null_[i]! + 2.5 * (conditional - null_[i]!))
-    expectClose(await oneStep({ scale: 2.5 }), expected, 1e-5)
-    expect(none).not.toEqual(null_)
-  })
-
-  it('acts in its range of timesteps alone', async () => {
-    const [none, strong] = [await oneStep(), await oneStep({ scale: 3 })]
-    expectClose(await oneStep({ scale: 3, timesteps: [0, 999] }), none, 1e-6) // the one step is at 999
-    expectClose(await oneStep({ scale: 3, timesteps: [999, 1000] }), strong, 1e-6)
-    expect(strong).not.toEqual(none)
-  })
-
-  it('of a learner: sampler, and labels by name, index and null', async () => {
-    const learner = await taught()
-    const [name] = first.classes.map((c) => first.train.dataset.classes[c]!)
-    const sample = async (labels: Parameters<Learner['sample']>[0]['labels'], scale?: number) =>
-      (
-        await learner.sample({
-          count: 4,
-          labels,
-          sampler: { steps: 2, ...(scale !== undefined && { guidance: { scale } }) },
-        })
-      ).data
-    expect(await sample(name)).toEqual(await sample(first.classes[0]))
-    expect(await sample(name)).toEqual(await sample([name!, name!, name!, first.classes[0]!]))
-    expect(await sample(name, 0)).toEqual(await sample(null))
-    expect(await sample(undefined)).toEqual(await sample([0, 1, 0, 1].map((i) => first.classes[i]!)))
-  })
 })
 
 describe('labels that are drawn', () => {
@@ -303,77 +236,6 @@ describe('a conditional learner', () => {
   })
 })
 
-describe('evaluation', () => {
-  it('counts how often the classifier agrees with the class that was asked for', async () => {
-    const classifier = await Classifier.train(bandsData(), { device: 'cpu', epochs: 20, seed: 1 })
-    onTestFinished(() => classifier.dispose())
-    const learner = await taught()
-    const seen = stream.seen(first)
-    const { values } = await evaluate(learner, seen, [conditionalAccuracy(classifier)], {
-      count: 30,
-      batchSize: 7,
-      seed: 3,
-    })
-    const { value, detail, real, generated } = values.conditionalAccuracy!
-    // The same images again, by hand.
-    const asked: number[] = []
-    let right = 0
-    for (let at = 0, part = 0; at < 30; at += 7, part++) {
-      const labels = Int32Array.from({ length: Math.min(7, 30 - at) }, (_, i) => first.classes[(at + i) % 2]!)
-      const use = { purpose: 'evaluation', part } as const
-      const images = await learner.sampleFor(use, { count: labels.length, seed: 3, labels })
-      const found = await classifier.classify(images)
-      asked.push(...labels)
-      right += labels.filter((label, i) => found.labels[i] === label).length
-    }
-    expect({ value, real, generated }).toEqual({ value: right / 30, real: 16, generated: 30 })
-    expect(detail!.asked).toEqual([0, 1, 2, 3].map((label) => asked.filter((other) => other === label).length))
-    const error = await failure(evaluate(await tinyLearner(), seen, [conditionalAccuracy(classifier)], { count: 4 }))
-    expect(error.message).toMatch(/asked for no classes; expected a class-conditional learner/)
-  })
-
-  it('is part of an experiment, whose grids have a row for each class', async () => {
-    const out = path.join(await temporaryFolder(), 'run')
-    const { results } = await runExperiment({
-      ...tinyExperiment,
-      unet: { ...tinyUNet, num_class_embeds: 11 },
-      train: { steps: 3, batchSize: 4, labelDropout: 0.1 },
-      methods: ['generative-distillation'],
-      stream: { kind: 'class-incremental', tasks: 5 },
-      evaluation: { count: 30, metrics: ['conditionalAccuracy'], perTask: false, after: 'last' },
-      out,
-    })
-    const last = results.runs[0]!.tasks.at(-1)!
-    expect(last.metrics.conditionalAccuracy).toMatchObject({ generated: 30 })
-    expect(last.metrics.conditionalAccuracy!.detail!.asked).toEqual(new Array(10).fill(3))
-    const { width, height } = await sharp(path.join(out, last.samples)).metadata()
-    expect(height! / width!).toBeCloseTo(5, 0) // ten rows of two
-
-    const grid = path.join(out, 'grid.png')
-    const cli = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
-    const folder = path.join(out, last.learner)
-    await promisify(execFile)(process.execPath, [
-      cli,
-      'sample',
-      folder,
-      '--class',
-      'Bag',
-      'Coat',
-      '-n',
-      '8',
-      '--guidance',
-      '2',
-      '-o',
-      grid,
-    ])
-    const found = await sharp(grid).metadata()
-    expect(found.width! / found.height!).toBeCloseTo(2, 0) // two rows of four
-    expect(() => resolveExperiment({ ...tinyExperiment, evaluation: { metrics: ['conditionalAccuracy'] } })).toThrow(
-      /the U-Net takes no labels/,
-    )
-  }, 120_000)
-})
-
 describe('what is refused', () => {
   it.each([
     [
@@ -439,36 +301,6 @@ describe('what is refused', () => {
       'an unknown name',
       async () => (await taught()).sample({ count: 2, labels: 'sandal' }),
       /no class is named 'sandal'; the classes are first, second/,
-    ],
-    [
-      'guidance without label dropout',
-      async () => (await conditional()).sample({ count: 2, labels: 0, sampler: { guidance: { scale: 2 } } }),
-      /has not learned the null label; learn with labelDropout/,
-    ],
-    [
-      'guidance for an unconditional model',
-      async () => (await tinyLearner()).sample({ count: 2, sampler: { guidance: { scale: 2 } } }),
-      /takes no labels; learn with labelDropout/,
-    ],
-    [
-      'null without label dropout',
-      async () => (await conditional()).sample({ count: 2, labels: null }),
-      /the label null needs a network that learned with labelDropout/,
-    ],
-    [
-      'guidance beyond the schedule',
-      async () => (await taught()).sample({ count: 1, sampler: { guidance: { scale: 2, timesteps: [0, 2000] } } }),
-      /ends at 2000; expected at most the schedule's 1000/,
-    ],
-    [
-      'a teacher with guidance that has no null label',
-      async () => {
-        const learner = await conditional()
-        const plain = { ...train, labelDropout: 0 }
-        // Before the first task, not after it.
-        await collect(learner.learn(first, generativeDistillation({ teacher: { guidance: { scale: 2 } } }), plain))
-      },
-      /objective: sampler: guidance needs an unconditional prediction/,
     ],
     [
       'more classes than rows',
