@@ -39,7 +39,7 @@ export { ImageStore } from './engine/image-store.js'
 export { samplerTimesteps } from './engine/sampler-timesteps.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
-export { Learner } from './learner/learner.js'
+export { Learner, type SampleOptions } from './learner/learner.js'
 export type {
   ChangeableSetting,
   DenoisingLoss,
@@ -54,7 +54,6 @@ export type {
   PoolProgress,
   Progress,
   ReplayClassifier,
-  SampleOptions,
   StepLosses,
   StepOptions,
   TaskLength,

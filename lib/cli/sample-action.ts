@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { ImageBatch } from '../data/dataset.js'
+import { invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { cachedClassifier } from '../experiment/evaluate-saved.js'
 import { planExperiment } from '../experiment/plan.js'
@@ -21,6 +22,7 @@ export interface SampleOptions {
   columns?: number
   class?: string[]
   guidance?: number
+  guide?: string
   steps?: number
   seed?: number
   device: string
@@ -31,18 +33,34 @@ export interface SampleOptions {
 /** Draws images with a saved learner, and writes and prints what was asked for. */
 export async function sample(folder: string, options: SampleOptions, signal: AbortSignal): Promise<void> {
   const { count, out, files, columns, steps, seed, device, histogram } = options
+  if (options.guide !== undefined && options.guidance === undefined) {
+    throw invalid('--guide is given without --guidance; expected both, e.g. --guidance 2')
+  }
   const experiment = histogram ? await experimentOf(folder, options.experiment) : undefined
   await using learner = await Learner.load(folder, { device: device as Device })
   const sampler = {
     ...(steps !== undefined && { steps }),
     ...(options.guidance !== undefined && { guidance: { scale: options.guidance } }),
   }
+  const { precision } = learner
+  await using guide =
+    options.guide === undefined
+      ? undefined
+      : await Learner.load(options.guide, { device: learner.device as Device, precision })
   const classes = options.class ?? learner.classesLearned
   const inRow = Math.ceil(count / Math.max(1, classes.length))
   const rows = rowsByClass(classes, inRow)
   // Of a model from elsewhere no names are known, and its labels are numbers.
   const labels = rows?.labels.map((name) => (learner.classes.length === 0 && /^\d+$/.test(name) ? Number(name) : name))
-  const images = await learner.sample({ count, sampler, seed, signal, ...rows, ...(labels && { labels }) })
+  const images = await learner.sample({
+    count,
+    sampler,
+    seed,
+    signal,
+    ...rows,
+    ...(labels && { labels }),
+    ...(guide && { guide }),
+  })
   const grid = await imageGrid(images, { columns: columns ?? (rows && inRow) })
   await replaceFile(out, (temporary) => writeFile(temporary, grid))
   print(path.resolve(out))

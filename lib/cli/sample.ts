@@ -18,9 +18,10 @@ export function registerSample(program: Command, signal: AbortSignal): void {
     )
     .option(
       '--guidance <scale>',
-      'scale of classifier-free guidance, e.g. 2; only for a learner that learned with labelDropout',
+      'scale of guidance, e.g. 2; for a learner that learned with labelDropout, or with --guide',
       atLeastZero,
     )
+    .option('--guide <learner>', 'folder of a weaker learner, e.g. of one saved earlier, to be guided away from')
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')

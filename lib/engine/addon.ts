@@ -208,6 +208,8 @@ export interface NativeSampleOptions {
   readonly use: { readonly purpose: (typeof sampleUses)[keyof typeof sampleUses]; readonly part: number }
   /** One per image, for a network that takes labels. */
   readonly labels?: Int32Array | Float32Array | undefined
+  /** The weaker network of the sampler's guidance. Default: this one, told the null label. */
+  readonly guide?: { readonly learner: NativeLearner; readonly weights: 'student' | 'ema' } | undefined
   /** One per image, where its sampling stops, for partial generation. */
   readonly stopTimesteps?: Int32Array
   /** In place of what the seed draws: count × C × H × W. */

@@ -109,8 +109,8 @@ export async function freezeTeacher(core: Core, decay?: number): Promise<void> {
 }
 
 /** @throws ContinualDiffusionError `ERR_DISPOSED` */
-export function live(core: Core): NativeLearner {
-  if (core.disposed) throw disposedError('the learner')
+export function live(core: Core, what = 'the learner'): NativeLearner {
+  if (core.disposed) throw disposedError(what)
   return core.native
 }
 

@@ -10,11 +10,12 @@ import { sampledWeights } from '../engine/state.js'
 import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
-import { parseOptions } from '../validation/options.js'
+import { parseOptions, shown } from '../validation/options.js'
 import { checkBatch, checkedShape, checkLength } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
+import { checkGuide } from './guide.js'
 import { checkGuidance, labelsInTurn, labelsToSample, learnedLabels, networkLabels } from './labels.js'
 import { endEarly, learn, replayPool } from './learn.js'
 import { subsetsOf } from './memory.js'
@@ -22,18 +23,53 @@ import type {
   DenoisingLoss,
   DenoisingLossOptions,
   FloatImages,
+  Label,
   LearnerOptions,
   Learning,
   LearnOptions,
   LoadOptions,
   NetworkLabels,
-  SampleOptions,
   StepOptions,
   TrainOptions,
 } from './options.js'
 import { createSchema, sampleSchema, trainSchema } from './schemas.js'
 import { step } from './step.js'
 import type { TaskInProgress } from './task-in-progress.js'
+
+/**
+ * Options of `Learner.sample`.
+ *
+ * @category Learner
+ */
+export interface SampleOptions {
+  /** Number of images, ≥ 1. */
+  count: number
+  /** Number of images that are generated at once; the memory grows with it. Default 128. */
+  batchSize?: number
+  /** Fields that are left out are those of the learner's sampler. */
+  sampler?: Partial<SamplerConfig>
+  /**
+   * For a class-conditional network: the class of all images, or of each. Default: the classes learned, in turn. An `Int32Array` has indices; for
+   * the identity embedding it is a `Float32Array`, count × 4 · block_out_channels[0].
+   */
+  labels?: Label | readonly Label[] | NetworkLabels
+  /**
+   * A weaker learner of the same images, labels and schedule, e.g. one saved earlier, for guidance away from it (autoguidance, arXiv
+   * 2406.02507): the sampler's `guidance` then takes this learner's prediction in place of the unconditional one. Unconditional networks take
+   * it too.
+   */
+  guide?: Learner
+  /** Seed of the noise, 0 … 2⁵³ − 1. The same seed gives the same images. Default: the learner's seed. */
+  seed?: number
+  /** Standard normal noise to begin with, count × C × H × W, in place of the seed's: e.g. another program's, for the same images. */
+  start?: Float32Array
+  /** Standard normal noise of the steps of a sampler that adds some, S × count × C × H × W, in place of the seed's. */
+  stepNoise?: Float32Array
+  /** `uint8`: images as a data set stores them. `float32`: what the sampler ends with, unclipped. Default `uint8`. */
+  format?: 'uint8' | 'float32'
+  /** An abort rejects with `signal.reason`. */
+  signal?: AbortSignal
+}
 
 /**
  * A diffusion model that learns a sequence of tasks. It has a U-Net, the U-Net's optimiser, a teacher (the frozen network of the end of the
@@ -251,19 +287,25 @@ export class Learner implements AsyncDisposable {
 
   async #sample({ purpose, part }: SampleUse, options: SampleOptions): Promise<ImageBatch | FloatImages> {
     const native = live(this.#core)
-    const { signal, ...parsed } = parseOptions(sampleSchema, options, 'sample')
+    const { signal, guide, ...parsed } = parseOptions(sampleSchema, options, 'sample')
     const { count, batchSize, start, stepNoise, format, seed = this.seed } = parsed
     const sampler = parseSampler(this.schedule, parsed.sampler, 'sample: sampler', this.sampler)
-    checkGuidance(this.#core, sampler.guidance, 'sample: sampler')
     const labels = labelsToSample(this.#core, parsed.labels, count, 'sample: labels')
+    if (guide !== undefined && !(guide instanceof Learner)) {
+      throw invalid(`sample: guide is ${shown(guide)}; expected a Learner`)
+    }
+    const weaker = guide === undefined ? undefined : guide.#core
+    if (weaker) checkGuide(this.#core, weaker, sampler.guidance, labels, 'sample: guide')
+    else checkGuidance(this.#core, sampler.guidance, 'sample: sampler')
     checkBatch(this.#core, Math.min(count, batchSize), 'sampling', 'sample')
     const weights = sampledWeights(this.ema)
+    const from = weaker && { learner: live(weaker, 'sample: guide'), weights: sampledWeights(weaker.settings.ema) }
     const { sample_size: size, in_channels: channels } = this.unet
     const pixels = count * channels * size * size
     checkLength(start, pixels, 'sample: start')
     checkLength(stepNoise, addedNoises(sampler) * pixels, 'sample: stepNoise')
     const use = { purpose: sampleUses[purpose], part }
-    const given = { weights, count, batchSize, sampler, labels, seed, start, stepNoise, use }
+    const given = { weights, count, batchSize, sampler, labels, guide: from, seed, start, stepNoise, use }
     const shape = { count, height: size, width: size, channels }
     return withCancel(signal, async (flag) =>
       format === 'uint8'

@@ -256,35 +256,6 @@ export interface Progress {
 }
 
 /**
- * Options of `Learner.sample`.
- *
- * @category Learner
- */
-export interface SampleOptions {
-  /** Number of images, ≥ 1. */
-  count: number
-  /** Number of images that are generated at once; the memory grows with it. Default 128. */
-  batchSize?: number
-  /** Fields that are left out are those of the learner's sampler. */
-  sampler?: Partial<SamplerConfig>
-  /**
-   * For a class-conditional network: the class of all images, or of each. Default: the classes learned, in turn. An `Int32Array` has indices; for
-   * the identity embedding it is a `Float32Array`, count × 4 · block_out_channels[0].
-   */
-  labels?: Label | readonly Label[] | NetworkLabels
-  /** Seed of the noise, 0 … 2⁵³ − 1. The same seed gives the same images. Default: the learner's seed. */
-  seed?: number
-  /** Standard normal noise to begin with, count × C × H × W, in place of the seed's: e.g. another program's, for the same images. */
-  start?: Float32Array
-  /** Standard normal noise of the steps of a sampler that adds some, S × count × C × H × W, in place of the seed's. */
-  stepNoise?: Float32Array
-  /** `uint8`: images as a data set stores them. `float32`: what the sampler ends with, unclipped. Default `uint8`. */
-  format?: 'uint8' | 'float32'
-  /** An abort rejects with `signal.reason`. */
-  signal?: AbortSignal
-}
-
-/**
  * Generated images as the sampler ends with them.
  *
  * @category Learner

@@ -20,8 +20,8 @@ import type {
   ChangeableSetting,
   Label,
   LearnOptions,
+  NetworkLabels,
   ReplayClassifier,
-  SampleOptions,
   TrainOptions,
 } from './options.js'
 
@@ -117,11 +117,12 @@ export const sampleSchema = z.strictObject({
   batchSize,
   sampler: z.unknown().optional(),
   labels: z
-    .custom<SampleOptions['labels']>(
+    .custom<Label | readonly Label[] | NetworkLabels>(
       (value) => [value].flat().every(isLabel) || types.isInt32Array(value) || types.isFloat32Array(value),
       'expected a class name, a class index or null, a list of them, an Int32Array or a Float32Array',
     )
     .optional(),
+  guide: z.unknown().optional(),
   seed: z.int().min(0).optional(),
   start: arraySchema(Float32Array).optional(),
   stepNoise: arraySchema(Float32Array).optional(),

@@ -78,8 +78,8 @@ export function checkSame(
   }
 }
 
-/** Where two values of JSON differ: e.g. `objective.terms[1].source.sampler.kind is 'ddpm'; expected 'ddim'`. */
-function differences(found: unknown, expected: unknown, at = ''): string[] {
+/** Where two values differ that are as JSON has them: e.g. `objective.terms[1].source.sampler.kind is 'ddpm'; expected 'ddim'`. */
+export function differences(found: unknown, expected: unknown, at = ''): string[] {
   if (isDeepStrictEqual(found, expected)) return []
   const isList = Array.isArray(found) && Array.isArray(expected) && found.length === expected.length
   if (!isList && !(isRecord(found) && isRecord(expected)))

@@ -52,10 +52,11 @@ at::Tensor labelsFrom(const Napi::Value& value, const UNet& unet, int64_t count)
   if (value.IsUndefined()) return {};
   if (unet.config().classEmbedding == ClassEmbedding::identity) {
     const at::Tensor vectors = overFloats(value, "labels");
-    if (vectors.numel() != count * unet.labelWidth()) {
-      throw Error("ERR_INVALID_ARGUMENT", "labels: expected N × " + std::to_string(unet.labelWidth()) + " numbers");
+    const int64_t width = unet.config().timeChannels();
+    if (vectors.numel() != count * width) {
+      throw Error("ERR_INVALID_ARGUMENT", "labels: expected N × " + std::to_string(width) + " numbers");
     }
-    return vectors.clone().view({count, unet.labelWidth()});
+    return vectors.clone().view({count, width});
   }
   const at::Tensor labels = integers(value, "labels");
   if (labels.numel() != count) throw Error("ERR_INVALID_ARGUMENT", "labels: expected one for each image");

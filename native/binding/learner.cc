@@ -301,10 +301,25 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       };
       config.start = given("start", {});
       config.stepNoise = given("stepNoise", {config.sampler.noises()});
+      std::shared_ptr<LearnerValue> guide;
+      StateTensor guideWeights{};
+      if (has(options, "guide")) {
+        const auto given = object(options, "guide");
+        guide = from(field(given, "learner"));
+        guideWeights = stateTensor(field(given, "weights"));
+        const DiffusionModel &model = value()->trainer.model, &other = guide->trainer.model;
+        if (other.imageShape(1) != model.imageShape(1) || other.how.device != model.how.device) {
+          throw Error("ERR_INVALID_ARGUMENT",
+                      "guide: expected a learner of images of the same shape on the same device");
+        }
+      }
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
       return run(
           env, {info[1]},
-          [=](LearnerValue& learner) { return learner.trainer.sampling.sample(weights, config, cancel); },
+          [=](LearnerValue& learner) {
+            const Predict weaker = guide ? guide->trainer.sampling.predictor(guideWeights) : Predict{};
+            return learner.trainer.sampling.sample(weights, config, cancel, weaker);
+          },
           [](Napi::Env env, const at::Tensor& images) {
             return images.scalar_type() == at::kByte ? toUint8Array(env, images) : toTensorObject(env, images);
           });

@@ -9,8 +9,11 @@
 
 namespace continual {
 
-/// Classifier-free guidance (Ho and Salimans, arXiv 2207.12598): unconditional + scale · (conditional − unconditional),
-/// at timesteps in [from, to) (arXiv 2404.07724), and the conditional prediction at others.
+/// A network's prediction for a batch.
+using Predict = std::function<at::Tensor(const ModelInput&)>;
+
+/// Guidance away from a weaker prediction: weaker + scale · (prediction − weaker) at timesteps in [from, to) (arXiv
+/// 2404.07724), and the prediction itself at others.
 struct Guidance {
   double scale = 1;
   int64_t from = 0, to = std::numeric_limits<int64_t>::max();
@@ -19,8 +22,9 @@ struct Guidance {
   bool isOn() const { return scale != 1; }
 };
 
-/// Both predictions are those of one batch twice as large.
-at::Tensor guided(const std::function<at::Tensor(const ModelInput&)>& predict, const ModelInput& input,
-                  const Guidance& guidance, int64_t nullLabel);
+/// Guided by `weaker`, a second network (arXiv 2406.02507). Where there is none the weaker prediction is the network's
+/// own for the null label (Ho and Salimans, arXiv 2207.12598), and both are those of one batch twice as large.
+at::Tensor guided(const Predict& predict, const Predict& weaker, const ModelInput& input, const Guidance& guidance,
+                  int64_t nullLabel);
 
 }  // namespace continual

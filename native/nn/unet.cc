@@ -7,11 +7,10 @@
 
 namespace continual {
 
-ResnetBlock::ResnetBlock(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out,
-                         int64_t timeChannels, const UNetConfig& c)
+ResnetBlock::ResnetBlock(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, const UNetConfig& c)
     : norm1(layout, name + ".norm1", in, c.normNumGroups, c.normEps),
       conv1(layout, name + ".conv1", in, out, 3),
-      timeProjection(layout, name + ".time_emb_proj", timeChannels, out),
+      timeProjection(layout, name + ".time_emb_proj", c.timeChannels(), out),
       norm2(layout, name + ".norm2", out, c.normNumGroups, c.normEps),
       conv2(layout, name + ".conv2", out, out, 3) {
   if (in != out) shortcut.emplace(layout, name + ".conv_shortcut", in, out, 1);
@@ -51,8 +50,6 @@ at::Tensor AttentionBlock::operator()(const Weights& w, const at::Tensor& x) con
 
 namespace {
 
-int64_t timeChannels(const UNetConfig& c) { return 4 * c.blockOutChannels.front(); }
-
 UNetBlock makeBlock(ParameterLayout& layout, const std::string& name, const std::vector<int64_t>& inputs, int64_t out,
                     size_t attentions, const UNetConfig& c) {
   UNetBlock block;
@@ -60,7 +57,7 @@ UNetBlock makeBlock(ParameterLayout& layout, const std::string& name, const std:
     block.attentions.emplace_back(layout, name + ".attentions." + std::to_string(i), out, c);
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    block.resnets.emplace_back(layout, name + ".resnets." + std::to_string(i), inputs[i], out, timeChannels(c), c);
+    block.resnets.emplace_back(layout, name + ".resnets." + std::to_string(i), inputs[i], out, c);
   }
   return block;
 }
@@ -113,14 +110,14 @@ UNet::UNet(const UNetConfig& c, at::MemoryFormat memoryFormat)
       memoryFormat_(memoryFormat),
       layout_(memoryFormat),
       convIn_(layout_, "conv_in", c.inChannels, c.blockOutChannels.front(), 3),
-      time1_(layout_, "time_embedding.linear_1", c.blockOutChannels.front(), timeChannels(c)),
-      time2_(layout_, "time_embedding.linear_2", timeChannels(c), timeChannels(c)),
+      time1_(layout_, "time_embedding.linear_1", c.blockOutChannels.front(), c.timeChannels()),
+      time2_(layout_, "time_embedding.linear_2", c.timeChannels(), c.timeChannels()),
       down_(makeDown(layout_, c)),
       middle_(makeMiddle(layout_, c)),
       up_(makeUp(layout_, c)),
       normOut_(layout_, "conv_norm_out", c.blockOutChannels.front(), c.normNumGroups, c.normEps),
       convOut_(layout_, "conv_out", c.blockOutChannels.front(), c.outChannels, 3) {
-  const int64_t width = timeChannels(c);
+  const int64_t width = c.timeChannels();
   if (c.classEmbedding == ClassEmbedding::table) classTable_.emplace(layout_, "class_embedding", c.classRows, width);
   if (c.classEmbedding == ClassEmbedding::timestep) {
     class1_.emplace(layout_, "class_embedding.linear_1", c.blockOutChannels.front(), width);

@@ -27,6 +27,9 @@ struct UNetConfig {
   double freqShift;
   ClassEmbedding classEmbedding = ClassEmbedding::none;
   int64_t classRows = 0;  // of the table
+
+  /// Width of the timesteps' embedding, and of the labels', which is added to it.
+  int64_t timeChannels() const { return 4 * blockOutChannels.front(); }
 };
 
 struct ResnetBlock {
@@ -37,8 +40,7 @@ struct ResnetBlock {
   Conv2d conv2;
   std::optional<Conv2d> shortcut;
 
-  ResnetBlock(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, int64_t timeChannels,
-              const UNetConfig& config);
+  ResnetBlock(ParameterLayout& layout, const std::string& name, int64_t in, int64_t out, const UNetConfig& config);
   at::Tensor operator()(const Weights& w, const Joined& x, const at::Tensor& time) const;
 };
 
@@ -69,8 +71,6 @@ class UNet {
   bool isConditional() const { return config_.classEmbedding != ClassEmbedding::none; }
   /// The label that stands for none, in a network that learned to do without: the table's last row.
   int64_t nullLabel() const { return config_.classRows - 1; }
-  /// D of labels that are vectors.
-  int64_t labelWidth() const { return 4 * config_.blockOutChannels.front(); }
 
   /// The prediction, N×C×H×W in the weights' dtype, which is that of the input's x_t too.
   at::Tensor operator()(const Weights& w, const ModelInput& input) const;

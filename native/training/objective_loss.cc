@@ -15,7 +15,7 @@ at::Tensor generate(const DiffusionModel& model, const Source& source, const Dra
       .config = source.sampler,
       .predict =
           [&](const ModelInput& input) {
-            return guided([&](const ModelInput& asked) { return model.predict(teacher, asked); },
+            return guided([&](const ModelInput& asked) { return model.predict(teacher, asked); }, nullptr,
                           {input.xt, input.timesteps, draws.classes}, source.sampler.guidance, model.unet.nullLabel());
           },
       .start = draws.z,

@@ -7,10 +7,25 @@
 
 namespace continual {
 
-at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const Cancellation& cancellation) {
+Predict Sampling::predictor(StateTensor which) {
+  if (replacements_ != state_.replacements()) {
+    predictions_.clear();
+    replacements_ = state_.replacements();
+  }
+  const WeightSet& weights = state_.weights(which);
+  Graphed& graphed = predictions_.try_emplace(which, model_.how.device).first->second;
+  return [this, &weights, &graphed](const ModelInput& input) {
+    return graphed({input.xt, input.timesteps, input.labels}, [&](const Graphed::Tensors& inputs) {
+      return model_.predict(weights.views, {inputs[0], inputs[1], inputs[2]});
+    });
+  };
+}
+
+at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const Cancellation& cancellation,
+                            const Predict& weaker) {
   const c10::NoGradGuard noGrad;
   const PrecisionScope precision(model_.how);
-  const WeightSet& weights = state_.weights(which);
+  const Predict predict = predictor(which);
   // Each stream is read on from batch to batch, so the numbers an image gets do not depend on the batch size.
   const uint64_t use = config.use.purpose << 52, part = config.use.part;
   Random start(config.seed, Purpose::sampling, use | part);
@@ -22,16 +37,6 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
     const std::vector<int64_t> shape = model_.imageShape(length);
     const int64_t size = shape[1] * shape[2] * shape[3], whole = (size + 3) / 4 * 4;  // numbers come in fours
     return model_.normal(random, {length, whole}).narrow(1, 0, size).reshape(shape);
-  };
-  if (replacements_ != state_.replacements()) {
-    predictions_.clear();
-    replacements_ = state_.replacements();
-  }
-  Graphed& graphed = predictions_.try_emplace(which, model_.how.device).first->second;
-  const auto predict = [&](const ModelInput& input) {
-    return graphed({input.xt, input.timesteps, input.labels}, [&](const Graphed::Tensors& inputs) {
-      return model_.predict(weights.views, {inputs[0], inputs[1], inputs[2]});
-    });
   };
   RunAhead ahead(model_.how.device);
   std::vector<at::Tensor> result;
@@ -58,7 +63,7 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
           .config = config.sampler,
           .predict =
               [&, mine = own(labels)](const ModelInput& input) {
-                return guided(predict, {input.xt, input.timesteps, mine}, config.sampler.guidance,
+                return guided(predict, weaker, {input.xt, input.timesteps, mine}, config.sampler.guidance,
                               model_.unet.nullLabel());
               },
           .start = own(starts),

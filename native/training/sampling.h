@@ -34,9 +34,12 @@ class Sampling {
   Sampling(const DiffusionModel& model, const ModelState& state, Team& team)
       : model_(model), state_(state), team_(team) {}
 
-  /// On the CPU; a pure function of (weights, seed, use): the batch size changes it by rounding at most. Throws
-  /// Cancelled.
-  at::Tensor sample(StateTensor weights, const SampleConfig& config, const Cancellation& cancellation);
+  /// On the CPU; a pure function of (weights, seed, use): the batch size changes it by rounding at most. `weaker`: a
+  /// second network for guidance, see `guided`. Throws Cancelled.
+  at::Tensor sample(StateTensor weights, const SampleConfig& config, const Cancellation& cancellation,
+                    const Predict& weaker = nullptr);
+  /// The network with some weights, until one of the state's tensors is replaced by another.
+  Predict predictor(StateTensor weights);
 
  private:
   const DiffusionModel& model_;

@@ -1,0 +1,59 @@
+import type { Guidance } from '../config/sampler.js'
+import { hasClassTable } from '../config/unet.js'
+import { invalid } from '../errors.js'
+import type { Core } from './core.js'
+import type { NetworkLabels } from './options.js'
+import { differences } from './task-in-progress.js'
+
+/**
+ * Checks that a learner can be guided by a second one: that both mean the same by image, timestep, prediction and label.
+ *
+ * @param labels of the images to generate
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export function checkGuide(
+  core: Core,
+  guide: Core,
+  guidance: Guidance | undefined,
+  labels: NetworkLabels | undefined,
+  where: string,
+): void {
+  if (guidance === undefined) {
+    throw invalid(
+      `${where} is given, and the sampler has no guidance; expected its scale too, e.g. sampler: { guidance: { scale: 2 } }`,
+    )
+  }
+  const named = Math.min(core.classes?.names.length ?? 0, guide.classes?.names.length ?? 0)
+  const wrong = differences(aspects(guide, named), aspects(core, named))
+  if (wrong.length > 0) {
+    throw invalid(`${where} differs from the learner in what both must have in common: ${wrong.join('; ')}`)
+  }
+  const unlearned = labels?.find((label) => hasLearned(core, label) === true && hasLearned(guide, label) === false)
+  if (unlearned === undefined) return
+  const name = core.classes?.names[unlearned]
+  throw invalid(
+    `${where} has not learned ${name === undefined ? 'the null label' : `the class ${name}`}; expected a learner that has, or other labels`,
+  )
+}
+
+/** What two learners must have in common for one to guide the other. `named`: so many classes have names in both. */
+function aspects({ settings, classes }: Core, named: number) {
+  const { unet, schedule, device, precision } = settings
+  const { sample_size, in_channels, class_embed_type = null, num_class_embeds = null, block_out_channels } = unet
+  return {
+    unet: {
+      ...{ sample_size, in_channels, class_embed_type, num_class_embeds },
+      ...(class_embed_type === 'identity' && { 'block_out_channels[0]': block_out_channels[0] }),
+    },
+    schedule,
+    device,
+    precision,
+    classes: classes?.names.slice(0, named) ?? [],
+  }
+}
+
+/** Whether a learner has learned what a label stands for, where that is known. */
+function hasLearned({ settings: { unet }, classes, nullLabel }: Core, label: number): boolean | undefined {
+  if (hasClassTable(unet) && label === unet.num_class_embeds! - 1 && nullLabel !== false) return nullLabel
+  return classes && (classes.counts[label] ?? 0) > 0
+}
