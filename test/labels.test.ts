@@ -224,6 +224,16 @@ describe('a conditional learner', () => {
     expect((await failure(student.sample({ count: 1, labels: null }))).message).toMatch(/this one has not/)
   })
 
+  it('is not limited by rows that its embedding of labels has not', async () => {
+    const timestep = { ...tinyUNet, class_embed_type: 'timestep', num_class_embeds: 2 } as const
+    const learner = await conditional({ unet: timestep })
+    await collect(learner.learn(first, finetune(), { ...train, labelDropout: 0 }))
+    const folder = `${await temporaryFolder()}/learner`
+    await learner.save(folder)
+    await using loaded = await Learner.load(folder, { device: 'cpu' })
+    expect(loaded.classes).toEqual(first.train.dataset.classes)
+  })
+
   it('may have learned the null label by steps', async () => {
     const learner = await conditional()
     const null_ = { count: 1, labels: null } as const
@@ -335,7 +345,9 @@ describe('what is refused', () => {
     const folder = `${await temporaryFolder()}/learner`
     await learner.save(folder)
     const config = JSON.parse(await readFile(`${folder}/config.json`, 'utf8'))
-    await writeFile(`${folder}/config.json`, JSON.stringify({ ...config, num_class_embeds: 3 }))
-    expect((await failure(Learner.load(folder))).message).toMatch(/learner.json: .*4 classes.*num_class_embeds/)
+    await writeFile(`${folder}/config.json`, JSON.stringify({ ...config, num_class_embeds: 4 }))
+    expect((await failure(Learner.load(folder))).message).toMatch(
+      /learner.json: it has 4 classes and the null label; expected at most 4 in all, which is num_class_embeds/,
+    )
   })
 })

@@ -2,7 +2,7 @@ import path from 'node:path'
 import { z } from 'zod'
 import { defaultSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
-import { parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
+import { hasClassTable, parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
 import { type ParameterInfo, type StateTensor, sampledWeights } from '../engine/state.js'
 import { replaceFolder } from '../engine/whole-folder.js'
 import { writeJson } from '../files/atomic.js'
@@ -108,12 +108,14 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
   if (own !== undefined) {
     checkFormat(file(learnerFile), own, format)
     const { format: _, ...record } = parseOptions(learnerSchema, own, file(learnerFile), 'ERR_BAD_CHECKPOINT')
-    const { schedule, classes } = record
-    const rows = unet.num_class_embeds ?? Number.POSITIVE_INFINITY
-    if (classes && classes.names.length > rows) {
+    const { schedule, classes, nullLabel } = record
+    const names = classes?.names.length ?? 0
+    const rows = unet.num_class_embeds ?? 0
+    if (hasClassTable(unet) && names + (nullLabel ? 1 : 0) > rows) {
       throw bad(
         file(learnerFile),
-        `it has ${classes.names.length} classes; expected at most ${rows}, which is num_class_embeds in ${configFile}`,
+        `it has ${names} classes${nullLabel ? ' and the null label' : ''}; expected at most ${rows} in all, which is num_class_embeds in ` +
+          configFile,
       )
     }
     const sampler = parseSampler(schedule, record.sampler, file(learnerFile), defaultSampler, 'ERR_BAD_CHECKPOINT')

@@ -7,7 +7,16 @@ export interface ParameterInfo {
 }
 
 /** The flat tensors of a learner, all laid out like its weights. */
-export type StateTensor = 'student' | 'ema' | 'teacher' | 'exp_avg' | 'exp_avg_sq' | 'path_start' | 'path_integral'
+export const stateTensors = [
+  'student',
+  'ema',
+  'teacher',
+  'exp_avg',
+  'exp_avg_sq',
+  'path_start',
+  'path_integral',
+] as const
+export type StateTensor = (typeof stateTensors)[number]
 
 /** The weights that sampling uses: the moving average where there is one. `ema`: its decay; 0: none. */
 export function sampledWeights(ema: number): 'student' | 'ema' {

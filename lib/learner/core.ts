@@ -9,7 +9,7 @@ import type { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
 
-/** What a learner is and does not change. */
+/** What a learner is. Only its table of classes may grow. */
 export interface Settings {
   readonly unet: UNetConfig
   readonly schedule: ScheduleConfig
@@ -41,8 +41,8 @@ export interface LearnedClasses {
 
 /** What the functions of this folder work on: a learner's engine, and what the engine doesn't know of it. */
 export interface Core {
-  readonly native: NativeLearner
-  readonly settings: Settings
+  native: NativeLearner
+  settings: Settings
   readonly images: ResidentImages
   memory: readonly MemoryItem[]
   /** Of a conditional learner that has learned a task. */

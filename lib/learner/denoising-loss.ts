@@ -17,13 +17,13 @@ export async function denoisingLoss(
   images: Subset | readonly Subset[],
   options: DenoisingLossOptions,
 ): Promise<readonly DenoisingLoss[]> {
-  const native = live(core)
+  const { seed: own } = live(core).state
   const where = 'denoisingLoss'
-  const { bands, signal, seed = native.state.seed, ...rest } = parseOptions(denoisingLossSchema, options, where)
+  const { bands, signal, seed = own, ...rest } = parseOptions(denoisingLossSchema, options, where)
   const given = Array.isArray(images) ? images : [images]
   const subsets = parseOptions(z.array(subsetSchema), given, `${where}: images`)
   checkImages(core.settings.unet, subsets, where)
-  checkLabels(core, subsets, 0, where)
+  checkLabels(core, subsets, { labelDropout: 0, grow: false }, where)
   const count = countImages(subsets)
   if (count === 0) throw invalid(`${where}: there are no images; expected at least one`)
   const edges = bandEdges(bands, core.settings.schedule.timesteps, where)
@@ -31,7 +31,7 @@ export async function denoisingLoss(
     core.images.using(async () => {
       const pool = await core.images.pool(subsets)
       return call(() =>
-        native.denoisingLoss({ weights: sampledWeights(core.settings.ema), pool, edges, seed, ...rest }, flag),
+        live(core).denoisingLoss({ weights: sampledWeights(core.settings.ema), pool, edges, seed, ...rest }, flag),
       )
     }),
   )

@@ -4,29 +4,37 @@ import type { NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Keeps } from '../methods/objective.js'
-import { type Core, freezeTeacher } from './core.js'
+import { type Core, freezeTeacher, live } from './core.js'
 import { classesAfter, someLabels } from './labels.js'
 import { remember } from './memory.js'
 import type { LearnedTask } from './schemas.js'
 
+/** What a task was learned from. */
+interface Learned {
+  /** Names of the classes of all data so far. */
+  readonly names: readonly string[]
+  /** The real images, besides the memory. */
+  readonly learned: readonly Subset[]
+  /** Of the classes that the teacher generated, for a network that takes labels. */
+  readonly weights: Float64Array | undefined
+}
+
 /**
  * What a task leaves behind: penalties, memory and teacher, all of it or, after an abort, nothing.
  *
- * @param learned the real images that were learned from, besides the memory
- * @param weights of the classes that the teacher generated, for a network that takes labels
  * @throws ContinualDiffusionError `ERR_DIVERGED`
  */
 export async function endTask(
   core: Core,
   task: LearnedTask,
   { consolidations = [], memory, teacherDecay }: Keeps,
-  learned: readonly Subset[],
-  weights: Float64Array | undefined,
+  { names, learned, weights }: Learned,
   session: NativeSession,
   where: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { native, inProgress } = core
+  const native = live(core)
+  const { inProgress } = core
   await checkSound(core, where)
   // Whatever fails from here on leaves an end that can't be done again: only an abort that changed nothing can.
   core.inProgress = undefined
@@ -46,7 +54,7 @@ export async function endTask(
   if (call(() => native.has('path_start'))) await call(() => native.followPath(false))
   core.tasksLearned = task.number
   if (isConditional(core.settings.unet)) {
-    core.classes = classesAfter(core.classes, task.train, learned, learned.length > 1, weights)
+    core.classes = classesAfter(core.classes, names, learned, learned.length > 1, weights)
   }
 }
 

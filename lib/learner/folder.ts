@@ -3,6 +3,7 @@ import type { StoredPenalty } from '../checkpoint/penalties-file.js'
 import { isConditional } from '../config/unet.js'
 import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
+import { stateTensors } from '../engine/state.js'
 import { readFolder } from '../engine/whole-folder.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
@@ -47,8 +48,6 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
   }
 }
 
-const savedTensors = ['student', 'ema', 'teacher', 'exp_avg', 'exp_avg_sq', 'path_start', 'path_integral'] as const
-
 /** See `Learner.save`. */
 export async function saveCore(core: Core, folder: string): Promise<void> {
   const native = live(core)
@@ -59,7 +58,8 @@ export async function saveCore(core: Core, folder: string): Promise<void> {
   const { seed, step, optimizerStep } = native.state
   const { memory, tasksLearned, classes, nullLabel } = core
   const { unet, schedule, sampler, precision, ema } = core.settings
-  const reading = savedTensors
+  const { parameters } = native
+  const reading = stateTensors
     .filter((tensor) => call(() => native.has(tensor)))
     .map(async (tensor) => [tensor, await call(() => native.read(tensor))] as const)
   const readingPenalties = call(() => native.readPenalties())
@@ -78,5 +78,5 @@ export async function saveCore(core: Core, folder: string): Promise<void> {
     schedule,
     sampler,
   }
-  await writeLearnerFolder(folder, { unet, record, parameters: native.parameters, tensors, penalties, memory })
+  await writeLearnerFolder(folder, { unet, record, parameters, tensors, penalties, memory })
 }

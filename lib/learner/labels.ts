@@ -7,75 +7,101 @@ import { shown } from '../validation/options.js'
 import type { Core, LearnedClasses } from './core.js'
 import type { Label, LearnOptions, NetworkLabels } from './options.js'
 
-/** How many labels the network's table has, the null label not counted; undefined: it has none, and takes any number. */
-function capacity({ unet }: Core['settings'], nullLabel: boolean): number | undefined {
-  const rows = unet.num_class_embeds ?? undefined
-  return rows === undefined ? undefined : rows - (nullLabel ? 1 : 0)
+/** How a network's table of classes grows. */
+export interface Growth {
+  /** More than the table has. */
+  readonly rows: number
+  /** Whether the last of the rows is to be the null label. */
+  readonly hasNullLabel: boolean
+  /** Whether it is the last row already. */
+  readonly movesLast: boolean
 }
 
 /**
  * Checks that a network can learn the labels of some images.
  *
+ * @returns `names`: of the classes of these images and of those learned from before; a label is an index into them
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
  */
-export function checkLabels(core: Core, subsets: readonly Subset[], labelDropout: number, where: string): void {
+export function checkLabels(
+  core: Core,
+  subsets: readonly Subset[],
+  { labelDropout, grow }: { readonly labelDropout: number; readonly grow: boolean },
+  where: string,
+): { readonly names: readonly string[]; readonly growth: Growth | undefined } {
   const { unet } = core.settings
-  if (!isConditional(unet)) {
-    if (labelDropout === 0) return
+  const isTable = hasClassTable(unet)
+  if (labelDropout > 0 && !isConditional(unet)) {
     throw invalid(
       `${where}: labelDropout is ${labelDropout}, and the network takes no labels; expected 0, or a U-Net with num_class_embeds`,
     )
   }
+  if (grow && !isTable) {
+    throw invalid(
+      `${where}: grow is true, and the network has no table of classes; expected false, or a U-Net with num_class_embeds`,
+    )
+  }
+  if (!isConditional(unet)) return { names: subsets[0]?.dataset.classes ?? [], growth: undefined }
   if (unet.class_embed_type === 'identity') {
     throw invalid(
       `${where}: class_embed_type is 'identity', whose labels are vectors; expected null or 'timestep' to learn from labelled ` +
         'images; step() takes vectors',
     )
   }
-  if (labelDropout > 0 && !hasClassTable(unet)) {
+  if (labelDropout > 0 && !isTable) {
     throw invalid(
       `${where}: labelDropout needs a null label, a row of the table; expected a U-Net with num_class_embeds`,
     )
   }
-  const nullLabel = labelDropout > 0 || core.nullLabel === true
-  const most = capacity(core.settings, nullLabel)
+  const hasNullLabel = labelDropout > 0 || core.nullLabel === true
+  let names = core.classes?.names ?? []
   for (const { dataset } of subsets) {
     const { name, classes } = dataset
-    if (most !== undefined && classes.length > most) {
+    const wrong = classes.findIndex((c, i) => i < names.length && c !== names[i])
+    if (wrong !== -1) {
+      throw invalid(
+        `${where}: the classes of ${name} are ${classes.join(', ')}; expected ${names.join(', ')}, as in the data that the ` +
+          'learner knows, and further classes after these: a label must mean the same in all tasks',
+      )
+    }
+    if (classes.length > names.length) names = classes
+    const most = isTable ? unet.num_class_embeds! - (hasNullLabel ? 1 : 0) : Number.POSITIVE_INFINITY
+    if (classes.length > most && !grow) {
       throw invalid(
         `${where}: ${name} has ${classes.length} classes; expected at most ${most}, as the U-Net's num_class_embeds is ` +
-          `${unet.num_class_embeds}${nullLabel ? ', the last of which is the null label' : ''}: make a U-Net with more`,
+          `${unet.num_class_embeds}${hasNullLabel ? ', the last of which is the null label' : ''}: make a U-Net with more, or learn with ` +
+          'grow: true',
       )
     }
-    const known = core.classes?.names ?? subsets[0]!.dataset.classes
-    if (classes.length !== known.length || classes.some((c, i) => c !== known[i])) {
-      throw invalid(
-        `${where}: the classes of ${name} are ${classes.join(', ')}; expected ${known.join(', ')}, as in the data that the ` +
-          'learner knows: a label must mean the same in all tasks',
-      )
-    }
+  }
+  const rows = names.length + (hasNullLabel ? 1 : 0)
+  const grows = isTable && rows > unet.num_class_embeds!
+  return {
+    names,
+    growth: grows ? { rows, hasNullLabel, movesLast: hasNullLabel && core.nullLabel !== false } : undefined,
   }
 }
 
 /**
  * What a learner knows of classes once it has learned a task.
  *
+ * @param names of the classes of all data so far
  * @param weights of what its teacher generated: of one from elsewhere they say which classes it knew
  * @param subsets the real images that it learned from, perhaps none
  * @param anew whether images of earlier tasks are among them, which are counted already where these tasks were learned
  */
 export function classesAfter(
   before: LearnedClasses | undefined,
-  { dataset }: Subset,
+  names: readonly string[],
   subsets: readonly Subset[],
   anew: boolean,
   weights: Float64Array | undefined,
 ): LearnedClasses {
-  const counts = dataset.classes.map(() => 0)
+  const counts = names.map(() => 0)
   for (const { dataset, indices } of subsets) for (const index of indices) counts[dataset.labels[index]!]!++
   const join = anew ? Math.max : (a: number, b: number) => a + b
   const known = before?.counts ?? counts.map((_, label) => ((weights?.[label] ?? 0) > 0 ? 1 : 0))
-  return { names: dataset.classes, counts: counts.map((count, label) => join(count, known[label] ?? 0)) }
+  return { names, counts: counts.map((count, label) => join(count, known[label] ?? 0)) }
 }
 
 /** Notes what a step of a loop of the user's own may have learned: whether the last row means no class only they know. */
@@ -101,7 +127,7 @@ export function labelsInTurn(core: Core, from: number, count: number): Int32Arra
  * How likely each class is for what the teacher generates; undefined where the network takes no labels. Weights by name may have classes that
  * are learned later, so that all tasks can have the same ones.
  *
- * @param names classes of the task's data
+ * @param names of the classes of all data so far
  * @param needed whether something is to be generated: then at least one class must be
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
  */

@@ -12,6 +12,7 @@ import { parseOptions } from '../validation/options.js'
 import { checkBatch, checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
 import { alone, type Core, checkIdle, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
+import { type Grown, grow, takeOver } from './grow.js'
 import { checkLabels, checkNullLabel, labelWeights } from './labels.js'
 import { subsetsOf } from './memory.js'
 import type { ChangeableSetting, LearnOptions, Progress, StepLosses } from './options.js'
@@ -42,7 +43,7 @@ async function* learnStepwise(
   givenMethod: Method,
   options: LearnOptions,
 ): AsyncGenerator<Progress, void, undefined> {
-  const native = live(core)
+  live(core)
   const task = parseOptions(taskSchema, givenTask, 'learn: task')
   const method = {
     ...checkMethod(givenMethod, 'learn: method'),
@@ -50,8 +51,10 @@ async function* learnStepwise(
   }
   const where = `learn, task ${task.number} by ${method.name}`
   const plan = planTask(core, task, method, options, where)
-  const { objective, keeps, steps, pools, signal, onStep } = plan
+  const { objective, keeps, steps, pools, onStep } = plan
   const filling = { task, where, ...plan.filling }
+  const { signal, weights } = plan.filling
+  const { labelDropout } = plan
   if (objective.penalties?.length) await checkPenalties(core, objective.penalties, where)
   if (core.learning?.deref()) {
     throw invalid(
@@ -62,6 +65,7 @@ async function* learnStepwise(
   const penalties = objective.penalties?.map(({ name }) => name) ?? []
 
   let session: NativeSession | undefined
+  let grown: Grown | undefined
   core.learning = self
   try {
     signal?.throwIfAborted()
@@ -69,31 +73,35 @@ async function* learnStepwise(
       const digests = { images: await digestOf(plan.subsets), memory: await digestOf(plan.memory) }
       const settings = plainSettings({ ...plan.settings, ...digests })
       const resumed = plan.resume ? toResume(core, task.number, settings, plan.change, where) : undefined
-      // First what may be refused, and changes nothing.
+      // First what may be refused, and changes nothing: what the learner grows to stands beside it.
+      if (resumed === undefined && plan.growth) grown = await grow(core, plan.growth)
       const begun = await core.images.using(async () => {
         const images = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
-        return call(() =>
-          native.beginSession({ objective, pools: plan.numbers, ...plan.batch, ...images, optimizer: plan.adam }),
-        )
+        const options = { objective, pools: plan.numbers, ...plan.batch, ...images, optimizer: plan.adam }
+        return call(() => (grown?.native ?? live(core)).beginSession(options))
       })
       session = begun
       const progress = resumed ?? { task: task.number, step: 0, steps, settings }
       if (progress.step < steps) await fillPools(core, begun, pools, progress.step, true, filling)
+      live(core)
       if (resumed === undefined) {
         core.inProgress = undefined
+        if (grown) takeOver(core, grown)
+        const { native } = core
         await call(() => native.beginTask(plan.keepOptimizer))
         if (method.weights === 'fresh' && task.number > 1) await renewWeights(core, task.number)
         await call(() => native.followPath(keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false))
       }
-      if (plan.labels && plan.labels.dropout > 0) core.nullLabel = true
+      if (labelDropout > 0) core.nullLabel = true
+      else if (grown) core.nullLabel = false
       core.inProgress = progress
       return { training: begun, progress }
     })
     const learned = objective.terms.some(({ source }) => source.kind === 'task') ? plan.subsets : []
     const end = async () => {
-      await endTask(core, task, keeps, learned, plan.labels?.weights, training, where, signal)
+      await endTask(core, task, keeps, { names: plan.names, learned, weights }, training, where, signal)
       // Until then the teacher may know it.
-      if (method.weights === 'fresh' && task.number > 1 && plan.labels) core.nullLabel = plan.labels.dropout > 0
+      if (method.weights === 'fresh' && task.number > 1 && weights) core.nullLabel = labelDropout > 0
     }
     let ending: Promise<void> | undefined
     core.endEarly = () => {
@@ -127,6 +135,7 @@ async function* learnStepwise(
     }
   } finally {
     session?.dispose()
+    if (grown && grown.native !== core.native) grown.native.dispose()
     core.learning = undefined
     core.endEarly = () => endAt(core, { ...givenTask, ...(task as object) }, method, options)
   }
@@ -176,12 +185,12 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   const { unet, schedule } = core.settings
   const parsed = parseOptions(learnSchema, options, where)
   const { epochs, steps: given, memory = subsetsOf(core.memory), ...others } = parsed
-  const { signal, resume, onStep, classifier, onPool, ...rest } = others
+  const { signal, resume, onStep, classifier, onPool, grow, ...rest } = others
   const { batchSize, horizontalFlip, optimizer, labelDropout, replayLabels, ...adam } = rest
   const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
-  checkLabels(core, [...subsets, ...memory], labelDropout, where)
+  const { names, growth } = checkLabels(core, [...subsets, ...memory], { labelDropout, grow }, where)
   checkBatch(core, batchSize, 'training', where)
   const objective = objectiveOf(method, task.number, schedule.timesteps, where)
   // What is wrong with the terms for earlier tasks is to be known before the first task is learned.
@@ -204,11 +213,9 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     ...{ method: method.name, objective, keeps, steps, ...rest },
     optimizer: keepOptimizer ? 'keep' : 'reset',
   }
-  const { classes } = task.train.dataset
   const generates = objective.terms.some(({ source }) => source.kind === 'teacher' || source.kind === 'gaussian')
-  const weights = labelWeights(core, replayLabels, classes, generates, where)
-  const labels = weights && { dropout: labelDropout, weights }
-  const batch = { batchSize, horizontalFlip, ...(labels && { labels }) }
+  const weights = labelWeights(core, replayLabels, names, generates, where)
+  const batch = { batchSize, horizontalFlip, ...(weights && { labels: { dropout: labelDropout, weights } }) }
   const filling = { classifier, weights, onPool, signal }
   return {
     subsets,
@@ -221,10 +228,11 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     batch,
     adam,
     keepOptimizer,
-    labels,
+    names,
+    growth,
+    labelDropout,
     settings,
     filling,
-    signal,
     resume: resume !== false,
     change: typeof resume === 'object' ? resume.change : [],
     onStep,

@@ -79,7 +79,6 @@ export interface SampleOptions {
  * @category Learner
  */
 export class Learner implements AsyncDisposable {
-  readonly unet: UNetConfig
   readonly schedule: ScheduleConfig
   /** The sampler for calls that don't give one. */
   readonly sampler: SamplerConfig
@@ -89,23 +88,16 @@ export class Learner implements AsyncDisposable {
   readonly precision: 'fp32' | 'tf32' | 'bf16'
   /** Decay of the weights' moving average; 0: there is no average. */
   readonly ema: number
-  /** Number of trainable parameters of the U-Net. */
-  readonly parameterCount: number
   readonly #core: Core
 
   private constructor(core: Core) {
     this.#core = core
-    const { unet, schedule, sampler, device, precision, ema } = core.settings
-    this.unet = unet
+    const { schedule, sampler, device, precision, ema } = core.settings
     this.schedule = schedule
     this.sampler = sampler
     this.device = device
     this.precision = precision
     this.ema = ema
-    this.parameterCount = core.native.parameters.reduce(
-      (sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1),
-      0,
-    )
   }
 
   /**
@@ -147,6 +139,16 @@ export class Learner implements AsyncDisposable {
   get images(): ResidentImages {
     live(this.#core)
     return this.#core.images
+  }
+
+  /** The network; its `num_class_embeds` is larger once its table has grown. */
+  get unet(): UNetConfig {
+    return this.#core.settings.unet
+  }
+
+  /** Number of trainable parameters of the U-Net. */
+  get parameterCount(): number {
+    return live(this.#core).parameters.reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0)
   }
 
   /** Seed of the first weights and of all random draws. */

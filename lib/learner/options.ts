@@ -128,6 +128,12 @@ export interface LearnSettings extends UpdateOptions {
    * learned later.
    */
   replayLabels?: 'uniform' | 'frequency' | Readonly<Record<string, number>>
+  /**
+   * For a network with a table of classes: whether the table gets further rows where the task's images have classes that it has no row for. The
+   * old rows stay as they are, and the null label stays the last. The lists of class names must begin alike in all tasks. Default false: such
+   * images are an error.
+   */
+  grow?: boolean
   /** Tells the classes of the teacher's images, for methods whose replay pool is `even`: e.g. a {@link Solver} that learned the earlier tasks. */
   classifier?: ReplayClassifier
   /** Called while the teacher generates a replay pool, after every 128 images. It must not throw. */

@@ -72,6 +72,8 @@ export const trainShape = {
   labelDropout: rate.default(0),
   /** For a class-conditional network: how likely each class is for what the teacher generates; weights by class name. */
   replayLabels: z.union([z.enum(['uniform', 'frequency']), z.record(z.string(), z.number().min(0))]).default('uniform'),
+  /** For a class-conditional network: whether its table of classes gets rows for classes that it has none for. */
+  grow: z.boolean().default(false),
 }
 export const oneLength = [
   (train: { steps?: number | undefined; epochs?: number | undefined }) =>
