@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { finetune, Learner, type LearnOptions } from '../lib/index.js'
+import { finetune, generativeReplay, Learner, type LearnOptions } from '../lib/index.js'
+import type { Task } from '../lib/streams/stream.js'
 import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
-const [first] = bandsStream().tasks as [ReturnType<typeof bandsStream>['tasks'][0]]
+const [first, second] = bandsStream().tasks as [Task, Task]
 const quick: LearnOptions = { steps: 6, batchSize: 8, lr: 1e-3 }
 
 describe('create', () => {
@@ -67,6 +68,22 @@ describe('dispose', () => {
       expect(error.code).toBe('ERR_DISPOSED')
       expect(error.message).toMatch(/^the learner was disposed/)
     }
+  })
+
+  it.each([
+    ['learn', 20],
+    ['learn', 300],
+    ['replayPool', 300],
+  ] as const)('while %s draws a pool of %s images, makes it an ERR_DISPOSED', async (what, images) => {
+    const learner = await tinyLearner()
+    await collect(learner.learn(first, finetune(), quick))
+    const method = generativeReplay({ pool: { images } })
+    const options = { ...quick, onPool: () => void learner.dispose() }
+    const drawing =
+      what === 'learn' ? learner.train(second, method, options) : learner.replayPool(second, method, options)
+    const error = await failure(drawing)
+    expect(error.code).toBe('ERR_DISPOSED')
+    expect(error.message).toMatch(/^the learner was disposed/)
   })
 
   it('is what `await using` calls', async () => {

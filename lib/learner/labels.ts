@@ -98,7 +98,10 @@ export function classesAfter(
   weights: Float64Array | undefined,
 ): LearnedClasses {
   const counts = names.map(() => 0)
-  for (const { dataset, indices } of subsets) for (const index of indices) counts[dataset.labels[index]!]!++
+  // An index, no iterator: there may be 100,000 images, and nothing else runs meanwhile.
+  for (const { dataset, indices } of subsets) {
+    for (let i = 0; i < indices.length; i++) counts[dataset.labels[indices[i]!]!]!++
+  }
   const join = anew ? Math.max : (a: number, b: number) => a + b
   const known = before?.counts ?? counts.map((_, label) => ((weights?.[label] ?? 0) > 0 ? 1 : 0))
   return { names, counts: counts.map((count, label) => join(count, known[label] ?? 0)) }
@@ -120,7 +123,7 @@ export function learnedLabels({ classes }: Core): readonly number[] {
 export function labelsInTurn(core: Core, from: number, count: number): Int32Array | undefined {
   const learned = learnedLabels(core)
   if (learned.length === 0) return undefined
-  return Int32Array.from({ length: count }, (_, i) => learned[(from + i) % learned.length]!)
+  return new Int32Array(count).map((_, i) => learned[(from + i) % learned.length]!)
 }
 
 /**
@@ -170,15 +173,19 @@ export function labelWeights(
   )
 }
 
-/** So many labels in the weights' proportions, as nearly as whole numbers allow. */
-export function proportioned(weights: Float64Array, count: number): Int32Array {
+/**
+ * So many labels in the weights' proportions, as nearly as whole numbers allow.
+ *
+ * @returns the label at a position, to be asked for in rising order
+ */
+export function proportioned(weights: Float64Array, count: number): (position: number) => number {
   const total = weights.reduce((sum, weight) => sum + weight, 0)
   let label = 0
   let reached = weights[0] ?? 0
-  return new Int32Array(count).map((_, i) => {
-    while (reached < (total * (i + 0.5)) / count && label < weights.length - 1) reached += weights[++label]!
+  return (position) => {
+    while (reached < (total * (position + 0.5)) / count && label < weights.length - 1) reached += weights[++label]!
     return label
-  })
+  }
 }
 
 /** The labels for a network that takes none. */
@@ -209,13 +216,18 @@ export function labelsToSample(
     throw invalid(`${where}: the network takes labels, and the learner has learned no class yet; expected labels`)
   }
   if (types.isInt32Array(given) || types.isFloat32Array(given)) return networkLabels(core, given, count, where)
-  const list = Array.isArray(given) ? (given as readonly Label[]) : Array.from({ length: count }, () => given as Label)
-  return networkLabels(
-    core,
-    Int32Array.from(list, (label) => indexOf(core, label, where)),
-    count,
-    where,
-  )
+  if (!Array.isArray(given)) {
+    return networkLabels(core, new Int32Array(count).fill(indexOf(core, given as Label, where)), count, where)
+  }
+  // Each is looked for once: there may be 100,000 of a few.
+  const known = new Map<Label, number>()
+  const labels = new Int32Array(given.length)
+  for (let i = 0; i < labels.length; i++) {
+    const label = given[i] as Label
+    if (!known.has(label)) known.set(label, indexOf(core, label, where))
+    labels[i] = known.get(label)!
+  }
+  return networkLabels(core, labels, count, where)
 }
 
 function indexOf(core: Core, label: Label, where: string): number {

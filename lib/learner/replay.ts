@@ -159,10 +159,9 @@ async function generate(
   { task, weights, onPool, signal }: Filling,
 ): Promise<PoolImages> {
   const { source, images: total, timesteps: range } = pools[number] as PlannedPool
-  const native = live(core)
   const { sampler, stopAtTimestep } = source
   // Noise of its own for each task, for each of its pools and for each call.
-  const seed = native.state.seed + 2 ** 32 * task.number
+  const seed = live(core).state.seed + 2 ** 32 * task.number
   const first = (round * pools.length + number) * mostCalls
   const what = [sampler, stopAtTimestep ?? false, range, total, weights && [...weights]]
   const key = JSON.stringify([what, seed, first, core.teachers])
@@ -170,36 +169,41 @@ async function generate(
   core.pool = undefined
   const each = pixelsOf(core)
   const images = stopAtTimestep ? new Float32Array(total * each) : new Uint8Array(total * each)
-  const timesteps = stopAtTimestep ? drawnTimesteps(total, range, seed, first) : new Int32Array(total)
-  const classes = weights && proportioned(weights, total)
+  const timestep = stopAtTimestep ? drawnTimesteps(range, seed, first) : () => 0
+  const classAt = weights && proportioned(weights, total)
+  const numbers = new Int32Array(total)
+  const distance = stopAtTimestep ? core.settings.schedule.timesteps : 1
   for (let from = 0; from < total; from += atOnce) {
     const count = Math.min(atOnce, total - from)
     const use = { purpose: sampleUses.pool, part: first + from / atOnce }
-    const labels = classes?.slice(from, from + count)
+    const labels = classAt && new Int32Array(count).map((_, i) => classAt(from + i))
     const options = { weights: 'teacher' as const, count, batchSize: atOnce, sampler, labels, seed, use }
-    const stopTimesteps = timesteps.slice(from, from + count)
+    const stopTimesteps = new Int32Array(count).map(timestep)
+    numbers.set(
+      stopTimesteps.map((t, i) => (labels?.[i] ?? 0) * distance + t),
+      from,
+    )
     const some = await withCancel(signal, (flag: CancelFlag) =>
       call(async () =>
         stopAtTimestep
-          ? (await native.sample({ ...options, stopTimesteps, format: 'float32' }, flag)).data
-          : native.sample({ ...options, format: 'uint8' }, flag),
+          ? (await live(core).sample({ ...options, stopTimesteps, format: 'float32' }, flag)).data
+          : live(core).sample({ ...options, format: 'uint8' }, flag),
       ),
     )
     images.set(some, from * each)
     onPool?.({ task: task.number, images: from + count, total } satisfies PoolProgress)
   }
-  const distance = stopAtTimestep ? core.settings.schedule.timesteps : 1
-  const labels = classes ? timesteps.map((t, i) => classes[i]! * distance + t) : timesteps
-  const pool = { key, images, labels }
+  const pool = { key, images, labels: numbers }
   core.pool = pool
   return pool
 }
 
-function drawnTimesteps(count: number, [from, to]: readonly [number, number], seed: number, part: number): Int32Array {
+/** @returns one after the other */
+function drawnTimesteps([from, to]: readonly [number, number], seed: number, part: number): () => number {
   const random = mersenneTwister(
     (Math.imul(seed % 2 ** 32, 0x9e3779b9) ^ Math.imul(seed / 2 ** 32, 0x85ebca6b) ^ part) >>> 0,
   )
-  return new Int32Array(count).map(() => from + Math.floor((random() / 2 ** 32) * (to - from)))
+  return () => from + Math.floor((random() / 2 ** 32) * (to - from))
 }
 
 /** Each position as often as makes all lists equally long, as nearly as whole numbers allow. Empty lists stay empty. */

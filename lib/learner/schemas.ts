@@ -120,7 +120,10 @@ export const sampleSchema = z.strictObject({
   sampler: z.unknown().optional(),
   labels: z
     .custom<Label | readonly Label[] | NetworkLabels>(
-      (value) => [value].flat().every(isLabel) || types.isInt32Array(value) || types.isFloat32Array(value),
+      (value) =>
+        (Array.isArray(value) ? value.every(isLabel) : isLabel(value)) ||
+        types.isInt32Array(value) ||
+        types.isFloat32Array(value),
       'expected a class name, a class index or null, a list of them, an Int32Array or a Float32Array',
     )
     .optional(),
