@@ -144,6 +144,7 @@ test.each([
     /generative-replay: teacher\.guidance needs a null label/,
   ],
   ['labelDropout without labels', { train: { labelDropout: 0.1 } }, /train\.labelDropout is 0\.1; expected 0/],
+  ['a table that grows without a table', { train: { grow: true } }, /train\.grow is true; expected false/],
   [
     'weights of classes without labels',
     { train: { replayLabels: { Bag: 1 } } },

@@ -131,6 +131,9 @@ export const experimentSchema = z
     if (train.labelDropout > 0 && !hasClassTable(unet)) {
       refuse(['train', 'labelDropout'], 'expected 0: the U-Net has no table of classes; give it num_class_embeds')
     }
+    if (train.grow && !hasClassTable(unet)) {
+      refuse(['train', 'grow'], 'expected false: the U-Net has no table of classes; give it num_class_embeds')
+    }
     if (typeof train.replayLabels === 'object' && !isConditional(unet)) {
       refuse(['train', 'replayLabels'], 'expected no weights: the U-Net takes no labels; give it num_class_embeds')
     }
