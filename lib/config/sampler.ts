@@ -38,7 +38,7 @@ export interface SamplerConfig {
   readonly variance: 'small' | 'large'
   /** `paper`: adds 1e-8 to ᾱ where DDIM divides by it, as the paper's code does. Default: none. */
   readonly parity?: 'paper'
-  /** Classifier-free guidance, for a network that learned with `labelDropout`. Default: none. */
+  /** Guidance, for a network that learned with `labelDropout` or, in `sample`, with the option `guide`. Default: none. */
   readonly guidance?: Guidance
 }
 
@@ -58,14 +58,15 @@ export interface Thresholding {
 /**
  * Classifier-free guidance (Ho and Salimans, arXiv 2207.12598): in place of the conditional prediction f(x_t, t, label) it takes
  * f(x_t, t) + scale · (f(x_t, t, label) − f(x_t, t)). The unconditional prediction f(x_t, t) is that for the null label. Each step calls the
- * network for a batch twice as large.
+ * network for a batch twice as large. With the option `guide` of `sample`, a weaker learner's prediction takes the place of the unconditional
+ * one (arXiv 2406.02507).
  *
  * @category Networks, schedules and samplers
  */
 export interface Guidance {
-  /** ≥ 0. 1 is no guidance, 0 the unconditional prediction. */
+  /** ≥ 0. 1 is no guidance, 0 the unconditional prediction or the weaker learner's. */
   readonly scale: number
-  /** Range [from, to) of the timesteps at which it acts; at others the prediction is the conditional one (arXiv 2404.07724). Default: all. */
+  /** Range [from, to) of the timesteps at which it acts; at others there is none (arXiv 2404.07724). Default: all. */
   readonly timesteps?: readonly [from: number, to: number]
 }
 
