@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { nameParameters, pickParameters } from '../checkpoint/parameters.js'
 import type { Dataset, ImageBatch, TrainTest } from '../data/dataset.js'
 import { addData } from '../data/digest.js'
-import { trainTestSchema } from '../data/schemas.js'
+import { imageBatchSchema, trainTestSchema } from '../data/schemas.js'
 import type { NativeClassifier } from '../engine/addon.js'
 import { call } from '../engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
@@ -254,6 +254,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
    */
   async features(images: ImageBatch): Promise<Float32Array> {
+    parseOptions(imageBatchSchema, images, 'features: images')
     return (await this.classifyOnce(images)).features
   }
 

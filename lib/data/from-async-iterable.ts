@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
-import { parseOptions, shown } from '../validation/options.js'
+import { isRecord, parseOptions, shown } from '../validation/options.js'
 import { type ArraysOptions, fromArrays, isBytes } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
@@ -32,6 +32,11 @@ export interface AsyncIterableOptions extends Omit<ArraysOptions, 'images' | 'la
 
 const pixels = z.int().min(1).max(65536)
 
+const sourceSchema = z.custom<AsyncIterable<unknown> | Iterable<unknown>>((value) => {
+  const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = Object(value)
+  return typeof value === 'object' && typeof (later ?? now) === 'function'
+}, 'expected an async iterable of images with their labels')
+
 const schema = z.strictObject({
   name: z.string().min(1),
   classes: z.array(z.string()).min(1),
@@ -58,6 +63,7 @@ export async function fromAsyncIterable(
   options: AsyncIterableOptions,
 ): Promise<Dataset> {
   const { limit, signal, ...shape } = parseOptions(schema, options, 'fromAsyncIterable')
+  parseOptions(sourceSchema, source, 'fromAsyncIterable: source')
   const { name, classes, height, width, channels } = shape
   const bad = (i: number, what: string) =>
     new ContinualDiffusionError('ERR_BAD_DATA', `${name}: image ${i} of the source: ${what}`)
@@ -69,6 +75,7 @@ export async function fromAsyncIterable(
   for await (const item of source) {
     signal?.throwIfAborted()
     const i = labels.length
+    if (!isRecord(item)) throw bad(i, `it is ${shown(item)}; expected an object with image and label`)
     const { image, label } = item
     if (!isBytes(image) || image.length !== size) {
       const found =

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { ContinualDiffusionError, lackOf, messageOf } from '../errors.js'
 import { type ByteName, byCodePoint, byteName } from '../files/byte-names.js'
-import { functionSchema, signalSchema } from '../validation/fields.js'
+import { functionSchema, pathSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
@@ -77,6 +77,7 @@ const namedAtMost = 5
  * @category Data
  */
 export async function loadImageFolder(folder: string, options: ImageFolderOptions): Promise<Dataset> {
+  parseOptions(pathSchema, folder, 'loadImageFolder: folder')
   const parsed = parseOptions(schema, options, 'loadImageFolder')
   const { name = folder, size, channels, followLinks, signal, onProgress } = parsed
   const { classes, files } = await list({ path: Buffer.from(folder), text: folder }, followLinks, signal)

@@ -1,6 +1,5 @@
 import { z } from 'zod'
-import { expectation } from '../validation/expectation.js'
-import { arraySchema } from '../validation/fields.js'
+import { arraySchema, itself } from '../validation/fields.js'
 import type { Dataset, ImageBatch, Subset, TrainTest } from './dataset.js'
 
 /** Schemas of data that functions are given. Data sets are passed on themselves, as each stands for its copy on a device. */
@@ -47,11 +46,3 @@ export const imagesSchema = itself<ImageBatch>(
       'expected as many bytes as count × height × width × channels',
     ),
 )
-
-/** A schema that checks a value as `schema` does, but gives back the value and not a copy. */
-function itself<T>(schema: z.ZodType): z.ZodType<T> {
-  return z.custom<T>().superRefine((value, context) => {
-    for (const issue of schema.safeParse(value, { error: expectation }).error?.issues ?? [])
-      context.addIssue({ ...issue })
-  })
-}

@@ -1,4 +1,5 @@
 import type { Classifier } from '../classifiers/classifier.js'
+import { checkClassifier, nameOf } from './arguments.js'
 import { classCounting } from './class-frequencies.js'
 import type { Metric } from './metric.js'
 
@@ -12,7 +13,8 @@ import type { Metric } from './metric.js'
  * @category Evaluation
  */
 export function averageRatioDeviation(classifier: Classifier, options: { name?: string } = {}): Metric {
-  const { name = 'ard' } = options
+  checkClassifier(classifier, 'averageRatioDeviation')
+  const name = nameOf(options, 'averageRatioDeviation') ?? 'ard'
   const title = `ARD of class frequencies (${classifier.name})`
   return { name, title, start: () => classCounting(classifier, title, ({ ard }) => ({ value: ard })) }
 }

@@ -1,5 +1,6 @@
 import type { Classifier } from '../classifiers/classifier.js'
 import { invalid } from '../errors.js'
+import { checkAdded, checkClassifier, nameOf } from './arguments.js'
 import { checkCounts } from './kept-features.js'
 import type { Metric, MetricRun, MetricValue } from './metric.js'
 
@@ -16,7 +17,8 @@ const epsilon = 1e-8
  * @category Evaluation
  */
 export function classFrequencies(classifier: Classifier, options: { name?: string } = {}): Metric {
-  const { name = 'classFrequencies' } = options
+  checkClassifier(classifier, 'classFrequencies')
+  const name = nameOf(options, 'classFrequencies') ?? 'classFrequencies'
   const title = `KLD of class frequencies (${classifier.name})`
   const result = ({ kld, ard }: Comparison) => ({ value: kld, detail: { ard: [ard] } })
   return { name, title, start: () => classCounting(classifier, title, result) }
@@ -39,6 +41,7 @@ export function classCounting(
   }
   return {
     async add(images, kind, labels) {
+      checkAdded(title, images, kind, labels)
       const found = kind === 'real' ? labels : (await classifier.classifyOnce(images)).labels
       if (found?.length !== images.count) {
         throw invalid(

@@ -1,5 +1,6 @@
 import type { Classifier } from '../classifiers/classifier.js'
 import { invalid } from '../errors.js'
+import { checkAdded, checkClassifier, nameOf } from './arguments.js'
 import type { Metric } from './metric.js'
 
 /**
@@ -12,7 +13,8 @@ import type { Metric } from './metric.js'
  * @category Evaluation
  */
 export function conditionalAccuracy(classifier: Classifier, options: { name?: string } = {}): Metric {
-  const { name = 'conditionalAccuracy' } = options
+  checkClassifier(classifier, 'conditionalAccuracy')
+  const name = nameOf(options, 'conditionalAccuracy') ?? 'conditionalAccuracy'
   const title = `Conditional accuracy (${classifier.name})`
   return {
     name,
@@ -25,6 +27,7 @@ export function conditionalAccuracy(classifier: Classifier, options: { name?: st
       let real = 0
       return {
         async add(images, kind, labels) {
+          checkAdded(title, images, kind, labels)
           if (kind === 'real') {
             real += images.count
             return

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { Classifier } from '../classifiers/classifier.js'
 import { parseSampler, type SamplerConfig } from '../config/sampler.js'
 import { countImages } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
@@ -9,6 +8,7 @@ import { Learner } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
 import { batchSizeSchema, functionSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { classifierSchema, metricSchema } from './arguments.js'
 import { checkCounts } from './kept-features.js'
 import { addToEach, type Counts, type Metric, type MetricValue } from './metric.js'
 import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
@@ -65,19 +65,14 @@ const seenSchema = z.looseObject(
   seenExpected,
 )
 
-const metricsSchema = z.array(
-  z.custom<Metric>(
-    (value) => typeof value === 'object' && value !== null && typeof (value as Metric).start === 'function',
-    'expected a metric, e.g. frechetDistance(classifier)',
-  ),
-)
+const metricsSchema = z.array(metricSchema)
 
 const schema = z.strictObject({
   count: z.int().min(1).default(10_000),
   batchSize: batchSizeSchema.default(128),
   perTask: z
     .strictObject({
-      classifier: z.custom<Classifier>((value) => value instanceof Classifier, 'expected a Classifier'),
+      classifier: classifierSchema,
       minimum: z.int().min(1).default(50),
     })
     .optional(),

@@ -23,6 +23,9 @@ export const areaStepsSchema = z
   .min(2)
   .refine((steps) => steps.every((value, i) => i === 0 || value > (steps[i - 1] as number)), 'expected rising numbers')
 
+// The others are for `evaluate` to check.
+const schema = z.looseObject({ steps: areaStepsSchema.default([2, 5, 10, 20]) })
+
 /**
  * Measures how well a learner generates in few and in many steps: the area under its Fréchet distance d over the number of sampler steps n,
  * by the trapezoid rule, Σᵢ (nᵢ₊₁ − nᵢ)·(dᵢ + dᵢ₊₁)/2. Lower is better. It generates `count` images for each number of steps. It is the
@@ -38,9 +41,10 @@ export async function frechetArea(
   learner: Learner,
   seen: Seen,
   extractor: FeatureExtractor,
-  { steps: given = [2, 5, 10, 20], onProgress, ...options }: FrechetAreaOptions = {},
+  given: FrechetAreaOptions = {},
 ): Promise<MetricValue> {
-  const { steps } = parseOptions(z.strictObject({ steps: areaStepsSchema }), { steps: given }, 'frechetArea')
+  const { steps } = parseOptions(schema, given, 'frechetArea')
+  const { steps: _, onProgress, ...options } = given
   const metric = frechetDistance(extractor)
   const found: MetricValue[] = []
   for (const [i, n] of steps.entries()) {
@@ -52,7 +56,7 @@ export async function frechetArea(
     found.push(values[metric.name] as MetricValue)
   }
   const distances = found.map(({ value }) => value)
-  const { value: _, ...counts } = found[0] as MetricValue
+  const { value, ...counts } = found[0] as MetricValue
   return { ...counts, value: trapezoid(steps, distances), detail: { steps, distances } }
 }
 

@@ -1,6 +1,7 @@
 import { describeFeatures, type FeatureExtractor, featuresOf, isInception } from '../classifiers/features.js'
 import { momentsDistance, RunningMoments } from '../engine/moments.js'
 import type { NativeMoments } from '../engine/state.js'
+import { checkAdded, checkExtractor, nameOf } from './arguments.js'
 import { checkCounts } from './kept-features.js'
 import type { Metric, MetricRun } from './metric.js'
 
@@ -19,8 +20,9 @@ import type { Metric, MetricRun } from './metric.js'
  * @category Evaluation
  */
 export function frechetDistance(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
+  checkExtractor(extractor, 'frechetDistance')
   const inception = isInception(extractor)
-  const name = options.name ?? (inception ? 'fid' : 'frechetDistance')
+  const name = nameOf(options, 'frechetDistance') ?? (inception ? 'fid' : 'frechetDistance')
   const title = `${inception ? 'FID' : 'Fréchet distance'} (${describeFeatures(extractor)})`
   return { name, title, minimum: 2, start: () => start(extractor, title) }
 }
@@ -30,7 +32,8 @@ function start(extractor: FeatureExtractor, title: string): MetricRun {
   const moments = { real: new RunningMoments(dimension), generated: new RunningMoments(dimension) }
   let kept: NativeMoments | undefined
   return {
-    async add(images, kind) {
+    async add(images, kind, labels) {
+      checkAdded(title, images, kind, labels)
       await moments[kind].add(await featuresOf(extractor, images))
     },
     async addReal(images) {

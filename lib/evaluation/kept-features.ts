@@ -1,5 +1,6 @@
 import { describeFeatures, type FeatureExtractor, featuresOf } from '../classifiers/features.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { checkAdded } from './arguments.js'
 import type { Metric } from './metric.js'
 
 /** Features of all images that a comparison has seen, in batches of rows. */
@@ -29,7 +30,8 @@ export function keptFeaturesMetric(
       const kept = { real: [] as Float32Array[], generated: [] as Float32Array[] }
       const counts = { real: 0, generated: 0 }
       return {
-        async add(images, kind) {
+        async add(images, kind, labels) {
+          checkAdded(title, images, kind, labels)
           kept[kind].push(await featuresOf(extractor, images))
           counts[kind] += images.count
         },

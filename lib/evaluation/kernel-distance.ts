@@ -1,5 +1,6 @@
 import { type FeatureExtractor, isInception } from '../classifiers/features.js'
 import { call, withCancel } from '../engine/call.js'
+import { checkExtractor, nameOf } from './arguments.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 
@@ -16,9 +17,10 @@ import type { Metric } from './metric.js'
  * @category Evaluation
  */
 export function kernelDistance(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
+  checkExtractor(extractor, 'kernelDistance')
   const inception = isInception(extractor)
   const about = {
-    name: options.name ?? (inception ? 'kid' : 'kernelDistance'),
+    name: nameOf(options, 'kernelDistance') ?? (inception ? 'kid' : 'kernelDistance'),
     what: inception ? 'KID' : 'Kernel distance',
     minimum: 2,
   }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { FeatureExtractor } from '../classifiers/features.js'
 import { call, withCancel } from '../engine/call.js'
 import { parseOptions } from '../validation/options.js'
+import { checkExtractor } from './arguments.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 
@@ -31,6 +32,7 @@ export const manifoldSchema = z.strictObject({
  * @category Evaluation
  */
 export function precision(extractor: FeatureExtractor, options: ManifoldOptions = {}): Metric {
+  checkExtractor(extractor, 'precision')
   const { k, name = 'precision' } = parseOptions(manifoldSchema, options, 'precision')
   const about = { name, what: `Precision, k = ${k}`, minimum: k + 1, higherIsBetter: true }
   return keptFeaturesMetric(extractor, about, ({ real, generated }, signal) =>

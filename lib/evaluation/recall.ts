@@ -1,6 +1,7 @@
 import type { FeatureExtractor } from '../classifiers/features.js'
 import { call, withCancel } from '../engine/call.js'
 import { parseOptions } from '../validation/options.js'
+import { checkExtractor } from './arguments.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 import { type ManifoldOptions, manifoldSchema } from './precision.js'
@@ -14,6 +15,7 @@ import { type ManifoldOptions, manifoldSchema } from './precision.js'
  * @category Evaluation
  */
 export function recall(extractor: FeatureExtractor, options: ManifoldOptions = {}): Metric {
+  checkExtractor(extractor, 'recall')
   const { k, name = 'recall' } = parseOptions(manifoldSchema, options, 'recall')
   const about = { name, what: `Recall, k = ${k}`, minimum: k + 1, higherIsBetter: true }
   return keptFeaturesMetric(extractor, about, ({ real, generated }, signal) =>

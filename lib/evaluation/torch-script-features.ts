@@ -2,12 +2,13 @@ import path from 'node:path'
 import { z } from 'zod'
 import { type FeatureExtractor, OutputsByBatch } from '../classifiers/features.js'
 import type { ImageBatch } from '../data/dataset.js'
+import { imageBatchSchema } from '../data/schemas.js'
 import type { NativeTorchScript } from '../engine/addon.js'
 import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
 import { Owned } from '../engine/owned.js'
 import { ContinualDiffusionError } from '../errors.js'
-import { type Device, deviceSchema } from '../validation/fields.js'
+import { type Device, deviceSchema, pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 
 /**
@@ -98,6 +99,7 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
    *   numbers for each image; both name the file; `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
    */
   static async load(file: string, options: TorchScriptOptions): Promise<TorchScriptFeatures> {
+    parseOptions(pathSchema, file, 'TorchScriptFeatures.load: file')
     const parsed = parseOptions(schema, options, 'TorchScriptFeatures.load')
     const { inceptionV3, name, size, range, channels, output } = parsed
     const { device } = await resolveDevice(parsed.device, 'fp32')
@@ -127,7 +129,8 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of other channels, and when the network fails or a
    *   feature is not finite; the message names the file
    */
-  features(images: ImageBatch): Promise<Float32Array> {
+  async features(images: ImageBatch): Promise<Float32Array> {
+    parseOptions(imageBatchSchema, images, 'features: images')
     return this.#outputs.of(images)
   }
 

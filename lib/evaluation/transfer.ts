@@ -35,6 +35,8 @@ export interface Direction {
 const evaluationsSchema = z.array(
   z.looseObject({ tasks: z.array(z.looseObject({ values: z.record(z.string(), z.unknown()) })).optional() }),
 )
+/** A metric may be given as one. */
+const directionSchema = z.looseObject({ higherIsBetter: z.boolean().optional() })
 const matrixSchema = z.array(z.array(z.number().or(z.nan()).nullable()))
 
 /**
@@ -48,6 +50,7 @@ const matrixSchema = z.array(z.array(z.number().or(z.nan()).nullable()))
  */
 export function taskMatrix(evaluations: readonly Evaluation[], name: string): TaskMatrix {
   parseOptions(evaluationsSchema, evaluations, 'taskMatrix: evaluations')
+  parseOptions(z.string(), name, 'taskMatrix: name')
   return evaluations.map(({ tasks = [] }, i) => {
     const row = tasks.map(({ values }) => values[name]?.value)
     if (row.length !== i + 1 || row.includes(undefined)) {
@@ -72,7 +75,7 @@ export function taskMatrix(evaluations: readonly Evaluation[], name: string): Ta
  * @category Evaluation
  */
 export function forgetting(matrix: TaskMatrix, direction: Direction = {}): Transfer {
-  return transfer(matrix, 'forgetting', (earlier, last) => {
+  return transfer(matrix, direction, 'forgetting', (earlier, last) => {
     const known = earlier.filter((value) => value !== null)
     if (known.length === 0) return null
     return direction.higherIsBetter ? Math.max(...known) - last : last - Math.min(...known)
@@ -91,7 +94,7 @@ export function forgetting(matrix: TaskMatrix, direction: Direction = {}): Trans
  * @category Evaluation
  */
 export function backwardTransfer(matrix: TaskMatrix, direction: Direction = {}): Transfer {
-  return transfer(matrix, 'backwardTransfer', ([first], last) => {
+  return transfer(matrix, direction, 'backwardTransfer', ([first], last) => {
     if (first == null) return null
     return direction.higherIsBetter ? last - first : first - last
   })
@@ -100,10 +103,12 @@ export function backwardTransfer(matrix: TaskMatrix, direction: Direction = {}):
 /** @param change of a column: its values from the diagonal to before the last row, and the one in the last row */
 function transfer(
   matrix: TaskMatrix,
+  direction: Direction,
   where: string,
   change: (earlier: readonly (number | null)[], last: number) => number | null,
 ): Transfer {
   parseOptions(matrixSchema, matrix, `${where}: matrix`)
+  parseOptions(directionSchema, direction, where)
   if (matrix.length < 2) throw invalid(`${where}: ${matrix.length} tasks; expected at least 2`)
   const wrong = matrix.findIndex((row, i) => row.length !== i + 1)
   if (wrong !== -1) {

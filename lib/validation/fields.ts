@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { invalid } from '../errors.js'
-import { withArticle } from './expectation.js'
+import { expectation, withArticle } from './expectation.js'
 
 /** Schemas of options that many functions take. */
 
@@ -65,6 +65,14 @@ export const batchSizeSchema = z.int().min(1).max(1_000_000)
 /** A function; what it takes and returns can't be checked. */
 export function functionSchema<T>(what = 'a function'): z.ZodType<T> {
   return z.custom<T>((value) => typeof value === 'function', `expected ${what}`)
+}
+
+/** A schema that checks a value as `schema` does, but gives back the value and not a copy. */
+export function itself<T>(schema: z.ZodType): z.ZodType<T> {
+  return z.custom<T>().superRefine((value, context) => {
+    for (const issue of schema.safeParse(value, { error: expectation }).error?.issues ?? [])
+      context.addIssue({ ...issue })
+  })
 }
 
 /** A typed array, of whatever realm, whose memory is there. */
