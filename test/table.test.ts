@@ -138,3 +138,13 @@ describe('the answer', () => {
     expect(answered(clear, { precision: 0 })).toHaveLength(1)
   })
 })
+
+test.each([80, 40])('a table fits %s columns, and no number is lost or broken', (width) => {
+  const results = madeUpResults([1, 2])
+  for (const table of [finalTable, tablesByTask]) {
+    const text = table(results, 'text', width)
+    expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(width)
+    const numbers = (of: string) => of.match(/[\d.]+ ± [\d.]+/g)?.sort()
+    expect(numbers(text)).toEqual(numbers(table(results)))
+  }
+})

@@ -2,7 +2,7 @@ import path from 'node:path'
 import type { Command } from 'commander'
 import type { Layout } from '../report/table.js'
 import { untilInterrupted } from './interrupt.js'
-import { print, say } from './output.js'
+import { lineWidth, print, say } from './output.js'
 
 interface Options {
   out?: string
@@ -26,7 +26,7 @@ export function registerCompare(program: Command, signal: AbortSignal): void {
       ])
       const { results } = await untilInterrupted(signal, compareRuns(runs, out))
       const layout: Layout = markdown ? 'markdown' : 'text'
-      print(byTask ? tablesByTask(results, layout) : tablesAtEnd(results, layout))
+      print(byTask ? tablesByTask(results, layout, lineWidth()) : tablesAtEnd(results, layout, lineWidth()))
       if (out !== undefined) say(path.resolve(out))
     })
 }

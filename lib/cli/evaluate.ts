@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { Device } from '../validation/fields.js'
 import { wholeNumber } from './arguments.js'
-import { print } from './output.js'
+import { lineWidth, print } from './output.js'
 
 interface Options {
   experiment?: string
@@ -47,7 +47,7 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
           onEvent: display.show,
         })
         display.end()
-        print(json ? JSON.stringify(found, null, 2) : evaluationTable(found))
+        print(json ? JSON.stringify(found, null, 2) : evaluationTable(found, lineWidth()))
       } finally {
         display.end()
       }

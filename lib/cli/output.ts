@@ -5,6 +5,12 @@ export function print(text: string): void {
   console.log(printable(text))
 }
 
+/** Characters of a line of the result; no limit where it doesn't go to a terminal. */
+export function lineWidth(): number {
+  const { isTTY, columns } = process.stdout
+  return isTTY ? columns || 80 : Number.POSITIVE_INFINITY
+}
+
 /** Says something beside the result. */
 export function say(text: string): void {
   console.error(printable(text))

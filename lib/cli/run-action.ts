@@ -3,10 +3,10 @@ import { ContinualDiffusionError } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } from '../experiment/run.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
-import { tablesAtEnd, tablesByTask } from '../report/table.js'
+import { tablesAtEnd } from '../report/table.js'
 import { readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
-import { print, say } from './output.js'
+import { lineWidth, print, say } from './output.js'
 import { runDisplay } from './run-display.js'
 
 /** What the command line may give. */
@@ -62,9 +62,7 @@ export async function run(
     print(
       [
         '',
-        tablesByTask(results),
-        '',
-        tablesAtEnd(results),
+        tablesAtEnd(results, 'text', lineWidth()),
         '',
         `Samples   ${grids.map((grid) => path.join(grid, seedsOf(results).length > 1 ? 'seed-*' : `seed-${seedsOf(results)[0]}`)).join('\n          ')}`,
         `Results   ${path.join(outcome.folder, 'results.json')}`,

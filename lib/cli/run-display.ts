@@ -18,22 +18,20 @@ export function runDisplay(stream: WriteStream): RunDisplay {
 
 function barDisplay(stream: WriteStream): RunDisplay {
   const bar = new SingleBar({
-    format: '{what} {bar} {percentage} % {state}',
-    barsize: 24,
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
+    format: (_, { progress }, payload) => progressLine(stream.columns || 80, progress, payload),
     hideCursor: true,
     clearOnComplete: true,
     linewrap: false,
     stream,
   })
   let current = ''
-  const at = (what: string, total: number, value: number, state: string) => {
+  const at = (what: string, total: number, value: number, state: Partial<LineState> = {}) => {
+    const payload = { what: oneLine(what), left: '', detail: '', ...state } satisfies LineState
     if (what !== current) {
       bar.stop()
-      bar.start(total, value, { what, state })
+      bar.start(total, value, payload)
       current = what
-    } else bar.update(value, { what, state })
+    } else bar.update(value, payload)
   }
   const end = () => {
     bar.stop()
@@ -44,14 +42,14 @@ function barDisplay(stream: WriteStream): RunDisplay {
   return {
     show(event) {
       if (event.kind === 'checkpoint') return
-      if (event.kind === 'classifier') at('classifier for the metrics', 1, event.fraction, '')
+      if (event.kind === 'classifier') at('classifier for the metrics', 1, event.fraction)
       else if (event.kind === 'pool') {
         const { images, total } = event.progress
-        at(`${partName(event.part)}: replay pool`, total, images, `${images} of ${total} images`)
+        at(`${partName(event.part)}: replay pool`, total, images, { detail: `${images} of ${total} images` })
       } else if (event.kind === 'learn') {
         const { step, steps } = event.progress
         at(partName(event.part), steps, step, learnState(event, runLeft(event)))
-      } else if (event.kind === 'evaluate') at(`${partName(event.part)}: evaluating`, event.total, event.done, '')
+      } else if (event.kind === 'evaluate') at(`${partName(event.part)}: evaluating`, event.total, event.done)
       else {
         end()
         if (event.kind === 'task') runLeft(event)
@@ -79,7 +77,8 @@ function lineDisplay(stream: WriteStream): RunDisplay {
         const key = `${partName(event.part)} ${fifth}`
         if (key === shown) return
         shown = key
-        line = `${partName(event.part)}  ${step}/${steps}  ${learnState(event, runLeft(event))}`
+        const { detail, left } = learnState(event, runLeft(event))
+        line = `${partName(event.part)}  ${step}/${steps}  ${detail}, ${left}`
       } else line = finalLine(event)
       if (line === shown) return
       if (event.kind !== 'learn') shown = line
@@ -90,12 +89,42 @@ function lineDisplay(stream: WriteStream): RunDisplay {
 }
 
 function partName({ method, seed, task, tasks, part, parts }: Part): string {
-  return `[${part}/${parts}] seed ${seed}, ${method}, task ${task}/${tasks}`
+  return `[${part}/${parts}] task ${task}/${tasks}, seed ${seed}, ${method}`
 }
 
-function learnState({ progress }: Extract<RunEvent, { kind: 'learn' }>, runLeft: number | undefined): string {
+function learnState({ progress }: Extract<RunEvent, { kind: 'learn' }>, runLeft: number | undefined) {
   const { loss, stepsPerSecond, secondsLeft } = progress
-  return `${formatNumber(stepsPerSecond)} steps/s, loss ${formatNumber(loss)}, ${clock(secondsLeft)} left${runLeft === undefined ? '' : `, ${clock(runLeft)} of the run`}`
+  const run = runLeft === undefined ? '' : `, run: ${clock(runLeft)} left`
+  return {
+    detail: `${formatNumber(stepsPerSecond)} steps/s, loss ${formatNumber(loss)}`,
+    left: `task: ${clock(secondsLeft)} left${run}`,
+  }
+}
+
+/** What a progress line says besides the fraction done. */
+interface LineState {
+  readonly what: string
+  /** The times left; empty where they are not known. */
+  readonly left: string
+  /** What is shown where there is room. */
+  readonly detail: string
+}
+
+/** The line of a bar in so many characters: the details and the bar where there is room, and the end of a long name left out. */
+export function progressLine(columns: number, fraction: number, { what, left, detail }: LineState): string {
+  const most = columns - 1 // in the last column, some terminals begin a new line
+  const end = [`${Math.floor(100 * fraction)} %`.padStart(5), left]
+  const withDetail = [what, ...end, detail].filter((part) => part !== '').join('  ')
+  const line = withDetail.length <= most ? withDetail : [shortened(what, most, end), ...end].join('  ').trimEnd()
+  const bar = Math.min(24, most - line.length - 2)
+  if (bar < 8) return line
+  const done = Math.round(fraction * bar)
+  return line.replace(what, `${what}  ${'█'.repeat(done)}${'░'.repeat(bar - done)}`)
+}
+
+function shortened(what: string, most: number, end: readonly string[]): string {
+  const room = Math.max(1, most - end.join('  ').length - 2)
+  return what.length <= room ? what : `${what.slice(0, room - 1)}…`
 }
 
 /**

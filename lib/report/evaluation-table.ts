@@ -1,29 +1,39 @@
 import type { Evaluation } from '../evaluation/evaluate.js'
 import { oneLine } from './escape.js'
+import { plainText } from './plain-text.js'
 import type { MetricInfo } from './results.js'
 import { formatNumber } from './summary.js'
-import { plainText } from './table.js'
 
-/** One evaluation as text: every metric on all test images and, where it has them, on each task by itself. */
-export function evaluationTable(found: {
-  readonly evaluation: Evaluation
-  readonly metrics: Readonly<Record<string, MetricInfo>>
-  readonly classes: readonly string[]
-}): string {
+/**
+ * One evaluation as text: every metric on all test images and, where it has them, on each task by itself.
+ *
+ * @param width characters of a line
+ */
+export function evaluationTable(
+  found: {
+    readonly evaluation: Evaluation
+    readonly metrics: Readonly<Record<string, MetricInfo>>
+    readonly classes: readonly string[]
+  },
+  width?: number,
+): string {
   const { evaluation, metrics, classes } = found
   const { real, generated, values, tasks = [] } = evaluation
   const number = (value: number | null | undefined) => (value == null ? '–' : formatNumber(value))
   const notes = Object.values(values).flatMap(({ note }) => note ?? [])
-  const table = plainText({
-    title: `Against ${real} test images of ${classes.join(', ')}; ${generated} generated images`,
-    head: ['Metric', 'better', 'all', ...tasks.map(({ task }) => `task ${task}`)],
-    rows: Object.entries(metrics).map(([name, { title, better }]) => [
-      title,
-      better,
-      number(values[name]?.value),
-      ...tasks.map((task) => number(task.values[name]?.value)),
-    ]),
-  })
+  const table = plainText(
+    {
+      title: `Against ${real} test images of ${classes.join(', ')}; ${generated} generated images`,
+      head: ['Metric', 'better', 'all', ...tasks.map(({ task }) => `task ${task}`)],
+      rows: Object.entries(metrics).map(([name, { title, better }]) => [
+        title,
+        better,
+        number(values[name]?.value),
+        ...tasks.map((task) => number(task.values[name]?.value)),
+      ]),
+    },
+    width,
+  )
   return [table, ...new Set(notes.map(oneLine))].join('\n')
 }
 

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
-import { escapeMarkdown, oneLine } from './escape.js'
+import { escapeMarkdown } from './escape.js'
 import { type PairedDifference, pairedRows } from './paired.js'
+import { type PlainTable, plainText } from './plain-text.js'
 import type { MetricInfo, Results } from './results.js'
 import { tableSchema } from './results-schema.js'
 import { type Cell, cell, formatCell, formatNumber, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
@@ -47,13 +48,6 @@ export function metricTables(results: Results): MetricTable[] {
   })
 }
 
-/** A heading, a row of column heads and rows, whose first column is text and the others numbers. */
-export interface PlainTable {
-  readonly title: string
-  readonly head: readonly string[]
-  readonly rows: readonly (readonly string[])[]
-}
-
 /**
  * The layout of a table: `text` has columns for a terminal.
  *
@@ -61,18 +55,24 @@ export interface PlainTable {
  */
 export type Layout = 'text' | 'markdown'
 
-function checkTable(results: Results, layout: Layout, where: string): void {
+/** Of a line, in characters. */
+const unlimited = Number.POSITIVE_INFINITY
+
+function checkTable(results: Results, layout: Layout, width: number, where: string): void {
   parseOptions(tableSchema, results, `${where}: results`)
   parseOptions(z.enum(['text', 'markdown']), layout, `${where}: layout`)
+  parseOptions(z.union([z.int().min(1), z.literal(unlimited)]), width, `${where}: width`)
 }
 
 /**
  * A table for each metric: the value of every method after every task.
  *
+ * @param width characters of a line in the layout `text`: what is wider is wrapped. Default: no limit
+ *
  * @category Results and reports
  */
-export function tablesByTask(results: Results, layout: Layout = 'text'): string {
-  checkTable(results, layout, 'tablesByTask')
+export function tablesByTask(results: Results, layout: Layout = 'text', width = unlimited): string {
+  checkTable(results, layout, width, 'tablesByTask')
   const tables = metricTables(results).map(({ title, better, tasks, rows }) => ({
     title: `${title}; ${better} is better; ${overSeeds(results)}`,
     head: ['After task', ...tasks.map(({ task, name }) => (name === '' ? `${task}` : `${task} ${name}`))],
@@ -81,16 +81,18 @@ export function tablesByTask(results: Results, layout: Layout = 'text'): string 
       ['real / generated images', ...tasks.map(({ counts: { real, generated } }) => `${real} / ${generated}`)],
     ],
   }))
-  return tables.map((table) => layouts[layout](table)).join('\n\n')
+  return tables.map((table) => layouts[layout](table, width)).join('\n\n')
 }
 
 /**
  * One table of all metrics after the last task, with seconds a task and teacher calls a step. It is empty if no task has been learned.
  *
+ * @param width characters of a line in the layout `text`: what is wider is wrapped. Default: no limit
+ *
  * @category Results and reports
  */
-export function finalTable(results: Results, layout: Layout = 'text'): string {
-  checkTable(results, layout, 'finalTable')
+export function finalTable(results: Results, layout: Layout = 'text', width = unlimited): string {
+  checkTable(results, layout, width, 'finalTable')
   const last = tasksOf(results).at(-1)
   if (last === undefined) return ''
   const metrics = Object.entries(results.metrics)
@@ -115,11 +117,14 @@ export function finalTable(results: Results, layout: Layout = 'text'): string {
   const by = features.map(
     (text) => `${enumerate(parts.filter((p) => p.features === text).map((p) => p.name))} by the ${text}`,
   )
-  return layouts[layout]({
-    title: [`After task ${last}`, ...counts, ...by, overSeeds(results)].join('; '),
-    head: ['Method', ...parts.map(({ head }) => head), 'seconds a task', 'teacher calls a step'],
-    rows,
-  })
+  return layouts[layout](
+    {
+      title: [`After task ${last}`, ...counts, ...by, overSeeds(results)].join('; '),
+      head: ['Method', ...parts.map(({ head }) => head), 'seconds a task', 'teacher calls a step'],
+      rows,
+    },
+    width,
+  )
 }
 
 /** A metric of real training images after a task, as text; empty where it is not known. */
@@ -132,22 +137,27 @@ export function referenceOf(results: Results, metric: string, task: number): str
  * One table of how each method differs from the first after the last task, paired by seed: in percent of the first method's mean, with the
  * 95 % interval. It is empty with fewer than three seeds.
  *
+ * @param width characters of a line in the layout `text`: what is wider is wrapped. Default: no limit
+ *
  * @category Results and reports
  */
-export function pairedTable(results: Results, layout: Layout = 'text'): string {
-  checkTable(results, layout, 'pairedTable')
+export function pairedTable(results: Results, layout: Layout = 'text', width = unlimited): string {
+  checkTable(results, layout, width, 'pairedTable')
   const { baseline, rows } = pairedRows(results)
   if (rows.length === 0) return ''
   const metrics = Object.values(results.metrics)
   const seeds = new Set(rows.flatMap(({ differences }) => differences.map((found) => found?.seeds.length ?? 0)))
-  return layouts[layout]({
-    title: `Difference to ${baseline}, in percent of its mean [95 % interval]; paired by seed, ${[...seeds].filter(Boolean).join(' or ')} seeds`,
-    head: [
-      'Method',
-      ...metrics.map(({ title, better }) => `${title.replace(/ \(.*$/, '')} ${better === 'lower' ? '↓' : '↑'}`),
-    ],
-    rows: rows.map(({ method, differences }) => [method, ...differences.map(formatDifference)]),
-  })
+  return layouts[layout](
+    {
+      title: `Difference to ${baseline}, in percent of its mean [95 % interval]; paired by seed, ${[...seeds].filter(Boolean).join(' or ')} seeds`,
+      head: [
+        'Method',
+        ...metrics.map(({ title, better }) => `${title.replace(/ \(.*$/, '')} ${better === 'lower' ? '↓' : '↑'}`),
+      ],
+      rows: rows.map(({ method, differences }) => [method, ...differences.map(formatDifference)]),
+    },
+    width,
+  )
 }
 
 /** `−39 % [−52, −26]`, in percent of the baseline's mean. */
@@ -161,8 +171,10 @@ export function formatDifference(difference: PairedDifference | undefined): stri
 }
 
 /** {@link finalTable}, and {@link pairedTable} where there are seeds enough. */
-export function tablesAtEnd(results: Results, layout: Layout = 'text'): string {
-  return [finalTable(results, layout), pairedTable(results, layout)].filter((table) => table !== '').join('\n\n')
+export function tablesAtEnd(results: Results, layout: Layout = 'text', width = unlimited): string {
+  return [finalTable(results, layout, width), pairedTable(results, layout, width)]
+    .filter((table) => table !== '')
+    .join('\n\n')
 }
 
 /**
@@ -192,21 +204,7 @@ export function overSeeds(results: Results): string {
   return seeds.length === 1 ? `seed ${seeds[0]}` : `mean ± standard error over seeds ${seeds.join(', ')}`
 }
 
-const layouts: Readonly<Record<Layout, (table: PlainTable) => string>> = { text: plainText, markdown }
-
-/** A table in columns for a terminal. */
-export function plainText({ title, ...cells }: PlainTable): string {
-  const [head, ...rows] = [cells.head, ...cells.rows].map((row) => row.map(oneLine)) as [string[], ...string[][]]
-  const all = [head, ...rows]
-  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)))
-  const line = (row: readonly string[]) =>
-    row
-      .map((text, i) => (i === 0 ? text.padEnd(widths[i]!) : text.padStart(widths[i]!)))
-      .join('   ')
-      .trimEnd()
-  const rule = widths.map((width) => '─'.repeat(width)).join('───')
-  return [oneLine(title), '', line(head), rule, ...rows.map(line)].join('\n')
-}
+const layouts: Readonly<Record<Layout, (table: PlainTable, width: number) => string>> = { text: plainText, markdown }
 
 function markdown({ title, head, rows }: PlainTable): string {
   const line = (row: readonly string[]) => `| ${row.map(escapeMarkdown).join(' | ')} |`
