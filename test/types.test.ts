@@ -16,7 +16,7 @@ it('compile with @types/node alone, without skipLibCheck', async () => {
   await symlink(path.join(root, 'node_modules/@types/node'), path.join(modules, '@types/node'))
   const compilerOptions = { target: 'es2022', module: 'nodenext', strict: true, noEmit: true, types: ['node'] }
   await writeFile(path.join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['main.ts'] }))
-  const code = `import { Learner, type LearnOptions } from 'continual-diffusion'
+  const code = `import { type Classifier, evaluate, frechetDistance, Learner, type LearnOptions, precision, type Seen, type TorchScriptFeatures } from 'continual-diffusion'
     import { runExperiment } from 'continual-diffusion/experiment'
     export const made: Promise<Learner> = Learner.load('folder')
     const unet = { sample_size: 8, block_out_channels: [8], down_block_types: ['DownBlock2D'], up_block_types: ['UpBlock2D'] } as const
@@ -31,7 +31,16 @@ it('compile with @types/node alone, without skipLibCheck', async () => {
     // @ts-expect-error: one of the two
     export const both: LearnOptions = { steps: 1, epochs: 1 }
     // @ts-expect-error: one of the two
-    export const none: LearnOptions = { lr: 1 }`
+    export const none: LearnOptions = { lr: 1 }
+    export async function judge(learner: Learner, seen: Seen, classifier: Classifier, network: TorchScriptFeatures) {
+      const { values } = await evaluate(learner, seen, [frechetDistance(classifier), precision(classifier, { name: 'p5' })])
+      const known: number[] = [values.frechetDistance.value, values.p5.value]
+      // @ts-expect-error: not among the metrics
+      values.recall
+      // What is perhaps declared to be Inception-v3 has one of two names.
+      const { values: named } = await evaluate(learner, seen, [frechetDistance(network)])
+      return [...known, named.fid?.value, named.frechetDistance?.value]
+    }`
   await writeFile(path.join(project, 'main.ts'), code)
   const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
   const { stdout } = await promisify(execFile)(process.execPath, [tsc, '-p', project]).catch((error) => error)

@@ -36,6 +36,15 @@ export interface FeatureExtractor {
   readonly leavesImages?: boolean
 }
 
+/**
+ * An extractor, e.g. a `Classifier`, that can't be declared to be Inception-v3.
+ *
+ * @category Evaluation
+ */
+export interface NotInception extends FeatureExtractor {
+  readonly inceptionV3?: false
+}
+
 /** How metrics name the features they are computed in, e.g. `fashion-mnist classifier, 64 features`. */
 export function describeFeatures({ name, dimension }: FeatureExtractor): string {
   return `${name}, ${dimension} features`

@@ -42,9 +42,9 @@ export const metricSchema = itself<Metric>(
 
 const nameSchema = z.strictObject({ name: z.string().min(1).optional() })
 
-/** The option `name` of a metric. */
-export function nameOf(options: unknown, where: string): string | undefined {
-  return parseOptions(nameSchema, options, where).name
+/** The option `name` of a metric, whose type is that of the default where it isn't given. */
+export function nameOf<Name extends string>(options: { name?: Name }, where: string, byDefault: string): Name {
+  return (parseOptions(nameSchema, options, where).name ?? byDefault) as Name
 }
 
 export function checkExtractor(extractor: unknown, where: string): void {

@@ -12,9 +12,12 @@ import type { Metric } from './metric.js'
  *
  * @category Evaluation
  */
-export function averageRatioDeviation(classifier: Classifier, options: { name?: string } = {}): Metric {
+export function averageRatioDeviation<Name extends string = 'ard'>(
+  classifier: Classifier,
+  options: { name?: Name } = {},
+): Metric<NoInfer<Name>> {
   checkClassifier(classifier, 'averageRatioDeviation')
-  const name = nameOf(options, 'averageRatioDeviation') ?? 'ard'
+  const name = nameOf<Name>(options, 'averageRatioDeviation', 'ard')
   const title = `ARD of class frequencies (${classifier.name})`
   return { name, title, start: () => classCounting(classifier, title, ({ ard }) => ({ value: ard })) }
 }

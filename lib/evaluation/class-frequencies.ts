@@ -16,9 +16,12 @@ const epsilon = 1e-8
  *
  * @category Evaluation
  */
-export function classFrequencies(classifier: Classifier, options: { name?: string } = {}): Metric {
+export function classFrequencies<Name extends string = 'classFrequencies'>(
+  classifier: Classifier,
+  options: { name?: Name } = {},
+): Metric<NoInfer<Name>> {
   checkClassifier(classifier, 'classFrequencies')
-  const name = nameOf(options, 'classFrequencies') ?? 'classFrequencies'
+  const name = nameOf<Name>(options, 'classFrequencies', 'classFrequencies')
   const title = `KLD of class frequencies (${classifier.name})`
   const result = ({ kld, ard }: Comparison) => ({ value: kld, detail: { ard: [ard] } })
   return { name, title, start: () => classCounting(classifier, title, result) }

@@ -12,9 +12,12 @@ import type { Metric } from './metric.js'
  *
  * @category Evaluation
  */
-export function conditionalAccuracy(classifier: Classifier, options: { name?: string } = {}): Metric {
+export function conditionalAccuracy<Name extends string = 'conditionalAccuracy'>(
+  classifier: Classifier,
+  options: { name?: Name } = {},
+): Metric<NoInfer<Name>> {
   checkClassifier(classifier, 'conditionalAccuracy')
-  const name = nameOf(options, 'conditionalAccuracy') ?? 'conditionalAccuracy'
+  const name = nameOf<Name>(options, 'conditionalAccuracy', 'conditionalAccuracy')
   const title = `Conditional accuracy (${classifier.name})`
   return {
     name,

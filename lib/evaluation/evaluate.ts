@@ -43,18 +43,21 @@ export interface EvaluateOptions {
 /**
  * The result of {@link evaluate}.
  *
+ * @typeParam Name names of the metrics
+ * @typeParam Value in an experiment, a value may be null
+ *
  * @category Evaluation
  */
-export interface Evaluation extends Counts {
+export interface Evaluation<Name extends string = string, Value = MetricValue> extends Counts {
   /** The values of the metrics, by the metrics' names. */
-  readonly values: Readonly<Record<string, MetricValue>>
+  readonly values: Readonly<Record<Name, Value>>
   /**
    * With `perTask`: the evaluation of each task seen, in order. The generator is not conditioned on a task, so the classifier decides which
    * task a generated image belongs to, and the classifier's mistakes count as the generator's. Images of classes that no task brought yet
    * belong to no task, so the tasks' counts of generated images may add up to less than all. If tasks share classes (domain-incremental
    * streams), images can't be assigned to a task, and these tasks' values are null.
    */
-  readonly tasks?: readonly TaskEvaluation[]
+  readonly tasks?: readonly TaskEvaluation<Name>[]
 }
 
 const learnerSchema = z.custom((value) => value instanceof Learner, 'expected a Learner')
@@ -92,12 +95,12 @@ const schema = z.strictObject({
  *
  * @category Evaluation
  */
-export async function evaluate(
+export async function evaluate<Name extends string>(
   learner: Learner,
   seen: Seen,
-  metrics: readonly Metric[],
+  metrics: readonly Metric<Name>[],
   options: EvaluateOptions = {},
-): Promise<Evaluation> {
+): Promise<Evaluation<Name>> {
   parseOptions(learnerSchema, learner, 'evaluate: learner')
   const parsed = parseOptions(schema, options, 'evaluate')
   const { test } = parseOptions(seenSchema, seen, 'evaluate: seen')
@@ -162,8 +165,8 @@ export async function evaluate(
     await tasks?.addGenerated(images)
     reach(done + images.count)
   }
-  const values: Record<string, MetricValue> = {}
-  for (const [i, run] of runs.entries()) values[names[i] as string] = await run.finish(signal)
+  const values = {} as Record<Name, MetricValue>
+  for (const [i, run] of runs.entries()) values[names[i]!] = await run.finish(signal)
   const evaluation = { real, generated: count, values }
   return tasks ? { ...evaluation, tasks: await tasks.finish(signal) } : evaluation
 }

@@ -1,4 +1,10 @@
-import { describeFeatures, type FeatureExtractor, featuresOf, isInception } from '../classifiers/features.js'
+import {
+  describeFeatures,
+  type FeatureExtractor,
+  featuresOf,
+  isInception,
+  type NotInception,
+} from '../classifiers/features.js'
 import { momentsDistance, RunningMoments } from '../engine/moments.js'
 import type { NativeMoments } from '../engine/state.js'
 import { checkAdded, checkExtractor, nameOf } from './arguments.js'
@@ -19,10 +25,18 @@ import type { Metric, MetricRun } from './metric.js'
  *
  * @category Evaluation
  */
+export function frechetDistance<Name extends string = 'frechetDistance'>(
+  extractor: NotInception,
+  options?: { name?: Name },
+): Metric<NoInfer<Name>>
+export function frechetDistance<Name extends string = string>(
+  extractor: FeatureExtractor,
+  options?: { name?: Name },
+): Metric<NoInfer<Name>>
 export function frechetDistance(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
   checkExtractor(extractor, 'frechetDistance')
   const inception = isInception(extractor)
-  const name = nameOf(options, 'frechetDistance') ?? (inception ? 'fid' : 'frechetDistance')
+  const name = nameOf(options, 'frechetDistance', inception ? 'fid' : 'frechetDistance')
   const title = `${inception ? 'FID' : 'Fréchet distance'} (${describeFeatures(extractor)})`
   return { name, title, minimum: 2, start: () => start(extractor, title) }
 }

@@ -1,4 +1,4 @@
-export type { FeatureExtractor } from '../classifiers/features.js'
+export type { FeatureExtractor, NotInception } from '../classifiers/features.js'
 export { averageRatioDeviation } from './average-ratio-deviation.js'
 export { classFrequencies } from './class-frequencies.js'
 export { conditionalAccuracy } from './conditional-accuracy.js'

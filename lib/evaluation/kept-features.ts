@@ -15,11 +15,11 @@ export interface KeptFeatures {
  *
  * @param what the metric's heading, to which the features are added
  */
-export function keptFeaturesMetric(
+export function keptFeaturesMetric<Name extends string>(
   extractor: FeatureExtractor,
-  { name, what, minimum, higherIsBetter }: Pick<Metric, 'name' | 'minimum' | 'higherIsBetter'> & { what: string },
+  { name, what, minimum, higherIsBetter }: Pick<Metric<Name>, 'name' | 'minimum' | 'higherIsBetter'> & { what: string },
   compare: (features: KeptFeatures, signal: AbortSignal | undefined) => Promise<number>,
-): Metric {
+): Metric<Name> {
   const title = `${what} (${describeFeatures(extractor)})`
   return {
     name,

@@ -1,4 +1,4 @@
-import { type FeatureExtractor, isInception } from '../classifiers/features.js'
+import { type FeatureExtractor, isInception, type NotInception } from '../classifiers/features.js'
 import { call, withCancel } from '../engine/call.js'
 import { checkExtractor, nameOf } from './arguments.js'
 import { keptFeaturesMetric } from './kept-features.js'
@@ -16,11 +16,19 @@ import type { Metric } from './metric.js'
  *
  * @category Evaluation
  */
+export function kernelDistance<Name extends string = 'kernelDistance'>(
+  extractor: NotInception,
+  options?: { name?: Name },
+): Metric<NoInfer<Name>>
+export function kernelDistance<Name extends string = string>(
+  extractor: FeatureExtractor,
+  options?: { name?: Name },
+): Metric<NoInfer<Name>>
 export function kernelDistance(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
   checkExtractor(extractor, 'kernelDistance')
   const inception = isInception(extractor)
   const about = {
-    name: nameOf(options, 'kernelDistance') ?? (inception ? 'kid' : 'kernelDistance'),
+    name: nameOf(options, 'kernelDistance', inception ? 'kid' : 'kernelDistance'),
     what: inception ? 'KID' : 'Kernel distance',
     minimum: 2,
   }

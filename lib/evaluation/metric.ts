@@ -64,9 +64,9 @@ export interface MetricRun {
  *
  * @category Evaluation
  */
-export interface Metric {
+export interface Metric<Name extends string = string> {
   /** Key in reports, e.g. `frechetDistance`. */
-  readonly name: string
+  readonly name: Name
   /** Title in tables, which names the features, e.g. `Fréchet distance (fashion-mnist classifier, 64 features)`. */
   readonly title: string
   /** Whether a higher value is better. Default false. */

@@ -34,17 +34,17 @@ export interface TaskValue extends Omit<MetricValue, 'value'> {
  *
  * @category Evaluation
  */
-export interface TaskEvaluation extends Counts {
+export interface TaskEvaluation<Name extends string = string> extends Counts {
   /** The task's number, from 1. */
   readonly task: number
   /** The values of the metrics, by the metrics' names. */
-  readonly values: Readonly<Record<string, TaskValue>>
+  readonly values: Readonly<Record<Name, TaskValue>>
 }
 
 /** Comparisons of one task's test images with the generated images that are assigned to it. */
-export class PerTask {
+export class PerTask<Name extends string> {
   readonly #tasks: readonly Task[]
-  readonly #metrics: readonly Metric[]
+  readonly #metrics: readonly Metric<Name>[]
   readonly #classifier: Classifier
   readonly #minimum: number
   readonly #runs
@@ -54,7 +54,11 @@ export class PerTask {
   /** Positions of tasks that share a class with another one: images can't be told apart by class. */
   readonly #shared = new Map<number, number>()
 
-  constructor(tasks: readonly Task[], metrics: readonly Metric[], { classifier, minimum }: Required<PerTaskOptions>) {
+  constructor(
+    tasks: readonly Task[],
+    metrics: readonly Metric<Name>[],
+    { classifier, minimum }: Required<PerTaskOptions>,
+  ) {
     this.#tasks = tasks
     this.#metrics = metrics
     this.#classifier = classifier
@@ -103,11 +107,11 @@ export class PerTask {
     )
   }
 
-  async finish(signal: AbortSignal | undefined): Promise<TaskEvaluation[]> {
-    const evaluations: TaskEvaluation[] = []
+  async finish(signal: AbortSignal | undefined): Promise<TaskEvaluation<Name>[]> {
+    const evaluations: TaskEvaluation<Name>[] = []
     for (const [i, { number }] of this.#tasks.entries()) {
       const counts = this.#counts[i] as Counts
-      const values: Record<string, TaskValue> = {}
+      const values = {} as Record<Name, TaskValue>
       for (const [m, { name, minimum = 1 }] of this.#metrics.entries()) {
         const note = this.#nothing(i, Math.max(minimum, this.#minimum))
         const run = this.#runs[i]?.[m]

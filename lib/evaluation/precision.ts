@@ -11,11 +11,11 @@ import type { Metric } from './metric.js'
  *
  * @category Evaluation
  */
-export interface ManifoldOptions {
+export interface ManifoldOptions<Name extends string = string> {
   /** The radius of an image's ball is the distance to its k-th nearest neighbour, 1 … 1000. Default 3, as in the paper. */
   k?: number
   /** Key in reports. Default `precision` or `recall`. */
-  name?: string
+  name?: Name
 }
 
 export const manifoldSchema = z.strictObject({
@@ -31,10 +31,13 @@ export const manifoldSchema = z.strictObject({
  *
  * @category Evaluation
  */
-export function precision(extractor: FeatureExtractor, options: ManifoldOptions = {}): Metric {
+export function precision<Name extends string = 'precision'>(
+  extractor: FeatureExtractor,
+  options: ManifoldOptions<Name> = {},
+): Metric<NoInfer<Name>> {
   checkExtractor(extractor, 'precision')
   const { k, name = 'precision' } = parseOptions(manifoldSchema, options, 'precision')
-  const about = { name, what: `Precision, k = ${k}`, minimum: k + 1, higherIsBetter: true }
+  const about = { name: name as Name, what: `Precision, k = ${k}`, minimum: k + 1, higherIsBetter: true }
   return keptFeaturesMetric(extractor, about, ({ real, generated }, signal) =>
     withCancel(signal, (flag) => call((addon) => addon.coverage(real, generated, extractor.dimension, k, flag))),
   )

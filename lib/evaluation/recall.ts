@@ -14,10 +14,13 @@ import { type ManifoldOptions, manifoldSchema } from './precision.js'
  *
  * @category Evaluation
  */
-export function recall(extractor: FeatureExtractor, options: ManifoldOptions = {}): Metric {
+export function recall<Name extends string = 'recall'>(
+  extractor: FeatureExtractor,
+  options: ManifoldOptions<Name> = {},
+): Metric<NoInfer<Name>> {
   checkExtractor(extractor, 'recall')
   const { k, name = 'recall' } = parseOptions(manifoldSchema, options, 'recall')
-  const about = { name, what: `Recall, k = ${k}`, minimum: k + 1, higherIsBetter: true }
+  const about = { name: name as Name, what: `Recall, k = ${k}`, minimum: k + 1, higherIsBetter: true }
   return keptFeaturesMetric(extractor, about, ({ real, generated }, signal) =>
     withCancel(signal, (flag) => call((addon) => addon.coverage(generated, real, extractor.dimension, k, flag))),
   )
