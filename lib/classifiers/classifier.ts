@@ -27,6 +27,7 @@ import {
   functionSchema,
   seedSchema,
   signalSchema,
+  threadsSchema,
 } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { type FeatureExtractor, OutputsByBatch } from './features.js'
@@ -49,6 +50,8 @@ export interface ClassifierOptions {
   seed?: number
   /** Default `auto`. The classifier computes in float32. */
   device?: Device
+  /** Threads of the CPU that compute it, 1 … 1024. Another number gives other digits. Default: libtorch's, see `OMP_NUM_THREADS`. */
+  threads?: number | undefined
   /** Store of the images on the device, which learners and solvers may share. Default: a store that exists only during training. */
   images?: ImageStore
   /** An abort rejects with `signal.reason`. */
@@ -64,6 +67,7 @@ const schema = z.strictObject({
   lr: z.number().positive().default(2e-3),
   seed: seedSchema.default(0),
   device: deviceSchema.default('auto'),
+  threads: threadsSchema.optional(),
   images: z.instanceof(ImageStore).optional(),
   signal: signalSchema.optional(),
   onProgress: functionSchema<NonNullable<ClassifierOptions['onProgress']>>().optional(),
@@ -164,11 +168,11 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
 
   static async #train(data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
     const { train, test } = data
-    const { epochs, batchSize, lr, seed, signal, onProgress } = options
+    const { epochs, batchSize, lr, signal, onProgress } = options
     const size = sizeOf(data, options)
     const steps = countSteps(epochs, train.labels.length, batchSize, 'Classifier')
     const images = new ResidentImages(device, size, options.images)
-    const native = await create(data, device, seed)
+    const native = await create(data, device, options)
     try {
       const pool = await images.pool([{ dataset: train, indices: everything(train) }])
       await trainClassifier(native, {
@@ -201,7 +205,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   static async #read(file: string, data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
     const { tensors, metadata } = await readSafetensors(file)
     const size = sizeOf(data, options)
-    const native = await create(data, device, options.seed)
+    const native = await create(data, device, options)
     try {
       const weights = pickParameters(file, tensors, native.parameters)
       const accuracy = Number(metadata.accuracy)
@@ -283,9 +287,9 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   }
 }
 
-function create({ train }: TrainTest, device: string, seed: number): Promise<NativeClassifier> {
+function create({ train }: TrainTest, device: string, { seed, threads }: Parsed): Promise<NativeClassifier> {
   return call((addon) =>
-    addon.createClassifier({ channels: train.channels, classes: train.classes.length, device, seed }),
+    addon.createClassifier({ channels: train.channels, classes: train.classes.length, device, threads, seed }),
   )
 }
 

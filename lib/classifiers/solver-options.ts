@@ -10,6 +10,7 @@ import {
   functionSchema,
   seedSchema,
   signalSchema,
+  threadsSchema,
 } from '../validation/fields.js'
 import { isRecord } from '../validation/options.js'
 
@@ -23,6 +24,8 @@ export interface SolverOptions {
   seed?: number
   /** Default `auto`. The solver computes in float32. */
   device?: Device
+  /** Threads of the CPU that compute it, 1 … 1024. Another number gives other digits. Default: libtorch's, see `OMP_NUM_THREADS`. */
+  threads?: number | undefined
   /** Store of the images on the device, which learners and classifiers may share. Default: the solver makes its own. */
   images?: ImageStore
 }
@@ -68,6 +71,7 @@ export interface SolverLearnOptions {
 export const createSchema = z.strictObject({
   seed: seedSchema.default(0),
   device: deviceSchema.default('auto'),
+  threads: threadsSchema.optional(),
   images: z.instanceof(ImageStore).optional(),
 })
 

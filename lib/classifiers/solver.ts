@@ -7,14 +7,14 @@ import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.
 import { call } from '../engine/call.js'
 import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
 import { resolveDevice } from '../engine/device.js'
-import { bring, type ImageStore } from '../engine/image-store.js'
+import { bring } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
 import type { Learner } from '../learner/learner.js'
 import { streamSchema, type TestedTask, testedTaskSchema } from '../streams/schemas.js'
 import type { Stream, Task } from '../streams/stream.js'
-import { countSteps, type Device, pathSchema } from '../validation/fields.js'
+import { countSteps, pathSchema } from '../validation/fields.js'
 import { isRecord, parseOptions, shown } from '../validation/options.js'
 import { createSchema, learnSchema, type SolverLearnOptions, type SolverOptions } from './solver-options.js'
 
@@ -66,6 +66,7 @@ export class Solver implements AsyncDisposable {
   /** The solver as it was when the last task ended; there is none before the first has. */
   #old: Owned<NativeClassifier> | undefined
   readonly #device: string
+  readonly #threads: number | undefined
   readonly #images: ResidentImages
   readonly #accuracies: (readonly number[])[] = []
   #stepsReplayed = 0
@@ -78,7 +79,7 @@ export class Solver implements AsyncDisposable {
     native: NativeClassifier,
     stream: Stream,
     dataset: Dataset,
-    seed: number,
+    { seed, threads }: { seed: number; threads: number | undefined },
     images: ResidentImages,
   ) {
     this.#native = new Owned(native, 'the solver')
@@ -88,6 +89,7 @@ export class Solver implements AsyncDisposable {
     this.channels = dataset.channels
     this.seed = seed
     this.#device = images.device
+    this.#threads = threads
     this.#images = images
   }
 
@@ -99,7 +101,7 @@ export class Solver implements AsyncDisposable {
    */
   static async create(given: Stream, options: SolverOptions = {}): Promise<Solver> {
     const stream = parseOptions(streamSchema, given, 'Solver.create: stream')
-    const { seed, device: wanted, images } = parseOptions(createSchema, options, 'Solver.create')
+    const { seed, device: wanted, threads, images } = parseOptions(createSchema, options, 'Solver.create')
     const first = stream.tasks[0]
     if (first === undefined) throw invalid(`Solver.create: ${stream.name} has no tasks; expected at least one`)
     const { dataset } = first.train
@@ -111,8 +113,10 @@ export class Solver implements AsyncDisposable {
     const { device } = await resolveDevice(wanted, 'fp32')
     const resident = new ResidentImages(device, sizeOf(dataset), images)
     const { channels, classes } = dataset
-    const native = await call((addon) => addon.createClassifier({ channels, classes: classes.length, device, seed }))
-    return new Solver(native, stream, dataset, seed, resident)
+    const native = await call((addon) =>
+      addon.createClassifier({ channels, classes: classes.length, device, threads, seed }),
+    )
+    return new Solver(native, stream, dataset, { seed, threads }, resident)
   }
 
   /**
@@ -120,15 +124,12 @@ export class Solver implements AsyncDisposable {
    *
    * @param stream the stream that the solver was made for
    * @param options.device default `auto`
+   * @param options.threads as in {@link SolverOptions}
    * @param options.images store of the images on the device. Default: the solver makes its own
    * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`, with the file and what is wrong in it; `ERR_INVALID_ARGUMENT` for a stream with
    *   other classes, or with images of another shape
    */
-  static async load(
-    folder: string,
-    stream: Stream,
-    options: { device?: Device; images?: ImageStore } = {},
-  ): Promise<Solver> {
+  static async load(folder: string, stream: Stream, options: Omit<SolverOptions, 'seed'> = {}): Promise<Solver> {
     parseOptions(pathSchema, folder, 'Solver.load: folder')
     parseOptions(streamSchema, stream, 'Solver.load: stream')
     const { record, weights } = await readSolverFolder(folder)
@@ -299,7 +300,8 @@ export class Solver implements AsyncDisposable {
   /** Takes the present weights for the old classifier's. */
   async #freeze(): Promise<void> {
     const { classes, channels } = this
-    const options = { channels, classes: classes.length, device: this.#device, seed: this.seed }
+    const [device, threads] = [this.#device, this.#threads]
+    const options = { channels, classes: classes.length, device, threads, seed: this.seed }
     const native = this.#native.live
     this.#old ??= new Owned(await call((addon) => addon.createClassifier(options)), 'the solver')
     const old = this.#old.live

@@ -331,6 +331,7 @@ export interface Addon {
     prediction: ScheduleConfig['prediction']
     device: string
     precision: string
+    threads?: number | undefined
     seed: number
     /** EMA decay; 0: none. */
     emaDecay: number
@@ -341,6 +342,7 @@ export interface Addon {
     channels: number
     classes: number
     device: string
+    threads?: number | undefined
     seed: number
   }): Promise<NativeClassifier>
   /** A sampler's timesteps with, for each, the one it goes to (−1: the clean image). */
@@ -369,6 +371,7 @@ export interface Addon {
   loadTorchScript(options: {
     file: string
     device: string
+    threads?: number | undefined
     /** Square side that images are resized to. */
     size: number
     /** What the bytes 0 and 255 become. */

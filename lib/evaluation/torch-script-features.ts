@@ -8,7 +8,7 @@ import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
 import { Owned } from '../engine/owned.js'
 import { ContinualDiffusionError } from '../errors.js'
-import { type Device, deviceSchema, pathSchema } from '../validation/fields.js'
+import { type Device, deviceSchema, pathSchema, threadsSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 
 /**
@@ -39,6 +39,8 @@ export interface TorchScriptOptions {
   name?: string
   /** Default `auto`. It computes in float32. */
   device?: Device
+  /** Threads of the CPU that compute it, 1 … 1024. Another number gives other digits. Default: libtorch's, see `OMP_NUM_THREADS`. */
+  threads?: number | undefined
 }
 
 const schema = z.strictObject({
@@ -57,6 +59,7 @@ const schema = z.strictObject({
   inceptionV3: z.boolean().default(false),
   name: z.string().min(1).optional(),
   device: deviceSchema.default('auto'),
+  threads: threadsSchema.optional(),
 })
 
 /**
@@ -101,12 +104,12 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
   static async load(file: string, options: TorchScriptOptions): Promise<TorchScriptFeatures> {
     parseOptions(pathSchema, file, 'TorchScriptFeatures.load: file')
     const parsed = parseOptions(schema, options, 'TorchScriptFeatures.load')
-    const { inceptionV3, name, size, range, channels, output } = parsed
+    const { inceptionV3, name, size, range, channels, output, threads } = parsed
     const { device } = await resolveDevice(parsed.device, 'fp32')
     const { checkedTorchArchive } = await import('./torch-archive.js') // not for those who have no such file
     const sha256 = await checkedTorchArchive(file)
     const native = await call((addon) =>
-      addon.loadTorchScript({ file, device, size, range, channels, arguments: parsed.arguments, output }),
+      addon.loadTorchScript({ file, device, threads, size, range, channels, arguments: parsed.arguments, output }),
     )
     const { dimension } = native
     if (inceptionV3 && (dimension !== 2048 || channels !== 3)) {

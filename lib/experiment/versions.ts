@@ -3,8 +3,12 @@ import { cpus } from 'node:os'
 import { call } from '../engine/call.js'
 import type { Versions } from '../report/results.js'
 
-/** What computes in this process. */
-export function versions(): Versions {
+/**
+ * What computes in this process.
+ *
+ * @param threads of the CPU; default: libtorch's
+ */
+export function versions(threads?: number): Versions {
   const { libtorchVersion, cudaVersion, cpu } = call((addon) => ({
     libtorchVersion: addon.libtorchVersion,
     cudaVersion: addon.cudaVersion,
@@ -17,7 +21,7 @@ export function versions(): Versions {
     cuda: cudaVersion,
     node: process.versions.node,
     platform: `${process.platform}-${process.arch}`,
-    cpu: `${model}, ${cpu.capability}${cpu.amx ? ' with AMX' : ''}, ${cpu.threads} threads`,
+    cpu: `${model}, ${cpu.capability}${cpu.amx ? ' with AMX' : ''}, ${threads ?? cpu.threads} threads`,
   }
 }
 

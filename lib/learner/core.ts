@@ -17,6 +17,8 @@ export interface Settings {
   /** `cpu` or `cuda:N`. */
   readonly device: string
   readonly precision: 'fp32' | 'tf32' | 'bf16'
+  /** Threads of the CPU; undefined: libtorch's. */
+  readonly threads?: number | undefined
   /** Decay of the weights' moving average; 0: none. */
   readonly ema: number
 }
@@ -71,11 +73,11 @@ export interface Core {
 
 /** A native learner with fresh weights, drawn from the seed. */
 export function createNative(settings: Omit<Settings, 'sampler'>, seed: number): Promise<NativeLearner> {
-  const { unet, schedule, device, precision, ema } = settings
+  const { unet, schedule, device, precision, threads, ema } = settings
   const { prediction } = schedule
   const table = scheduleTable(schedule)
   return call((addon) =>
-    addon.createLearner({ unet, schedule: table, prediction, device, precision, seed, emaDecay: ema }),
+    addon.createLearner({ unet, schedule: table, prediction, device, precision, threads, seed, emaDecay: ema }),
   )
 }
 

@@ -23,7 +23,7 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
     return { ...rest, tensors, penalties: await readPenalties(parameters), memory: await readMemory() }
   })
   const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
-  const settings = { unet, schedule, sampler, ...resolved, ema: record?.ema ?? 0 }
+  const settings = { unet, schedule, sampler, ...resolved, threads: parsed.threads, ema: record?.ema ?? 0 }
   const core = await createCore(settings, record?.seed ?? 0, parsed.images)
   const { native } = core
   try {

@@ -113,7 +113,7 @@ export class Learner implements AsyncDisposable {
     const schedule = parseOptions(scheduleSchema, parsed.schedule ?? {}, `${where}: schedule`)
     const sampler = parseSampler(schedule, parsed.sampler, `${where}: sampler`)
     const resolved = await resolveDevice(parsed.device, parsed.precision)
-    const settings = { unet, schedule, sampler, ...resolved, ema: parsed.ema }
+    const settings = { unet, schedule, sampler, ...resolved, threads: parsed.threads, ema: parsed.ema }
     return new Learner(await createCore(settings, parsed.seed, parsed.images))
   }
 

@@ -35,6 +35,8 @@ export interface LearnerOptions {
   device?: Device
   /** Default `auto`: bf16 where it is faster than fp32 (on CUDA, and on CPUs with AMX), else fp32. */
   precision?: Precision
+  /** Threads of the CPU that compute the network, 1 … 1024. Another number gives other digits. Default: libtorch's, see `OMP_NUM_THREADS`. */
+  threads?: number | undefined
   /** Seed of the first weights and of all random draws, 0 … 2³² − 1. Default 0. */
   seed?: number
   /**
@@ -56,6 +58,8 @@ export interface LoadOptions {
   device?: Device
   /** Default: the precision that was saved; for a diffusers folder `auto`. */
   precision?: Precision
+  /** As in {@link LearnerOptions}; it is not saved. */
+  threads?: number | undefined
   /** As in {@link LearnerOptions}. */
   images?: ImageStore
 }

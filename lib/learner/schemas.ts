@@ -14,6 +14,7 @@ import {
   precisionSchema,
   seedSchema,
   signalSchema,
+  threadsSchema,
 } from '../validation/fields.js'
 import { isRecord } from '../validation/options.js'
 import type {
@@ -46,6 +47,7 @@ export const createSchema = z.strictObject({
   sampler: z.unknown().optional(),
   device: deviceSchema.default('auto'),
   precision: precisionSchema.default('auto'),
+  threads: threadsSchema.optional(),
   seed: seedSchema.default(0),
   ema: rate.default(0),
   images: z.instanceof(ImageStore).optional(),
@@ -54,6 +56,7 @@ export const createSchema = z.strictObject({
 export const loadSchema = z.strictObject({
   device: deviceSchema.default('auto'),
   precision: precisionSchema.optional(),
+  threads: threadsSchema.optional(),
   images: z.instanceof(ImageStore).optional(),
 })
 

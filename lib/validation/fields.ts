@@ -32,6 +32,9 @@ export type Precision = 'auto' | 'fp32' | 'tf32' | 'bf16'
 
 export const precisionSchema = z.enum(['auto', 'fp32', 'tf32', 'bf16']) satisfies z.ZodType<Precision>
 
+/** Threads on the CPU. */
+export const threadsSchema = z.int().min(1).max(1024)
+
 // What another realm made (Jest, vm) is no `instanceof` of this one's classes.
 
 /** Of Node or of a DOM. */

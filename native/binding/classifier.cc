@@ -164,10 +164,14 @@ Napi::Value createClassifier(const Napi::CallbackInfo& info) {
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
     const int64_t channels = integer(options, "channels", 1, 4), classes = integer(options, "classes", 1, 1'000'000);
-    const Compute compute = parseCompute(string(options, "device"), "fp32");
+    const Compute compute = parseCompute(string(options, "device"), "fp32", threads(options));
     const uint64_t seed = continual::seed(options);
     return state(env).engine.run(
-        env, {}, [=] { return std::make_shared<ClassifierTrainer>(channels, classes, compute, seed); },
+        env, {},
+        [=] {
+          const ThreadScope scope(compute.threads);
+          return std::make_shared<ClassifierTrainer>(channels, classes, compute, seed);
+        },
         [](Napi::Env env, std::shared_ptr<ClassifierTrainer> classifier) -> Napi::Value {
           return ClassifierHandle::wrap(env, state(env).classifier, std::move(classifier));
         });

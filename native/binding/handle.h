@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "binding/addon.h"
+#include "runtime/team.h"
 
 namespace continual {
 
@@ -53,11 +54,17 @@ class Handle : public Napi::ObjectWrap<Self> {
   void Finalize(Napi::BasicEnv env) override { Napi::MemoryManagement::AdjustExternalMemory(env, -reported_); }
 
  protected:
-  /// Runs `work(value)` on the engine thread; its result goes through `convert`.
+  /// Runs `work(value)` on the engine thread, by the threads that the value computes with; its result goes through
+  /// `convert`.
   template <class Work, class Convert>
   Napi::Value run(Napi::Env env, const std::vector<Napi::Value>& keep, Work work, Convert convert) {
     return state(env).engine.run(
-        env, keep, [value = value(), work = std::move(work)] { return work(*value); }, std::move(convert));
+        env, keep,
+        [value = value(), work = std::move(work)] {
+          const ThreadScope scope(threadsOf(*value));
+          return work(*value);
+        },
+        std::move(convert));
   }
   /// The same for work without a result.
   template <class Work>
@@ -70,6 +77,14 @@ class Handle : public Napi::ObjectWrap<Self> {
   }
 
  private:
+  static int threadsOf(const Value& value) {
+    if constexpr (requires { value.threads(); }) {
+      return value.threads();
+    } else {
+      return 0;
+    }
+  }
+
   std::shared_ptr<Value> value_;
   int64_t reported_ = 0;
 };

@@ -387,12 +387,13 @@ Napi::Value createLearner(const Napi::CallbackInfo& info) {
     const UNetConfig unet = unetConfig(object(options, "unet"));
     const ScheduleTable table = scheduleTable(object(options, "schedule"));
     const Parametrisation& predicted = parametrisation(string(options, "prediction"));
-    const Compute compute = parseCompute(string(options, "device"), string(options, "precision"));
+    const Compute compute = parseCompute(string(options, "device"), string(options, "precision"), threads(options));
     const uint64_t seed = continual::seed(options);
     const double emaDecay = number(options, "emaDecay");
     return state(env).engine.run(
         env, {},
         [=] {
+          const ThreadScope scope(compute.threads);
           return std::shared_ptr<LearnerValue>(
               new LearnerValue{{unet, NoiseSchedule(table, compute.device), predicted, compute, seed, emaDecay}});
         },

@@ -16,6 +16,7 @@ struct SessionValue {
   std::shared_ptr<LearnerValue> learner;  // which the session refers to
   std::unique_ptr<Session> session;
 
+  int threads() const { return learner->threads(); }
   int64_t bytes() const { return 0; }  // the images and the learner report theirs
 };
 
@@ -137,6 +138,7 @@ Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<Learner
            memory = poolParts(field(options, "memory")), batchSize = integer(options, "batchSize", 1, largestBatch),
            flip = boolean(options, "horizontalFlip"), labels = labelsOf(options), rate = number(optimizer, "lr"),
            adam = optimizerConfig(optimizer)] {
+            const ThreadScope scope(learner->threads());
             SessionConfig config{terms, {Pool(task), Pool(memory), batchSize, flip, labels, {}}, rate, adam};
             return std::make_shared<SessionValue>(SessionValue{learner, learner->trainer.begin(std::move(config))});
           },

@@ -14,6 +14,7 @@ struct LearnerValue {
 
   int64_t timesteps() const { return trainer.model.schedule.timesteps(); }
   const UNet& unet() const { return trainer.model.unet; }
+  int threads() const { return trainer.model.how.threads; }
   int64_t bytes() const { return trainer.state.bytes(); }
 };
 

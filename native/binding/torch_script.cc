@@ -79,9 +79,13 @@ Napi::Value loadTorchScript(const Napi::CallbackInfo& info) {
   return guarded(env, [&] {
     const auto given = info[0].As<Napi::Object>();
     const TorchScript::Options options = torchScriptOptions(given);
-    const Compute compute = parseCompute(string(given, "device"), "fp32");
+    const Compute compute = parseCompute(string(given, "device"), "fp32", threads(given));
     return state(env).engine.run(
-        env, {}, [=] { return std::make_shared<TorchScript>(options, compute); },
+        env, {},
+        [=] {
+          const ThreadScope scope(compute.threads);
+          return std::make_shared<TorchScript>(options, compute);
+        },
         [](Napi::Env env, std::shared_ptr<TorchScript> network) -> Napi::Value {
           return TorchScriptHandle::wrap(env, state(env).torchScript, std::move(network));
         });

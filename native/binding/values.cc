@@ -67,6 +67,10 @@ int64_t integer(const Napi::Object& object, const char* name, int64_t lowest, in
   return value;
 }
 
+int threads(const Napi::Object& object) {
+  return has(object, "threads") ? static_cast<int>(integer(object, "threads", 1, 1024)) : 0;
+}
+
 uint64_t seed(const Napi::Object& object) {
   return static_cast<uint64_t>(integer(object, "seed", 0, std::numeric_limits<int64_t>::max()));
 }

@@ -22,6 +22,8 @@ double number(const Napi::Object& object, const char* name);
 int64_t integer(const Napi::Object& object, const char* name);
 /// An integer of at least `lowest` and at most `highest`.
 int64_t integer(const Napi::Object& object, const char* name, int64_t lowest, int64_t highest);
+/// As in Compute; 0 where it is left out.
+int threads(const Napi::Object& object);
 /// An integer of 0 … 2⁵³ − 1.
 uint64_t seed(const Napi::Object& object);
 bool boolean(const Napi::Object& object, const char* name);

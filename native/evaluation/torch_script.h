@@ -32,6 +32,7 @@ class TorchScript {
   TorchScript& operator=(const TorchScript&) = delete;
 
   int64_t dimension() const { return dimension_; }
+  int threads() const { return how_.threads; }
   int64_t bytes() const;
   /// uint8 N×H×W×C → float32 N × dimension, on the CPU.
   at::Tensor features(const at::Tensor& pixels);

@@ -9,7 +9,7 @@ namespace continual {
 
 at::MemoryFormat Compute::memoryFormat() const { return at::MemoryFormat::ChannelsLast; }
 
-Compute parseCompute(const std::string& device, const std::string& precision) {
+Compute parseCompute(const std::string& device, const std::string& precision, int threads) {
   at::Device parsed(at::kCPU);
   if (device == "cpu") {
   } else if (device == "cuda" || device.rfind("cuda:", 0) == 0) {
@@ -22,9 +22,9 @@ Compute parseCompute(const std::string& device, const std::string& precision) {
   } else {
     throw Error("ERR_INVALID_ARGUMENT", "device: expected 'cpu', 'cuda' or 'cuda:N', found '" + device + "'");
   }
-  if (precision == "fp32") return {parsed, at::kFloat, false};
-  if (precision == "bf16") return {parsed, at::kBFloat16, false};
-  if (precision == "tf32" && parsed.is_cuda()) return {parsed, at::kFloat, true};
+  if (precision == "fp32") return {parsed, at::kFloat, false, threads};
+  if (precision == "bf16") return {parsed, at::kBFloat16, false, threads};
+  if (precision == "tf32" && parsed.is_cuda()) return {parsed, at::kFloat, true, threads};
   throw Error("ERR_INVALID_ARGUMENT",
               "precision: expected 'fp32', 'bf16' or, on CUDA, 'tf32'; found '" + precision + "' on " + device);
 }

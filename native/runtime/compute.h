@@ -14,13 +14,14 @@ struct Compute {
   at::Device device;
   at::ScalarType dtype;  // kFloat or kBFloat16
   bool tf32;             // CUDA only: float32 products in TF32
+  int threads = 0;       // of the CPU; 0: libtorch's default
 
   at::MemoryFormat memoryFormat() const;
 };
 
-/// `device`: `cpu`, `cuda` or `cuda:N`; `precision`: `fp32`, `tf32` or `bf16`. Throws ERR_DEVICE_UNAVAILABLE or
-/// ERR_INVALID_ARGUMENT.
-Compute parseCompute(const std::string& device, const std::string& precision);
+/// `device`: `cpu`, `cuda` or `cuda:N`; `precision`: `fp32`, `tf32` or `bf16`; `threads` as in Compute. Throws
+/// ERR_DEVICE_UNAVAILABLE or ERR_INVALID_ARGUMENT.
+Compute parseCompute(const std::string& device, const std::string& precision, int threads = 0);
 
 /// Copies to the device without waiting for it: what the host goes on to do overlaps with what the device is at.
 at::Tensor toDevice(const at::Tensor& onHost, at::Device device);

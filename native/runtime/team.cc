@@ -9,7 +9,9 @@ extern "C" void omp_set_num_threads(int threads);
 
 namespace continual {
 
-ThreadScope::ThreadScope(int threads) : before_(at::get_num_threads()) { omp_set_num_threads(threads); }
+ThreadScope::ThreadScope(int threads) : before_(at::get_num_threads()) {
+  if (threads > 0) omp_set_num_threads(threads);
+}
 ThreadScope::~ThreadScope() { omp_set_num_threads(before_); }
 
 Team Team::forThisMachine() {

@@ -47,7 +47,7 @@ class Team {
   std::vector<std::thread> threads_;
 };
 
-/// While it lives, operators called on this thread use `threads` threads.
+/// While it lives, operators called on this thread use `threads` threads; 0: as many as before.
 class ThreadScope {
  public:
   explicit ThreadScope(int threads);

@@ -66,6 +66,7 @@ class ClassifierTrainer {
   const ParameterLayout& layout() const { return net_.layout(); }
   std::vector<at::Tensor> read() const { return layout().read(weights_.master); }
   void write(const std::vector<at::Tensor>& tensors);
+  int threads() const { return how_.threads; }
   int64_t bytes() const { return 4 * static_cast<int64_t>(weights_.master.nbytes()); }
 
  private:
