@@ -25,7 +25,7 @@ describe('conditional accuracy', () => {
       batchSize: 7,
       seed: 3,
     })
-    const { value, detail, real, generated } = values.conditionalAccuracy!
+    const { value, detail, real, generated } = values.conditionalAccuracy
     // The same images again, by hand.
     const asked: number[] = []
     let right = 0
@@ -62,7 +62,7 @@ describe('conditional accuracy', () => {
 
     const grid = path.join(out, 'grid.png')
     const cli = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
-    const folder = path.join(out, last.learner)
+    const folder = path.join(out, last.learner!)
     await promisify(execFile)(process.execPath, [
       cli,
       'sample',

@@ -43,7 +43,7 @@ test('the numbers in the tables are those of the results', async () => {
       for (const [t, text] of texts(rows[i]![1]!).entries()) {
         const values = results.runs
           .filter((run) => run.method === label)
-          .map((run) => run.tasks[t]!.metrics[metric]!.value)
+          .map((run) => run.tasks[t]!.metrics[metric]!.value!)
         const mean = values.reduce((sum, value) => sum + value, 0) / values.length
         expect(Math.abs(Number(text.split(' ± ')[0]) / mean - 1)).toBeLessThan(0.005)
       }

@@ -8,7 +8,7 @@ import type { RunEvent } from '../lib/experiment/events.js'
 import { RunFolder } from '../lib/experiment/folder.js'
 import { runExperiment } from '../lib/experiment/run.js'
 import type { Results } from '../lib/report/results.js'
-import { finalTable, tablesByTask } from '../lib/report/table.js'
+import { finalTable, pairedTable, tablesByTask } from '../lib/report/table.js'
 import { filesBelow, ownCache, temporaryFolder } from './support/folders.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
 
@@ -246,4 +246,27 @@ test('a folder with something in it is refused, and stays as it is', async () =>
     message: expect.stringMatching(/holds thesis\.tex/),
   })
   expect(await filesBelow(out)).toEqual(['thesis.tex'])
+})
+
+test('a metric with too few test images is null with a note where the experiment says so, in every table and on the page', async () => {
+  const { results, page } = await runExperiment({
+    ...tinyExperiment,
+    stream: { tasks: 2 },
+    seeds: [1, 2, 3],
+    // There are 500 test images after the first task, and 1000 after the second.
+    evaluation: { count: 700, metrics: ['classFrequencies', 'precision'], k: 600, tooFew: 'null' },
+    out: path.join(await temporaryFolder(), 'run'),
+  })
+  for (const { tasks } of results.runs) {
+    const [first, second] = tasks.map(({ metrics }) => metrics.precision)
+    const note = 'too few test images: 500; expected at least 601'
+    expect(first).toEqual({ real: 500, generated: 700, value: null, note })
+    expect(second!.value).toEqual(expect.any(Number))
+    expect(tasks[0]!.alone![0]!.values.precision!.value).toBeNull()
+  }
+  expect(tablesByTask(results)).toMatch(/Precision.*\n\nAfter task +2/)
+  expect(
+    pairedTable({ ...results, runs: results.runs.map((run) => ({ ...run, tasks: run.tasks.slice(0, 1) })) }),
+  ).toMatch(/–/)
+  expect(await readFile(page, 'utf8')).toContain('too few test images')
 })

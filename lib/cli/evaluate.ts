@@ -10,6 +10,7 @@ interface Options {
   steps?: number
   seed?: number
   device: string
+  threads?: number
   json?: boolean
 }
 
@@ -28,6 +29,7 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
+    .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))
     .option('--json', 'print the values as JSON')
     .action(async (folder: string, { experiment: named, json, device, ...options }: Options) => {
       const [{ evaluateSaved }, { evaluationTable }, { experimentOf }, { runDisplay }] = await Promise.all([

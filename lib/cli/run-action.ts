@@ -22,6 +22,7 @@ export interface RunCommandOptions {
   lr?: number
   device?: string
   precision?: string
+  threads?: number
   out?: string
 }
 
@@ -104,6 +105,7 @@ const keys = {
   'data.name': ['--data', 'data'],
   device: ['--device', 'device'],
   precision: ['--precision', 'precision'],
+  threads: ['--threads', 'threads'],
 } as const
 
 /** A message that names the options that were given as they were typed. */
@@ -122,7 +124,7 @@ function asTyped(message: string, options: RunCommandOptions): string {
  * named by its label.
  */
 export function withOptions(input: ExperimentInput, options: RunCommandOptions): ExperimentInput {
-  const { method, seed, device, precision, out, data, dataFolder, tasks, ...train } = options
+  const { method, seed, device, precision, threads, out, data, dataFolder, tasks, ...train } = options
   const changed: Record<string, unknown> = { ...input }
   if (Object.keys(train).length > 0) {
     const before: Record<string, unknown> = { ...input.train }
@@ -139,7 +141,7 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
     }
   }
   if (tasks !== undefined) changed.stream = { ...input.stream, tasks: tasks.length === 1 ? tasks[0] : tasks }
-  for (const [key, value] of Object.entries({ seeds: seed, device, precision, out })) {
+  for (const [key, value] of Object.entries({ seeds: seed, device, precision, threads, out })) {
     if (value !== undefined) changed[key] = value
   }
   if (method !== undefined) {

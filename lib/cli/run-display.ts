@@ -167,7 +167,7 @@ function finalLines(): (
     const values = Object.entries(result.metrics).map(([name, { value }]) => {
       // The features stand in brackets; the table at the end has them.
       const title = metrics[name]?.title.replace(/ \(.*$/, '') ?? name
-      return `${title} ${formatNumber(value)}`
+      return `${title} ${value === null ? '–' : formatNumber(value)}`
     })
     return `${partName(part)}: ${values.length === 0 ? 'learned' : values.join(', ')} (${Math.round(result.seconds.learn + result.seconds.evaluate)} s)`
   }

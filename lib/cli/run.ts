@@ -25,6 +25,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--lr <rate>', 'learning rate', positiveNumber)
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')
+    .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
     .option('--markdown', 'print nothing but the final table, in Markdown')
     .option('--resume <folder>', 'resume the run in this folder; takes no other option')

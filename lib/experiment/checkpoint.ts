@@ -12,7 +12,7 @@ import { readJson } from '../files/read-json.js'
 import type { Learner } from '../learner/learner.js'
 import { runsSchema, versionsSchema, withinSchema } from '../report/results-schema.js'
 import { isShallow, shallowExpected } from '../validation/depth.js'
-import { parseOptions } from '../validation/options.js'
+import { isRecord, parseOptions } from '../validation/options.js'
 import { checkpointsFolder, metricsFile, type RunFolder } from './folder.js'
 import { recorderSchema } from './loss-recorder.js'
 
@@ -149,6 +149,16 @@ export async function readCheckpoint(folder: RunFolder, number: number): Promise
     if (found.sha256 !== expected.sha256) throw badFile(at, 'damaged: its checksum has changed')
   }
   return checkpoint
+}
+
+/** Folders of the learners that checkpoints refer to, relative to the run folder. */
+export async function savedLearners(folder: RunFolder): Promise<string[]> {
+  const numbers = await checkpointNumbers(folder)
+  const read = (number: number) => readJson(folder.at(`${checkpointsFolder}/${number}/${checkpointFile}`))
+  return (await Promise.all(numbers.map(read))).flatMap((json) => {
+    const learner = isRecord(json) ? json.learner : undefined
+    return typeof learner === 'string' ? learner : []
+  })
 }
 
 /** The run's checkpoints, the newest first. */

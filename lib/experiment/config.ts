@@ -8,7 +8,7 @@ import { knownSources } from '../data/known.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { oneLength, trainShape } from '../learner/schemas.js'
 import { classesOfTasks, isPermutation, tasksExpected } from '../streams/class-incremental.js'
-import { deviceSchema, precisionSchema, seedSchema } from '../validation/fields.js'
+import { deviceSchema, precisionSchema, seedSchema, threadsSchema } from '../validation/fields.js'
 import { isRecord, parseOptions } from '../validation/options.js'
 import { dataSchema } from './data.js'
 import { methodEntrySchema, type ResolvedMethod, resolveMethod } from './methods.js'
@@ -48,6 +48,8 @@ export const experimentSchema = z
     ema: z.number().min(0).lt(1).default(0),
     device: deviceSchema.default('auto'),
     precision: precisionSchema.default('auto'),
+    /** Threads of the CPU that compute the networks. Another number gives other digits. Default: libtorch's, see `OMP_NUM_THREADS`. */
+    threads: threadsSchema.optional(),
     train: z.strictObject(trainShape).refine(...oneLength),
     /** The methods. Each is a name, or an object with `name`, the method's options and, for tables and folders, a `label`. */
     methods: unique(methodEntrySchema, (entry) => entry.label, 'label'),
@@ -79,6 +81,11 @@ export const experimentSchema = z
         keep: positive.default(3),
       })
       .prefault({}),
+    /**
+     * Which learners stay in the run folder: `all`, that of each method's `last` task, or `none`. Others are removed when the run needs them no
+     * more. Default `all`.
+     */
+    keepLearners: z.enum(['all', 'last', 'none']).default('all'),
     /**
      * Whether the first task is trained once for each seed, and shared by all methods that have the same objective for it. The results are the
      * same as when each method trains it, in less time. Default true.

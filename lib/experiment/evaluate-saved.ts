@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Evaluation } from '../evaluation/evaluate.js'
+import type { TaskValue } from '../evaluation/per-task.js'
 import { Learner } from '../learner/learner.js'
 import type { MetricInfo } from '../report/results.js'
 import type { Seen } from '../streams/stream.js'
@@ -35,6 +36,8 @@ export interface EvaluateSavedOptions {
   readonly seed?: number
   /** Default `auto`. */
   readonly device?: Device
+  /** Threads of the CPU that compute the networks. Default: libtorch's. */
+  readonly threads?: number | undefined
   /** An abort rejects with `signal.reason`. */
   readonly signal?: AbortSignal
   /** Called while the classifier is trained. */
@@ -47,7 +50,7 @@ export interface EvaluateSavedOptions {
  * @category Results and reports
  */
 export interface SavedEvaluation {
-  readonly evaluation: Evaluation
+  readonly evaluation: Evaluation<string, TaskValue>
   /** Title and direction of each metric, by the metrics' names. */
   readonly metrics: Readonly<Record<string, MetricInfo>>
   /** Names of the classes of the real images. */
@@ -65,9 +68,9 @@ export interface SavedEvaluation {
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
   parseOptions(pathSchema, folder, 'evaluateSaved: folder')
   parseOptions(z.looseObject({ experiment: z.looseObject({}) }), options, 'evaluateSaved')
-  const { experiment, task, steps, seed, device = 'auto', signal, onEvent } = options
-  await using learner = await Learner.load(folder, { device })
-  const config = { ...resolveExperiment(experiment), device, seeds: [learner.seed] }
+  const { experiment, task, steps, seed, device = 'auto', threads, signal, onEvent } = options
+  await using learner = await Learner.load(folder, { device, threads })
+  const config = { ...resolveExperiment(experiment), device, threads, seeds: [learner.seed] }
   await using plan = await planExperiment({ config, methods: [] }, signal)
   const { stream } = plan.streams[0]!
   const number = task ?? (learner.tasksLearned || stream.tasks.length)
@@ -93,7 +96,7 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
 
 /** The classifier that an experiment's metrics are computed with. */
 export function cachedClassifier(
-  config: Pick<ExperimentConfig, 'classifier' | 'device'>,
+  config: Pick<ExperimentConfig, 'classifier' | 'device' | 'threads'>,
   { data, images, streams }: Plan,
   signal: AbortSignal | undefined,
   onEvent: EvaluateSavedOptions['onEvent'] = () => {},
@@ -103,6 +106,7 @@ export function cachedClassifier(
   return Classifier.cached(data, {
     ...config.classifier,
     device: config.device,
+    threads: config.threads,
     images: isShared ? images : undefined,
     signal,
     onProgress: ({ step, steps }) => onEvent({ kind: 'classifier', fraction: step / steps }),

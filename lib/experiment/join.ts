@@ -54,7 +54,7 @@ export function joinRuns(records: readonly RunRecord[]): JoinedRuns {
           ...task,
           samples: path.join(folder, task.samples),
           realSamples: path.join(folder, task.realSamples),
-          learner: path.join(folder, task.learner),
+          learner: task.learner && path.join(folder, task.learner),
         })),
       })),
     ),

@@ -1,7 +1,10 @@
 import type { Classifier } from '../classifiers/classifier.js'
 import type { FeatureExtractor } from '../classifiers/features.js'
+import { countImages } from '../data/dataset.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from '../evaluation/evaluate.js'
 import { frechetArea, frechetAreaTitle } from '../evaluation/frechet-area.js'
+import type { Counts } from '../evaluation/metric.js'
+import type { TaskValue } from '../evaluation/per-task.js'
 import { realDistance } from '../evaluation/real-distance.js'
 import type { Learner } from '../learner/learner.js'
 import type { DenoisingLoss } from '../learner/options.js'
@@ -17,14 +20,14 @@ export interface Judge {
   evaluate(learner: Learner, seen: Seen, options: Partial<EvaluateOptions>): Promise<Judgement>
 }
 
-/** What a judge found. */
-export interface Judgement extends Evaluation {
+/** What a judge found; a value is null where there were too few test images for it. */
+export interface Judgement extends Evaluation<string, TaskValue> {
   readonly denoising: readonly DenoisingLoss[] | undefined
 }
 
 /** @param extractor gives the features. Default: the classifier */
 export function makeJudge(config: EvaluationConfig, classifier: Classifier, extractor?: FeatureExtractor): Judge {
-  const { count, batchSize, perTask, perTaskMinimum: minimum, denoisingBands: bands, areaSteps } = config
+  const { count, batchSize, perTask, perTaskMinimum: minimum, denoisingBands: bands, areaSteps, tooFew } = config
   const features = extractor ?? classifier
   const made = makeMetrics(config, classifier, features)
   const infos = made.map(({ name, title, higherIsBetter }): [string, MetricInfo] => [
@@ -32,17 +35,25 @@ export function makeJudge(config: EvaluationConfig, classifier: Classifier, extr
     { title, better: higherIsBetter ? 'higher' : 'lower' },
   ])
   if (areaSteps) infos.push(['frechetArea', { title: frechetAreaTitle(features, areaSteps), better: 'lower' }])
+  /** Fewest test images. */
+  const fewest = Object.fromEntries([...made.map((metric) => [metric.name, metric.minimum ?? 1]), ['frechetArea', 2]])
   return {
     infos: Object.fromEntries(infos),
     async evaluate(learner, seen, given) {
       const options = { count, batchSize, ...given }
       const { seed, signal } = options
-      const found = await evaluate(learner, seen, made, {
+      const real = countImages(seen.test)
+      const isMeasured = (name: string) => tooFew === 'refuse' || real >= fewest[name]!
+      const possible = made.filter(({ name }) => isMeasured(name))
+      const found = await evaluate(learner, seen, possible, {
         ...options,
         perTask: perTask ? { classifier, minimum } : undefined,
       })
       const { sampler: _, ...rest } = options
-      const area = areaSteps && (await frechetArea(learner, seen, features, { ...rest, steps: areaSteps }))
+      const area =
+        areaSteps &&
+        isMeasured('frechetArea') &&
+        (await frechetArea(learner, seen, features, { ...rest, steps: areaSteps }))
       const denoising =
         bands === undefined ? undefined : await learner.denoisingLoss(seen.test, { bands, batchSize, seed, signal })
       const { frechetDistance } = found.values
@@ -55,7 +66,34 @@ export function makeJudge(config: EvaluationConfig, classifier: Classifier, extr
         ...(distance && { frechetDistance: distance }),
         ...(area && { frechetArea: area }),
       }
-      return { ...found, values, denoising }
+      /** With a null for each metric that there are too few images for. */
+      const whole = (counts: Counts, values: Readonly<Record<string, TaskValue>>, names: readonly string[]) =>
+        Object.fromEntries(
+          names.map((name): [string, TaskValue] => {
+            const note = `too few test images: ${counts.real}; expected at least ${fewest[name]}`
+            const { real, generated } = counts
+            return [name, values[name] ?? { real, generated, value: null, note }]
+          }),
+        )
+      return {
+        ...found,
+        values: whole(
+          found,
+          values,
+          infos.map(([name]) => name),
+        ),
+        ...(found.tasks && {
+          tasks: found.tasks.map((task) => ({
+            ...task,
+            values: whole(
+              task,
+              task.values,
+              made.map(({ name }) => name),
+            ),
+          })),
+        }),
+        denoising,
+      }
     },
   }
 }

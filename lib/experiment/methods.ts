@@ -136,8 +136,13 @@ export function resolveMethod(
   return { label, optimizer, method, about: sentences.join(' '), firstTask: firstTaskOf(method) }
 }
 
-/** Options of the solver that tells the classes of pools, in an experiment that has no options for a solver. */
-export const classifierOfPools = { epochs: 5 } as const
+/** Options of the solver of an experiment, which may be there only to tell the classes of pools; undefined where there is no solver. */
+export function solverOptions<Options>(
+  { solver, unet }: { readonly solver?: Options | undefined; readonly unet: UNetConfig },
+  method: Method,
+): Options | { epochs: number } | undefined {
+  return solver ?? (needsClassifier(method, unet) ? { epochs: 5 } : undefined)
+}
 
 /** Whether a method draws evenly by class from a replay pool whose images have no labels. */
 export function needsClassifier(method: Method, unet: UNetConfig): boolean {

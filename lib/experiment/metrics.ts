@@ -54,6 +54,11 @@ export const evaluationSchema = z
       .min(1)
       .refine((names) => new Set(names).size === names.length, { message: 'expected each metric once' })
       .default(['frechetDistance', 'classFrequencies']),
+    /**
+     * What comes of a metric that needs more test images than there are after a task: `refuse` (default): an error before the run begins;
+     * `null`: no value after that task, with a note.
+     */
+    tooFew: z.enum(['refuse', 'null']).default('refuse'),
     /** Neighbours for precision and recall. Default 3. */
     k: z.int().min(1).default(3),
     /**
@@ -92,7 +97,11 @@ const fewest: Partial<Record<MetricName, (k: number) => number>> = {
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
  */
-export function checkTestImages({ metrics: names, k, after, areaSteps }: EvaluationConfig, stream: Stream): void {
+export function checkTestImages(
+  { metrics: names, k, after, areaSteps, tooFew }: EvaluationConfig,
+  stream: Stream,
+): void {
+  if (tooFew === 'null') return
   const first = after === 'every' ? stream.tasks[0] : stream.tasks.at(-1)
   const count = first === undefined ? 0 : countImages(stream.seen(first).test)
   const needs: [string, number][] = names.map((name) => [name, fewest[name]?.(k) ?? 1])
@@ -101,7 +110,7 @@ export function checkTestImages({ metrics: names, k, after, areaSteps }: Evaluat
     if (count >= least) continue
     throw invalid(
       `evaluation: ${name} needs at least ${least} test images; after task ${first?.number} of ${stream.name} there are ${count}: ` +
-        "leave it out, take more test images or fewer tasks, or evaluate after 'last' only",
+        "leave it out, take more test images or fewer tasks, evaluate after 'last' only, or set tooFew to 'null' for a table without this value",
     )
   }
 }

@@ -51,7 +51,7 @@ export async function planExperiment({ config, methods }: ResolvedExperiment, si
     const whole = await wholeOf(data, streams[0]!.stream, config.unet.sample_size)
     const { file, ...features } = config.evaluation.features ?? { file: undefined }
     // What the options are is checked there.
-    const options = { ...features, device: config.device } as unknown as TorchScriptOptions
+    const options = { ...features, device: config.device, threads: config.threads } as unknown as TorchScriptOptions
     const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
     const dispose = async () => {
       await extractor?.dispose()

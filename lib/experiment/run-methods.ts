@@ -7,7 +7,8 @@ import type { MethodRun, Results, TaskResult } from '../report/results.js'
 import type { Stream } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
 import { metricsFile } from './folder.js'
-import { classifierOfPools, needsClassifier, type ResolvedMethod } from './methods.js'
+import { learnerPath, removeLearners } from './kept-learners.js'
+import { type ResolvedMethod, solverOptions } from './methods.js'
 import { keep, noteMachine, type RunState, resumeFrom, writeResults } from './run-state.js'
 import { runTask, samplesPath } from './run-task.js'
 
@@ -61,31 +62,32 @@ async function runMethod(
   if (!from) run.runs.push({ method: entry.label, seed, tasks: [] })
   const { tasks } = run.runs.at(-1)!
   const first = config.shareFirstTask ? shared.get(entry.firstTask) : undefined
-  await using learner = await learnerOf(run, seed, from?.learner ?? first?.result.learner)
+  await using learner = await learnerOf(run, seed, from?.learner ?? (first && learnerPath(first.method, seed, 1)))
   noteMachine(run, learner, from !== undefined)
-  const solves = config.solver !== undefined || needsClassifier(entry.method, config.unet)
-  await using solver = solves ? await solverOf(run, seed, stream, from?.solver) : undefined
+  const solving = solverOptions(config, entry.method)
+  await using solver = solving ? await solverOf(run, seed, stream, from?.solver) : undefined
   for (const task of stream.tasks.slice(tasks.length)) {
     if (task.number === 1 && first !== undefined) {
       // A solver replays nothing while it learns the first task, so that the learner makes no difference to it.
-      await solver?.learn(task, null, { ...(config.solver ?? classifierOfPools), signal })
+      await solver?.learn(task, null, { ...solving, signal })
       tasks.push(await adopt(run, first, entry.label, seed))
     } else {
       const begun = from?.task?.number === task.number ? from.task : undefined
       tasks.push(await runTask(run, { learner, solver, entry, seed, stream, task, begun }))
     }
     await writeResults(run, false)
-    await keep(run, tasks.at(-1)!.learner, solver)
+    await keep(run, learnerPath(tasks.at(-1)!.sharedFrom ?? entry.label, seed, task.number), solver)
+    await removeLearners(run.folder, { config, runs: run.runs, tasks: stream.tasks.length }, false)
   }
 }
 
 /** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
 function learnerOf({ config, folder, plan }: RunState, seed: number, saved: string | undefined): Promise<Learner> {
   const { images } = plan
-  const { unet, schedule, sampler, ema, device, precision } = config
+  const { unet, schedule, sampler, ema, device, precision, threads } = config
   return saved === undefined
-    ? Learner.create({ unet, schedule, sampler, ema, device, precision, seed, images })
-    : Learner.load(folder.at(saved), { device, precision, images })
+    ? Learner.create({ unet, schedule, sampler, ema, device, precision, threads, seed, images })
+    : Learner.load(folder.at(saved), { device, precision, threads, images })
 }
 
 /** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
@@ -95,11 +97,11 @@ function solverOf(
   stream: Stream,
   saved: string | undefined,
 ): Promise<Solver> {
-  const { device } = config
+  const { device, threads } = config
   const { images } = plan
   return saved === undefined
-    ? Solver.create(stream, { seed, device, images })
-    : Solver.load(folder.at(saved), stream, { device, images })
+    ? Solver.create(stream, { seed, device, threads, images })
+    : Solver.load(folder.at(saved), stream, { device, threads, images })
 }
 
 /** Takes over another method's first task: the learner is loaded already, this is what was written about it. */

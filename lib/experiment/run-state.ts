@@ -45,7 +45,7 @@ export function newRun(given: RunParts): RunState {
   return {
     ...given,
     judge: makeJudge(config.evaluation, classifier, plan.extractor),
-    versions: versions(),
+    versions: versions(config.threads),
     runs: [],
     parts: plan.streams
       .map(({ stream }) => methods * (stream.tasks.length - 1) + firstTasks)

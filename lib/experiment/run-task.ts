@@ -7,8 +7,9 @@ import type { Stream, Task } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
 import { teacherCalls } from './cost.js'
 import type { Part } from './events.js'
+import { isKept, learnerPath } from './kept-learners.js'
 import { LossRecorder } from './loss-recorder.js'
-import { classifierOfPools, needsClassifier, type ResolvedMethod } from './methods.js'
+import { needsClassifier, type ResolvedMethod, solverOptions } from './methods.js'
 import { keep, type RunState } from './run-state.js'
 
 /** A task that is to be learned, and by whom. */
@@ -38,7 +39,7 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     parts: run.parts,
   }
 
-  const saved = `learners/${label}/seed-${seed}/task-${number}`
+  const saved = learnerPath(label, seed, number)
   const before = performance.now()
   // Before the learner goes on: what it replays are the tasks before this one.
   const known = begun ? begun.solver : await teachSolver(run, work, part)
@@ -77,7 +78,7 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     solver: known,
     samples,
     realSamples: samplesPath('real', seed, number),
-    learner: saved,
+    learner: isKept(config, number, stream.tasks.length) ? saved : undefined,
   }
   const values = Object.fromEntries(Object.entries(result.metrics).map(([name, { value }]) => [name, value]))
   if (judged) await folder.log({ kind: 'evaluate', method: label, seed, task: number, ...values })
@@ -91,7 +92,7 @@ async function teachSolver(run: RunState, work: Work, part: Part): Promise<reado
   const { learner, solver, entry, task } = work
   if (solver === undefined) return undefined
   const replay = await learner.replayPool(task, entry.method, learnOptions(run, work, part))
-  return solver.learn(task, learner, { ...(config.solver ?? classifierOfPools), replay, signal })
+  return solver.learn(task, learner, { ...solverOptions(config, entry.method), replay, signal })
 }
 
 function learnOptions({ config, onEvent, signal }: RunState, { solver, entry }: Work, part: Part): LearnOptions {

@@ -11,6 +11,7 @@ import { cachedClassifier } from './evaluate-saved.js'
 import type { RunEvent } from './events.js'
 import { checkpointsFolder, configFile, RunFolder, resultsFile } from './folder.js'
 import { checkInputs, inputsOf, withAbsolutePaths } from './inputs.js'
+import { removeLearners } from './kept-learners.js'
 import { checkTestImages } from './metrics.js'
 import { type Plan, planExperiment } from './plan.js'
 import { checkResults } from './read-run.js'
@@ -98,7 +99,7 @@ export async function resumeExperiment(at: string, options: RunOptions = {}): Pr
   const folder = await RunFolder.open(at)
   try {
     const { resolved, results } = await readProgress(folder)
-    if (results?.complete) return await finish(folder, results)
+    if (results?.complete) return await finish(folder, resolved.config, results)
     const newest = await newestCheckpoint(folder, (message) => onEvent({ kind: 'warning', message }))
     if (newest) checkSameConfig(folder, resolved.config, newest.checkpoint.config)
     await using plan = await planExperiment(resolved, signal)
@@ -157,7 +158,8 @@ async function carryOut(
   await using classifier = await cachedClassifier(config, plan, signal, onEvent)
   const trained = { classifier: await classifier.digest() }
   // On another machine it is trained anew, with other roundings, as is what it judges.
-  if (from && changedVersions(versions(), from.versions).length === 0) checkInputs(folder.path, trained, from.inputs)
+  if (from && changedVersions(versions(config.threads), from.versions).length === 0)
+    checkInputs(folder.path, trained, from.inputs)
   const inputs = { ...fromOutside, ...trained }
   const run = newRun({ config, plan, folder, classifier, inputs, signal, onEvent })
   let results: Results
@@ -168,13 +170,15 @@ async function carryOut(
     if (folder.isOurs) await writeReport(folder.path).catch(() => undefined)
     throw error
   }
-  return finish(folder, results)
+  return finish(folder, config, results)
 }
 
 /** What is left to do once the results say that they are complete. */
-async function finish(folder: RunFolder, results: Results): Promise<RunOutcome> {
+async function finish(folder: RunFolder, config: ExperimentConfig, results: Results): Promise<RunOutcome> {
   folder.check()
   const page = await writeReport(folder.path)
   await folder.remove(checkpointsFolder)
+  const { runs } = results
+  await removeLearners(folder, { config, runs, tasks: runs[0]?.tasks.length ?? 0 }, true)
   return { folder: folder.path, results, page }
 }

@@ -1,4 +1,5 @@
 import type { Evaluation } from '../evaluation/evaluate.js'
+import type { TaskValue } from '../evaluation/per-task.js'
 import { oneLine } from './escape.js'
 import { plainText } from './plain-text.js'
 import type { MetricInfo } from './results.js'
@@ -11,7 +12,7 @@ import { formatNumber } from './summary.js'
  */
 export function evaluationTable(
   found: {
-    readonly evaluation: Evaluation
+    readonly evaluation: Evaluation<string, TaskValue>
     readonly metrics: Readonly<Record<string, MetricInfo>>
     readonly classes: readonly string[]
   },

@@ -44,7 +44,7 @@ function differenceOf(
   const last = tasksOf(results).at(-1)
   if (last === undefined) return undefined
   const bySeed = (label: string) =>
-    new Map(tasksAt(results, label, last).map(({ run, task }) => [run.seed, task.metrics[metric]?.value]))
+    new Map(tasksAt(results, label, last).map(({ run, task }) => [run.seed, task.metrics[metric]?.value ?? undefined]))
   const [theirs, own] = [bySeed(baseline), bySeed(method)]
   const seeds = seedsOf(results).filter((seed) => theirs.get(seed) !== undefined && own.get(seed) !== undefined)
   const { mean, error } = spread(seeds.map((seed) => own.get(seed)! - theirs.get(seed)!))

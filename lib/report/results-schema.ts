@@ -26,6 +26,8 @@ const explained = {
   detail: z.record(z.string(), z.array(measured)).optional(),
 }
 
+const valuesSchema = z.record(z.string(), z.object({ ...explained, value: z.number().nullable() }))
+
 const taskSchema = z.object({
   task: z.int().min(1),
   name: z.string(),
@@ -34,13 +36,13 @@ const taskSchema = z.object({
   seconds: z.object({ learn: z.number(), evaluate: z.number() }),
   loss: measured,
   teacherCalls: z.number(),
-  metrics: z.record(z.string(), z.object({ ...explained, value: measured })),
+  metrics: valuesSchema,
   alone: z
     .array(
       z.object({
         ...counts,
         task: z.int().min(1),
-        values: z.record(z.string(), z.object({ ...explained, value: z.number().nullable() })),
+        values: valuesSchema,
       }),
     )
     .optional(),
@@ -48,7 +50,7 @@ const taskSchema = z.object({
   solver: z.array(share).optional(),
   samples: withinSchema,
   realSamples: withinSchema,
-  learner: withinSchema,
+  learner: withinSchema.optional(),
   sharedFrom: z.string().optional(),
 })
 

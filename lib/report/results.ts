@@ -1,5 +1,4 @@
-import type { MetricValue } from '../evaluation/metric.js'
-import type { TaskEvaluation } from '../evaluation/per-task.js'
+import type { TaskEvaluation, TaskValue } from '../evaluation/per-task.js'
 import type { DenoisingLoss } from '../learner/options.js'
 
 /**
@@ -93,8 +92,11 @@ export interface TaskResult {
   readonly loss: number
   /** Number of the teacher's passes over a batch in each training step. */
   readonly teacherCalls: number
-  /** The metrics by their names. Empty if only the last task is evaluated, and this is an earlier task. */
-  readonly metrics: Readonly<Record<string, MetricValue>>
+  /**
+   * The metrics by their names. Empty if only the last task is evaluated, and this is an earlier task. A value
+   * is null where there were too few test images for it, see `evaluation.tooFew`.
+   */
+  readonly metrics: Readonly<Record<string, TaskValue>>
   /** The same metrics on each task learned so far alone, in order; see `Evaluation.tasks`. */
   readonly alone?: readonly TaskEvaluation[]
   /** Denoising loss on the test images of all tasks learned so far, by band of timesteps. */
@@ -105,8 +107,8 @@ export interface TaskResult {
   readonly samples: string
   /** Path of a grid of real test images of this task's classes, relative to the run folder. */
   readonly realSamples: string
-  /** Path of the saved learner, relative to the run folder. */
-  readonly learner: string
+  /** Path of the saved learner, relative to the run folder, where it is kept. */
+  readonly learner?: string | undefined
   /** The method that trained this first task, if the task was shared. */
   readonly sharedFrom?: string
 }

@@ -1,3 +1,4 @@
+import type { MetricValue } from '../evaluation/metric.js'
 import type { MethodRun, Results, TaskResult } from './results.js'
 
 /** A metric of one method after one task, over the seeds that got that far. */
@@ -35,9 +36,11 @@ export function tasksAt(results: Results, method: string, task: number): { run: 
     .flatMap((run) => run.tasks.filter((t) => t.task === task).map((t) => ({ run, task: t })))
 }
 
-/** A metric of one method after one task; undefined when no seed has got there. */
+/** A metric of one method after one task; undefined when no seed has got there, or none could be measured. */
 export function cell(results: Results, metric: string, method: string, task: number): Cell | undefined {
-  const found = tasksAt(results, method, task).flatMap(({ task: t }) => t.metrics[metric] ?? [])
+  const found = tasksAt(results, method, task)
+    .map(({ task: t }) => t.metrics[metric])
+    .filter((value): value is MetricValue => value !== undefined && value.value !== null)
   const first = found[0]
   if (first === undefined) return undefined
   const values = found.map((value) => value.value)
