@@ -1,10 +1,16 @@
+import { mkdir } from 'node:fs/promises'
+import path from 'node:path'
+import sharp from 'sharp'
 import { expect, it } from 'vitest'
-import { oneLine, printable } from '../lib/report/escape.js'
+import { dataSchema, loadData } from '../lib/experiment/data.js'
 import { classHistogram, evaluationTable } from '../lib/report/evaluation-table.js'
 import { renderPage } from '../lib/report/page.js'
 import type { Results } from '../lib/report/results.js'
 import { finalTable, tablesByTask } from '../lib/report/table.js'
+import { oneLine, printable } from '../lib/validation/printable.js'
+import { temporaryFolder } from './support/folders.js'
 import { madeUpResults } from './support/results.js'
+import { tinyUNet } from './support/tiny.js'
 
 /** Clears a terminal, begins a line, a cell and an element, and turns the direction of text. */
 const hostile = '\u001b[2J\u009b31mred\r\n\u2028| b | **c** <img src=x onerror=alert(1)> `d` \u202e"\''
@@ -70,4 +76,17 @@ it('what is printed keeps its lines, and a name is one', () => {
   // As JSON it stays what it was.
   const json = JSON.stringify({ name: hostile })
   expect(JSON.parse(printable(json))).toEqual({ name: hostile })
+})
+
+it('nothing in a warning reaches a terminal as more than text', async () => {
+  // As a folder of images without train/ and test/ makes one.
+  const folder = path.join(await temporaryFolder(), 'a\u001b[2J\u009b31m')
+  for (const name of ['one', 'two']) {
+    await mkdir(path.join(folder, name), { recursive: true })
+    const image = sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } }).png()
+    for (const i of [1, 2, 3, 4, 5]) await image.toFile(path.join(folder, name, `${i}.png`))
+  }
+  const warned = new Promise<Error>((resolve) => process.once('warning', resolve))
+  await loadData(dataSchema.parse({ name: 'image-folder', folder }), tinyUNet)
+  expect((await warned).message).toMatch(/a\\u001b\[2J\\u009b31m has no train/)
 })

@@ -4,11 +4,11 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { finetune } from '../lib/index.js'
+import { Classifier, classIncremental, finetune, Solver } from '../lib/index.js'
 import { temporaryFolder, writeIdxFolder } from './support/folders.js'
 import { goldenPath } from './support/golden.js'
 import { compile, script } from './support/processes.js'
-import { bandsStream, collect, failure, tinyLearner } from './support/tiny.js'
+import { bandsData, bandsStream, collect, failure, tinyLearner } from './support/tiny.js'
 
 beforeAll(compile, 120_000)
 
@@ -77,6 +77,19 @@ describe('what can not fit in memory', () => {
     const sampling = learner.sample({ count: 1_000_000, batchSize: 1_000_000 })
     expect((await failure(sampling)).code).toBe('ERR_OUT_OF_MEMORY')
     await collect(learner.learn(first!, finetune(), { steps: 1, batchSize: 2 }))
+
+    const data = bandsData(64)
+    const solver = await Solver.create(classIncremental(data, { tasks: 2 }), { device: 'cpu' })
+    for (const work of [
+      Classifier.train(data, { device: 'cpu', batchSize: 1_000_000 }),
+      solver.learn(classIncremental(data, { tasks: 2 }).tasks[0]!, null, { batchSize: 1_000_000 }),
+    ]) {
+      expect(await failure(work)).toMatchObject({
+        code: 'ERR_OUT_OF_MEMORY',
+        message: expect.stringMatching(/batchSize is 1000000/),
+      })
+    }
+    await solver.dispose()
   })
 
   it('is refused by the allocator where no estimate was made', async () => {

@@ -8,7 +8,13 @@ import { addData } from '../data/digest.js'
 import { imageBatchSchema, trainTestSchema } from '../data/schemas.js'
 import type { NativeClassifier } from '../engine/addon.js'
 import { call } from '../engine/call.js'
-import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
+import {
+  accuracyOn,
+  type Classified,
+  checkClassifierBatch,
+  classifyImages,
+  trainClassifier,
+} from '../engine/classifier.js'
 import { resolveDevice } from '../engine/device.js'
 import { ImageStore } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
@@ -171,6 +177,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     const { epochs, batchSize, lr, signal, onProgress } = options
     const size = sizeOf(data, options)
     const steps = countSteps(epochs, train.labels.length, batchSize, 'Classifier')
+    checkClassifierBatch(size, batchSize, device, 'Classifier')
     const images = new ResidentImages(device, size, options.images)
     const native = await create(data, device, options)
     try {

@@ -5,7 +5,13 @@ import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.js'
 import { call } from '../engine/call.js'
-import { accuracyOn, type Classified, classifyImages, trainClassifier } from '../engine/classifier.js'
+import {
+  accuracyOn,
+  type Classified,
+  checkClassifierBatch,
+  classifyImages,
+  trainClassifier,
+} from '../engine/classifier.js'
 import { resolveDevice } from '../engine/device.js'
 import { bring } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
@@ -215,6 +221,7 @@ export class Solver implements AsyncDisposable {
     const replaying = task.number > 1 ? generator : null
     if (replaying) this.#checkReplay(replaying, task, where)
     const steps = countSteps(epochs, task.train.indices.length, batchSize, where)
+    checkClassifierBatch(this.size, batchSize, this.#device, where)
     if (this.#learning) throw invalid(`${where}: the solver is already learning a task; wait for its end`)
 
     this.#learning = true

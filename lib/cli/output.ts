@@ -1,4 +1,4 @@
-import { printable } from '../report/escape.js'
+import { printable } from '../validation/printable.js'
 
 /** Prints the result of a command. */
 export function print(text: string): void {

@@ -1,9 +1,9 @@
 import type { WriteStream } from 'node:tty'
 import { SingleBar } from 'cli-progress'
 import type { Part, RunEvent } from '../experiment/events.js'
-import { oneLine } from '../report/escape.js'
 import type { MetricInfo } from '../report/results.js'
 import { formatNumber } from '../report/summary.js'
+import { oneLine } from '../validation/printable.js'
 
 /** Shows a run while it is under way: a bar on a terminal, else a line now and then. */
 export interface RunDisplay {

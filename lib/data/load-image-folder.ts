@@ -5,6 +5,7 @@ import { ContinualDiffusionError, lackOf, messageOf } from '../errors.js'
 import { type ByteName, byCodePoint, byteName } from '../files/byte-names.js'
 import { functionSchema, pathSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { warn } from '../validation/printable.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 import { decodeDoubtful, decodeImage } from './decode-image.js'
@@ -119,11 +120,9 @@ export async function loadImageFolder(folder: string, options: ImageFolderOption
   signal?.throwIfAborted()
   if (failures.length > 0) throw damaged(folder, failures)
   if (doubtful.length > 0) {
-    process.emitWarning(
+    warn(
       `${folder}: ${doubtful.length} of its images were read in spite of complaints: ${listed(doubtful)}`,
-      {
-        code: 'CONTINUAL_DIFFUSION_DOUBTFUL_IMAGE',
-      },
+      'CONTINUAL_DIFFUSION_DOUBTFUL_IMAGE',
     )
   }
   const labels = files.map(({ label }) => label)

@@ -5,6 +5,7 @@ import { held } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import type { NativeClassifier, NativeClassifierOptions } from './addon.js'
 import { call, trainingMilliseconds, withCancel } from './call.js'
+import { checkFits } from './memory.js'
 import type { ResidentImages } from './resident-images.js'
 
 /**
@@ -29,6 +30,16 @@ export interface ClassifierShape {
   /** Side of its square images in pixels. */
   readonly size: number
   readonly channels: number
+}
+
+/**
+ * Checks that a batch can fit in memory, by what the backward pass needs at once of the first two layers, whose 32 channels are as large as
+ * the images.
+ *
+ * @throws ContinualDiffusionError `ERR_OUT_OF_MEMORY`
+ */
+export function checkClassifierBatch(size: number, batchSize: number, device: string, where: string): void {
+  checkFits(batchSize * 2 * 32 * size ** 2 * 4, device, `${where}: batchSize is ${batchSize}; expected a smaller batch`)
 }
 
 /**

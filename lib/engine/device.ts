@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Device, Precision } from '../validation/fields.js'
+import { warn } from '../validation/printable.js'
 import { call } from './call.js'
 import { type Trial, trial } from './trial.js'
 
@@ -46,9 +47,7 @@ async function resolve(device: Device): Promise<string> {
   // Without a GPU the CPU is what was asked for. With one that fails, all would be slow for a reason that nobody sees.
   if (cause !== undefined && !warned) {
     warned = true
-    process.emitWarning(`computing on the CPU, because the GPU can't be used: ${cause.message}`, {
-      code: 'CPU_FOR_GPU',
-    })
+    warn(`computing on the CPU, because the GPU can't be used: ${cause.message}`, 'CPU_FOR_GPU')
   }
   return 'cpu'
 }
@@ -105,9 +104,10 @@ function withoutFailedKernels(found: Trial, device: number): Trial {
   const why = found.cudaDevices[device]?.noKernels
   if (why) {
     call((addon) => addon.useNoCudaKernels(device, why))
-    process.emitWarning(`cuda:${device} computes without the kernels of continual-diffusion, and so slower: ${why}`, {
-      code: 'CONTINUAL_DIFFUSION_NO_KERNELS',
-    })
+    warn(
+      `cuda:${device} computes without the kernels of continual-diffusion, and so slower: ${why}`,
+      'CONTINUAL_DIFFUSION_NO_KERNELS',
+    )
   }
   return found
 }

@@ -10,6 +10,7 @@ import { loadIdx } from '../data/load-idx.js'
 import { loadImageFolder } from '../data/load-image-folder.js'
 import { fashionMnist, mnist } from '../data/load-known.js'
 import { seedSchema } from '../validation/fields.js'
+import { warn } from '../validation/printable.js'
 import { dataNames } from './data-names.js'
 import { splitDataset } from './split.js'
 
@@ -104,10 +105,10 @@ export async function loadData(config: DataConfig, unet: UNetConfig, signal?: Ab
       const isSplit = existsSync(path.join(folder, config.train)) || existsSync(path.join(folder, config.test))
       if (isSplit) return trainTest(await part('train'), await part('test'))
       const split = splitDataset(await loadImageFolder(folder, { ...options, name }), config.split)
-      process.emitWarning(
+      warn(
         `${folder} has no ${config.train}/ and ${config.test}/, so that each class is split by seed ${config.split.seed}: ` +
           `${split.train.labels.length} training and ${split.test.labels.length} test images`,
-        { code: 'CONTINUAL_DIFFUSION_SPLIT' },
+        'CONTINUAL_DIFFUSION_SPLIT',
       )
       return split
     }

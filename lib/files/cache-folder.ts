@@ -1,5 +1,6 @@
 import { homedir } from 'node:os'
 import path from 'node:path'
+import { warn } from '../validation/printable.js'
 
 /**
  * A folder in the user's cache folder of this package, as the XDG base directory specification has it; undefined where there is no home. A
@@ -28,5 +29,5 @@ export function warnNotKept(what: string, why: string): void {
 
 /** Says that a cache is not used. */
 export function warnOfCache(message: string): void {
-  process.emitWarning(message, { code: 'CONTINUAL_DIFFUSION_NO_CACHE' })
+  warn(message, 'CONTINUAL_DIFFUSION_NO_CACHE')
 }

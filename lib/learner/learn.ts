@@ -9,6 +9,7 @@ import { taskSchema } from '../streams/schemas.js'
 import type { Task } from '../streams/stream.js'
 import { countSteps } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { warn } from '../validation/printable.js'
 import { checkBatch, checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
 import { alone, type Core, checkIdle, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
@@ -306,10 +307,10 @@ async function train(
 function warnOfGraph(core: Core, failure: string): void {
   if (core.warnedOfGraph) return
   core.warnedOfGraph = true
-  process.emitWarning(
+  warn(
     `steps on ${core.settings.device} can't be recorded as a CUDA graph, and run one operation after the other, which is slower: ` +
       failure,
-    { code: 'CONTINUAL_DIFFUSION_NO_GRAPH' },
+    'CONTINUAL_DIFFUSION_NO_GRAPH',
   )
 }
 

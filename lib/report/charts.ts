@@ -1,8 +1,9 @@
 import { createRequire } from 'node:module'
 import type { CustomSeriesOption } from 'echarts/charts'
 import type * as ECharts from 'echarts/core'
+import { printable } from '../validation/printable.js'
 import { type ColorName, palette, seriesColor, seriesColors, seriesOf } from './colors.js'
-import { escapeXml, printable } from './escape.js'
+import { escapeXml } from './escape.js'
 import type { LossCurve, Results } from './results.js'
 import { cell, methodsOf, readable, spread, tasksAt, tasksOf } from './summary.js'
 

@@ -1,6 +1,6 @@
 import type { Evaluation } from '../evaluation/evaluate.js'
 import type { TaskValue } from '../evaluation/per-task.js'
-import { oneLine } from './escape.js'
+import { oneLine } from '../validation/printable.js'
 import { plainText } from './plain-text.js'
 import type { MetricInfo } from './results.js'
 import { formatNumber } from './summary.js'

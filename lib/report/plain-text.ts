@@ -1,4 +1,4 @@
-import { oneLine } from './escape.js'
+import { oneLine } from '../validation/printable.js'
 
 /** A heading, a row of column heads and rows, whose first column is text and the others numbers. */
 export interface PlainTable {
