@@ -1,11 +1,13 @@
+import { execFile } from 'node:child_process'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { withOptions } from '../lib/cli/run-action.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { Results } from '../lib/report/results.js'
-import { startCommand as start } from './support/child.js'
+import { main, startCommand as start } from './support/child.js'
 import { filesBelow, temporaryFolder } from './support/folders.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
 
@@ -81,7 +83,7 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
     expect(await sharp(path.join(out, samples)).metadata()).toMatchObject({ width: 17 * 8, height: 17 * 8 })
   }
   expect(results.versions.node).toBe(process.versions.node)
-  for (const { title } of Object.values(results.metrics)) expect(stdout).toContain(title)
+  for (const { title } of Object.values(results.metrics)) expect(stdout).toContain(title.replace(/ \(.*/, ''))
   for (const file of ['results.json', 'report.html']) expect(stdout).toContain(path.join(out, file))
 
   const learner = 'out/learners/finetune/seed-69/task-5'
@@ -185,6 +187,28 @@ test.each([
   const how = await again.ended
   expect([130, 143]).toContain(how.status)
   expect(how.stderr).not.toContain('The results so far are')
+})
+
+test('a run whose terminal is closed ends with status 129 and a checkpoint', async () => {
+  const folder = await temporaryFolder()
+  const experiment = await writeExperiment(folder)
+  // Runs a command in a terminal of its own, and closes that once training is under way.
+  const terminal = `import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+seen = b''
+while b' left' not in seen:
+    seen += os.read(terminal, 4096)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))`
+  const args = ['-c', terminal, process.execPath, main, 'run', experiment, '--steps', '1000000', '--out', 'out']
+  const { stdout } = await promisify(execFile)('python3', args, {
+    cwd: folder,
+    env: { ...process.env, XDG_CACHE_HOME: path.join(folder, 'cache') },
+  })
+  expect(stdout.trim()).toBe('129')
+  expect(await filesBelow(path.join(folder, 'out'))).toContain('checkpoints/1/checkpoint.json')
 })
 
 test('a run goes on by --resume and nothing else; of a complete one it prints the results', async () => {

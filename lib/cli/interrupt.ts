@@ -1,3 +1,5 @@
+import { closeSync } from 'node:fs'
+
 /** Exit statuses of programs that were ended by a signal: 128 and the signal's number. */
 const statuses = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
@@ -21,6 +23,17 @@ export async function untilInterrupted<T>(signal: AbortSignal, work: Promise<T>)
   })
 }
 
+/** Node gives a terminal its modes back as it ends, and crashes where the terminal is gone; files that are closed it leaves alone. */
+function closeTerminal(): void {
+  for (const fd of [0, 1, 2]) {
+    try {
+      closeSync(fd)
+    } catch {
+      // closed already
+    }
+  }
+}
+
 /**
  * A signal that SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) abort with {@link Interrupted} as its reason, so that work ends with its files
  * whole. A second one ends the process at once.
@@ -29,6 +42,7 @@ export function interruptSignal(): AbortSignal {
   const controller = new AbortController()
   for (const name of Object.keys(statuses) as (keyof typeof statuses)[]) {
     process.on(name, () => {
+      if (name === 'SIGHUP') process.once('exit', closeTerminal)
       if (controller.signal.aborted) process.exit(statuses[name])
       controller.abort(new Interrupted(name))
     })
