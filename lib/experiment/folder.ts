@@ -15,7 +15,7 @@ export const checkpointsFolder = 'checkpoints'
 const lockName = 'run.lock'
 
 /** What is left of a file of a run that was being written when the process was killed. */
-const leftOver = /^(config\.json|results\.json|report\.html|task-\d+\.png)\.[0-9a-f]{8}\.tmp$/
+const leftOver = /^(config\.json|results\.json|report\.html|task-\d+\.png)\.([0-9a-f]{8}-\d+\.)?[0-9a-f]{8}\.tmp$/
 
 /**
  * The files of one run. Every file is whole at every moment; `metrics.jsonl` grows by whole lines.

@@ -1,24 +1,50 @@
-import { randomUUID } from 'node:crypto'
-import { mkdir, open, realpath, rename, rm } from 'node:fs/promises'
+import { createHash, randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, realpath, rename, rm } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import path from 'node:path'
 import { ContinualDiffusionError } from '../errors.js'
 import { flush, writeFlushed } from './flush.js'
 
 /**
- * Makes a file whole or not at all: `write` writes a temporary sibling, which is then renamed to `file`.
+ * Makes a file whole or not at all: `write` writes a temporary sibling, which is then renamed to `file`. Siblings that killed processes of
+ * this machine left are removed.
  *
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; then `file` is as it was before
  */
 export async function replaceFile(file: string, write: (temporary: string) => Promise<void>): Promise<void> {
   const target = await follow(file)
-  const temporary = `${target}.${randomUUID().slice(0, 8)}.tmp`
+  const temporary = `${target}.${machine()}-${process.pid}.${randomUUID().slice(0, 8)}.tmp`
   try {
     await mkdir(path.dirname(target), { recursive: true })
+    await removeLeft(target)
     await write(temporary)
     await rename(temporary, target)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined)
     throw writeError(target, error)
+  }
+}
+
+/** Tells machines that share a file system apart: process numbers are each machine's own. */
+function machine(): string {
+  return createHash('sha256').update(hostname()).digest('hex').slice(0, 8)
+}
+
+async function removeLeft(target: string): Promise<void> {
+  const begin = `${path.basename(target)}.${machine()}-`
+  const folder = path.dirname(target)
+  // A rest does no harm where it can't be removed.
+  for (const name of await readdir(folder).catch(() => [])) {
+    const [, pid] = (name.startsWith(begin) && /^(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name.slice(begin.length))) || []
+    if (pid !== undefined && !isRunning(Number(pid))) await rm(path.join(folder, name), { force: true }).catch(() => {})
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
   }
 }
 
