@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { pairedDifference, studentT975 } from '../lib/report/paired.js'
 import type { Results } from '../lib/report/results.js'
-import { pairedTable } from '../lib/report/table.js'
+import { finalTable, pairedTable } from '../lib/report/table.js'
 import { madeUpResults } from './support/results.js'
 
 /** P(T < t) of Student's t with ν degrees of freedom, by Simpson's rule over its density, which is Γ-free once it is normalised. */
@@ -37,7 +37,7 @@ function results(finetune: readonly number[], distilled: readonly (number | unde
       ...run,
       tasks: tasks.map((task) => ({
         ...task,
-        metrics: { ...task.metrics, frechetDistance: { ...task.metrics.frechetDistance!, value: value ?? 0 } },
+        metrics: { ...task.metrics, frechetDistance: { ...task.metrics.frechetDistance!, value: value as number } },
       })),
     }
   })
@@ -66,6 +66,19 @@ test('only seeds that both have finished count, and fewer than three say nothing
   const two = results([10, 20], [11, 22])
   expect(pairedDifference(two, 'frechetDistance', 'generative-distillation', 'finetune')).toBeUndefined()
   expect(pairedTable(two)).toBe('')
+})
+
+test.each([
+  ['null, as JSON has it', null],
+  ['NaN', Number.NaN],
+])('a value that could not be measured counts for no seed: %s', (_, unmeasured) => {
+  const four = results([10, 20, 30, 40], [11, unmeasured as number, 33, 44])
+  expect(pairedDifference(four, 'frechetDistance', 'generative-distillation', 'finetune')).toMatchObject({
+    seeds: [1, 3, 4],
+    mean: expect.closeTo(8 / 3),
+  })
+  // A mean without it would hide that it is the worst.
+  expect(finalTable(four).split('\n')[5]).toMatch(/^generative-distillation +– /)
 })
 
 test('the table is in percent of the first method', () => {

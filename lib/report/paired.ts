@@ -1,7 +1,7 @@
 import { parseOptions } from '../validation/options.js'
 import type { Results } from './results.js'
 import { tableSchema } from './results-schema.js'
-import { methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
+import { measuredValue, methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
 
 /**
  * A metric of a method less that of a baseline, after the last task, paired by seed: what changes from seed to seed for both alike drops out.
@@ -9,7 +9,7 @@ import { methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
  * @category Results and reports
  */
 export interface PairedDifference {
-  /** Seeds that both methods have finished. */
+  /** Seeds for which both methods have a value. */
   readonly seeds: readonly number[]
   /** The mean of method − baseline. */
   readonly mean: number
@@ -21,7 +21,7 @@ export interface PairedDifference {
 
 /**
  * @param metric name of the metric, e.g. `frechetDistance`
- * @returns undefined where the two have fewer than three seeds in common
+ * @returns undefined where the two have values for fewer than three seeds in common
  *
  * @category Results and reports
  */
@@ -44,7 +44,7 @@ function differenceOf(
   const last = tasksOf(results).at(-1)
   if (last === undefined) return undefined
   const bySeed = (label: string) =>
-    new Map(tasksAt(results, label, last).map(({ run, task }) => [run.seed, task.metrics[metric]?.value ?? undefined]))
+    new Map(tasksAt(results, label, last).map(({ run, task }) => [run.seed, measuredValue(task.metrics[metric])]))
   const [theirs, own] = [bySeed(baseline), bySeed(method)]
   const seeds = seedsOf(results).filter((seed) => theirs.get(seed) !== undefined && own.get(seed) !== undefined)
   const { mean, error } = spread(seeds.map((seed) => own.get(seed)! - theirs.get(seed)!))

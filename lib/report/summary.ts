@@ -36,14 +36,19 @@ export function tasksAt(results: Results, method: string, task: number): { run: 
     .flatMap((run) => run.tasks.filter((t) => t.task === task).map((t) => ({ run, task: t })))
 }
 
-/** A metric of one method after one task; undefined when no seed has got there, or none could be measured. */
+/** The value of a metric; undefined where it could not be measured: a number that isn't finite, for which JSON has null. */
+export function measuredValue(found: { readonly value: number | null } | undefined): number | undefined {
+  return Number.isFinite(found?.value) ? (found!.value as number) : undefined
+}
+
+/** A metric of one method after one task; undefined when no seed has got there, or when a seed's value could not be measured. */
 export function cell(results: Results, metric: string, method: string, task: number): Cell | undefined {
-  const found = tasksAt(results, method, task)
-    .map(({ task: t }) => t.metrics[metric])
-    .filter((value): value is MetricValue => value !== undefined && value.value !== null)
+  const found = tasksAt(results, method, task).flatMap(({ task: t }) => t.metrics[metric] ?? [])
   const first = found[0]
   if (first === undefined) return undefined
-  const values = found.map((value) => value.value)
+  const values = found.flatMap((value) => measuredValue(value) ?? [])
+  // The mean over the other seeds would pass over the worst one.
+  if (values.length < found.length) return undefined
   const references = found.flatMap(({ reference }) => reference ?? [])
   const reference = references.length === 0 ? undefined : spread(references).mean
   return { ...spread(values), values, real: first.real, generated: first.generated, reference }
