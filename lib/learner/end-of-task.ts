@@ -13,8 +13,10 @@ import type { LearnedTask } from './schemas.js'
 interface Learned {
   /** Names of the classes of all data so far. */
   readonly names: readonly string[]
-  /** The real images, besides the memory. */
-  readonly learned: readonly Subset[]
+  /** The real images of tasks, perhaps none. */
+  readonly tasks: readonly Subset[]
+  /** Those of a memory. */
+  readonly kept: readonly Subset[]
   /** Of the classes that the teacher generated, for a network that takes labels. */
   readonly weights: Float64Array | undefined
 }
@@ -28,7 +30,7 @@ export async function endTask(
   core: Core,
   task: LearnedTask,
   { consolidations = [], memory, teacherDecay }: Keeps,
-  { names, learned, weights }: Learned,
+  { names, tasks, kept, weights }: Learned,
   session: NativeSession,
   where: string,
   signal: AbortSignal | undefined,
@@ -52,10 +54,11 @@ export async function endTask(
   if (memory) core.memory = await remember(core.memory, task, memory, native.state.seed)
   await freezeTeacher(core, teacherDecay)
   if (call(() => native.has('path_start'))) await call(() => native.followPath(false))
-  core.tasksLearned = task.number
   if (isConditional(core.settings.unet)) {
-    core.classes = classesAfter(core.classes, names, learned, learned.length > 1, weights)
+    const anew = tasks.length > 1 || task.number <= core.tasksLearned
+    core.classes = classesAfter(core.classes, names, { tasks, kept }, anew, weights)
   }
+  core.tasksLearned = task.number
 }
 
 /**

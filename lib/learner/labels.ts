@@ -87,24 +87,30 @@ export function checkLabels(
  *
  * @param names of the classes of all data so far
  * @param weights of what its teacher generated: of one from elsewhere they say which classes it knew
- * @param subsets the real images that it learned from, perhaps none
- * @param anew whether images of earlier tasks are among them, which are counted already where these tasks were learned
+ * @param learned the real images of tasks that it learned from, perhaps none, and those of a memory
+ * @param anew whether it has learned some of the tasks before, so that their images are counted already
  */
 export function classesAfter(
   before: LearnedClasses | undefined,
   names: readonly string[],
-  subsets: readonly Subset[],
+  { tasks, kept }: { readonly tasks: readonly Subset[]; readonly kept: readonly Subset[] },
   anew: boolean,
   weights: Float64Array | undefined,
 ): LearnedClasses {
-  const counts = names.map(() => 0)
   // An index, no iterator: there may be 100,000 images, and nothing else runs meanwhile.
-  for (const { dataset, indices } of subsets) {
-    for (let i = 0; i < indices.length; i++) counts[dataset.labels[indices[i]!]!]!++
+  const countsOf = (subsets: readonly Subset[]) => {
+    const counts = names.map(() => 0)
+    for (const { dataset, indices } of subsets) {
+      for (let i = 0; i < indices.length; i++) counts[dataset.labels[indices[i]!]!]!++
+    }
+    return counts
   }
+  const [counts, own] = [countsOf(tasks), countsOf(kept)]
   const join = anew ? Math.max : (a: number, b: number) => a + b
   const known = before?.counts ?? counts.map((_, label) => ((weights?.[label] ?? 0) > 0 ? 1 : 0))
-  return { names, counts: counts.map((count, label) => join(count, known[label] ?? 0)) }
+  // The images of the learner's own memory are counted where it learned them.
+  const all = counts.map((count, label) => Math.max(join(count, known[label] ?? 0), own[label] ?? 0))
+  return { names, counts: all }
 }
 
 /** Notes what a step of a loop of the user's own may have learned: whether the last row means no class only they know. */

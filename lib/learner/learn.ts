@@ -1,5 +1,5 @@
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
-import { countImages, type ImageBatch } from '../data/dataset.js'
+import { countImages, type ImageBatch, type Subset } from '../data/dataset.js'
 import type { NativeSession, NativeTrainReport } from '../engine/addon.js'
 import { call, trainingMilliseconds, withCancel } from '../engine/call.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
@@ -98,9 +98,11 @@ async function* learnStepwise(
       core.inProgress = progress
       return { training: begun, progress }
     })
-    const learned = objective.terms.some(({ source }) => source.kind === 'task') ? plan.subsets : []
+    const learnedFrom = (kind: string, subsets: readonly Subset[]) =>
+      objective.terms.some(({ source }) => source.kind === kind) ? subsets : []
+    const learned = { tasks: learnedFrom('task', plan.subsets), kept: learnedFrom('memory', plan.memory) }
     const end = async () => {
-      await endTask(core, task, keeps, { names: plan.names, learned, weights }, training, where, signal)
+      await endTask(core, task, keeps, { names: plan.names, ...learned, weights }, training, where, signal)
       // Until then the teacher may know it.
       if (method.weights === 'fresh' && task.number > 1 && weights) core.nullLabel = labelDropout > 0
     }
