@@ -3,7 +3,7 @@ import type { MetricValue } from '../lib/evaluation/metric.js'
 import { answer } from '../lib/report/answer.js'
 import type { MethodRun } from '../lib/report/results.js'
 import { formatNumber, spread } from '../lib/report/summary.js'
-import { costOf, finalTable, tablesByTask } from '../lib/report/table.js'
+import { costOf, finalTable, forgettingTable, tablesByClass, tablesByTask } from '../lib/report/table.js'
 import { madeUpResults } from './support/results.js'
 
 test('the tables by task have a line per method, and the counts below', () => {
@@ -25,6 +25,47 @@ test('over several seeds tables give mean ± standard error, in Markdown too', (
   expect(lines[4]).toMatch(/^\| finetune \| 147 ± 0\.5 \|/)
   expect(lines[5]).toMatch(/^\| generative-distillation \| 38\.3 ± 1\.0 \|.*\| 10\.0 \| 3\.00 \|$/)
   expect(new Set(lines.slice(2).map((line) => line.split('|').length))).toEqual(new Set([7]))
+})
+
+test('the table of forgetting has the mean over the earlier tasks, why it is not known, and the counts', () => {
+  const lines = forgettingTable(madeUpResults([1, 2])).split('\n')
+  expect(lines[0]).toMatch(/lower is better; 200 \/ 500 real \/ generated images of a task; mean ± standard error/)
+  expect(lines.slice(2).map((line) => line.trim().split(/ {2,}/))).toEqual([
+    ['Method', 'Fréchet distance'],
+    [expect.stringMatching(/^─+$/)],
+    ['finetune', 'too few drawn'],
+    // 20 after task 1, 30 after task 2; 21 and 31 with the other seed.
+    ['generative-distillation', '10.0 ± 0'],
+  ])
+  const runs = madeUpResults().runs.map((run) => ({
+    ...run,
+    tasks: run.tasks.map((task) => ({ ...task, alone: undefined as never })),
+  }))
+  expect(forgettingTable({ ...madeUpResults(), runs })).toBe('')
+})
+
+test('a metric with values of each class has a table by class, whose unmeasured values are dashes', () => {
+  const results = madeUpResults([1, 2])
+  const runs = results.runs.map((run) => ({
+    ...run,
+    tasks: run.tasks.map((task) => {
+      const own = { value: 0.5, real: 400, generated: 1000 }
+      const unmeasured = run.method === 'finetune' ? Number.NaN : 1
+      const classes = [0.25 * run.seed, unmeasured, Number.NaN, 0.5]
+      const detail = { classes, real: [100, 90, 0, 80], asked: [250, 250, 250, 240] }
+      return { ...task, metrics: { ...task.metrics, classFrequencies: { ...own, detail } } }
+    }),
+  }))
+  const lines = tablesByClass({ ...results, runs }).split('\n')
+  expect(lines[0]).toMatch(/^KLD of class frequencies, by class, after task 2; lower is better; mean ± standard error/)
+  expect(lines.slice(2).map((line) => line.trim().split(/ {2,}/))).toEqual([
+    ['Class', 'finetune', 'generative-distillation', 'real / generated images'],
+    [expect.stringMatching(/^─+$/)],
+    ['T-shirt/top', '0.375 ± 0.125', '0.375 ± 0.125', '100 / 250'],
+    ['Trouser', '–', '1.00 ± 0', '90 / 250'],
+    ['Dress', '0.500 ± 0', '0.500 ± 0', '80 / 240'],
+  ])
+  expect(tablesByClass(results)).toBe('')
 })
 
 test('a method that has not got to a task has a dash there', () => {

@@ -1,6 +1,7 @@
 import type { Classifier } from '../classifiers/classifier.js'
 import { invalid } from '../errors.js'
 import { checkAdded, checkClassifier, nameOf } from './arguments.js'
+import { askedLabels } from './asked.js'
 import type { Metric } from './metric.js'
 
 /**
@@ -35,15 +36,13 @@ export function conditionalAccuracy<Name extends string = 'conditionalAccuracy'>
             real += images.count
             return
           }
-          if (labels === undefined) {
-            throw invalid(`${title}: the learner was asked for no classes; expected a class-conditional learner`)
-          }
-          const outside = labels.find((label) => !(label >= 0 && label < classes))
+          const wanted = askedLabels(title, labels)
+          const outside = wanted.find((label) => !(label >= 0 && label < classes))
           if (outside !== undefined) {
             throw invalid(`${title}: the learner was asked for class ${outside}; the classifier has ${classes} classes`)
           }
           const { labels: found } = await classifier.classifyOnce(images)
-          labels.forEach((label, i) => {
+          wanted.forEach((label, i) => {
             asked[label]!++
             if (found[i] === label) right[label]!++
           })

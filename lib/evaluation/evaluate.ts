@@ -9,6 +9,7 @@ import type { Seen } from '../streams/stream.js'
 import { batchSizeSchema, functionSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { classifierSchema, metricSchema } from './arguments.js'
+import { askedLabels, checkClassCounts, countLabels } from './asked.js'
 import { checkCounts } from './kept-features.js'
 import { addToEach, type Counts, type Metric, type MetricValue } from './metric.js'
 import { PerTask, type PerTaskOptions, type TaskEvaluation } from './per-task.js'
@@ -25,9 +26,8 @@ export interface EvaluateOptions {
   /** Number of images in memory at once, 1 … 1,000,000. Another number gives other generated images. Default 128. */
   batchSize?: number
   /**
-   * Also evaluates each task alone, see {@link Evaluation.tasks}: compares the task's test images with the generated images that the
-   * classifier assigns to the task's classes. The features of generated images are then computed twice. Default: tasks are not evaluated
-   * alone.
+   * Also evaluates each task alone, see {@link Evaluation.tasks}: compares the task's test images with the generated images of the task's
+   * classes. The features of generated images are then computed twice. Default: tasks are not evaluated alone.
    */
   perTask?: PerTaskOptions
   /** Fields that are left out are those of the learner's sampler. */
@@ -52,10 +52,10 @@ export interface Evaluation<Name extends string = string, Value = MetricValue> e
   /** The values of the metrics, by the metrics' names. */
   readonly values: Readonly<Record<Name, Value>>
   /**
-   * With `perTask`: the evaluation of each task seen, in order. The generator is not conditioned on a task, so the classifier decides which
-   * task a generated image belongs to, and the classifier's mistakes count as the generator's. Images of classes that no task brought yet
-   * belong to no task, so the tasks' counts of generated images may add up to less than all. If tasks share classes (domain-incremental
-   * streams), images can't be assigned to a task, and these tasks' values are null.
+   * With `perTask`: the evaluation of each task seen, in order. An image of a class-conditional learner belongs to the task of the class that
+   * it was asked for as. Of any other learner the classifier decides which class an image is of, and the classifier's mistakes count as the
+   * generator's. Images of classes that no task brought yet belong to no task, so the tasks' counts of generated images may add up to less
+   * than all. If tasks share classes (domain-incremental streams), images can't be assigned to a task, and these tasks' values are null.
    */
   readonly tasks?: readonly TaskEvaluation<Name>[]
 }
@@ -118,7 +118,13 @@ export async function evaluate<Name extends string>(
     )
   }
   const real = countImages(test)
-  for (const { title, minimum = 1 } of metrics) checkCounts(title, { real, generated: count }, minimum)
+  for (const { title, minimum = 1, minimumOfClass } of metrics) {
+    checkCounts(title, { real, generated: count }, minimum)
+    if (minimumOfClass === undefined) continue
+    const asked = countLabels([askedLabels(title, learner.labelsInTurn(0, count))])
+    const found = countLabels(test.map(({ dataset, indices }) => indices.map((index) => dataset.labels[index]!)))
+    checkClassCounts(title, found, asked, minimumOfClass, learner.classes)
+  }
   const runs = metrics.map((metric) => metric.start())
   const tasks = perTask && new PerTask(tasksSeen, metrics, perTask)
   const total = real + count
@@ -162,7 +168,7 @@ export async function evaluate<Name extends string>(
       ...(labels && { labels }),
     })
     await addToEach(runs, images, 'generated', labels)
-    await tasks?.addGenerated(images)
+    await tasks?.addGenerated(images, labels)
     reach(done + images.count)
   }
   const values = {} as Record<Name, MetricValue>

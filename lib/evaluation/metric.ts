@@ -73,6 +73,11 @@ export interface Metric<Name extends string = string> {
   readonly higherIsBetter?: boolean
   /** Smallest number of real and of generated images from which a value can be computed. Default 1. */
   readonly minimum?: number
+  /**
+   * Of a metric that compares class by class, and so needs a class-conditional learner: the smallest number of real and of generated images
+   * of a class.
+   */
+  readonly minimumOfClass?: number
   /** Begins a computation. */
   start(): MetricRun
 }

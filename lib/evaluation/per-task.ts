@@ -10,7 +10,9 @@ import { addToEach, type Counts, type Metric, type MetricRun, type MetricValue }
  * @category Evaluation
  */
 export interface PerTaskOptions {
-  /** Classifier that decides which task a generated image belongs to. Its classes must be those of the data set. */
+  /**
+   * Classifier that decides which task an image belongs to that was not asked for as a class. Its classes must be those of the data set.
+   */
   classifier: Classifier
   /**
    * Smallest number of real and of generated images of a task for which metrics are computed; a larger `minimum` of a metric also applies.
@@ -53,6 +55,8 @@ export class PerTask<Name extends string> {
   readonly #taskOf = new Map<number, number>()
   /** Positions of tasks that share a class with another one: images can't be told apart by class. */
   readonly #shared = new Map<number, number>()
+  /** Whether images were asked for by class. */
+  #isAsked = false
 
   constructor(
     tasks: readonly Task[],
@@ -89,8 +93,10 @@ export class PerTask<Name extends string> {
     return this.#shared.has(task) ? [] : (this.#runs[task] ?? [])
   }
 
-  async addGenerated(images: ImageBatch): Promise<void> {
-    const { labels } = await this.#classifier.classifyOnce(images)
+  /** @param asked the classes that the images were asked for as, of a class-conditional learner */
+  async addGenerated(images: ImageBatch, asked?: Int32Array): Promise<void> {
+    this.#isAsked = asked !== undefined
+    const { labels } = asked ? { labels: asked } : await this.#classifier.classifyOnce(images)
     const rows = this.#tasks.map((): number[] => [])
     for (const [row, label] of labels.entries()) {
       const task = this.#taskOf.get(label)
@@ -102,7 +108,8 @@ export class PerTask<Name extends string> {
         const part = partOf(images, of)
         const counts = this.#counts[task]
         if (counts) counts.generated += of.length
-        await addToEach(this.runsOf(task), part, 'generated')
+        const own = asked && Int32Array.from(of, (row) => asked[row]!)
+        await addToEach(this.runsOf(task), part, 'generated', own)
       }),
     )
   }
@@ -132,7 +139,8 @@ export class PerTask<Name extends string> {
     }
     const { real, generated } = this.#counts[task] as Counts
     if (real >= minimum && generated >= minimum) return undefined
-    return `too few images of this task: ${real} real and ${generated} generated, by the ${this.#classifier.name}; expected at least ${minimum} of each`
+    const by = this.#isAsked ? 'as asked for' : `by the ${this.#classifier.name}`
+    return `too few images of this task: ${real} real and ${generated} generated, ${by}; expected at least ${minimum} of each`
   }
 }
 

@@ -12,7 +12,7 @@ import { deviceSchema, precisionSchema, seedSchema, threadsSchema } from '../val
 import { isRecord, parseOptions } from '../validation/options.js'
 import { dataSchema } from './data.js'
 import { methodEntrySchema, type ResolvedMethod, resolveMethod } from './methods.js'
-import { evaluationSchema } from './metrics.js'
+import { conditionalMetrics, evaluationSchema } from './metrics.js'
 import { type PresetName, presetNames, presets } from './presets.js'
 import { streamSchema } from './stream.js'
 import { titleOf } from './title.js'
@@ -126,11 +126,9 @@ export const experimentSchema = z
         refuse(['stream', 'order'], `expected each of 0 … ${classes - 1} once`)
       }
     }
-    if (evaluation.metrics.includes('conditionalAccuracy') && !isConditional(unet)) {
-      refuse(
-        ['evaluation', 'metrics'],
-        'expected no conditionalAccuracy: the U-Net takes no labels; give it num_class_embeds',
-      )
+    const labelled = evaluation.metrics.find((name) => conditionalMetrics.includes(name))
+    if (labelled !== undefined && !isConditional(unet)) {
+      refuse(['evaluation', 'metrics'], `expected no ${labelled}: the U-Net takes no labels; give it num_class_embeds`)
     }
     if (unet.class_embed_type === 'identity') {
       refuse(['unet', 'class_embed_type'], "expected null or 'timestep': the labels of images are classes, not vectors")

@@ -9,7 +9,14 @@ export { type GridOptions, imageGrid } from '../images/grid.js'
 export type { MethodOptions } from '../methods/by-name.js'
 export { type PairedDifference, pairedDifference } from '../report/paired.js'
 export type { LossCurve, MethodRun, MetricInfo, Results, TaskResult, Versions } from '../report/results.js'
-export { finalTable, type Layout, pairedTable, tablesByTask } from '../report/table.js'
+export {
+  finalTable,
+  forgettingTable,
+  type Layout,
+  pairedTable,
+  tablesByClass,
+  tablesByTask,
+} from '../report/table.js'
 export {
   type ExperimentConfig,
   type ExperimentInput,

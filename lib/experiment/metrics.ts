@@ -3,11 +3,13 @@ import type { Classifier } from '../classifiers/classifier.js'
 import type { FeatureExtractor } from '../classifiers/features.js'
 import { countImages } from '../data/dataset.js'
 import { invalid } from '../errors.js'
+import { checkClassCounts, countLabels } from '../evaluation/asked.js'
 import { averageRatioDeviation } from '../evaluation/average-ratio-deviation.js'
 import { classFrequencies } from '../evaluation/class-frequencies.js'
 import { conditionalAccuracy } from '../evaluation/conditional-accuracy.js'
 import { areaStepsSchema } from '../evaluation/frechet-area.js'
 import { frechetDistance } from '../evaluation/frechet-distance.js'
+import { frechetDistancePerClass, minimumOfClass } from '../evaluation/frechet-distance-per-class.js'
 import { kernelDistance } from '../evaluation/kernel-distance.js'
 import type { Metric } from '../evaluation/metric.js'
 import { precision } from '../evaluation/precision.js'
@@ -33,9 +35,13 @@ const metrics = {
   classFrequencies: ({ classifier }: Parts) => classFrequencies(classifier),
   ard: ({ classifier }: Parts) => averageRatioDeviation(classifier),
   conditionalAccuracy: ({ classifier }: Parts) => conditionalAccuracy(classifier),
+  frechetDistancePerClass: ({ extractor }: Parts) =>
+    frechetDistancePerClass(extractor, { name: 'frechetDistancePerClass' }),
 } satisfies Record<string, (parts: Parts) => Metric>
 
 type MetricName = keyof typeof metrics
+/** Metrics that need a network that takes labels. */
+export const conditionalMetrics: readonly MetricName[] = ['conditionalAccuracy', 'frechetDistancePerClass']
 const metricNames = Object.keys(metrics) as [MetricName, ...MetricName[]]
 
 /** How learners are evaluated after each task. */
@@ -97,11 +103,10 @@ const fewest: Partial<Record<MetricName, (k: number) => number>> = {
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
  */
-export function checkTestImages(
-  { metrics: names, k, after, areaSteps, tooFew }: EvaluationConfig,
-  stream: Stream,
-): void {
+export function checkTestImages(config: EvaluationConfig, stream: Stream): void {
+  const { metrics: names, k, after, areaSteps, tooFew } = config
   if (tooFew === 'null') return
+  if (names.includes('frechetDistancePerClass')) checkClasses(config, stream)
   const first = after === 'every' ? stream.tasks[0] : stream.tasks.at(-1)
   const count = first === undefined ? 0 : countImages(stream.seen(first).test)
   const needs: [string, number][] = names.map((name) => [name, fewest[name]?.(k) ?? 1])
@@ -112,6 +117,20 @@ export function checkTestImages(
       `evaluation: ${name} needs at least ${least} test images; after task ${first?.number} of ${stream.name} there are ${count}: ` +
         "leave it out, take more test images or fewer tasks, evaluate after 'last' only, or set tooFew to 'null' for a table without this value",
     )
+  }
+}
+
+/** Checks that each class has images enough for a distance of its own, after every task that is evaluated. */
+function checkClasses({ count, after }: EvaluationConfig, { name, tasks, seen }: Stream): void {
+  for (const task of after === 'every' ? tasks : tasks.slice(-1)) {
+    const { test, classes } = seen(task)
+    const real = countLabels(test.map(({ dataset, indices }) => indices.map((index) => dataset.labels[index]!)))
+    const names = task.train.dataset.classes
+    // The classes learned are asked for in turn.
+    const each = Math.max(1, Math.floor(count / classes.length))
+    const asked = names.map((_, label) => (classes.includes(label) ? each : 0))
+    const where = `evaluation: frechetDistancePerClass: after task ${task.number} of ${name}`
+    checkClassCounts(where, real, asked, minimumOfClass, names)
   }
 }
 

@@ -38,9 +38,7 @@ const demoConditional = {
   seeds: [42, 69, 1714],
   evaluation: {
     count: 1000,
-    metrics: ['frechetDistance', 'classFrequencies', 'conditionalAccuracy'],
-    after: 'last',
-    perTask: false,
+    metrics: ['frechetDistance', 'classFrequencies', 'conditionalAccuracy', 'frechetDistancePerClass'],
   },
 }
 

@@ -1,6 +1,6 @@
 import { backwardTransfer, forgetting, type TaskMatrix } from '../evaluation/transfer.js'
 import type { MethodRun, Results } from './results.js'
-import { methodsOf, spread, tasksOf } from './summary.js'
+import { methodsOf, spread, tasksAt, tasksOf } from './summary.js'
 
 /** A mean with its standard error over the seeds. */
 export interface Mean {
@@ -65,4 +65,21 @@ export function hasMatrix(results: Results, matrixOf: MatrixOf): boolean {
   return methodsOf(results).some((method) =>
     meanMatrix(results, method, matrixOf)?.some((row, k) => row.some((value, j) => j < k && value !== null)),
   )
+}
+
+/**
+ * The fewest and the most images, real and generated, that a value on one task after the last task was computed from, e.g.
+ * `200 / 183–260`; empty where tasks were not evaluated alone.
+ */
+export function countsAlone(results: Results): string {
+  const last = tasksOf(results).at(-1) ?? 0
+  const alone = methodsOf(results).flatMap((method) =>
+    tasksAt(results, method, last).flatMap(({ task }) => task.alone ?? []),
+  )
+  if (alone.length === 0) return ''
+  const range = (kind: 'real' | 'generated') => {
+    const counts = alone.map((task) => task[kind]).sort((a, b) => a - b)
+    return [...new Set([counts[0], counts.at(-1)])].join('–')
+  }
+  return `${range('real')} / ${range('generated')}`
 }

@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
+import { type ClassTable, classTables } from './by-class.js'
 import { escapeMarkdown } from './escape.js'
+import { countsAlone, hasMatrix, metricMatrix, transferOf } from './forgetting.js'
 import { type PairedDifference, pairedRows } from './paired.js'
 import { type PlainTable, plainText } from './plain-text.js'
 import type { MetricInfo, Results } from './results.js'
@@ -170,11 +172,69 @@ export function formatDifference(difference: PairedDifference | undefined): stri
   return `${middle} % [${low}, ${high}]`
 }
 
-/** {@link finalTable}, and {@link pairedTable} where there are seeds enough. */
+/**
+ * One table of what each method forgot by each metric: how much worse the earlier tasks alone are after the last task than at their best,
+ * see `forgetting`, the mean over these tasks. It is empty where tasks were not evaluated alone.
+ *
+ * @param width characters of a line in the layout `text`: what is wider is wrapped. Default: no limit
+ *
+ * @category Results and reports
+ */
+export function forgettingTable(results: Results, layout: Layout = 'text', width = unlimited): string {
+  checkTable(results, layout, width, 'forgettingTable')
+  const metrics = Object.entries(results.metrics).filter(([metric]) => hasMatrix(results, metricMatrix(metric)))
+  if (metrics.length === 0) return ''
+  const rows = methodsOf(results).map((method) => [
+    method,
+    ...metrics.map(([metric, { better }]) => {
+      const { forgetting, unknown } = transferOf(results, method, metricMatrix(metric), better)
+      return forgetting === undefined ? unknown : formatCell(forgetting)
+    }),
+  ])
+  const table = {
+    title: [
+      'Forgetting: how much worse the earlier tasks are after the last task than at their best, on average over them; lower is better',
+      `${countsAlone(results)} real / generated images of a task`,
+      overSeeds(results),
+    ].join('; '),
+    head: ['Method', ...metrics.map(([, { title }]) => title.replace(/ \(.*$/, ''))],
+    rows,
+  }
+  return layouts[layout](table, width)
+}
+
+/**
+ * A table for each metric that has a value for each class, such as `conditionalAccuracy`: every class after the last task, by method. It is
+ * empty where there is none.
+ *
+ * @param width characters of a line in the layout `text`: what is wider is wrapped. Default: no limit
+ *
+ * @category Results and reports
+ */
+export function tablesByClass(results: Results, layout: Layout = 'text', width = unlimited): string {
+  checkTable(results, layout, width, 'tablesByClass')
+  parseOptions(z.looseObject({ classes: z.array(z.string()) }), results, 'tablesByClass: results')
+  const tables = classTables(results).map(({ title, better, task, methods, rows }) => ({
+    title: `${title}, by class, after task ${task}; ${better} is better; ${overSeeds(results)}`,
+    head: ['Class', ...methods, countsHead(rows)],
+    rows: rows.map(({ name, cells, counts }) => [
+      name,
+      ...cells.map((found) => (found === undefined ? '–' : formatCell(found))),
+      counts,
+    ]),
+  }))
+  return tables.map((table) => layouts[layout](table, width)).join('\n\n')
+}
+
+/** The head of the column of a class's counts. */
+export function countsHead(rows: ClassTable['rows']): string {
+  return rows[0]?.counts.includes('/') ? 'real / generated images' : 'generated images'
+}
+
+/** {@link finalTable}, and the other tables of the end for which there are values. */
 export function tablesAtEnd(results: Results, layout: Layout = 'text', width = unlimited): string {
-  return [finalTable(results, layout, width), pairedTable(results, layout, width)]
-    .filter((table) => table !== '')
-    .join('\n\n')
+  const tables = [finalTable, forgettingTable, tablesByClass, pairedTable].map((table) => table(results, layout, width))
+  return tables.filter((table) => table !== '').join('\n\n')
 }
 
 /**

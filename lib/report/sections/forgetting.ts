@@ -1,6 +1,7 @@
 import { seriesOf } from '../colors.js'
 import { escapeXml as e } from '../escape.js'
 import {
+  countsAlone,
   hasMatrix,
   type MatrixOf,
   type MeanMatrix,
@@ -16,7 +17,10 @@ import { formatCell, formatNumber, methodsOf, tasksOf } from '../summary.js'
 /** How each metric stands on every task by itself after every later one, and what that makes of forgetting. */
 export function forgettingSection(results: Results): string {
   const metrics = Object.entries(results.metrics).filter(([metric]) => hasMatrix(results, metricMatrix(metric)))
-  const parts = metrics.map(([metric, { title, better }]) => matrices(results, title, better, metricMatrix(metric)))
+  const counts = countsAlone(results)
+  const parts = metrics.map(([metric, { title, better }]) =>
+    matrices(results, title, better, metricMatrix(metric), counts),
+  )
   const solver = hasMatrix(results, solverMatrix)
     ? `<section id="solver">
 <h2>What the solver knows</h2>
@@ -30,7 +34,7 @@ ${matrices(results, 'Accuracy of the solver', 'higher', solverMatrix)}
   return `<section id="forgetting">
 <h2>What was forgotten</h2>
 <p class="note">Each row is after a task, each column one task's test images by themselves, against the generated images of that
-task's classes, as the classifier sees them. Going down a column shows how a task fares while later ones are learned: it grows
+task's classes: as the classifier sees them or, of a model that takes labels, those that were asked for. Going down a column shows how a task fares while later ones are learned: it grows
 redder where it is forgotten. A dash is where too few images of a task were drawn to measure anything, which is forgetting at its fullest.</p>
 ${first}
 ${others.map((html, i) => details(metrics[i + 1]![1].title, html)).join('\n')}
@@ -38,7 +42,13 @@ ${others.map((html, i) => details(metrics[i + 1]![1].title, html)).join('\n')}
 ${solver}`
 }
 
-function matrices(results: Results, title: string, better: 'lower' | 'higher', matrixOf: MatrixOf): string {
+function matrices(
+  results: Results,
+  title: string,
+  better: 'lower' | 'higher',
+  matrixOf: MatrixOf,
+  counts = '',
+): string {
   const seriesNumber = seriesOf(methodsOf(results))
   const found = methodsOf(results).flatMap((method) => {
     const m = seriesNumber(method)
@@ -62,7 +72,7 @@ ${table({
     forgetting === undefined ? unknown : formatCell(forgetting),
     backwardTransfer === undefined ? unknown : formatCell(backwardTransfer),
   ]),
-})}`
+})}${counts === '' ? '' : `<p class="note">After the last task, ${counts} images of a task, real / generated.</p>`}`
 }
 
 function heatMap(matrix: MeanMatrix, tasks: readonly number[], shade: (value: number) => number): string {

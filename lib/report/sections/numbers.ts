@@ -1,3 +1,4 @@
+import { classTables } from '../by-class.js'
 import { metricChart } from '../charts.js'
 import { seriesOf } from '../colors.js'
 import { escapeXml as e } from '../escape.js'
@@ -6,7 +7,7 @@ import { details, inline, methodName, table } from '../html.js'
 import { pairedRows } from '../paired.js'
 import type { Results } from '../results.js'
 import { cell, formatCell, inSentence, methodsOf, seedsOf, tasksOf } from '../summary.js'
-import { formatDifference, type MetricTable, metricTables, overSeeds, referenceOf } from '../table.js'
+import { countsHead, formatDifference, type MetricTable, metricTables, overSeeds, referenceOf } from '../table.js'
 
 /** Every metric after the last task in one table, then each against the task. */
 export function numbersSection(results: Results): string {
@@ -37,6 +38,27 @@ ${notes.size === 0 ? '' : `<ul class="note">${[...notes].map((note) => `<li>${e(
 <section id="by-task">
 <h2>From task to task</h2>
 <div class="charts">${charts.join('\n')}</div>
+</section>
+${classesSection(results)}`
+}
+
+/** The metrics of each class after the last task. */
+function classesSection(results: Results): string {
+  const tables = classTables(results)
+  if (tables.length === 0) return ''
+  const parts = tables.map(({ title, better, methods, rows }) => {
+    const seriesNumber = seriesOf(methods)
+    const lines = rows.map(({ name, counts, cells }) => [e(name), ...bold(cells, better), counts])
+    return `<h3>${e(title)} <span>${better} is better</span></h3>
+${table({
+  head: ['Class', ...methods.map((method) => methodName(method, seriesNumber(method))), countsHead(rows)],
+  rows: lines,
+})}`
+  })
+  return `<section id="by-class">
+<h2>Class by class after task ${tables[0]!.task}</h2>
+<p class="note">Images that were asked for as each class${overNote(results)}. The best value of each row is set in bold.</p>
+${parts.join('\n')}
 </section>`
 }
 
