@@ -54,6 +54,7 @@ export type {
   PoolProgress,
   Progress,
   ReplayClassifier,
+  ReplayImages,
   StepLosses,
   StepOptions,
   TaskLength,

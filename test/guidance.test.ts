@@ -107,7 +107,7 @@ describe('guidance by a weaker learner', () => {
         {
           ...{ weights: 'student', count: 3, batchSize: 3, seed: 1, use: { purpose: 0, part: 0 }, format: 'float32' },
           ...(guide && { guide: { learner: guide, weights: 'student' } }),
-          sampler: { kind: 'ddim', steps: 1, eta: 0, clip: false, spacing: 'trailing', ...(guide && { guidance }) },
+          sampler: { ...defaultSampler, steps: 1, clip: false, ...(guide && { guidance }) },
         } as const,
         never,
       )

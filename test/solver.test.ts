@@ -1,11 +1,11 @@
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import type { NativeClassifier } from '../lib/engine/addon.js'
 import { call } from '../lib/engine/call.js'
-import { finetune, type ImageBatch, type Learner, Solver, type SolverOptions } from '../lib/index.js'
+import { finetune, generativeReplay, type ImageBatch, type Learner, Solver, type SolverOptions } from '../lib/index.js'
 import type { Stream, Task } from '../lib/streams/stream.js'
 import { devices, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'
-import { bands, bandsStream, collect, failure, tinyLearner } from './support/tiny.js'
+import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
 const classes = 4
 const stream = bandsStream()
@@ -136,7 +136,6 @@ describe('Solver', () => {
   /** A learner that has learned the first task well enough that its images are of the first two classes. */
   async function taught(): Promise<Learner> {
     const { Learner } = await import('../lib/index.js')
-    const { tinyUNet } = await import('./support/tiny.js')
     const learner = await Learner.create({ unet: tinyUNet, device: 'cpu', precision: 'fp32', seed: 1, ema: 0.95 })
     await collect(learner.learn(first, finetune(), { steps: 300, batchSize: 32, lr: 3e-3 }))
     return learner
@@ -159,6 +158,71 @@ describe('Solver', () => {
     const entropy = soft(before.replayed, before.replayed, 2)
     expect(losses).toHaveLength(1)
     expectClose(losses, [crossEntropy(before.real, labels) / 2 + entropy / 2], 1e-5)
+  })
+
+  describe('with the classes that a conditional generator was asked for as targets', () => {
+    const target = 'labels'
+
+    async function conditional(): Promise<Learner> {
+      const learner = await tinyLearner({ unet: { ...tinyUNet, num_class_embeds: 4 } })
+      await collect(learner.learn(first, finetune(), { steps: 2, batchSize: 8 }))
+      return learner
+    }
+
+    it('weighs their cross-entropy by 1 − 1/k', async () => {
+      const learner = await conditional()
+      const [solver, drawing] = [await solverOf(), await solverOf()]
+      for (const each of [solver, drawing]) await each.learn(first, null, { epochs: 2, batchSize: 16 })
+      const { images, labels } = batchOf(second)
+      const { count } = images
+      const asked = Int32Array.from({ length: count }, (_, i) => first.classes[i % 2]!)
+      const options = { count, batchSize: count, seed: 1, labels: asked }
+      const replayed = await learner.sampleFor({ purpose: 'replay', part: 0 }, options)
+      const real = crossEntropy((await solver.classify(images)).logits, labels)
+      const expected = crossEntropy((await solver.classify(replayed)).logits, [...asked])
+      const losses: number[] = []
+      const learning = {
+        epochs: 1,
+        batchSize: count,
+        dropout: 0,
+        target,
+        onProgress: ({ loss }: { loss: number }) => losses.push(loss),
+      } as const
+      await solver.learn(second, learner, learning)
+      expectClose(losses, [real / 2 + expected / 2], 1e-5)
+
+      // From a pool of one image every draw is this image.
+      const one = { ...replayed, data: replayed.data.slice(0, 64), count: 1, labels: Int32Array.of(3) }
+      const alone = crossEntropy((await drawing.classify(one)).logits, [3])
+      losses.length = 0
+      await drawing.learn(second, learner, { ...learning, replay: one })
+      expectClose(losses, [real / 2 + alone / 2], 1e-5)
+    })
+
+    it('takes the labels of a replay pool', async () => {
+      const learner = await conditional()
+      const method = generativeReplay({ pool: { images: 6 } })
+      const replay = await learner.replayPool(second, method, { steps: 2, batchSize: 4 })
+      expect(replay!.labels).toEqual(Int32Array.from([0, 0, 0, 1, 1, 1], (i) => first.classes[i]!))
+      const solver = await solverOf()
+      await solver.learn(first, learner, { epochs: 1, target })
+      expect(await solver.learn(second, learner, { epochs: 1, target, replay })).toHaveLength(2)
+    })
+
+    it('refuses a generator or images without labels', async () => {
+      const solver = await solverOf()
+      const unlabelled = await failure(solver.learn(first, generator, { target }))
+      expect(unlabelled.message).toMatch(/the generator takes no labels; expected 'soft-labels'/)
+      const learner = await conditional()
+      await solver.learn(first, null, { epochs: 1 })
+      const { labels: _, ...replay } = { ...batchOf(first).images, labels: 0 }
+      for (const labels of [undefined, Int32Array.of(0), new Int32Array(replay.count).fill(4)]) {
+        const error = await failure(
+          solver.learn(second, learner, { target, replay: { ...replay, ...(labels && { labels }) } }),
+        )
+        expect(error.message).toMatch(/replay\.labels is .*; expected an Int32Array of 48, a class index 0 … 3/)
+      }
+    })
   })
 
   it.each(['standard', 'paper'] as const)('remembers the first task through replay (%s)', async (distillation) => {

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { SamplerConfig } from '../config/sampler.js'
-import type { ImageBatch } from '../data/dataset.js'
 import { imagesSchema } from '../data/schemas.js'
 import { ImageStore } from '../engine/image-store.js'
+import type { ReplayImages } from '../learner/options.js'
 import {
   batchSizeSchema,
   type Device,
@@ -42,10 +42,15 @@ export interface SolverLearnOptions {
   batchSize?: number
   /** Learning rate of Adam. Default 1e-3. */
   lr?: number
+  /**
+   * What the solver learns of generated images. `soft-labels` (default): what the old classifier says of them; `labels`: by cross-entropy, the
+   * class that each was asked for as, of a class-conditional generator.
+   */
+  target?: 'soft-labels' | 'labels'
   /** Temperature T of the soft labels: the larger, the softer; > 0. Default 2. */
   temperature?: number
   /**
-   * The loss on generated images, for logits z of the solver and z* of the old classifier, at temperature T, averaged over images:
+   * The loss on generated images with soft labels, for logits z of the solver and z* of the old classifier, at temperature T, averaged over images:
    *
    * - `standard` (default): −T² · Σ_c softmax(z*⁄T)_c · log softmax(z⁄T)_c (Hinton, Vinyals and Dean, arXiv 1503.02531);
    * - `paper`: −T² · Σ_c softmax(z⁄T)_c · log softmax(z*⁄T)_c, with solver and old classifier swapped, as in the paper's code.
@@ -59,9 +64,9 @@ export interface SolverLearnOptions {
   sampler?: Partial<SamplerConfig>
   /**
    * Generated images of the earlier tasks, e.g. from `Learner.replayPool`. Each step draws from them, with replacement. Default: the generator
-   * generates `batchSize` new images for each step.
+   * generates `batchSize` new images for each step. With `target: 'labels'` they need their `labels`.
    */
-  replay?: ImageBatch | undefined
+  replay?: ReplayImages | undefined
   /** An abort rejects with `signal.reason`; the solver is then as after its last whole step. */
   signal?: AbortSignal
   /** Called about five times a second during training (with replay: after every step), with the mean loss since the last call. */
@@ -79,12 +84,13 @@ export const learnSchema = z.strictObject({
   epochs: z.number().positive().default(20),
   batchSize: batchSizeSchema.default(128),
   lr: z.number().positive().default(1e-3),
+  target: z.enum(['soft-labels', 'labels']).default('soft-labels'),
   temperature: z.number().positive().default(2),
   distillation: z.enum(['standard', 'paper']).default('standard'),
   dropout: z.number().min(0).lt(1).default(0.25),
   horizontalFlip: z.boolean().default(false),
   sampler: z.custom<Partial<SamplerConfig>>(isRecord, 'expected an object').optional(),
-  replay: imagesSchema.optional(),
+  replay: (imagesSchema as z.ZodType<ReplayImages>).optional(),
   signal: signalSchema.optional(),
   onProgress: functionSchema<NonNullable<SolverLearnOptions['onProgress']>>().optional(),
 })

@@ -18,10 +18,12 @@ import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
 import type { Learner } from '../learner/learner.js'
+import type { ReplayImages } from '../learner/options.js'
 import { streamSchema, type TestedTask, testedTaskSchema } from '../streams/schemas.js'
 import type { Stream, Task } from '../streams/stream.js'
 import { countSteps, pathSchema } from '../validation/fields.js'
 import { isRecord, parseOptions, shown } from '../validation/options.js'
+import { certainLogits, checkReplayedLabels } from './replayed-labels.js'
 import { createSchema, learnSchema, type SolverLearnOptions, type SolverOptions } from './solver-options.js'
 
 /** How many images of a pool one call classifies: more would be a copy that holds up JavaScript's thread. */
@@ -38,7 +40,8 @@ type LearnSettings = z.output<typeof learnSchema>
  * (1/k) · cross-entropy on real images + (1 − 1/k) · distillation on as many generated images.
  *
  * The generator has learned the tasks before k. The old classifier is the solver at the end of the last task; it gives the generated images
- * soft labels (van de Ven, Siegelmann and Tolias 2020; used by Masip et al., arXiv 2311.14028). So teach the solver before the generator on
+ * soft labels (van de Ven, Siegelmann and Tolias 2020; used by Masip et al., arXiv 2311.14028). With `target: 'labels'` the labels are the
+ * classes that a class-conditional generator was asked for, and the distillation is their cross-entropy. So teach the solver before the generator on
  * each task:
  *
  * ```ts
@@ -220,6 +223,7 @@ export class Solver implements AsyncDisposable {
     this.#checkImages(task.train.dataset, where)
     const replaying = task.number > 1 ? generator : null
     if (replaying) this.#checkReplay(replaying, task, where)
+    if (settings.target === 'labels' && generator) checkReplayedLabels(generator, replay, this.classes, where)
     const steps = countSteps(epochs, task.train.indices.length, batchSize, where)
     checkClassifierBatch(this.size, batchSize, this.#device, where)
     if (this.#learning) throw invalid(`${where}: the solver is already learning a task; wait for its end`)
@@ -316,33 +320,49 @@ export class Solver implements AsyncDisposable {
     await call(() => old.write(weights))
   }
 
-  /** The generated images of one step, as the old classifier sees them. */
+  /** The generated images of one step. */
   async #replay(
     generator: Learner,
     task: TaskNumber,
-    { batchSize, sampler, temperature, distillation, signal }: LearnSettings,
+    settings: LearnSettings,
   ): Promise<NonNullable<NativeClassifierOptions['softLabelled']>> {
-    const use = { purpose: 'replay', part: this.#stepsReplayed++ } as const
-    const images = await generator.sampleFor(use, { count: batchSize, batchSize, sampler, seed: this.seed, signal })
-    return { images, logits: await this.#oldLogits(images), ...softLoss(task, { temperature, distillation }) }
+    const { batchSize, sampler, signal } = settings
+    const part = this.#stepsReplayed++
+    // Each class has its turn, however small the batch is.
+    const labels = generator.labelsInTurn(part * batchSize, batchSize)
+    const options = { count: batchSize, batchSize, sampler, seed: this.seed, signal, ...(labels && { labels }) }
+    const images = await generator.sampleFor({ purpose: 'replay', part }, options)
+    return { images, ...(await this.#targets({ ...images, ...(labels && { labels }) }, task, settings)) }
   }
 
-  /** Images to draw from, as the old classifier sees them. */
-  async #pool(images: ImageBatch, task: TaskNumber, settings: LearnSettings): Promise<SoftPool> {
-    const { data, count, ...shape } = images
-    const logits = await this.#oldLogits(images)
+  /** Images to draw from. */
+  async #pool(images: ReplayImages, task: TaskNumber, settings: LearnSettings): Promise<SoftPool> {
+    const targets = await this.#targets(images, task, settings)
+    const { data, count, height, width, channels } = images
+    const shape = { height, width, channels }
     const stored = { name: 'the replayed images', images: data, labels: new Int32Array(count), ...shape }
-    return { pool: await bring(stored, this.#device, 0), logits, ...softLoss(task, settings) }
+    return { pool: await bring(stored, this.#device, 0), ...targets }
   }
 
-  async #oldLogits({ data, count, ...shape }: ImageBatch): Promise<Float32Array> {
+  /** What is learned of generated images, by which loss, and what it and the real ones' count. */
+  async #targets(images: ReplayImages, { number }: TaskNumber, settings: LearnSettings) {
+    const { target, temperature, distillation } = settings
+    const weights = { labelledWeight: 1 / number, weight: 1 - 1 / number }
+    if (target === 'labels') {
+      const logits = certainLogits(images.labels as Int32Array, this.classes.length)
+      return { logits, temperature: 1, swapped: false, ...weights }
+    }
+    return { logits: await this.#oldLogits(images), temperature, swapped: distillation === 'paper', ...weights }
+  }
+
+  async #oldLogits({ data, count, height, width, channels }: ImageBatch): Promise<Float32Array> {
     // There is one: the solver has learned the task before this one.
     const old = (this.#old as Owned<NativeClassifier>).live
     const logits = new Float32Array(count * this.classes.length)
     const each = data.length / count
     for (let from = 0; from < count; from += classifiedAtOnce) {
       const to = Math.min(count, from + classifiedAtOnce)
-      const part = { data: data.subarray(from * each, to * each), count: to - from, ...shape }
+      const part = { data: data.subarray(from * each, to * each), count: to - from, height, width, channels }
       logits.set((await classifyImages(old, this, part)).logits, from * this.classes.length)
     }
     return logits
@@ -384,14 +404,6 @@ export class Solver implements AsyncDisposable {
       )
     }
   }
-}
-
-/** The loss on generated images, and what it and the real ones' count. */
-function softLoss(
-  { number }: TaskNumber,
-  { temperature, distillation }: Pick<LearnSettings, 'temperature' | 'distillation'>,
-) {
-  return { temperature, swapped: distillation === 'paper', labelledWeight: 1 / number, weight: 1 - 1 / number }
 }
 
 function sizeOf({ size, height }: Dataset): number {

@@ -94,7 +94,7 @@ export const experimentSchema = z
     /** Folder of the run, new or empty. Default: `runs/<name>`, with a number if that exists. */
     out: z.string().min(1).optional(),
   })
-  .superRefine(({ data, stream, unet, schedule, sampler, train, evaluation }, context) => {
+  .superRefine(({ data, stream, unet, schedule, sampler, train, evaluation, solver }, context) => {
     const refuse = (path: PropertyKey[], message: string) => context.addIssue({ code: 'custom', path, message })
     for (const [i, { size }] of [data].flat().entries()) {
       const at = Array.isArray(data) ? ['data', i] : ['data']
@@ -129,6 +129,9 @@ export const experimentSchema = z
     const labelled = evaluation.metrics.find((name) => conditionalMetrics.includes(name))
     if (labelled !== undefined && !isConditional(unet)) {
       refuse(['evaluation', 'metrics'], `expected no ${labelled}: the U-Net takes no labels; give it num_class_embeds`)
+    }
+    if (solver?.target === 'labels' && !isConditional(unet)) {
+      refuse(['solver', 'target'], "expected 'soft-labels': the U-Net takes no labels; give it num_class_embeds")
     }
     if (unet.class_embed_type === 'identity') {
       refuse(['unet', 'class_embed_type'], "expected null or 'timestep': the labels of images are classes, not vectors")

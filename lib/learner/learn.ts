@@ -1,5 +1,5 @@
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
-import { countImages, type ImageBatch, type Subset } from '../data/dataset.js'
+import { countImages, type Subset } from '../data/dataset.js'
 import type { NativeSession, NativeTrainReport } from '../engine/addon.js'
 import { call, trainingMilliseconds, withCancel } from '../engine/call.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
@@ -16,7 +16,7 @@ import { endTask } from './end-of-task.js'
 import { type Grown, grow, takeOver } from './grow.js'
 import { checkLabels, checkNullLabel, labelWeights } from './labels.js'
 import { subsetsOf } from './memory.js'
-import type { ChangeableSetting, LearnOptions, Progress, StepLosses } from './options.js'
+import type { ChangeableSetting, LearnOptions, Progress, ReplayImages, StepLosses } from './options.js'
 import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
 import { type LearnedTask, learnSchema } from './schemas.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
@@ -174,7 +174,7 @@ export async function replayPool(
   givenTask: Task,
   method: Method,
   options: LearnOptions,
-): Promise<ImageBatch | undefined> {
+): Promise<ReplayImages | undefined> {
   live(core)
   const task = parseOptions(taskSchema, givenTask, 'replayPool: task')
   checkMethod(method, 'replayPool: method')

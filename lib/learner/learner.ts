@@ -29,6 +29,7 @@ import type {
   LearnOptions,
   LoadOptions,
   NetworkLabels,
+  ReplayImages,
   StepOptions,
   TrainOptions,
 } from './options.js'
@@ -259,7 +260,7 @@ export class Learner implements AsyncDisposable {
    * @throws ContinualDiffusionError as `learn` does, before training
    * @throws signal.reason after an abort
    */
-  async replayPool(task: Task, method: Method, options: LearnOptions): Promise<ImageBatch | undefined> {
+  async replayPool(task: Task, method: Method, options: LearnOptions): Promise<ReplayImages | undefined> {
     return replayPool(this.#core, task, method, options)
   }
 

@@ -266,6 +266,16 @@ export interface Progress {
 }
 
 /**
+ * Generated images to replay, as `Learner.replayPool` gives them.
+ *
+ * @category Learner
+ */
+export interface ReplayImages extends ImageBatch {
+  /** Of a class-conditional learner: the class index that each image was asked for as. */
+  readonly labels?: Int32Array
+}
+
+/**
  * Generated images as the sampler ends with them.
  *
  * @category Learner

@@ -1,7 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual, types } from 'node:util'
 import { isConditional } from '../config/unet.js'
-import type { ImageBatch } from '../data/dataset.js'
 import type { CancelFlag, NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
 import { bring, copiedAtOnce } from '../engine/image-store.js'
@@ -11,7 +10,7 @@ import type { ReplayPool, ResolvedObjective, TeacherSource } from '../methods/ob
 import { mersenneTwister } from '../streams/torch-random.js'
 import { type Core, live, type PoolImages } from './core.js'
 import { proportioned } from './labels.js'
-import type { LearnOptions, PoolProgress, ReplayClassifier } from './options.js'
+import type { LearnOptions, PoolProgress, ReplayClassifier, ReplayImages } from './options.js'
 import type { LearnedTask } from './schemas.js'
 
 /** Number of images that one call of the engine generates: which images a pool has must not depend on how fast that is. */
@@ -138,17 +137,18 @@ export async function firstPool(
   core: Core,
   pools: readonly PlannedPool[],
   filling: Filling,
-): Promise<ImageBatch | undefined> {
+): Promise<ReplayImages | undefined> {
   const number = pools.findIndex(({ source }) => !source.stopAtTimestep)
   if (number < 0) return undefined
-  const { images } = await generate(core, pools, number, 0, filling)
+  const { images, labels } = await generate(core, pools, number, 0, filling)
   // A copy: what becomes of it must not change what the task is learned from.
   const data = new Uint8Array(images.length)
   for (let from = 0; from < images.length; from += copiedAtOnce) {
     data.set(images.subarray(from, from + copiedAtOnce), from)
     await setImmediate()
   }
-  return { data, count: images.length / pixelsOf(core), ...shapeOf(core) }
+  const batch = { data, count: images.length / pixelsOf(core), ...shapeOf(core) }
+  return filling.weights ? { ...batch, labels: labels.slice() } : batch
 }
 
 async function generate(

@@ -1,4 +1,3 @@
-import type { MetricValue } from '../evaluation/metric.js'
 import type { MethodRun, Results, TaskResult } from './results.js'
 
 /** A metric of one method after one task, over the seeds that got that far. */
