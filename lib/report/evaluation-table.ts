@@ -3,7 +3,7 @@ import type { TaskValue } from '../evaluation/per-task.js'
 import { oneLine } from '../validation/printable.js'
 import { plainText } from './plain-text.js'
 import type { MetricInfo } from './results.js'
-import { formatNumber } from './summary.js'
+import { formatNumber, measuredValue } from './summary.js'
 
 /**
  * One evaluation as text: every metric on all test images and, where it has them, on each task by itself.
@@ -20,7 +20,10 @@ export function evaluationTable(
 ): string {
   const { evaluation, metrics, classes } = found
   const { real, generated, values, tasks = [] } = evaluation
-  const number = (value: number | null | undefined) => (value == null ? '–' : formatNumber(value))
+  const number = (found: TaskValue | undefined) => {
+    const value = measuredValue(found)
+    return value === undefined ? '–' : formatNumber(value)
+  }
   const notes = Object.values(values).flatMap(({ note }) => note ?? [])
   const table = plainText(
     {
@@ -29,8 +32,8 @@ export function evaluationTable(
       rows: Object.entries(metrics).map(([name, { title, better }]) => [
         title,
         better,
-        number(values[name]?.value),
-        ...tasks.map((task) => number(task.values[name]?.value)),
+        number(values[name]),
+        ...tasks.map((task) => number(task.values[name])),
       ]),
     },
     width,

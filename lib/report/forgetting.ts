@@ -1,6 +1,6 @@
 import { backwardTransfer, forgetting, type TaskMatrix } from '../evaluation/transfer.js'
 import type { MethodRun, Results } from './results.js'
-import { methodsOf, spread, tasksAt, tasksOf } from './summary.js'
+import { measuredValue, methodsOf, spread, tasksAt, tasksOf } from './summary.js'
 
 /** A mean with its standard error over the seeds. */
 export interface Mean {
@@ -16,7 +16,8 @@ export type MatrixOf = (run: MethodRun) => TaskMatrix
 
 /** The metric on each task by itself. */
 export function metricMatrix(metric: string): MatrixOf {
-  return ({ tasks }) => rowsOf(tasks.map(({ alone }) => alone?.map(({ values }) => values[metric]?.value ?? null)))
+  return ({ tasks }) =>
+    rowsOf(tasks.map(({ alone }) => alone?.map(({ values }) => measuredValue(values[metric]) ?? null)))
 }
 
 /** The solver's accuracy on each task. */
