@@ -211,10 +211,11 @@ test("the paper's presets have the paper's values", () => {
   })
 })
 
-test('two presets have every method: those that learn a stream, and the one that learns without data', () => {
+test('three presets have every method: those for any network, the one that learns without data, and the one for labels', () => {
   const named = (preset: (typeof presetNames)[number]) =>
     resolveExperiment({ preset } as ExperimentInput).methods.flatMap(({ name }) => name.split('+'))
-  expect(new Set([...named('every-method'), ...named('teacher-to-student')])).toEqual(new Set(Object.keys(methods)))
+  const all = [...named('every-method'), ...named('teacher-to-student'), ...named('demo-conditional')]
+  expect(new Set(all)).toEqual(new Set(Object.keys(methods)))
 })
 
 test('titles say what is learned', () => {

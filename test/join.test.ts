@@ -3,7 +3,12 @@ import { type ExperimentInput, resolveExperiment } from '../lib/experiment/confi
 import { teacherCalls } from '../lib/experiment/cost.js'
 import { joinRuns } from '../lib/experiment/join.js'
 import type { RunRecord } from '../lib/experiment/read-run.js'
-import { generativeDistillation, lwfDistillation, type ReplayPool } from '../lib/methods/index.js'
+import {
+  conditionalDistillation,
+  generativeDistillation,
+  lwfDistillation,
+  type ReplayPool,
+} from '../lib/methods/index.js'
 import { cell, methodsOf } from '../lib/report/summary.js'
 import { madeUpCurves, madeUpResults } from './support/results.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
@@ -78,4 +83,6 @@ test('teacher calls: images of a pool are spread over the steps that draw from t
   expect(calls({ reuse: 10 })).toBe(3)
   expect(calls({ images: 1280, refresh: 150 })).toBe(7) // three pools
   expect(calls({ reuse: 10 }, 100)).toBe(3)
+  // Generated once, and predicted for twice: with labels and without.
+  expect(teacherCalls(conditionalDistillation().objective(2), { steps: 400, batchSize: 32 })).toBe(4)
 })

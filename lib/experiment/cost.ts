@@ -21,7 +21,9 @@ export function teacherCalls({ terms }: Objective, training: { steps: number; ba
     else {
       const { images, refresh } = poolImages(source.pool, training)
       const all = images * Math.ceil(training.steps / refresh)
-      generating.set(JSON.stringify(source), (steps * all) / (training.steps * training.batchSize))
+      // What the networks are told of its images is no other pool.
+      const { labels: _, ...same } = source
+      generating.set(JSON.stringify(same), (steps * all) / (training.steps * training.batchSize))
     }
   }
   return [...generating.values()].reduce((sum, calls) => sum + calls, predicting.size)

@@ -118,6 +118,11 @@ export function resolveMethod(
           `${label}: teacher.guidance needs a null label; give train a labelDropout, e.g. 0.1, or leave it out`,
         )
       }
+      if (source.labels === null && train.labelDropout === 0) {
+        throw invalid(
+          `${label} needs a null label; give train a labelDropout, e.g. 0.1, and the U-Net num_class_embeds`,
+        )
+      }
       if (stopAtTimestep && pool?.classes === 'even' && !isConditional(unet)) {
         throw invalid(
           `${label}: pool.classes is 'even', and no classifier tells the classes of noisy images; expected 'as-generated'`,
@@ -175,6 +180,8 @@ const about: Readonly<Record<MethodName, string>> = {
   'experience-replay': 'Also trains on some real images that it kept of the earlier tasks.',
   'generative-replay': 'Also trains on images that its frozen teacher, the network before this task, generates.',
   'generative-distillation': 'Also learns its frozen teacher’s predictions for images that the teacher generates.',
+  'conditional-distillation':
+    'Generative distillation from a pool that has each class as often, of its frozen teacher’s predictions with labels and without.',
   'partial-generation-distillation':
     'Also learns its frozen teacher’s predictions on the way to images, not only at their end.',
   'gaussian-distillation': 'Also learns its frozen teacher’s predictions for pure noise.',

@@ -35,6 +35,12 @@ const demoConditional = {
   title: 'Split Fashion-MNIST in five tasks, small: a network that takes labels',
   unet: { ...unets.demo, num_class_embeds: 11 },
   train: { ...demo.train, labelDropout: 0.1 },
+  methods: [
+    'finetune',
+    { name: 'generative-replay', teacher: { steps: 2 } },
+    { name: 'generative-distillation', lambda: 0.4, teacher: { steps: 2 } },
+    'conditional-distillation',
+  ],
   seeds: [42, 69, 1714],
   evaluation: {
     count: 1000,

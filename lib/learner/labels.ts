@@ -331,6 +331,11 @@ export function checkNullLabel(
   for (const { source } of terms) {
     if (source.kind !== 'teacher') continue
     checkGuidance({ settings, nullLabel: known }, source.sampler.guidance, `${where}: objective: sampler`)
+    if (source.labels !== null || (hasClassTable(settings.unet) && known !== false)) continue
+    throw invalid(
+      `${where}: a term is told the null label, which the network ${hasClassTable(settings.unet) ? 'has not learned' : 'does not have'}; ` +
+        'expected a U-Net with num_class_embeds that learns with labelDropout, e.g. 0.1, from the first task on',
+    )
   }
   if (labelDropout === 0 || known !== false || terms.every(({ target }) => target !== 'teacher')) return
   throw invalid(

@@ -29,6 +29,8 @@ export interface PlannedPool {
   /** Steps between two pools. */
   readonly refresh: number
   readonly even: boolean
+  /** Whether the networks are told the null label in place of each image's class. */
+  readonly isUntold: boolean
 }
 
 /** How far a task's training is, and what it calls back. */
@@ -61,10 +63,11 @@ export function planPools(
   const numbers = terms.map(({ source, timesteps: range }) => {
     if (source.kind !== 'teacher' || source.pool === undefined) return -1
     const { images, refresh } = poolImages(source.pool, { steps, batchSize })
+    const { labels, ...generating } = source
     const even = source.pool.classes === 'even'
     // Clean images serve every range of timesteps.
     const timesteps = (source.stopAtTimestep && range) || ([0, core.settings.schedule.timesteps] as const)
-    const pool = { source, timesteps, images, refresh, even }
+    const pool = { source: generating, timesteps, images, refresh, even, isUntold: labels === null }
     const known = pools.findIndex((other) => isDeepStrictEqual(other, pool))
     return known < 0 ? pools.push(pool) - 1 : known
   })
@@ -116,8 +119,11 @@ export async function fillPools(
 ): Promise<void> {
   for (const [number, pool] of pools.entries()) {
     if (!begins && step % pool.refresh !== 0) continue
-    const generated = await generate(core, pools, number, Math.floor(step / pool.refresh), filling)
-    const { images, labels } = generated
+    // Pools that differ in what the networks are told have the same images.
+    const same = pools.findIndex((other) => isDeepStrictEqual({ ...other, isUntold: pool.isUntold }, pool))
+    const generated = await generate(core, pools, same, Math.floor(step / pool.refresh), filling)
+    const { images } = generated
+    const labels = pool.isUntold ? untold(core, pool, generated.labels) : generated.labels
     const indices =
       pool.even && filling.weights === undefined
         ? await evenIndices(core, generated, filling)
@@ -130,6 +136,13 @@ export async function fillPools(
       call(() => native.dispose()) // the session has them now
     }
   }
+}
+
+/** A pool's labels with the null label, the table's last row, in place of the classes. */
+function untold({ settings: { unet, schedule } }: Core, { source }: PlannedPool, labels: Int32Array): Int32Array {
+  const nullLabel = unet.num_class_embeds! - 1
+  const { timesteps } = schedule
+  return labels.map((label) => (source.stopAtTimestep ? nullLabel * timesteps + (label % timesteps) : nullLabel))
 }
 
 /** The first pool of clean images that a task begins with; undefined where its objective has none. */

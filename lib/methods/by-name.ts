@@ -3,6 +3,7 @@ import { ContinualDiffusionError } from '../errors.js'
 import { unknownName } from '../validation/names.js'
 import { parseOptions } from '../validation/options.js'
 import { compose } from './compose.js'
+import { conditionalDistillation } from './conditional-distillation.js'
 import { ewc } from './ewc.js'
 import { experienceReplay } from './experience-replay.js'
 import { finetune } from './finetune.js'
@@ -30,6 +31,7 @@ export const methods = {
   'experience-replay': experienceReplay,
   'generative-replay': generativeReplay,
   'generative-distillation': generativeDistillation,
+  'conditional-distillation': conditionalDistillation,
   'partial-generation-distillation': partialGenerationDistillation,
   'gaussian-distillation': gaussianDistillation,
   'symmetric-gaussian-distillation': symmetricGaussianDistillation,

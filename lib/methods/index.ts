@@ -1,5 +1,6 @@
 export { type MethodName, methodByName, methods } from './by-name.js'
 export { compose } from './compose.js'
+export { type ConditionalDistillationOptions, conditionalDistillation } from './conditional-distillation.js'
 export { type EwcOptions, ewc } from './ewc.js'
 export { type ExperienceReplayOptions, experienceReplay } from './experience-replay.js'
 export { finetune } from './finetune.js'

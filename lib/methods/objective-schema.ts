@@ -36,6 +36,7 @@ const sourceSchema = z.discriminatedUnion(
       sampler: teacherSamplerSchema,
       stopAtTimestep: z.boolean().optional(),
       pool: poolSchema.optional(),
+      labels: z.null().optional(),
     }),
     z.strictObject({ kind: z.literal('gaussian'), symmetric: z.boolean().optional() }),
   ],
@@ -150,6 +151,12 @@ export function parseObjective(objective: unknown, timesteps: number, where: str
         refuse(
           ['target'],
           `expected 'teacher': the source ${source.kind} has no clean image that the target could be made of`,
+        )
+      }
+      if (source.kind === 'teacher' && source.labels === null && source.pool === undefined) {
+        refuse(
+          ['source', 'labels'],
+          'expected none: only images of a pool can be told the null label; give the source a pool',
         )
       }
       if (source.kind === 'teacher' && source.sampler.steps > timesteps) {

@@ -42,6 +42,7 @@ const series: readonly MethodName[] = [
   'rank-1-ewc',
   'synaptic-intelligence',
   'teacher-to-student',
+  'conditional-distillation',
 ]
 
 /**

@@ -1,0 +1,150 @@
+import { readFile } from 'node:fs/promises'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { paperSchedule, schedule } from '../lib/config/schedule.js'
+import { resolveExperiment } from '../lib/experiment/config.js'
+import { resolveMethod } from '../lib/experiment/methods.js'
+import {
+  conditionalDistillation,
+  finetune,
+  type LearnOptions,
+  type MethodName,
+  methodByName,
+  methods,
+  type StepLosses,
+  type Stream,
+} from '../lib/index.js'
+import { createCore } from '../lib/learner/core.js'
+import { fillPools, planPools } from '../lib/learner/replay.js'
+import { expectClose } from './support/golden.js'
+import { never, optimizer, resolve } from './support/native.js'
+import { bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
+import { tinyExperiment } from './support/tiny-experiment.js'
+
+const [first, second] = bandsStream().tasks as [Stream['tasks'][number], Stream['tasks'][number]]
+/** Four classes and the null label. */
+const unet = { ...tinyUNet, num_class_embeds: 5 }
+const names = Object.keys(methods) as MethodName[]
+/** Options for tasks of 48 images and a test of a second. */
+const quick: Partial<Record<MethodName, object>> = {
+  'experience-replay': { size: 8 },
+  ewc: { samples: 4 },
+  'rank-1-ewc': { samples: 4 },
+}
+const train: LearnOptions = { steps: 2, batchSize: 8, labelDropout: 0.2 }
+
+describe('every method of the table learns on a network that takes labels', () => {
+  it.each(names)('%s', async (name) => {
+    const method = methodByName(name, quick[name])
+    const learner = await tinyLearner({ unet })
+    const steps: StepLosses[] = []
+    for (const task of [first, second]) {
+      await collect(learner.learn(task, method, { ...train, onStep: (step) => steps.push(step) }))
+    }
+    const { terms, penalties = [] } = method.objective(2)
+    for (const { terms: found, penalties: costs, loss } of steps.slice(-2)) {
+      expect([found.length, Object.keys(costs).length]).toEqual([terms.length, penalties.length])
+      expect([loss, ...found].every(Number.isFinite)).toBe(true)
+    }
+    const learned = name === 'teacher-to-student' ? first.classes : [...first.classes, ...second.classes]
+    const all = first.train.dataset.classes
+    expect(learner.classesLearned).toEqual(all.filter((_, label) => learned.includes(label)))
+    const [a, b] = [
+      await learner.sample({ count: 1, labels: learned[0]! }),
+      await learner.sample({ count: 1, labels: null }),
+    ]
+    expect(a.data).not.toEqual(b.data)
+  })
+
+  it('and stands with its formula in the docs', async () => {
+    const docs = await readFile(new URL('../docs/conditional.md', import.meta.url), 'utf8')
+    const section = docs.slice(docs.indexOf('## Every method'))
+    for (const name of names) expect(section).toMatch(new RegExp(`^\\\\| .*\`${name}\`.* \\\\| .*MSE`, 'm'))
+  })
+})
+
+describe('conditionalDistillation', () => {
+  const method = conditionalDistillation({ lambda: 0.8, nullShare: 0.25, teacher: { steps: 2 }, pool: { images: 6 } })
+
+  it('has the loss of its formula: the images of one pool are told their classes, and the null label', async () => {
+    const settings = { unet, schedule: paperSchedule, sampler: resolveExperiment(tinyExperiment).sampler }
+    const core = await createCore({ ...settings, device: 'cpu', precision: 'fp32', ema: 0 }, 3, undefined)
+    const { native } = core
+    onTestFinished(() => native.dispose())
+    await native.freezeTeacher()
+    const objective = resolve(method.objective(2))
+    const training = { steps: 8, batchSize: 16, classifier: undefined }
+    const { pools, numbers } = planPools(core, objective, training, 'test')
+    expect(numbers).toEqual([-1, 0, 1])
+    // Of the classes of the first task alone, as after it.
+    const weights = Float64Array.from([0, 1, 2, 3], (label) => (first.classes.includes(label) ? 1 : 0))
+    const session = await native.beginSession({
+      ...{
+        objective,
+        pools: numbers,
+        optimizer,
+        batchSize: 16,
+        horizontalFlip: false,
+        labels: { dropout: 0, weights },
+      },
+      ...{ task: await core.images.pool([second.train]), memory: [] },
+    })
+    onTestFinished(() => session.dispose())
+    let generated = 0
+    const onPool = ({ images }: { images: number }) => (generated += images)
+    await fillPools(core, session, pools, 0, true, {
+      task: { ...second, earlier: [] },
+      where: 'test',
+      weights,
+      onPool,
+      classifier: undefined,
+      signal: undefined,
+    })
+    expect(generated).toBe(6) // once for both
+    await session.run({ steps: 3, milliseconds: 1e9 }, never) // so that the student differs from its teacher
+
+    const draws = await session.draw()
+    const [real, told, untold] = draws.map(({ labels }) => new Set(labels))
+    expect([real, told, untold]).toEqual([new Set(second.classes), new Set(first.classes), new Set([4])])
+    const imagesOf = ({ data }: { data: Float32Array }) =>
+      new Set(Array.from({ length: 16 }, (_, i) => data.subarray(i * 64, (i + 1) * 64).join()))
+    const pool = new Set(draws.slice(1).flatMap(({ x0 }) => [...imagesOf(x0!)]))
+    expect(pool.size).toBeLessThanOrEqual(6)
+
+    const { alphasCumprod } = schedule()
+    const expected: number[] = []
+    for (const [i, { x0, noise, timesteps, labels }] of draws.entries()) {
+      const data = x0!.data.map((value, n) => {
+        const alpha = alphasCumprod[timesteps[Math.floor(n / 64)]!]!
+        return Math.sqrt(alpha) * value + Math.sqrt(1 - alpha) * noise!.data[n]!
+      })
+      const predicted = async (weights: 'student' | 'teacher') =>
+        (await native.predict(weights, { data, shape: [16, 1, 8, 8] }, timesteps, labels)).data
+      const target = i === 0 ? noise!.data : await predicted('teacher')
+      const errors = (await predicted('student')).map((value, n) => (value - target[n]!) ** 2)
+      expected.push(errors.reduce((sum, error) => sum + error, 0) / errors.length)
+    }
+    const { terms, losses } = await session.run({ steps: 1, milliseconds: 1e9 }, never)
+    expectClose([...terms], expected, 1e-4)
+    // 1/k, (1 − 1/k)·λ·(1 − ν) and (1 − 1/k)·λ·ν.
+    expectClose([losses[0]!], [0.5 * expected[0]! + 0.3 * expected[1]! + 0.1 * expected[2]!], 1e-4)
+  })
+
+  it('is refused where there is no null label, before the first task', async () => {
+    const learning = async (options: object, learn: LearnOptions) =>
+      (await failure(collect((await tinyLearner(options)).learn(first, method, learn)))).message
+    const plain = { ...train, labelDropout: 0 }
+    expect(await learning({}, plain)).toMatch(/told the null label, which the network does not have/)
+    expect(await learning({ unet }, plain)).toMatch(/has not learned; expected .* labelDropout/)
+    const entry = { name: 'conditional-distillation', label: 'mine' }
+    expect(() => resolveMethod(entry, { schedule: paperSchedule, unet, train: { labelDropout: 0 } })).toThrow(
+      /mine needs a null label; give train a labelDropout/,
+    )
+    const source = { kind: 'teacher', labels: null } as const
+    const learner = await tinyLearner({ unet })
+    await collect(learner.learn(first, finetune(), train))
+    const own = { name: 'own', objective: () => ({ terms: [{ source, target: 'teacher', weight: 1 } as const] }) }
+    expect((await failure(collect(learner.learn(second, own, train)))).message).toMatch(
+      /only images of a pool can be told the null label/,
+    )
+  })
+})
