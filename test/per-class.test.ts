@@ -84,7 +84,7 @@ describe('the Fréchet distance per class', () => {
   it('is called FID only with Inception-v3', () => {
     expect(frechetDistancePerClass(bytes)).toMatchObject({
       name: 'frechetDistancePerClass',
-      title: 'Fréchet distance per class, mean (bytes, 1 features)',
+      title: 'Fréchet distance per class (bytes, 1 features)',
     })
     const inception = { ...bytes, dimension: 2048, inceptionV3: true }
     expect(frechetDistancePerClass(inception)).toMatchObject({ name: 'fidPerClass', title: /^FID per class/ })
@@ -189,7 +189,7 @@ it('experiments have both after each task, by class and as forgetting, with the 
   expect(byClass.at(-1)).toMatch(/\| Ankle boot \| .* \| 100 \/ 4 \|$/)
   const html = await readFile(page, 'utf8')
   expect(html).toMatch(/Class by class after task 2.*Ankle boot<\/th>/s)
-  expect(html).toMatch(/500 \/ 20 images of a task, real \/ generated/)
+  expect(html).toMatch(/Images of a task after the last one, real \/ generated: 500 \/ 20\./)
 
   const refused = (change: object) => () => resolveExperiment({ ...config, ...change })
   expect(refused({ unet: tinyUNet })).toThrow(/expected no conditionalAccuracy: the U-Net takes no labels/)

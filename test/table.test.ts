@@ -57,7 +57,7 @@ test('a metric with values of each class has a table by class, whose unmeasured 
     }),
   }))
   const lines = tablesByClass({ ...results, runs }).split('\n')
-  expect(lines[0]).toMatch(/^KLD of class frequencies, by class, after task 2; lower is better; mean ± standard error/)
+  expect(lines[0]).toMatch(/^KLD of class frequencies; each class after task 2; lower is better; mean ± standard error/)
   expect(lines.slice(2).map((line) => line.trim().split(/ {2,}/))).toEqual([
     ['Class', 'finetune', 'generative-distillation', 'real / generated images'],
     [expect.stringMatching(/^─+$/)],

@@ -26,7 +26,7 @@ export const minimumOfClass = 2
 export function frechetDistancePerClass(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
   const inception = isInception(extractor)
   const name = options.name ?? (inception ? 'fidPerClass' : 'frechetDistancePerClass')
-  const title = `${inception ? 'FID' : 'Fréchet distance'} per class, mean (${describeFeatures(extractor)})`
+  const title = `${inception ? 'FID' : 'Fréchet distance'} per class (${describeFeatures(extractor)})`
   return { name, title, minimumOfClass, start: () => start(extractor, title) }
 }
 

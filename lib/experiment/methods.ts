@@ -181,7 +181,7 @@ const about: Readonly<Record<MethodName, string>> = {
   'generative-replay': 'Also trains on images that its frozen teacher, the network before this task, generates.',
   'generative-distillation': 'Also learns its frozen teacher’s predictions for images that the teacher generates.',
   'conditional-distillation':
-    'Generative distillation from a pool that has each class as often, of its frozen teacher’s predictions with labels and without.',
+    'Also learns its frozen teacher’s predictions, with labels and without, for a pool of images that has each class equally often.',
   'partial-generation-distillation':
     'Also learns its frozen teacher’s predictions on the way to images, not only at their end.',
   'gaussian-distillation': 'Also learns its frozen teacher’s predictions for pure noise.',

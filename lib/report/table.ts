@@ -215,7 +215,7 @@ export function tablesByClass(results: Results, layout: Layout = 'text', width =
   checkTable(results, layout, width, 'tablesByClass')
   parseOptions(z.looseObject({ classes: z.array(z.string()) }), results, 'tablesByClass: results')
   const tables = classTables(results).map(({ title, better, task, methods, rows }) => ({
-    title: `${title}, by class, after task ${task}; ${better} is better; ${overSeeds(results)}`,
+    title: `${title}; each class after task ${task}; ${better} is better; ${overSeeds(results)}`,
     head: ['Class', ...methods, countsHead(rows)],
     rows: rows.map(({ name, cells, counts }) => [
       name,

@@ -72,7 +72,7 @@ ${table({
     forgetting === undefined ? unknown : formatCell(forgetting),
     backwardTransfer === undefined ? unknown : formatCell(backwardTransfer),
   ]),
-})}${counts === '' ? '' : `<p class="note">After the last task, ${counts} images of a task, real / generated.</p>`}`
+})}${counts === '' ? '' : `<p class="note">Images of a task after the last one, real / generated: ${counts}.</p>`}`
 }
 
 function heatMap(matrix: MeanMatrix, tasks: readonly number[], shade: (value: number) => number): string {

@@ -1,3 +1,4 @@
+import { classTables } from '../by-class.js'
 import { seriesOf } from '../colors.js'
 import { escapeXml as e } from '../escape.js'
 import { details, methodName } from '../html.js'
@@ -16,8 +17,10 @@ export function samplesSection(results: Results, grids: Grids): string {
 <h2>What each model draws</h2>
 <p class="note">Every picture is a random batch drawn right after a task was learned, with the same random numbers for
 every method, none chosen by hand. A model that forgets nothing goes on drawing the classes of all rows above.${
-    seeds.length > 1 ? ` Seed ${first.seed}; the other seeds are below.` : ''
-  }</p>
+    classTables(results).length > 0
+      ? ' The models take labels: each line of a picture is one class that was asked for.'
+      : ''
+  }${seeds.length > 1 ? ` Seed ${first.seed}; the other seeds are below.` : ''}</p>
 ${first.html}
 ${others.map(({ seed, html }) => details(`Samples of seed ${seed}`, html)).join('\n')}
 </section>`
