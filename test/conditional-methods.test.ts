@@ -6,6 +6,7 @@ import { resolveMethod } from '../lib/experiment/methods.js'
 import {
   conditionalDistillation,
   finetune,
+  Learner,
   type LearnOptions,
   type MethodName,
   methodByName,
@@ -15,9 +16,10 @@ import {
 } from '../lib/index.js'
 import { createCore } from '../lib/learner/core.js'
 import { fillPools, planPools } from '../lib/learner/replay.js'
+import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
 import { never, optimizer, resolve } from './support/native.js'
-import { bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
+import { bandsStream, collect, failure, tensorsOf, tinyLearner, tinyUNet } from './support/tiny.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
 
 const [first, second] = bandsStream().tasks as [Stream['tasks'][number], Stream['tasks'][number]]
@@ -127,6 +129,24 @@ describe('conditionalDistillation', () => {
     expectClose([...terms], expected, 1e-4)
     // 1/k, (1 − 1/k)·λ·(1 − ν) and (1 − 1/k)·λ·ν.
     expectClose([losses[0]!], [0.5 * expected[0]! + 0.3 * expected[1]! + 0.1 * expected[2]!], 1e-4)
+  })
+
+  it('is resumed to the bit', async () => {
+    const taught = async () => {
+      const learner = await tinyLearner({ unet })
+      await collect(learner.learn(first, method, train))
+      return learner
+    }
+    const options = { ...train, steps: 4 }
+    const [whole, part] = [await taught(), await taught()]
+    await collect(whole.learn(second, method, options))
+    for await (const { step } of part.learn(second, method, options)) if (step >= 1) break
+    const folder = `${await temporaryFolder()}/learner`
+    await part.save(folder)
+    await using rest = await Learner.load(folder, { device: 'cpu' })
+    await collect(rest.learn(second, method, { ...options, resume: true }))
+    const weights = async (learner: Learner) => [...(await tensorsOf(learner)).values()]
+    expect(await weights(rest)).toEqual(await weights(whole))
   })
 
   it('is refused where there is no null label, before the first task', async () => {
