@@ -1,22 +1,9 @@
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  symlinkSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { FakeMachine } from './support/fake-machine.js'
 
-const root = fileURLToPath(new URL('../', import.meta.url))
 let machine: FakeMachine
 
 beforeEach(() => {
@@ -24,201 +11,6 @@ beforeEach(() => {
 })
 afterEach(() => {
   machine[Symbol.dispose]()
-})
-
-const pipCalls = () => readFileSync(machine.pipLog, 'utf8').trim().split('\n').filter(Boolean)
-const untilPipRuns = async () => {
-  while (pipCalls().length === 0) await new Promise((resolve) => setTimeout(resolve, 20))
-}
-
-/** A copy of what the set-up needs, so that nothing is built in this clone. */
-function copyOfPackage(): string {
-  const copy = join(realpathSync(machine.folder), 'package')
-  mkdirSync(join(copy, 'build'), { recursive: true })
-  for (const name of ['scripts', 'package.json', 'CMakeLists.txt'])
-    cpSync(join(root, name), join(copy, name), { recursive: true })
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
-  return copy
-}
-
-/** Whether a process still does something: one that ended and that nobody has asked after doesn't. */
-function runs(pid: string): boolean {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid.trim()}/stat`, 'utf8'))
-  } catch {
-    return false
-  }
-}
-
-describe('libtorch is looked for in order', () => {
-  test('LIBTORCH, then python3, then the cache, then pip', async () => {
-    const named = machine.torch('named', '2.12.1')
-    const own = machine.torch('own', '2.11.0')
-    machine.python({ torch: own, brings: machine.torch('wheel', '2.13.0') })
-
-    expect(await machine.libtorch({ LIBTORCH: named })).toMatchObject({
-      path: named,
-      version: '2.12.1',
-      source: 'LIBTORCH',
-    })
-    expect(await machine.libtorch()).toMatchObject({ path: own, version: '2.11.0', variant: 'cpu' })
-    expect(pipCalls()).toEqual([])
-
-    machine.python({ brings: machine.torch('wheel', '2.13.0') })
-    const cached = join(machine.cache, '2.13.0-cpu', 'torch')
-    expect(await machine.libtorch()).toMatchObject({ path: cached, version: '2.13.0', variant: 'cpu', source: 'pip' })
-    expect(pipCalls()).toHaveLength(1)
-    expect(await machine.libtorch()).toMatchObject({ path: cached, source: 'cache' })
-    expect(pipCalls()).toHaveLength(1)
-  })
-
-  test.each(['2.10.9', '2.15.0', '1.13.1', '3.0.0'])("python3's own torch %s is passed over", async (version) => {
-    machine.python({ torch: machine.torch('own', version), brings: machine.torch('wheel', '2.13.0') })
-    expect(await machine.libtorch()).toMatchObject({ version: '2.13.0', source: 'pip' })
-  })
-
-  test.each(['1.13.1', '2.8.0', '2.10.9', '2.15.0'])('LIBTORCH of version %s is refused by name', async (version) => {
-    machine.buildTools()
-    machine.python({ torch: machine.torch('own', '2.13.0') })
-    const { code, stderr } = await machine.install({ LIBTORCH: machine.torch('named', version) })
-    expect(code).toBe(1)
-    expect(stderr).toContain(`LIBTORCH is libtorch ${version}, which is not supported; 2.11 to 2.14 are`)
-  })
-
-  test.each(['2.11.0', '2.14.2'])('LIBTORCH of version %s is taken', async (version) => {
-    expect(await machine.libtorch({ LIBTORCH: machine.torch('named', version) })).toMatchObject({ version })
-  })
-
-  test('LIBTORCH that is no libtorch is refused, and says what is missing', async () => {
-    const named = machine.torch('named', '2.13.0')
-    rmSync(join(named, 'lib/libtorch_cpu.so'))
-    machine.python({ torch: machine.torch('own', '2.13.0') })
-    await expect(machine.libtorch({ LIBTORCH: named })).rejects.toThrow(`${named}: no lib/libtorch_cpu.so below it`)
-  })
-
-  test('a cache folder that somebody took parts of is replaced', async () => {
-    machine.python({ brings: machine.torch('wheel', '2.13.0') })
-    const { path } = await machine.libtorch()
-    rmSync(join(path, 'lib'), { recursive: true })
-    expect(await machine.libtorch()).toMatchObject({ path, source: 'pip' })
-    expect(existsSync(join(path, 'lib/libtorch.so'))).toBe(true)
-  })
-})
-
-describe('libtorch is got with pip', () => {
-  test("by what the user's pip is configured with first, without dependencies", async () => {
-    machine.python({ brings: machine.torch('wheel', '2.13.0') })
-    await machine.libtorch()
-    expect(pipCalls()).toHaveLength(1)
-    expect(pipCalls()[0]).toContain(' torch==2.13.0+cpu ')
-    expect(pipCalls()[0]).toContain('--no-deps')
-    expect(pipCalls()[0]).not.toContain('index-url')
-  })
-
-  test("and where that has no such build, with PyTorch's own index added", async () => {
-    const pip = 'case "$*" in *--extra-index-url*) ;; *) echo "ERROR: No matching distribution"; exit 1 ;; esac'
-    machine.python({ brings: machine.torch('wheel', '2.13.0'), pip })
-    expect(await machine.libtorch()).toMatchObject({ source: 'pip' })
-    expect(pipCalls()).toHaveLength(2)
-    expect(pipCalls()[1]).toMatch(/--extra-index-url \S+\/whl\/cpu /)
-  })
-
-  test("as the CUDA build with NVIDIA's packages where a GPU answers", async () => {
-    machine.program('nvidia-smi', 'echo "GPU 0: Some GPU (UUID: GPU-0)"')
-    machine.python({ brings: machine.torch('wheel', '2.13.0', '13.0') })
-    const path = join(machine.cache, '2.13.0-cu130', 'torch')
-    expect(await machine.libtorch()).toMatchObject({ path, variant: 'cu130' })
-    expect(pipCalls()).toHaveLength(1)
-    expect(pipCalls()[0]).toContain('torch==2.13.0+cu130')
-    expect(pipCalls()[0]).not.toContain('--no-deps')
-  })
-
-  test("under its plain version where pip's index has the CUDA build by that name only", async () => {
-    machine.program('nvidia-smi', 'echo "GPU 0: Some GPU (UUID: GPU-0)"')
-    const pip = 'case "$*" in *+cu130*) echo "ERROR: No matching distribution"; exit 1 ;; esac'
-    machine.python({ brings: machine.torch('wheel', '2.13.0', '13.0'), pip })
-    const path = join(machine.cache, '2.13.0-cu130', 'torch')
-    expect(await machine.libtorch()).toMatchObject({ path, variant: 'cu130', source: 'pip' })
-    // By === pip takes no 2.13.0+cpu for it.
-    expect(pipCalls().map((call) => /torch=\S+/.exec(call)?.[0])).toEqual(['torch==2.13.0+cu130', 'torch===2.13.0'])
-    expect(pipCalls()[1]).not.toContain('index-url')
-  })
-
-  test("and not where that is a CPU build: then PyTorch's own index is asked", async () => {
-    machine.program('nvidia-smi', 'echo "GPU 0: Some GPU (UUID: GPU-0)"')
-    const cuda = machine.torch('cuda-wheel', '2.13.0', '13.0')
-    const pip = `case "$*" in
-      *--extra-index-url*) while [ "$1" != --target ]; do shift; done; mkdir -p "$2" && cp -r ${cuda} "$2/torch"; exit ;;
-      *+cu130*) echo "ERROR: No matching distribution"; exit 1 ;; esac`
-    machine.python({ brings: machine.torch('wheel', '2.13.0'), pip })
-    expect(await machine.libtorch()).toMatchObject({ variant: 'cu130', source: 'pip' })
-    expect(pipCalls()).toHaveLength(3)
-    machine.python({ brings: machine.torch('wheel', '2.13.0'), pip: 'case "$*" in *+cu130*) exit 1 ;; esac' })
-    rmSync(machine.cache, { recursive: true })
-    await expect(machine.libtorch()).rejects.toThrow(
-      /something else than libtorch 2\.13\.0 \(cu130\)[\s\S]*torch===2\.13\.0 .*: brought libtorch 2\.13\.0 \(cpu\)/,
-    )
-    expect(readdirSync(machine.cache)).toEqual([])
-  })
-
-  test('as a CUDA build where no GPU answers, when that is asked for', async () => {
-    const cpu = machine.torch('cpu', '2.13.0')
-    await expect(machine.libtorch({ LIBTORCH: cpu }, true)).rejects.toThrow(/LIBTORCH is a CPU build; a CUDA build/)
-    machine.python({ torch: cpu, brings: machine.torch('wheel', '2.13.0', '13.0') })
-    expect(await machine.libtorch()).toMatchObject({ path: cpu })
-    expect(await machine.libtorch({}, true)).toMatchObject({ variant: 'cu130', source: 'pip' })
-    const own = machine.torch('own', '2.14.1', '13.0')
-    machine.python({ torch: own })
-    expect(await machine.libtorch({}, true)).toMatchObject({ path: own })
-  })
-
-  test('as the CPU build where the driver has no GPU', async () => {
-    machine.program('nvidia-smi', 'echo "NVIDIA-SMI has failed"; exit 9')
-    machine.python({ brings: machine.torch('wheel', '2.13.0') })
-    expect(await machine.libtorch()).toMatchObject({ variant: 'cpu' })
-  })
-
-  test('and what is no CPU build is not taken for one', async () => {
-    machine.python({ brings: machine.torch('wheel', '2.13.0', '13.0') })
-    await expect(machine.libtorch()).rejects.toThrow(
-      /something else than libtorch 2\.13\.0 \(cpu\)[\s\S]*2\.13\.0 \(cu130\)/,
-    )
-    expect(readdirSync(machine.cache)).toEqual([])
-  })
-
-  test('by two installations at once, into one folder that is whole', async () => {
-    machine.python({ brings: machine.torch('wheel', '2.13.0'), pip: 'sleep 1' })
-    const found = await Promise.all([machine.libtorch(), machine.libtorch(), machine.libtorch()])
-    expect(pipCalls()).toHaveLength(3)
-    expect(new Set(found.map(({ path }) => path))).toEqual(new Set([join(machine.cache, '2.13.0-cpu', 'torch')]))
-    expect(readdirSync(machine.cache)).toEqual(['2.13.0-cpu'])
-    expect(await machine.libtorch()).toMatchObject({ source: 'cache' })
-  })
-
-  test('and an installation that is stopped leaves nothing, and nothing that runs', async () => {
-    // In a process group of its own (set -m), as ninja starts compilers; and one that doesn't end when asked.
-    const child = 'set -m; (trap "" TERM; sleep 60; sleep 60) & echo $! > "$HOME/child"; wait'
-    machine.python({ pip: `echo half > "$TMPDIR/half"; bash -c '${child}'` })
-    const { ended, kill } = machine.startLibtorch()
-    const pid = join(machine.folder, 'child')
-    await vi.waitUntil(() => existsSync(pid) && readFileSync(pid, 'utf8').endsWith('\n'), 30_000)
-    kill('SIGTERM')
-    await ended
-    expect(readdirSync(machine.cache)).toEqual([])
-    expect(runs(readFileSync(pid, 'utf8'))).toBe(false)
-  })
-
-  test('and what a killed one left is removed by the next', async () => {
-    machine.python({ pip: 'exec sleep 3' })
-    const { ended, kill, pid } = machine.startLibtorch()
-    await untilPipRuns()
-    kill('SIGKILL')
-    expect(readdirSync(machine.cache).map((name) => name.endsWith(`-${pid}`))).toEqual([true])
-    await ended
-    machine.python({ brings: machine.torch('wheel', '2.13.0') })
-    await machine.libtorch()
-    expect(readdirSync(machine.cache)).toEqual(['2.13.0-cpu'])
-  })
 })
 
 describe('one message for what is missing', () => {
@@ -320,7 +112,7 @@ describe('one message for what is missing', () => {
       'case "$*" in --version) echo cmake version 3.25.1 ;; *) echo "x.cc:1: error: wrong" >&2; exit 1 ;; esac',
     )
     machine.program('g++', 'exit 0') // cmake-js looks for this name
-    const copy = copyOfPackage()
+    const copy = machine.copyOfPackage()
     writeFileSync(join(copy, 'build', 'engine.json'), '{"libtorch":{"path":"/elsewhere"}}')
     const message = expectOneMessage(await machine.install({ LIBTORCH: machine.torch('named', '2.13.0') }, copy))
     message.toContain('the addon could not be configured')
@@ -331,7 +123,7 @@ describe('one message for what is missing', () => {
 
   test('a build folder that cannot be written', async () => {
     machine.buildTools()
-    const copy = copyOfPackage()
+    const copy = machine.copyOfPackage()
     rmSync(join(copy, 'build'), { recursive: true })
     writeFileSync(join(copy, 'build'), 'a file')
     const env = { LIBTORCH: machine.torch('named', '2.13.0') }
@@ -357,7 +149,7 @@ describe('the build', () => {
     ['is not, where they are as they were', { CONTINUAL_DIFFUSION_WERROR: 'OFF' }, undefined],
   ])('%s', async (_, env, option) => {
     const log = buildTools()
-    const copy = copyOfPackage()
+    const copy = machine.copyOfPackage()
     const path = machine.torch('named', '2.13.0')
     const settings = ['CONTINUAL_DIFFUSION_WERROR:BOOL=OFF', `CMAKE_HOME_DIRECTORY:INTERNAL=${copy}`, '']
     writeFileSync(join(copy, 'build', 'CMakeCache.txt'), settings.join('\n'))
@@ -375,7 +167,7 @@ describe('the build', () => {
     const log = buildTools()
     const limit = 'data:text/javascript,process.constrainedMemory=()=>3*2**30'
     const env = { LIBTORCH: machine.torch('named', '2.13.0'), NODE_OPTIONS: `--import=${limit}` }
-    const { code, stderr } = await machine.install(env, copyOfPackage())
+    const { code, stderr } = await machine.install(env, machine.copyOfPackage())
     expect(code, stderr).toBe(0)
     expect(readFileSync(log, 'utf8')).toMatch(/--parallel 1$/m)
   })
@@ -385,7 +177,7 @@ describe('the build', () => {
     ['is gone and whose number another has now', () => `${hostname()} ${process.pid} 1`],
   ])('takes over the lock of a process that %s', async (_, holder) => {
     buildTools()
-    const copy = copyOfPackage()
+    const copy = machine.copyOfPackage()
     writeFileSync(join(copy, 'build', '.lock'), holder())
     const env = { LIBTORCH: machine.torch('named', '2.13.0') }
     const ended = await Promise.all([
@@ -399,7 +191,7 @@ describe('the build', () => {
 
   test('waits for a process of another machine, and names the file', async () => {
     buildTools()
-    const copy = copyOfPackage()
+    const copy = machine.copyOfPackage()
     const lock = join(copy, 'build', '.lock')
     writeFileSync(lock, 'elsewhere 999999999 1')
     const { ended, said } = machine.start([join(copy, 'scripts', 'install.mjs')], {
@@ -411,41 +203,3 @@ describe('the build', () => {
     expect((await ended).code).toBe(0)
   })
 })
-
-test('two set-ups at once in a fresh clone take turns, and the second finds all done', async () => {
-  const copy = copyOfPackage()
-  const log = join(machine.folder, 'steps.log')
-  rmSync(join(copy, 'node_modules'))
-  rmSync(join(copy, 'build'), { recursive: true })
-  writeFileSync(join(copy, 'package-lock.json'), '{}')
-  const step = (name: string) => `echo ${name} >> ${log}; sleep 0.3; echo "end of ${name}" >> ${log}`
-  machine.program('npm', `${step('npm')}; mkdir node_modules; echo > node_modules/.package-lock.json`)
-  for (const name of ['install', 'compile']) {
-    const code = `import { execSync } from 'node:child_process'\nexecSync(${JSON.stringify(step(name))}, { shell: '/bin/sh', env: { PATH: '/usr/bin:/bin' } })\n`
-    writeFileSync(join(copy, 'scripts', `${name}.mjs`), code)
-  }
-  const setups = [0, 1].map(() => machine.start([join(copy, 'scripts', 'setup.mjs')]).ended)
-  expect((await Promise.all(setups)).map(({ code }) => code)).toEqual([0, 0])
-  const steps = ['npm', 'install', 'compile', 'install', 'compile'].flatMap((name) => [name, `end of ${name}`])
-  expect(readFileSync(log, 'utf8').trim().split('\n')).toEqual(steps)
-  expect(readdirSync(join(copy, 'build'))).toEqual([])
-})
-
-test('what is compiled is compiled again only when a source is newer, at whatever part of a second that was written', async () => {
-  const copy = copyOfPackage()
-  cpSync(join(root, 'tsconfig.json'), join(copy, 'tsconfig.json'))
-  const source = join(copy, 'lib', 'index.ts')
-  mkdirSync(join(copy, 'lib'))
-  const compile = async () => {
-    const { code, stdout, stderr } = await machine.start([join(copy, 'scripts', 'compile.mjs'), '--if-stale']).ended
-    expect(code, stdout).toBe(0)
-    return stderr.includes('compiling')
-  }
-  for (const millisecond of [1, 3, 7]) {
-    writeFileSync(source, `export const millisecond = ${millisecond}\n`)
-    // Times as floating-point seconds are not whole milliseconds, some a little more and some a little less.
-    const written = (Math.floor(Date.now() / 1000) + 60 * millisecond) * 1000 + millisecond
-    for (const path of [source, join(copy, 'lib')]) utimesSync(path, new Date(), new Date(written))
-    expect([await compile(), await compile()], `${millisecond} ms`).toEqual([true, false])
-  }
-}, 60_000)

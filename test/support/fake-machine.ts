@@ -1,10 +1,21 @@
 import { spawn } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
+/** This repository. */
+export const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** Files that make a folder look like a libtorch of a version; with `cuda`, like a CUDA build. */
 function torchFiles(version: string, cuda: string | null): Record<string, string> {
@@ -39,7 +50,7 @@ export class FakeMachine implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'fake-machine-'))
   readonly bin = join(this.folder, 'bin')
   readonly cache = join(this.folder, 'cache', 'continual-diffusion', 'libtorch')
-  readonly pipLog = join(this.folder, 'pip.log')
+  private readonly pipLog = join(this.folder, 'pip.log')
 
   constructor() {
     mkdirSync(this.bin)
@@ -99,6 +110,21 @@ export class FakeMachine implements Disposable {
   *) exit 2 ;;
 esac`,
     )
+  }
+
+  /** What pip was called with so far. */
+  pipCalls(): string[] {
+    return readFileSync(this.pipLog, 'utf8').trim().split('\n').filter(Boolean)
+  }
+
+  /** A copy of what the set-up needs, so that nothing is built in this repository. */
+  copyOfPackage(): string {
+    const copy = join(realpathSync(this.folder), 'package')
+    mkdirSync(join(copy, 'build'), { recursive: true })
+    for (const name of ['scripts', 'package.json', 'CMakeLists.txt'])
+      cpSync(join(root, name), join(copy, name), { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
+    return copy
   }
 
   private env(extra: Record<string, string>): NodeJS.ProcessEnv {
