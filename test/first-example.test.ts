@@ -1,60 +1,71 @@
-import { readFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { expect, test, vi } from 'vitest'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { beforeAll, expect, test } from 'vitest'
 import { filesBelow, temporaryFolder } from './support/folders.js'
 import { tinyUNet } from './support/tiny.js'
 
-// The example's own text runs; what it imports is this package with fewer images and a smaller network.
-vi.mock('continual-diffusion', async () => {
-  const real = await import('../lib/index.js')
-  return {
-    ...real,
-    presets: { fashionMnist: tinyUNet },
-    fashionMnist: async () => {
-      const { train, test } = await real.fashionMnist({ subset: true, size: tinyUNet.sample_size })
-      return { train: firstOfEachClass(train, 4), test: firstOfEachClass(test, 4) }
-    },
-    evaluate: (...[learner, seen, metrics]: Parameters<typeof real.evaluate>) =>
-      real.evaluate(learner, seen, metrics, { count: 20 }),
-  }
+const root = fileURLToPath(new URL('..', import.meta.url))
+const execute = promisify(execFile)
 
-  function firstOfEachClass(dataset: Awaited<ReturnType<typeof real.fashionMnist>>['train'], count: number) {
-    const size = dataset.height * dataset.width * dataset.channels
-    const taken = dataset.classes.flatMap((_, c) =>
-      [...dataset.labels.keys()].filter((i) => dataset.labels[i] === c).slice(0, count),
-    )
-    const images = new Uint8Array(taken.length * size)
-    taken.forEach((from, to) => {
-      images.set(dataset.images.subarray(from * size, (from + 1) * size), to * size)
-    })
-    return real.fromArrays({ ...dataset, images, labels: taken.map((i) => dataset.labels[i]!) })
-  }
-})
+// The example runs as a program, with the package as it is published, so it must be that of these sources.
+beforeAll(async () => {
+  await execute(process.execPath, [path.join(root, 'scripts', 'compile.mjs'), '--if-stale'])
+}, 120_000)
+
+/** What the example imports: this package with fewer images and a smaller network. What it logs is JSON. */
+const standIn = `
+import * as real from ${JSON.stringify(path.join(root, 'dist/index.js'))}
+export * from ${JSON.stringify(path.join(root, 'dist/index.js'))}
+
+console.log = (...values) => void process.stdout.write(JSON.stringify(values) + '\\n')
+const unet = ${JSON.stringify(tinyUNet)}
+export const presets = { fashionMnist: unet }
+export const fashionMnist = async () => {
+  const { train, test } = await real.fashionMnist({ subset: true, size: unet.sample_size })
+  return { train: firstOfEachClass(train, 4), test: firstOfEachClass(test, 4) }
+}
+export const evaluate = (learner, seen, metrics) => real.evaluate(learner, seen, metrics, { count: 20 })
+
+function firstOfEachClass(dataset, count) {
+  const size = dataset.height * dataset.width * dataset.channels
+  const indices = [...dataset.labels.keys()]
+  const taken = dataset.classes.flatMap((_, c) => indices.filter((i) => dataset.labels[i] === c).slice(0, count))
+  const images = new Uint8Array(taken.length * size)
+  taken.forEach((from, to) => images.set(dataset.images.subarray(from * size, (from + 1) * size), to * size))
+  return real.fromArrays({ ...dataset, images, labels: taken.map((i) => dataset.labels[i]) })
+}
+`
+
+async function firstExample(): Promise<string> {
+  const readme = await readFile(path.join(root, 'README.md'), 'utf8')
+  return /^## First example\n+```ts\n([\s\S]*?)^```/m.exec(readme)?.[1] ?? ''
+}
 
 test('the README shows the example as it is', async () => {
-  const text = await readFile(new URL('../examples/first.ts', import.meta.url), 'utf8')
-  const code = text.split('\n').filter((line) => !line.startsWith('//'))
-  const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8')
-  expect(readme).toContain(code.join('\n'))
+  const text = await readFile(path.join(root, 'examples/first.ts'), 'utf8')
+  expect(await firstExample()).toBe(text.replaceAll(/^\/\/.*\n/gm, ''))
 })
 
-test('the first example runs as it stands', async () => {
+test('the first example runs as it stands, as plain JavaScript', async () => {
   const folder = await temporaryFolder()
-  const before = process.cwd()
-  vi.stubEnv('XDG_CACHE_HOME', path.join(folder, 'cache'))
-  const said: unknown[][] = []
-  const log = vi.spyOn(console, 'log').mockImplementation((...values) => void said.push(values))
-  process.chdir(folder)
-  try {
-    await import('../examples/first.js')
-  } finally {
-    process.chdir(before)
-    log.mockRestore()
-    vi.unstubAllEnvs()
-  }
+  const installed = path.join(folder, 'node_modules', 'continual-diffusion')
+  await mkdir(installed, { recursive: true })
+  await writeFile(path.join(installed, 'package.json'), '{"type":"module","exports":"./index.js"}')
+  await writeFile(path.join(installed, 'index.js'), standIn)
+  await writeFile(path.join(folder, 'first.mjs'), await firstExample())
+  const env = { ...process.env, XDG_CACHE_HOME: path.join(folder, 'cache') }
+  const { stdout } = await execute(process.execPath, ['first.mjs'], { cwd: folder, env, maxBuffer: 2 ** 26 })
+
   const files = await filesBelow(path.join(folder, 'runs', 'first'))
   for (let k = 1; k <= 5; k++) expect(files).toContain(`task-${k}/diffusion_pytorch_model.safetensors`)
-  const reports = said.filter(([name]) => typeof name === 'string' && name.includes(', '))
+  const said = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown[])
+  const reports = said.filter(([name]) => typeof name === 'string')
   expect(reports.map(([name]) => name)).toEqual([
     'Pullover, Shirt',
     'Trouser, Bag',
@@ -68,4 +79,4 @@ test('the first example runs as it stands', async () => {
       classFrequencies: { generated: 20, value: expect.any(Number) },
     })
   }
-})
+}, 120_000)
