@@ -2,7 +2,7 @@
  * npm's `install` step: checks the tools, finds or gets libtorch, builds the addon with cmake-js, and records what it
  * was built against in build/engine.json. Running it again builds only what has changed.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { availableParallelism, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -12,6 +12,8 @@ import { lock, requireBuildTools, runProgram, SetupError, say, writingTo } from 
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const build = join(root, 'build')
+/** The published package has no lib/. */
+const isClone = existsSync(join(root, 'lib'))
 
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
   process.on(signal, () => process.exit(1)) // so that the exit listeners clean up, which a second one doesn't stop
@@ -33,6 +35,7 @@ async function install() {
     const unlock = await lock(join(build, '.lock'), 'building')
     try {
       await buildAddon(libtorch, tools.compiler)
+      if (!isClone) removeIntermediates()
     } finally {
       unlock()
     }
@@ -110,6 +113,16 @@ async function buildAddon(libtorch, compiler) {
   writeFileSync(partial, `${JSON.stringify({ libtorch }, null, 2)}\n`)
   renameSync(partial, record)
   if (announced) say('the addon is built')
+}
+
+/** Removes what only the compiler needed: hundreds of MB. */
+function removeIntermediates() {
+  // The cache first: without it the next build begins anew, even if this is killed half-way.
+  rmSync(join(build, 'CMakeCache.txt'), { force: true })
+  for (const name of readdirSync(build)) {
+    const isKept = ['Release', 'engine.json', 'build.log'].includes(name) || name.startsWith('.lock')
+    if (!isKept) rmSync(join(build, name), { recursive: true, force: true })
+  }
 }
 
 /**

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -161,6 +161,29 @@ describe('the build', () => {
       .filter((line) => line.includes('-DLIBTORCH='))
     expect(configurations).toHaveLength(option ? 1 : 0)
     if (option) expect(configurations[0]).toContain(option)
+  })
+
+  test.each([
+    ['a clone keeps what the compiler needs again', true, ['CMakeCache.txt', 'CMakeFiles'], 1],
+    ['a package does not, and is configured again', false, [], 2],
+  ])('%s', async (_, isClone, kept, configurations) => {
+    const log = buildTools()
+    const copy = machine.copyOfPackage()
+    if (isClone) mkdirSync(join(copy, 'lib'))
+    const build = join(copy, 'build')
+    const lines = [
+      'echo cmake version 3.25.1',
+      `case "$*" in *-DLIBTORCH=*) echo "$*" >> ${log}; echo "CMAKE_HOME_DIRECTORY:INTERNAL=${copy}" > ${build}/CMakeCache.txt ;; esac`,
+      `mkdir -p ${build}/CMakeFiles ${build}/Release`,
+    ]
+    machine.program('cmake', lines.join('\n'))
+    const env = { LIBTORCH: machine.torch('named', '2.13.0') }
+    for (let times = 0; times < 2; times++) {
+      const { code, stderr } = await machine.install(env, copy)
+      expect(code, stderr).toBe(0)
+      expect(readdirSync(build).sort()).toEqual([...kept, 'Release', 'build.log', 'engine.json'])
+    }
+    expect(readFileSync(log, 'utf8').trim().split('\n')).toHaveLength(configurations)
   })
 
   test("takes no more jobs than the container's memory allows", async () => {

@@ -1,5 +1,15 @@
 import { execFile } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -66,8 +76,9 @@ test('the tarball holds what an installation needs, and no more', () => {
   expect(packed.filter((path) => /^(lib|test|build|node_modules|shared)\//.test(path))).toEqual([])
 })
 
-test('installing it builds the addon against the libtorch named', () => {
+test('installing it builds the addon against the libtorch named, and leaves no more of the build', () => {
   expect(existsSync(join(installed, 'build', 'Release', 'continual_diffusion.node'))).toBe(true)
+  expect(readdirSync(join(installed, 'build')).sort()).toEqual(['Release', 'build.log', 'engine.json'])
   const record = JSON.parse(readFileSync(join(installed, 'build', 'engine.json'), 'utf8'))
   expect(record.libtorch.path).toBe(env.LIBTORCH)
 })
