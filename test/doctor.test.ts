@@ -97,6 +97,10 @@ describe('doctor', () => {
     expect(text).toMatch(/^libtorch +2\.13\.0, CUDA build \(cu130\)\n +\/gone\n +this folder is gone: install again$/m)
     expect(text).toMatch(/^addon +does not load: its process ended by SIGSEGV\n +to mend: npm rebuild/m)
     expect(text).toMatch(/^mnist +not found/m)
+    const error = 'Error: libgomp.so.1: cannot open shared object file: No such file or directory (exit code 1)'
+    const other = formatDoctor({ ...report, addon: { error } })
+    expect(other).toMatch(/^addon .*libgomp.*\n +to mend: put right what is named/m)
+    expect(other).not.toContain('rebuild')
   })
 })
 

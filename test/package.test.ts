@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { exec, execFile } from 'node:child_process'
 import {
   cpSync,
   existsSync,
@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -22,6 +22,7 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'package-'))
 const project = join(folder, 'project')
 const installed = join(project, 'node_modules', 'continual-diffusion')
+const addon = join(installed, 'build', 'Release', 'continual_diffusion.node')
 const env = { ...process.env, LIBTORCH: engineRecord()?.libtorch.path }
 
 let packed: string[]
@@ -77,29 +78,52 @@ test('the tarball holds what an installation needs, and no more', () => {
 })
 
 test('installing it builds the addon against the libtorch named, and leaves no more of the build', () => {
-  expect(existsSync(join(installed, 'build', 'Release', 'continual_diffusion.node'))).toBe(true)
+  expect(existsSync(addon)).toBe(true)
   expect(readdirSync(join(installed, 'build')).sort()).toEqual(['Release', 'build.log', 'engine.json'])
   const record = JSON.parse(readFileSync(join(installed, 'build', 'engine.json'), 'utf8'))
   expect(record.libtorch.path).toBe(env.LIBTORCH)
 })
 
-test.each([
-  ['import', 'module', "import { Learner } from 'continual-diffusion'"],
-  ['require', 'commonjs', "const { Learner } = require('continual-diffusion')"],
-])('%s gives a learner that predicts', async (_, type, line) => {
-  const code = `${line}
+/** Runs a program of a project: it prints how many numbers a learner predicts, or why it can't. */
+async function predict(cwd: string, type: 'module' | 'commonjs' = 'module'): Promise<string> {
+  const imported = {
+    module: "import { Learner } from 'continual-diffusion'",
+    commonjs: "const { Learner } = require('continual-diffusion')",
+  }
+  const code = `${imported[type]}
     const unet = { in_channels: 1, out_channels: 1, sample_size: 8, block_out_channels: [8, 8], norm_num_groups: 4,
       down_block_types: ['DownBlock2D', 'DownBlock2D'], up_block_types: ['UpBlock2D', 'UpBlock2D'], layers_per_block: 1 }
     Learner.create({ unet, device: 'cpu', precision: 'fp32', seed: 1 }).then(async (learner) => {
       const prediction = await learner.predict(new Float32Array(64), new Int32Array([10]))
       console.log(prediction.length)
       await learner.dispose()
-    })`
-  const { stdout } = await run(process.execPath, [`--input-type=${type}`, '-e', code], { cwd: project })
-  expect(stdout.trim()).toBe('64')
+    }).catch(({ code, message }) => console.log(code, message))`
+  const { stdout } = await run(process.execPath, [`--input-type=${type}`, '-e', code], { cwd })
+  return stdout.trim()
+}
+
+test.each(['module', 'commonjs'] as const)('it gives a %s a learner that predicts', async (type) => {
+  expect(await predict(project, type)).toBe('64')
 })
 
 test('its command line runs, and finds all well', async () => {
   const { stdout } = await run('npx', ['--no', 'continual-diffusion', 'doctor'], { cwd: project, env })
   expect(stdout).toMatch(/^addon +\S+, loads, with libtorch/m)
+})
+
+test('where npm ignores scripts, the command that the error names builds the addon', async () => {
+  const other = join(folder, 'other')
+  const built = join(installed, 'build')
+  cpSync(project, other, { recursive: true, filter: (source) => source !== built })
+  writeFileSync(join(other, '.npmrc'), 'ignore-scripts=true\n')
+  const refusal = await predict(other)
+  expect(refusal).toMatch(/^ERR_ADDON_NOT_BUILT /)
+  const command = /Run `([^`]+)`/.exec(refusal)?.[1] as string
+  // To compile again would take minutes: this CMake says that it did.
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  const cmake = `#!/bin/sh\nif [ "$1" = --build ]; then mkdir "$2/Release" && cp ${addon} "$2/Release"; else echo cmake version 3.25.1; fi\n`
+  writeFileSync(join(bin, 'cmake'), cmake, { mode: 0o755 })
+  await promisify(exec)(command, { cwd: other, env: { ...env, PATH: `${bin}${delimiter}${process.env.PATH}` } })
+  expect(await predict(other)).toBe('64')
 })

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { type KnownName, knownSources, locate } from '../data/known.js'
-import { type EngineRecord, engineRecord } from '../engine/load.js'
+import { type EngineRecord, engineRecord, rebuild, rebuildHelps } from '../engine/load.js'
 import { type Trial, trial } from '../engine/trial.js'
 import { messageOf } from '../errors.js'
 
@@ -109,7 +109,8 @@ export function formatDoctor(report: DoctorReport): string {
   say('processor', `${report.processors} threads; ${sets}`)
   if ('error' in addon) {
     say('addon', `does not load: ${addon.error}`)
-    say('', 'to mend: npm rebuild continual-diffusion --foreground-scripts (in a clone: npm run build)')
+    if (rebuildHelps(addon.error)) say('', `to mend: ${rebuild} (in a clone: npm run build)`)
+    else say('', 'to mend: put right what is named; to build the addon again does not help')
   } else {
     const { cpu, cudaVersion, cudaDevices, cudaError } = addon
     say('addon', `${addon.version}, loads, with libtorch ${addon.libtorchVersion}`)

@@ -24,10 +24,27 @@ const packageFolder = fileURLToPath(new URL('../../', here))
 
 /** The folder that the addon is built in. */
 export const buildFolder = `${packageFolder}build/`
-export const addonFile = `${buildFolder}Release/continual_diffusion.node`
+const addonName = 'continual_diffusion.node'
+export const addonFile = `${buildFolder}Release/${addonName}`
 
-const mend =
-  'Run `npm rebuild continual-diffusion --foreground-scripts` (in a clone of its repository: `npm run build`)'
+/** Builds the addon again, also where npm is set to run no scripts of packages. */
+export const rebuild = 'npm rebuild continual-diffusion --ignore-scripts=false --foreground-scripts'
+const mend = `Run \`${rebuild}\` (in a clone of its repository: \`npm run build\`)`
+const noMend =
+  'To build it again does not help: install the library that is named, or put right what is said of it (a file system without `noexec`, a whole file)'
+
+const isMissingTorch = (reason: string) =>
+  /\blib(?:c10|torch)\w*\.so: cannot open shared object file: No such file/.test(reason)
+
+/**
+ * Whether building the addon again can mend what the dynamic linker said. It can't where another library is at fault, or the
+ * system; a libtorch that lacks a library is replaced by a build.
+ */
+export function rebuildHelps(reason: string): boolean {
+  if (/failed to map segment|Permission denied|static TLS|executable stack|cannot allocate memory/i.test(reason))
+    return false
+  return reason.includes(addonName) || isMissingTorch(reason) || !/\.so\b/.test(reason)
+}
 
 /** The installation's record; null where there is none. */
 export function engineRecord(): EngineRecord | null {
@@ -92,16 +109,16 @@ function requireAddon(): Addon {
         { cause },
       )
     }
-    if (libtorch !== undefined && !found) {
+    if (libtorch !== undefined && (!found || isMissingTorch(reason))) {
       throw new ContinualDiffusionError(
         'ERR_LIBTORCH_NOT_FOUND',
-        `The libtorch that the C++ addon was built against is gone: ${reason}. ${facts} Put it back, or build against another one: ${mend}.`,
+        `The libtorch that the C++ addon was built against is ${found ? 'not whole' : 'gone'}: ${reason}. ${facts} Put it back, or build against another one: ${mend}.`,
         { cause },
       )
     }
     throw new ContinualDiffusionError(
       'ERR_ADDON_NOT_BUILT',
-      `The C++ addon at ${addonFile} cannot be loaded: ${reason}. ${facts} ${mend}.`,
+      `The C++ addon at ${addonFile} cannot be loaded: ${reason}. ${facts} ${rebuildHelps(reason) ? mend : noMend}.`,
       { cause },
     )
   }
