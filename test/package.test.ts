@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -45,6 +45,8 @@ beforeAll(async () => {
     if (existsSync(join(root, name))) cpSync(join(root, name), join(clone, name), { recursive: true })
   }
   symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
+  mkdirSync(join(clone, 'docs', 'api'), { recursive: true })
+  writeFileSync(join(clone, 'docs', 'api', 'index.html'), 'pages that are made')
   const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: clone, env })
   const [tarball] = JSON.parse(stdout.slice(stdout.search(/^\[/m))) as { filename: string; files: { path: string }[] }[]
   packed = tarball?.files.map(({ path }) => path) ?? []
@@ -66,6 +68,8 @@ test('the tarball holds what an installation needs, and no more', () => {
     'dist/index.d.ts',
     'dist/cli/main.js',
     'CMakeLists.txt',
+    'docs/installation.md',
+    'examples/first.ts',
     'scripts/install.mjs',
     'README.md',
     'LICENSE',
@@ -74,7 +78,19 @@ test('the tarball holds what an installation needs, and no more', () => {
   }
   expect(packed.some((path) => path.startsWith('native/') && path.endsWith('.cc'))).toBe(true)
   expect(packed.some((path) => path.startsWith('data/'))).toBe(true)
-  expect(packed.filter((path) => /^(lib|test|build|node_modules|shared)\//.test(path))).toEqual([])
+  expect(packed.filter((path) => /^(lib|test|build|node_modules|shared|docs\/api)\//.test(path))).toEqual([])
+})
+
+test('the links of its pages lead to files of the package', () => {
+  const pages = packed.filter((path) => path.endsWith('.md'))
+  expect(pages).toEqual(expect.arrayContaining(['README.md', 'docs/README.md', 'docs/measurements/cpu.md']))
+  const links = pages.flatMap((page) =>
+    [...readFileSync(join(installed, page), 'utf8').matchAll(/\]\(([^)#\s]+)[^)]*\)/g)]
+      .filter(([, link]) => !/^https?:/.test(link as string))
+      .map(([, link]) => ({ page, link, file: join(installed, dirname(page), link as string) })),
+  )
+  expect(links.length).toBeGreaterThan(20)
+  expect(links.filter(({ file }) => !existsSync(file))).toEqual([])
 })
 
 test('installing it builds the addon against the libtorch named, and leaves no more of the build', () => {
