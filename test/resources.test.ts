@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { cp } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -111,4 +111,39 @@ it('a limit on memory is not taken for an addon that is not built', async () => 
     try { loadAddon() } catch ({ code, message }) { console.log(code + ' ' + message) }`
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source])
   expect(stdout).toMatch(/^ERR_OUT_OF_MEMORY .*ulimit -v/)
+})
+
+const separate = spawnSync('unshare', ['--map-root-user', '--mount', 'true']).status === 0
+
+it.skipIf(!separate)('the limit of a control group counts, less what is used and is no page of a file', async () => {
+  // In a view of the system of its own, in which the groups of this process, of whichever version, have these limits.
+  const view = `
+    mount -t tmpfs none /sys/fs/cgroup
+    while IFS=: read -r _ kind group; do
+      case $kind in
+        memory) folder=/sys/fs/cgroup/memory$group limit=memory.limit_in_bytes used=memory.usage_in_bytes total=total_ ;;
+        '') folder=/sys/fs/cgroup$group limit=memory.max used=memory.current total= ;;
+        *) continue ;;
+      esac
+      mkdir -p $folder
+      echo 100000000 > $folder/$limit
+      echo 70000000 > $folder/$used
+      printf "\${total}active_file 10000000\n\${total}inactive_file 5000000\n" > $folder/memory.stat
+    done < /proc/self/cgroup
+    exec "$@"`
+  const engine = new URL('../dist/engine/load.js', import.meta.url).href
+  const source = `
+    const { loadAddon } = await import(${JSON.stringify(engine)})
+    console.log(loadAddon().availableMemory())`
+  const node = [process.execPath, '--input-type=module', '--eval', source]
+  const { stdout } = await promisify(execFile)('unshare', [
+    '--map-root-user',
+    '--mount',
+    'sh',
+    '-ec',
+    view,
+    'sh',
+    ...node,
+  ])
+  expect(Number(stdout)).toBe(45_000_000)
 })

@@ -4,7 +4,7 @@
 
 namespace continual {
 
-/// Bytes that can still be used: of the machine, and of each control group (cgroup v2) that this process is in.
+/// Bytes that can still be used: of the machine, and of each control group, of version 1 or 2, that this process is in.
 size_t availableMemory();
 
 }  // namespace continual
