@@ -183,7 +183,9 @@ describe('the build', () => {
       expect(code, stderr).toBe(0)
       expect(readdirSync(build).sort()).toEqual([...kept, 'Release', 'build.log', 'engine.json'])
     }
-    expect(readFileSync(log, 'utf8').trim().split('\n')).toHaveLength(configurations)
+    const configured = readFileSync(log, 'utf8').trim().split('\n')
+    expect(configured).toHaveLength(configurations)
+    expect(configured[0]?.includes('-DCMAKE_UNITY_BUILD=ON')).toBe(!isClone)
   })
 
   test("takes no more jobs than the container's memory allows", async () => {
