@@ -1,10 +1,18 @@
 import { execFile } from 'node:child_process'
 import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../lib/files/safetensors.js'
-import { ContinualDiffusionError, finetune, generativeDistillation, Learner } from '../lib/index.js'
+import {
+  ContinualDiffusionError,
+  finetune,
+  generativeDistillation,
+  Learner,
+  type LoadOptions,
+  paperSchedule,
+} from '../lib/index.js'
 import { asNobody, temporaryFolder } from './support/folders.js'
 import { goldenPath } from './support/golden.js'
 import { bandsStream, collect, failure, tinyLearner } from './support/tiny.js'
@@ -23,8 +31,8 @@ async function diffusersFolder(change: (tensors: Map<string, StoredTensor>) => v
   return folder
 }
 
-async function load(folder: string): Promise<Learner> {
-  const learner = await Learner.load(folder, { device: 'cpu', precision: 'fp32' })
+async function load(folder: string, options: LoadOptions = {}): Promise<Learner> {
+  const learner = await Learner.load(folder, { device: 'cpu', precision: 'fp32', ...options })
   onTestFinished(() => learner.dispose())
   return learner
 }
@@ -71,6 +79,35 @@ describe('a diffusers folder', () => {
     expect(written).toMatchObject({ ...scheduler, _diffusers_version: expect.any(String), timestep_spacing: 'leading' })
     const again = await load(saved)
     expect([again.schedule, again.sampler]).toEqual([learner.schedule, learner.sampler])
+  })
+
+  it('of a pipeline has the schedule of the scheduler beside it, named either way', async () => {
+    const pipeline = await temporaryFolder()
+    await rename(await diffusersFolder(), path.join(pipeline, 'unet'))
+    await mkdir(path.join(pipeline, 'scheduler'))
+    const scheduler = { _class_name: 'FlowMatchEulerDiscreteScheduler', shift: 3 }
+    await writeFile(path.join(pipeline, 'scheduler', 'scheduler_config.json'), JSON.stringify(scheduler))
+    await writeFile(path.join(pipeline, 'model_index.json'), '{}')
+    for (const folder of [pipeline, path.join(pipeline, 'unet')]) {
+      expect((await load(folder)).schedule).toMatchObject({ kind: 'flow', shift: 3 })
+      const error = await failure(load(folder, { schedule: { timesteps: 100 } }))
+      expect(error.message).toMatch(/schedule is given, but .*scheduler_config.json says the network's/)
+    }
+  })
+
+  it('without a schedule takes the one that is given, or the paper’s with a warning', async () => {
+    const folder = await diffusersFolder()
+    const warnings: (Error & { code?: string })[] = []
+    const note = (warning: Error) => warnings.push(warning)
+    process.on('warning', note)
+    onTestFinished(() => void process.off('warning', note))
+    const schedule = { timesteps: 500, betas: 'cosine' } as const
+    expect((await load(folder, { schedule })).schedule).toMatchObject(schedule)
+    await setImmediate()
+    expect(warnings).toEqual([])
+    expect((await load(folder)).schedule).toEqual(paperSchedule)
+    await setImmediate()
+    expect(warnings.map(({ code }) => code)).toEqual(['CONTINUAL_DIFFUSION_NO_SCHEDULE'])
   })
 
   it.each<[string, object, RegExp]>([
@@ -157,14 +194,6 @@ describe('a diffusers folder', () => {
       'weights in a pickle',
       (f) => rename(path.join(f, weightsFile), path.join(f, 'diffusion_pytorch_model.bin')),
       /the weights are in diffusion_pytorch_model.bin; .*safe_serialization/,
-    ],
-    [
-      'the files of a pipeline',
-      async (f) => {
-        await rmFile(f, 'config.json')
-        await writeFile(path.join(f, 'model_index.json'), '{}')
-      },
-      /the folder is a pipeline's; name its U-Net's, \S*unet$/,
     ],
     ['no files, as there is no such folder', (f) => rm(f, { recursive: true }), /^\S+: there is no such folder/],
     ['a broken config.json', (f) => writeFile(path.join(f, 'config.json'), '{"a": '), /config.json: not JSON/],

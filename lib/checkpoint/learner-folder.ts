@@ -5,6 +5,7 @@ import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/sc
 import { hasClassTable, parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
 import { type ParameterInfo, type StateTensor, sampledWeights } from '../engine/state.js'
 import { replaceFolder } from '../engine/whole-folder.js'
+import { type ContinualDiffusionError, invalid } from '../errors.js'
 import { writeJson } from '../files/atomic.js'
 import { badFile as bad, checkFormat } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
@@ -12,6 +13,7 @@ import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/s
 import { isShallow, shallowExpected } from '../validation/depth.js'
 import { mostSteps, seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { warn } from '../validation/printable.js'
 import { type MemoryItem, memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
 import { missingFile } from './missing-file.js'
 import { nameParameters, pickParameters as pick } from './parameters.js'
@@ -22,6 +24,8 @@ import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
 const weightsFile = 'diffusion_pytorch_model.safetensors'
 const configFile = 'config.json'
 const schedulerFile = 'scheduler_config.json'
+/** That a folder is a diffusers pipeline's. */
+const pipelineFile = 'model_index.json'
 /** What diffusers has no place for. */
 const learnerFile = 'learner.json'
 const trainingFile = 'training.safetensors'
@@ -94,11 +98,17 @@ export interface LearnerFolder {
 }
 
 /**
- * Reads a folder's small files.
+ * Reads a folder's small files. Of a diffusers pipeline's folder it reads the U-Net and the scheduler in it.
  *
- * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it
+ * @param given the schedule to take where a diffusers folder has none
+ * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it; `ERR_INVALID_ARGUMENT` where a schedule is given and the
+ *   folder has its own
  */
-export async function readLearnerFolder(folder: string): Promise<LearnerFolder> {
+export async function readLearnerFolder(named: string, given?: ScheduleConfig): Promise<LearnerFolder> {
+  const isPipeline =
+    (await readJson(path.join(named, configFile))) === undefined &&
+    (await readJson(path.join(named, pipelineFile))) !== undefined
+  const folder = isPipeline ? path.join(named, 'unet') : named
   const file = (name: string) => path.join(folder, name)
   const config = await readJson(file(configFile))
   if (config === undefined) throw await missingFile(folder, configFile)
@@ -106,6 +116,7 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
 
   const own = await readJson(file(learnerFile))
   if (own !== undefined) {
+    if (given !== undefined) throw hasSchedule(file(learnerFile))
     checkFormat(file(learnerFile), own, format)
     const { format: _, ...record } = parseOptions(learnerSchema, own, file(learnerFile), 'ERR_BAD_CHECKPOINT')
     const { schedule, classes, nullLabel } = record
@@ -129,11 +140,7 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
       readMemory: () => readMemory(file(memoryFile), record.memory),
     }
   }
-  const scheduler = await readJson(file(schedulerFile))
-  const { schedule, sampler } =
-    scheduler === undefined
-      ? { schedule: paperSchedule, sampler: defaultSampler }
-      : parseSchedulerConfig(scheduler, file(schedulerFile))
+  const { schedule, sampler } = await schedulerOf(folder, given)
   return {
     unet,
     schedule,
@@ -143,6 +150,32 @@ export async function readLearnerFolder(folder: string): Promise<LearnerFolder> 
     readPenalties: async () => [],
     readMemory: async () => [],
   }
+}
+
+/**
+ * The schedule and the sampler of a diffusers model folder: of the scheduler's file in it, as `save` writes it, or of the pipeline that the folder is part
+ * of. Where neither is there the weights don't tell which schedule they were trained with.
+ */
+async function schedulerOf(folder: string, given: ScheduleConfig | undefined) {
+  const beside = path.join(path.dirname(path.resolve(folder)), 'scheduler', schedulerFile)
+  for (const file of [path.join(folder, schedulerFile), beside]) {
+    const scheduler = await readJson(file)
+    if (scheduler === undefined) continue
+    if (given !== undefined) throw hasSchedule(file)
+    return parseSchedulerConfig(scheduler, file)
+  }
+  if (given === undefined) {
+    warn(
+      `${folder} has no ${schedulerFile}, nor is there a scheduler folder beside it: the noise schedule is taken to be the paper's. ` +
+        'Give the one that the network was trained with by Learner.load(folder, { schedule })',
+      'CONTINUAL_DIFFUSION_NO_SCHEDULE',
+    )
+  }
+  return { schedule: given ?? paperSchedule, sampler: defaultSampler }
+}
+
+function hasSchedule(file: string): ContinualDiffusionError {
+  return invalid(`Learner.load: schedule is given, but ${file} says the network's; leave the option out, or the file`)
 }
 
 /** What {@link writeLearnerFolder} writes. */

@@ -4,8 +4,7 @@ import type { ContinualDiffusionError } from '../errors.js'
 import { badFile } from '../files/bad-file.js'
 
 /** Folders that hold a model in another way than ours: by what is in them, what to do. */
-const kinds: readonly (readonly [file: RegExp, advice: (file: RegExpMatchArray, folder: string) => string])[] = [
-  [/^model_index\.json$/, (_, folder) => `the folder is a pipeline's; name its U-Net's, ${path.join(folder, 'unet')}`],
+const kinds: readonly (readonly [file: RegExp, advice: (file: RegExpMatchArray) => string])[] = [
   [/^results\.json$/, () => "the folder is a run's; name one of those in its learners/<method>/seed-<seed>"],
   [
     /^diffusion_pytorch_model\.safetensors\.index\.(?:.+\.)?json$/,
@@ -29,7 +28,7 @@ export async function missingFile(folder: string, name: string): Promise<Continu
     return badFile(folder, 'there is no such folder; name the folder of a saved learner or of a diffusers model')
   for (const [pattern, advice] of kinds) {
     const found = names.map((file) => file.match(pattern)).find((match) => match !== null)
-    if (found) return badFile(path.join(folder, name), `there is no such file: ${advice(found, folder)}`)
+    if (found) return badFile(path.join(folder, name), `there is no such file: ${advice(found)}`)
   }
   return badFile(path.join(folder, name), 'there is no such file; a model folder has one')
 }

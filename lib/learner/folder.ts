@@ -17,7 +17,7 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
   const parsed = parseOptions(loadSchema, options, 'Learner.load')
   // All is read first: no memory is taken for a network that config.json only claims.
   const { unet, schedule, sampler, record, tensors, penalties, memory } = await readFolder(folder, async (at) => {
-    const { readTensors, readPenalties, readMemory, ...rest } = await readLearnerFolder(at)
+    const { readTensors, readPenalties, readMemory, ...rest } = await readLearnerFolder(at, parsed.schedule)
     const parameters = call((addon) => addon.unetParameters(rest.unet))
     const tensors = await readTensors(parameters)
     return { ...rest, tensors, penalties: await readPenalties(parameters), memory: await readMemory() }

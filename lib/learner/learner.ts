@@ -122,8 +122,9 @@ export class Learner implements AsyncDisposable {
    * Loads a learner from a folder that `save` wrote. The learner continues exactly where it was saved: with the next task, with the task in
    * progress (`learn` with `resume`), or with `step`.
    *
-   * The folder may also be a diffusers model folder (`config.json`, `diffusion_pytorch_model.safetensors`, and `scheduler_config.json`;
-   * without the last one the schedule is `paperSchedule`). The learner has then learned no task.
+   * The folder may also be a diffusers model folder (`config.json`, `diffusion_pytorch_model.safetensors`, and `scheduler_config.json` in it or in a
+   * folder `scheduler` beside it) or a pipeline's (`model_index.json`, `unet`, `scheduler`). The learner has then learned no task. Without a
+   * scheduler's file the schedule is the option `schedule`, or `paperSchedule` with a warning.
    *
    * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`; the message names the file, the tensor or field, what was found and what was
    *   expected

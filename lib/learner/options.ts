@@ -58,6 +58,11 @@ export interface LoadOptions {
   device?: Device
   /** Default: the precision that was saved; for a diffusers folder `auto`. */
   precision?: Precision
+  /**
+   * The noise schedule of a diffusers network whose folder has no scheduler_config.json, nor a scheduler folder beside it. Default: `paperSchedule`, with a
+   * warning.
+   */
+  schedule?: Partial<ScheduleConfig>
   /** As in {@link LearnerOptions}; it is not saved. */
   threads?: number | undefined
   /** As in {@link LearnerOptions}. */

@@ -57,6 +57,7 @@ export const loadSchema = z.strictObject({
   device: deviceSchema.default('auto'),
   precision: precisionSchema.optional(),
   threads: threadsSchema.optional(),
+  schedule: scheduleSchema.optional(),
   images: z.instanceof(ImageStore).optional(),
 })
 
