@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { NativeDraws, NativeImages } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
-import { type Objective, paperSchedule, type ScheduleConfig, schedule, type Term } from '../lib/index.js'
+import { noiseLevels, type Objective, paperSchedule, type ScheduleConfig, type Term } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'
 import { type Batches, drawNext, fp32Learner, resolve, train } from './support/native.js'
@@ -17,8 +17,8 @@ async function setUp(config: Partial<ScheduleConfig> = {}, device: TestDevice = 
   const { images, labels, height, width, channels } = dataset
   const count = labels.length
   const resident = await addon.createImages({ images, labels, count, height, width, channels, size: 0, device })
-  const alphas = schedule(config).alphasCumprod
-  return { native, resident, alphas }
+  const { alpha, sigma: deviation } = noiseLevels(config)
+  return { native, resident, alpha, deviation }
 }
 
 function batches(images: NativeImages): Batches {
@@ -47,48 +47,73 @@ function mean(values: Iterable<number>): number {
 const task = { kind: 'task' } as const
 
 describe.each(devices)('terms are the formulas of their papers, on %s', (device) => {
-  it.each(['epsilon', 'sample', 'v'] as const)('MSE, smooth L1 and min-SNR, %s-prediction', async (prediction) => {
-    const gamma = 5
-    const terms: Term[] = [
-      { source: task, target: 'data', weight: 0.5 },
-      { source: task, target: 'data', weight: 2, loss: 'smooth-l1' },
-      { source: task, target: 'data', weight: 0.25, loss: { kind: 'min-snr', gamma } },
-    ]
-    const { native, resident, alphas } = await setUp({ prediction }, device)
-    const draws = await drawNext(native, { terms }, batches(resident))
-    expect(draws).toHaveLength(1)
-    const draw = draws[0] as NativeDraws
-    const x0 = draw.x0?.data as Float32Array
-    const noise = draw.noise?.data as Float32Array
-    const signal = (t: number) => Math.sqrt(alphas[t] as number)
-    const sigma = (t: number) => Math.sqrt(1 - (alphas[t] as number))
-    const xt = mix(signal, x0, sigma, noise, draw)
-    const predicted = (await native.predict('student', { data: xt, shape }, draw.timesteps)).data
-    const target = { epsilon: noise, sample: x0, v: mix(signal, noise, (t) => -sigma(t), x0, draw) }[prediction]
-    const errors = predicted.map((value, i) => value - (target[i] as number))
-    // Hang et al. 2023: x₀-prediction weighted by min(SNR, γ); ε is that divided by SNR, v by SNR + 1.
-    const snrWeight = (i: number) => {
-      const alpha = alphas[draw.timesteps[Math.floor(i / pixels)] as number] as number
-      const snr = alpha / (1 - alpha)
-      return Math.min(snr, gamma) / { epsilon: snr, sample: 1, v: snr + 1 }[prediction]
-    }
-    const expected = [
-      mean(Array.from(errors, (e) => e * e)),
-      mean(Array.from(errors, (e) => (Math.abs(e) < 1 ? (e * e) / 2 : Math.abs(e) - 0.5))),
-      mean(Array.from(errors, (e, i) => snrWeight(i) * e * e)),
-    ] as const
-    const found = await native.compute(resolve({ terms }), draws)
-    for (const [i, value] of expected.entries())
-      expectClose([found.terms[i] as number], [value], tolerance(device, 1e-4), `term ${i}`)
-    expectClose(
-      [found.loss],
-      [0.5 * expected[0] + 2 * expected[1] + 0.25 * expected[2]],
-      tolerance(device, 1e-4),
-      'loss',
-    )
-    native.dispose()
-    resident.dispose()
-  })
+  it.each(['epsilon', 'sample', 'v', 'flow', 'edm'] as const)(
+    'MSE, smooth L1, Huber and min-SNR, %s-prediction',
+    async (prediction) => {
+      const gamma = 5
+      const delta = 0.4
+      const kind = prediction === 'flow' || prediction === 'edm' ? prediction : 'betas'
+      const terms: Term[] = [
+        { source: task, target: 'data', weight: 0.5 },
+        { source: task, target: 'data', weight: 2, loss: 'smooth-l1' },
+        { source: task, target: 'data', weight: 0.25, loss: { kind: 'min-snr', gamma } },
+        { source: task, target: 'data', weight: 1, loss: { kind: 'huber', delta } },
+      ]
+      const { native, resident, alpha, deviation } = await setUp({ kind, prediction }, device)
+      const draws = await drawNext(native, { terms }, batches(resident))
+      expect(draws).toHaveLength(1)
+      const draw = draws[0] as NativeDraws
+      const x0 = draw.x0?.data as Float32Array
+      const noise = draw.noise?.data as Float32Array
+      const signal = (t: number) => alpha[t] as number
+      const sigma = (t: number) => deviation[t] as number
+      const xt = mix(signal, x0, sigma, noise, draw)
+      const predicted = (await native.predict('student', { data: xt, shape }, draw.timesteps)).data
+      // arXiv 2206.00364, table 1, of y = x_t/α with σ_data = 0.5.
+      const ratio = (t: number) => sigma(t) / signal(t)
+      const out = (t: number) => (ratio(t) * 0.5) / Math.hypot(ratio(t), 0.5)
+      const skip = (t: number) => 0.25 / (ratio(t) ** 2 + 0.25)
+      const target = {
+        epsilon: noise,
+        sample: x0,
+        v: mix(signal, noise, (t) => -sigma(t), x0, draw),
+        flow: noise.map((e, i) => e - (x0[i] as number)),
+        edm: mix(
+          (t) => 1 / out(t),
+          x0,
+          (t) => -skip(t) / (signal(t) * out(t)),
+          xt,
+          draw,
+        ),
+      }[prediction]
+      const errors = predicted.map((value, i) => value - (target[i] as number))
+      // Hang et al. 2023: x₀-prediction weighted by min(SNR, γ); ε is that divided by SNR, v by SNR + 1.
+      const snrWeight = (i: number) => {
+        const t = draw.timesteps[Math.floor(i / pixels)] as number
+        const snr = ratio(t) ** -2
+        // An error of the velocity is one of σ times as much in x₀; of F, of c_out times as much.
+        const inX0 = { epsilon: 1 / snr, sample: 1, v: 1 / (snr + 1), flow: sigma(t) ** 2, edm: out(t) ** 2 }
+        return Math.min(snr, gamma) * inX0[prediction]
+      }
+      const expected = [
+        mean(Array.from(errors, (e) => e * e)),
+        mean(Array.from(errors, (e) => (Math.abs(e) < 1 ? (e * e) / 2 : Math.abs(e) - 0.5))),
+        mean(Array.from(errors, (e, i) => snrWeight(i) * e * e)),
+        mean(Array.from(errors, (e) => (Math.abs(e) < delta ? (e * e) / 2 : delta * (Math.abs(e) - delta / 2)))),
+      ] as const
+      const found = await native.compute(resolve({ terms }), draws)
+      for (const [i, value] of expected.entries())
+        expectClose([found.terms[i] as number], [value], tolerance(device, 1e-4), `term ${i}`)
+      expectClose(
+        [found.loss],
+        [0.5 * expected[0] + 2 * expected[1] + 0.25 * expected[2] + expected[3]],
+        tolerance(device, 1e-4),
+        'loss',
+      )
+      native.dispose()
+      resident.dispose()
+    },
+  )
 
   it('min-SNR is finite at zero terminal SNR, where its weight for ε is 1', async () => {
     const last = [paperSchedule.timesteps - 1, paperSchedule.timesteps] as const

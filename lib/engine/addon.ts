@@ -47,7 +47,9 @@ export interface NativeSessionOptions {
   readonly pools?: readonly number[]
   readonly task: NativePool
   readonly memory: NativePool
+  /** Images of a step, which are worked on in `accumulate` parts, one after the other. Default: in one. */
   readonly batchSize: number
+  readonly accumulate?: number
   readonly horizontalFlip: boolean
   /** For a network that takes labels. `weights`: of each class, for images that the teacher generates. */
   readonly labels?: { readonly dropout: number; readonly weights: Float64Array }
@@ -56,6 +58,15 @@ export interface NativeSessionOptions {
 
 export interface NativeOptimizer {
   readonly lr: number
+  /** Over the steps of a session; `steps`: how many the task has. */
+  readonly lrSchedule?: {
+    readonly kind: 'constant' | 'linear' | 'cosine'
+    readonly warmup: number
+    readonly final: number
+    readonly steps: number
+  }
+  /** Default false. */
+  readonly decoupledWeightDecay?: boolean | undefined
   readonly betas: readonly [number, number]
   readonly eps: number
   readonly weightDecay: number

@@ -71,7 +71,10 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     steps: losses.steps,
     seconds: { learn: seconds(solving + spent), evaluate: seconds(evaluated - learned) },
     loss: losses.mean,
-    teacherCalls: teacherCalls(method.objective(number), { steps: losses.steps, batchSize: config.train.batchSize }),
+    teacherCalls: teacherCalls(method.objective(number), {
+      steps: losses.steps,
+      batchSize: config.train.batchSize * (config.train.accumulate ?? 1),
+    }),
     metrics: report?.values ?? {},
     alone: report?.tasks,
     denoising: report?.denoising,

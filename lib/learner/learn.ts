@@ -189,7 +189,7 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   const parsed = parseOptions(learnSchema, options, where)
   const { epochs, steps: given, memory = subsetsOf(core.memory), ...others } = parsed
   const { signal, resume, onStep, classifier, onPool, grow, ...rest } = others
-  const { batchSize, horizontalFlip, optimizer, labelDropout, replayLabels, ...adam } = rest
+  const { batchSize, accumulate = 1, lrSchedule, horizontalFlip, optimizer, labelDropout, replayLabels, ...adam } = rest
   const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
@@ -206,19 +206,28 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     throw invalid(`${where}: the task has no images to train on; expected at least one`)
   }
   const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(subsets)
-  const steps = given ?? countSteps(epochs as number, perEpoch, batchSize, where)
+  const drawn = batchSize * accumulate
+  const steps = given ?? countSteps(epochs as number, perEpoch, drawn, where)
+  if (lrSchedule && lrSchedule.warmup >= steps) {
+    throw invalid(`${where}: lrSchedule.warmup is ${lrSchedule.warmup}; expected fewer than the task's steps, ${steps}`)
+  }
   const keepOptimizer = (optimizer ?? method.optimizer) === 'keep'
   if (keepOptimizer && method.weights === 'fresh') {
     throw invalid(`${where}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
   }
-  const { pools, numbers } = planPools(core, objective, { steps, batchSize, classifier }, where)
+  const { pools, numbers } = planPools(core, objective, { steps, batchSize: drawn, classifier }, where)
   const settings = {
     ...{ method: method.name, objective, keeps, steps, ...rest },
     optimizer: keepOptimizer ? 'keep' : 'reset',
   }
   const generates = objective.terms.some(({ source }) => source.kind === 'teacher' || source.kind === 'gaussian')
   const weights = labelWeights(core, replayLabels, names, generates, where)
-  const batch = { batchSize, horizontalFlip, ...(weights && { labels: { dropout: labelDropout, weights } }) }
+  const batch = {
+    batchSize: drawn,
+    accumulate,
+    horizontalFlip,
+    ...(weights && { labels: { dropout: labelDropout, weights } }),
+  }
   const filling = { classifier, weights, onPool, signal }
   return {
     subsets,
@@ -229,7 +238,7 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     keeps,
     steps,
     batch,
-    adam,
+    adam: { ...adam, ...(lrSchedule && { lrSchedule: { ...lrSchedule, steps } }) },
     keepOptimizer,
     names,
     growth,

@@ -83,6 +83,8 @@ export interface UpdateOptions {
   eps?: number
   /** Factor of the weights that is added to the gradient (L2 regularisation), ≥ 0. Default 0. */
   weightDecay?: number
+  /** Whether `weightDecay` shrinks the weights beside the gradient's step, by lr · weightDecay: AdamW (arXiv 1711.05101). Default false. */
+  decoupledWeightDecay?: boolean
   /** Largest norm of the gradient of all parameters together; a larger gradient is scaled to it. 0: no clipping. Default 1. */
   clipGradNorm?: number
 }
@@ -112,6 +114,27 @@ export type TaskLength =
 export type LearnOptions = LearnSettings & TaskLength
 
 /**
+ * The course of the learning rate after warm-up: at `lr`; or down to `final` · `lr` at the task's end, in a line or in half a cosine wave.
+ *
+ * @category Learner
+ */
+export type LrScheduleKind = 'constant' | 'linear' | 'cosine'
+
+/**
+ * The learning rate over the steps of a task, as diffusers' schedules of these names have it.
+ *
+ * @category Learner
+ */
+export interface LrSchedule {
+  /** Default `constant`. */
+  readonly kind?: LrScheduleKind
+  /** Number of steps in which the rate rises from 0 to `lr`. Default 0. */
+  readonly warmup?: number
+  /** The part of `lr` that is left at the end, 0 … 1. Not of `constant`. Default 0. */
+  readonly final?: number
+}
+
+/**
  * Options of `Learner.learn`, besides the task's length.
  *
  * @category Learner
@@ -119,6 +142,13 @@ export type LearnOptions = LearnSettings & TaskLength
 export interface LearnSettings extends UpdateOptions {
   /** Images drawn for each source in each step. Default 128. */
   batchSize?: number
+  /**
+   * Gradient accumulation: a step's batch is so many times `batchSize`, worked on one `batchSize` after the other. It is the step of the
+   * larger batch, up to rounding, in the memory of the smaller one. Default 1.
+   */
+  accumulate?: number
+  /** How the learning rate changes over the task's steps. Default: it doesn't. */
+  lrSchedule?: LrScheduleKind | LrSchedule
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
   horizontalFlip?: boolean
   /**

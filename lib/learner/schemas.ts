@@ -36,10 +36,21 @@ const updateShape = {
   betas: z.tuple([rate, rate]).readonly().default([0.9, 0.999]),
   eps: positive.default(1e-8),
   weightDecay: z.number().min(0).default(0),
+  decoupledWeightDecay: z.boolean().optional(),
   clipGradNorm: z.number().min(0).default(1),
 }
 
 const batchSize = batchSizeSchema.default(128)
+
+const lrScheduleKind = z.enum(['constant', 'linear', 'cosine'])
+const lrSchedule = z.union([
+  lrScheduleKind.transform((kind) => ({ kind, warmup: 0, final: 0 })),
+  z.strictObject({
+    kind: lrScheduleKind.default('constant'),
+    warmup: z.int().min(0).max(mostSteps).default(0),
+    final: z.number().min(0).max(1).default(0),
+  }),
+])
 
 export const createSchema = z.strictObject({
   unet: z.unknown().optional(),
@@ -68,7 +79,11 @@ export const trainShape = {
   /** Passes over each task's data. */
   epochs: positive.optional(),
   batchSize,
+  /** A step's batch is so many times `batchSize`, worked on one after the other. Default: once. */
+  accumulate: z.int().min(1).max(100_000).optional(),
   ...updateShape,
+  /** How the learning rate changes over a task's steps: a kind, or with warm-up. Default: not at all. */
+  lrSchedule: lrSchedule.optional(),
   horizontalFlip: z.boolean().default(false),
   /** What a task after the first begins with: a fresh state of Adam, or that of the last task. Default: the method's. */
   optimizer: optimizerStateSchema.optional(),

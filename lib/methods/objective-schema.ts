@@ -10,6 +10,7 @@ import type { Keeps, Loss, Method, ReplayPool, ResolvedObjective } from './objec
 export const lossSchema = z.union([
   z.enum(['mse', 'smooth-l1']),
   z.strictObject({ kind: z.literal('min-snr'), gamma: z.number().positive() }),
+  z.strictObject({ kind: z.literal('huber'), delta: z.number().positive() }),
 ]) satisfies z.ZodType<Loss>
 
 /** Schema of {@link ReplayPool}. */

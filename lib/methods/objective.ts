@@ -63,13 +63,17 @@ export type ReplayPool = (
 export type Target = 'data' | 'teacher'
 
 /**
- * How a prediction is compared with its target (see {@link Target}). `mse`: squared error; `smooth-l1`; `min-snr`: the squared error with a
+ * How a prediction is compared with its target (see {@link Target}). `mse`: squared error; `smooth-l1`, which is Huber's loss for δ = 1; `huber`; `min-snr`: the squared error with a
  * weight for each image (arXiv 2303.09556), which depends on the schedule's `prediction`: min(SNR, γ)/SNR for ε, min(SNR, γ) for x₀ and
  * min(SNR, γ)/(SNR + 1) for v. The loss is the mean over images, channels and pixels.
  *
  * @category Methods of your own
  */
-export type Loss = 'mse' | 'smooth-l1' | { readonly kind: 'min-snr'; readonly gamma: number }
+export type Loss =
+  | 'mse'
+  | 'smooth-l1'
+  | { readonly kind: 'huber'; readonly delta: number }
+  | { readonly kind: 'min-snr'; readonly gamma: number }
 
 /**
  * One summand of a training step's loss.

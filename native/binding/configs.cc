@@ -55,12 +55,13 @@ Source readSource(const Napi::Object& term, int64_t timesteps) {
 }
 
 Loss readLoss(const Napi::Object& term) {
-  const Napi::Value kind = field(term, "loss");
-  if (kind.IsObject()) {
-    choose<LossKind>(kind.As<Napi::Object>(), "kind", {{"min-snr", LossKind::minSnr}});
-    return {LossKind::minSnr, number(kind.As<Napi::Object>(), "gamma")};
+  const Napi::Value loss = field(term, "loss");
+  if (loss.IsObject()) {
+    const auto given = loss.As<Napi::Object>();
+    const auto kind = choose<LossKind>(given, "kind", {{"min-snr", LossKind::minSnr}, {"huber", LossKind::huber}});
+    return {kind, number(given, kind == LossKind::huber ? "delta" : "gamma")};
   }
-  if (!kind.IsString()) return {};
+  if (!loss.IsString()) return {};
   return {choose<LossKind>(term, "loss", {{"mse", LossKind::mse}, {"smooth-l1", LossKind::smoothL1}}), 0};
 }
 
@@ -142,10 +143,28 @@ SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps) {
   return config;
 }
 
+LearningRate learningRate(const Napi::Object& value) {
+  LearningRate rate{number(value, "lr")};
+  if (!has(value, "lrSchedule")) return rate;
+  const auto schedule = object(value, "lrSchedule");
+  rate.kind = choose<LearningRate::Kind>(schedule, "kind",
+                                         {{"constant", LearningRate::Kind::constant},
+                                          {"linear", LearningRate::Kind::linear},
+                                          {"cosine", LearningRate::Kind::cosine}});
+  rate.warmup = integer(schedule, "warmup", 0, int64_t{1} << 52);
+  rate.steps = integer(schedule, "steps", 1, int64_t{1} << 52);
+  rate.final = number(schedule, "final");
+  return rate;
+}
+
 OptimizerConfig optimizerConfig(const Napi::Object& value) {
   const auto betas = object(value, "betas");
-  return {number(betas, "0"), number(betas, "1"), number(value, "eps"), number(value, "weightDecay"),
-          number(value, "clipGradNorm")};
+  return {number(betas, "0"),
+          number(betas, "1"),
+          number(value, "eps"),
+          number(value, "weightDecay"),
+          number(value, "clipGradNorm"),
+          has(value, "decoupledWeightDecay") && boolean(value, "decoupledWeightDecay")};
 }
 
 Objective objective(const Napi::Object& value, int64_t timesteps, bool labelled, const std::vector<int64_t>& pools) {

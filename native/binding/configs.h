@@ -16,6 +16,8 @@ UNetConfig unetConfig(const Napi::Object& value);
 ScheduleTable scheduleTable(const Napi::Object& value);
 /// `timesteps`: T, of which a sampler can't visit more.
 SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps);
+/// { lr, lrSchedule?: { kind, warmup, final, steps } }.
+LearningRate learningRate(const Napi::Object& value);
 OptimizerConfig optimizerConfig(const Napi::Object& value);
 /// `timesteps`: T, the default range of timesteps. `labelled`: whether the network takes labels. `pools`: by term,
 /// Source::pool.

@@ -136,10 +136,12 @@ Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<Learner
           info.Env(), {},
           [learner = std::move(learner), terms, task = poolParts(field(options, "task")),
            memory = poolParts(field(options, "memory")), batchSize = integer(options, "batchSize", 1, largestBatch),
-           flip = boolean(options, "horizontalFlip"), labels = labelsOf(options), rate = number(optimizer, "lr"),
+           flip = boolean(options, "horizontalFlip"), labels = labelsOf(options), rate = learningRate(optimizer),
+           accumulate = has(options, "accumulate") ? integer(options, "accumulate", 1, largestBatch) : 1,
            adam = optimizerConfig(optimizer)] {
             const ThreadScope scope(learner->threads());
-            SessionConfig config{terms, {Pool(task), Pool(memory), batchSize, flip, labels, {}}, rate, adam};
+            SessionConfig config{
+                terms, {Pool(task), Pool(memory), batchSize, flip, labels, {}}, rate, adam, accumulate};
             return std::make_shared<SessionValue>(SessionValue{learner, learner->trainer.begin(std::move(config))});
           },
           [](Napi::Env env, std::shared_ptr<SessionValue> session) -> Napi::Value {

@@ -6,11 +6,11 @@
 
 namespace continual {
 
-enum class LossKind { mse, smoothL1, minSnr };
+enum class LossKind { mse, smoothL1, huber, minSnr };
 
 struct Loss {
   LossKind kind = LossKind::mse;
-  double gamma = 0;  // minSnr only
+  double parameter = 0;  // min-SNR's γ, Huber's δ
 };
 
 /// Mean over all elements, float32. min-SNR (arXiv 2303.09556) weighs each image's squared error.

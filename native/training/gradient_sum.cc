@@ -74,7 +74,7 @@ void GradientSum::add(int64_t part, const Weights& weights, const std::function<
   for (const at::Tensor& weight : weights) {
     leaves.push_back(weight.detach().requires_grad_());  // a part's own: graphs write to their leaves
   }
-  if (!flat_.is_cpu()) {  // one part, whose gradients take one launch for all of them, not one each
+  if (!flat_.is_cpu()) {  // one part after the other, whose gradients take one launch for all of them, not one each
     const Weights gradients = torch::autograd::grad({total(leaves)}, leaves);
     const c10::NoGradGuard noGrad;
     Weights rows, targets;
@@ -84,7 +84,11 @@ void GradientSum::add(int64_t part, const Weights& weights, const std::function<
       rows.push_back(inOrder(gradients[i]).reshape({-1}));
       targets.push_back(inOrder(views_[i]).view({-1}));
     }
-    at::_foreach_copy_(targets, rows);
+    if (part == 0) {
+      at::_foreach_copy_(targets, rows);
+    } else {
+      at::_foreach_add_(targets, rows);
+    }
     return;
   }
   for (size_t i = 0; i < weights.size(); ++i) {

@@ -1,5 +1,9 @@
 #include "training/optimizer.h"
 
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
 namespace continual {
 
 at::Tensor gradientNorm(const at::Tensor& x) {
@@ -10,6 +14,21 @@ at::Tensor gradientNorm(const at::Tensor& x) {
   };
   const int64_t whole = x.numel() / row * row;
   return (squares(x.slice(0, 0, whole).view({-1, row})) + squares(x.slice(0, whole))).sqrt();
+}
+
+double LearningRate::after(int64_t done) const {
+  if (done < warmup) return peak * static_cast<double>(done) / static_cast<double>(warmup);
+  const auto span = static_cast<double>(std::max<int64_t>(steps - warmup, 1));
+  const double progress = std::min(static_cast<double>(done - warmup) / span, 1.0);
+  switch (kind) {
+    case Kind::constant:
+      return peak;
+    case Kind::linear:
+      return peak * (1 - (1 - final) * progress);
+    case Kind::cosine:
+      break;
+  }
+  return peak * (final + (1 - final) * (1 + std::cos(std::numbers::pi * progress)) / 2);
 }
 
 Adam::Adam(const at::Tensor& weights)
@@ -41,8 +60,14 @@ void Adam::update(const at::Tensor& weights, const at::Tensor& gradient, const a
   }
   const auto part = [&](const at::Tensor& t) { return t.slice(0, begin, end); };
   const auto adam = [&](const auto& rate) {
-    at::_fused_adam_({part(weights)}, {part(gradient)}, {part(expAvg)}, {part(expAvgSq)}, {}, {step}, rate, c.beta1,
-                     c.beta2, c.weightDecay, c.eps, /*amsgrad=*/false, /*maximize=*/false, scale);
+    const std::vector<at::Tensor> w{part(weights)}, g{part(gradient)}, m{part(expAvg)}, v{part(expAvgSq)}, n{step};
+    if (c.decoupled) {
+      at::_fused_adamw_(w, g, m, v, {}, n, rate, c.beta1, c.beta2, c.weightDecay, c.eps, /*amsgrad=*/false,
+                        /*maximize=*/false, scale);
+    } else {
+      at::_fused_adam_(w, g, m, v, {}, n, rate, c.beta1, c.beta2, c.weightDecay, c.eps, /*amsgrad=*/false,
+                       /*maximize=*/false, scale);
+    }
   };
   if (rateOnDevice_.defined()) {
     adam(rateOnDevice_);

@@ -10,7 +10,20 @@ at::Tensor gradientNorm(const at::Tensor& x);
 
 struct OptimizerConfig {
   double beta1, beta2, eps, weightDecay;
-  double clipGradNorm;  // 0: no clipping
+  double clipGradNorm;     // 0: no clipping
+  bool decoupled = false;  // weight decay as in AdamW (arXiv 1711.05101)
+};
+
+/// The learning rate over the steps of a task: from 0 to `peak` in the first `warmup` steps, then to `final` · peak.
+struct LearningRate {
+  enum class Kind { constant, linear, cosine };
+  double peak;
+  Kind kind = Kind::constant;
+  int64_t warmup = 0, steps = 1;
+  double final = 0;
+
+  /// Of the step that comes after so many.
+  double after(int64_t done) const;
 };
 
 /// Adam (arXiv 1412.6980) over one flat float32 tensor, with the gradient's norm clipped in the same pass.

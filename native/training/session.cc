@@ -134,7 +134,7 @@ void Session::lookAhead(int64_t several, const Cancellation& cancellation) {
 }
 
 at::Tensor Session::step(const std::vector<at::Tensor>& draws, const Cancellation& cancellation) {
-  const Losses losses = step_.compute(config_.objective, unflattened(draws), cancellation);
+  const Losses losses = step_.compute(config_.objective, unflattened(draws), cancellation, config_.accumulate);
   const at::Tensor values =
       at::cat({losses.terms, losses.penalties, losses.total.unsqueeze(0), losses.gradNorm.unsqueeze(0)})
           .to(at::kDouble);
@@ -168,7 +168,6 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
   requireReplay();
   if (replacements_ != state_.replacements()) forget();
   if (drawnFor_ != state_.position()) drawn_.clear();
-  state_.adam.setLearningRate(config_.learningRate);
 
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   const int64_t before = state_.position().step;
@@ -179,6 +178,7 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
       if (drawn_.empty()) drawAhead(steps - static_cast<int64_t>(all.size()), cancellation);
       const std::vector<at::Tensor> draws = flattened(drawn_.front());
       drawn_.pop_front();
+      state_.adam.setLearningRate(config_.learningRate.after(state_.position().taskStep));
       all.push_back(recorded_(draws, [&](const Graphed::Tensors& inputs) { return step(inputs, cancellation); }));
       state_.advance();
       drawnFor_ = state_.position();

@@ -14,8 +14,10 @@ namespace continual {
 struct SessionConfig {
   Objective objective;
   Batches batches;
-  double learningRate;
+  LearningRate learningRate;
   OptimizerConfig optimizer;
+  /// The batch is worked on in so many parts, one after the other, whose gradients add up.
+  int64_t accumulate = 1;
 };
 
 /// What each step of a call of `run` computed, in order; `terms` and `penalties` step by step, unweighted.

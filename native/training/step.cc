@@ -13,7 +13,7 @@ void TrainingStep::requireTeacher(const Objective& objective) const {
 }
 
 Losses TrainingStep::compute(const Objective& objective, const std::vector<Draws>& draws,
-                             const Cancellation& cancellation) {
+                             const Cancellation& cancellation, int64_t turns) {
   requireTeacher(objective);
   const Weights* teacher = state_.teacher ? &state_.teacher->views : nullptr;
   return backward(
@@ -25,7 +25,7 @@ Losses TrainingStep::compute(const Objective& objective, const std::vector<Draws
         }
         return objectiveLoss(model_, objective, part, weights, teacher, cancellation);
       },
-      objective.penalties);
+      objective.penalties, turns);
 }
 
 Losses TrainingStep::compute(const ModelInput& input, const at::Tensor& target, const at::Tensor& weight) {
@@ -43,27 +43,29 @@ Losses TrainingStep::compute(const ModelInput& input, const at::Tensor& target, 
       {});
 }
 
-Losses TrainingStep::backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties) {
+Losses TrainingStep::backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties, int64_t turns) {
   if (count < 1) throw Error("ERR_INVALID_ARGUMENT", "a batch needs at least one image for each process");
   const PrecisionScope precision(model_.how);
-  const int64_t parts = std::min(team_.size(), count);
+  const int64_t parts = std::min(team_.size() * turns, count), members = std::min(team_.size(), parts);
   std::vector<TermLosses> sums(static_cast<size_t>(parts));
   state_.gradient.begin(parts);
-  team_.run(parts, [&](int64_t member) {
-    const int64_t first = count * member / parts, length = count * (member + 1) / parts - first;
-    const double share = static_cast<double>(length) / static_cast<double>(count);
-    state_.gradient.add(member, state_.student.views, [&](const Weights& weights) {
-      const TermLosses own = part(first, length, weights);
-      const at::Tensor total = own.total * share;
-      sums[static_cast<size_t>(member)] = {total.detach(), own.terms.detach() * share};
-      return total;
-    });
+  team_.run(members, [&](int64_t member) {
+    for (int64_t i = member; i < parts; i += members) {
+      const int64_t first = count * i / parts, length = count * (i + 1) / parts - first;
+      const double share = static_cast<double>(length) / static_cast<double>(count);
+      state_.gradient.add(i, state_.student.views, [&](const Weights& weights) {
+        const TermLosses own = part(first, length, weights);
+        const at::Tensor total = own.total * share;
+        sums[static_cast<size_t>(i)] = {total.detach(), own.terms.detach() * share};
+        return total;
+      });
+    }
   });
 
   const c10::NoGradGuard noGrad;
-  for (int64_t member = 1; member < parts; ++member) {
-    sums[0].total += sums[static_cast<size_t>(member)].total;
-    sums[0].terms += sums[static_cast<size_t>(member)].terms;
+  for (int64_t i = 1; i < parts; ++i) {
+    sums[0].total += sums[static_cast<size_t>(i)].total;
+    sums[0].terms += sums[static_cast<size_t>(i)].terms;
   }
   if (group_.size > 1) reduce(count, sums[0]);
   const at::Tensor &weights = state_.student.master, &gradient = state_.gradient.flat();

@@ -30,8 +30,10 @@ class TrainingStep {
   /// Throws ERR_INVALID_ARGUMENT where the objective has a teacher and the learner has none.
   void requireTeacher(const Objective& objective) const;
   /// Losses and the gradient for this process's share of the draws of a batch: a pure function of (weights, draws).
-  /// Keeps the gradient, which is summed over the group.
-  Losses compute(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation);
+  /// Keeps the gradient, which is summed over the group. The images are worked on in `turns`, so that fewer are in
+  /// memory at once.
+  Losses compute(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation,
+                 int64_t turns = 1);
   /// The same for a whole given batch: mean over the images of weightᵢ times its mean squared error to `target`.
   Losses compute(const ModelInput& input, const at::Tensor& target, const at::Tensor& weight);
   /// Clip, Adam, EMA with the kept gradient.
@@ -39,9 +41,9 @@ class TrainingStep {
 
  private:
   using Part = std::function<TermLosses(int64_t first, int64_t length, const Weights& weights)>;
-  /// Splits this process's `count` images between the members of the team: `part` gives a part's mean losses, which
-  /// count by their length, for the student's weights as it gets them.
-  Losses backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties);
+  /// Splits this process's `count` images between the members of the team, in turns: `part` gives a part's mean losses,
+  /// which count by their length, for the student's weights as it gets them.
+  Losses backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties, int64_t turns = 1);
   /// The sums over the group's processes of what each has as means over its own images.
   void reduce(int64_t count, TermLosses& losses);
 
