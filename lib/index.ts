@@ -8,7 +8,13 @@ export { Classifier, type ClassifierOptions } from './classifiers/classifier.js'
 export { Solver } from './classifiers/solver.js'
 export type { SolverLearnOptions, SolverOptions } from './classifiers/solver-options.js'
 export { presets } from './config/presets.js'
-export { type Guidance, paperSampler, type SamplerConfig, type Thresholding } from './config/sampler.js'
+export {
+  type Guidance,
+  paperSampler,
+  type SamplerConfig,
+  type SamplerOptions,
+  type Thresholding,
+} from './config/sampler.js'
 export { noiseLevels, paperSchedule, type ScheduleConfig, schedule } from './config/schedule.js'
 export { parseUNetConfig, toDiffusersConfig, type UNetConfig, type UNetOptions } from './config/unet.js'
 export {

@@ -170,8 +170,10 @@ describe('a store', () => {
       await images.images(large(bytes / 2 ** 20, 2 ** 10), 'cpu', 2 ** 10)
       return external()
     }
+    collectGarbage() // of the data sets of other tests
     const before = external()
-    expect(await bring()).toBeGreaterThan(before + bytes)
+    // The data set itself may be gone already.
+    expect(await bring()).toBeGreaterThan(before + 0.9 * bytes)
     await vi.waitFor(() => {
       collectGarbage()
       expect(external()).toBeLessThan(before + bytes / 2)

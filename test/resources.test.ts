@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { cp } from 'node:fs/promises'
+import { cp, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
@@ -17,6 +17,7 @@ describe('a process that may open no more files', () => {
     const folder = await temporaryFolder()
     await writeIdxFolder(folder, 4)
     await cp(goldenPath('unet/tiny-gray'), path.join(folder, 'model'), { recursive: true })
+    await writeFile(path.join(folder, 'model/scheduler_config.json'), '{"_class_name":"DDIMScheduler"}')
     await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
       .png()
       .toFile(path.join(folder, 'a.png'))

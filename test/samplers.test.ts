@@ -86,11 +86,11 @@ describe.each(folders)('%s', async (name) => {
 
   it('is written as diffusers wrote it', () => {
     const file = goldenPath(`samplers/${name}/scheduler_config.json`)
-    const { schedule: again, sampler: same } = parseSchedulerConfig(toSchedulerConfig(schedule, sampler), file)
+    const { schedule: again, sampler: same } = parseSchedulerConfig(toSchedulerConfig(schedule, sampler)!, file)
     expect(again).toEqual(schedule)
     expect({ ...same, steps: sampler.steps }).toEqual(sampler)
     const theirs = parseJson(readFileSync(file, 'utf8')) as Record<string, unknown>
-    for (const [key, value] of Object.entries(toSchedulerConfig(schedule, sampler))) {
+    for (const [key, value] of Object.entries(toSchedulerConfig(schedule, sampler)!)) {
       if (key in theirs && key !== '_diffusers_version') expect(value, key).toEqual(theirs[key])
     }
   })

@@ -194,10 +194,10 @@ describe('a run folder of somebody else', () => {
     }
   })
 
-  it('shows a number that is not finite, which JSON has no word for, as what it was', async () => {
+  it('takes a number that is not finite, which JSON has no word for, as one that could not be measured', async () => {
     const metrics = { frechetDistance: { value: Number.NaN, real: 1, generated: 1 } }
     const { results } = await compareRuns([await runFolder(withTask({ metrics }))])
-    expect(results.runs[0]!.tasks[0]!.metrics).toEqual(metrics)
+    expect(results.runs[0]!.tasks[0]!.metrics).toEqual({ frechetDistance: { ...metrics.frechetDistance, value: null } })
   })
 
   const deep = `{"methods": [], "seeds": [], "data": ${'['.repeat(20_000)}${']'.repeat(20_000)}}`

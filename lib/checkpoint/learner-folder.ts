@@ -12,7 +12,7 @@ import { readJson } from '../files/read-json.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import { isShallow, shallowExpected } from '../validation/depth.js'
 import { mostSteps, seedSchema } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { isRecord, parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
 import { type MemoryItem, memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
 import { missingFile } from './missing-file.js'
@@ -72,7 +72,7 @@ const learnerSchema = z
     ema: z.number().min(0).lt(1),
     precision: z.enum(['fp32', 'tf32', 'bf16']),
     schedule: scheduleSchema,
-    sampler: samplerSchema,
+    sampler: samplerSchema.transform((sampler): SamplerConfig => sampler),
     penalties: penaltiesSchema,
     memory: memorySchema,
   })
@@ -112,6 +112,9 @@ export async function readLearnerFolder(named: string, given?: ScheduleConfig): 
   const file = (name: string) => path.join(folder, name)
   const config = await readJson(file(configFile))
   if (config === undefined) throw await missingFile(folder, configFile)
+  if (isRecord(config) && 'methods' in config && 'stream' in config) {
+    throw bad(file(configFile), "the folder is a run's; name one of those in its learners/<method>/seed-<seed>")
+  }
   const unet = parseUNetConfig(config, file(configFile), 'ERR_BAD_CHECKPOINT')
 
   const own = await readJson(file(learnerFile))
@@ -201,7 +204,8 @@ export async function writeLearnerFolder(folder: string, contents: LearnerConten
   await replaceFolder(folder, { marker: learnerFile, isOurs: (name) => files.includes(name) }, async (temporary) => {
     const file = (name: string) => path.join(temporary, name)
     await writeJson(file(configFile), toDiffusersConfig(unet))
-    await writeJson(file(schedulerFile), toSchedulerConfig(record.schedule, record.sampler))
+    const scheduler = toSchedulerConfig(record.schedule, record.sampler)
+    if (scheduler) await writeJson(file(schedulerFile), scheduler)
     const weights = new Map<string, StoredTensor>()
     const training = new Map<string, StoredTensor>()
     for (const [which, values] of tensors) {

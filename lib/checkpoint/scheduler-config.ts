@@ -232,7 +232,7 @@ const clipOf = (config: { clip_sample: boolean; clip_sample_range: number }) => 
 })
 const thresholdingOf = (config: z.output<z.ZodObject<typeof thresholding>>) =>
   config.thresholding && {
-    thresholding: { ratio: config.dynamic_thresholding_ratio, max: Math.max(config.sample_max_value, 1) },
+    thresholding: { ratio: config.dynamic_thresholding_ratio, max: config.sample_max_value },
   }
 const ratiosOf = (config: { use_karras_sigmas: boolean }) => ({ karras: config.use_karras_sigmas })
 const endOf = (config: { final_sigmas_type: 'zero' | 'sigma_min' }) => ({
@@ -248,10 +248,17 @@ const solverOf = (config: z.output<z.ZodObject<typeof multistep>>) => ({
 })
 
 /**
- * The scheduler_config.json of the diffusers scheduler that has this schedule and this sampler, as far as diffusers has them: the preconditioning of EDM, and clipping
- * where its scheduler doesn't clip, are left out.
+ * The scheduler_config.json of the diffusers scheduler that has this schedule, and of this sampler what that scheduler has an option for; undefined where diffusers
+ * has no such schedule, as a file that says another would give other images in silence.
  */
-export function toSchedulerConfig(schedule: ScheduleConfig, sampler: SamplerConfig): Record<string, unknown> {
+export function toSchedulerConfig(
+  schedule: ScheduleConfig,
+  sampler: SamplerConfig,
+): Record<string, unknown> | undefined {
+  const known = schedule.kind === 'flow' ? 'flow' : nameOf(predictionNames, schedule.prediction)
+  if (schedule.kind === 'edm' || known === undefined || (schedule.kind === 'flow' && schedule.prediction !== 'flow')) {
+    return undefined
+  }
   const base = { _diffusers_version: diffusersVersion, num_train_timesteps: schedule.timesteps }
   if (schedule.kind === 'flow')
     return { _class_name: 'FlowMatchEulerDiscreteScheduler', ...base, shift: schedule.shift }
@@ -261,7 +268,7 @@ export function toSchedulerConfig(schedule: ScheduleConfig, sampler: SamplerConf
     beta_end: schedule.betaEnd,
     beta_schedule: typeof schedule.betas === 'string' ? nameOf(betaNames, schedule.betas) : 'linear',
     beta_start: schedule.betaStart,
-    prediction_type: nameOf(predictionNames, schedule.prediction) ?? 'epsilon',
+    prediction_type: known,
     rescale_betas_zero_snr: schedule.zeroTerminalSnr,
     steps_offset: offset,
     timestep_spacing: spacing,

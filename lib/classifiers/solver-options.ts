@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { SamplerConfig } from '../config/sampler.js'
+import type { SamplerOptions } from '../config/sampler.js'
 import { imagesSchema } from '../data/schemas.js'
 import { ImageStore } from '../engine/image-store.js'
 import type { ReplayImages } from '../learner/options.js'
@@ -61,7 +61,7 @@ export interface SolverLearnOptions {
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
   horizontalFlip?: boolean
   /** The sampler of the generated images. Fields that are left out are those of the generator's sampler. Not used with `replay`. */
-  sampler?: Partial<SamplerConfig>
+  sampler?: SamplerOptions
   /**
    * Generated images of the earlier tasks, e.g. from `Learner.replayPool`. Each step draws from them, with replacement. Default: the generator
    * generates `batchSize` new images for each step. With `target: 'labels'` they need their `labels`.
@@ -89,7 +89,7 @@ export const learnSchema = z.strictObject({
   distillation: z.enum(['standard', 'paper']).default('standard'),
   dropout: z.number().min(0).lt(1).default(0.25),
   horizontalFlip: z.boolean().default(false),
-  sampler: z.custom<Partial<SamplerConfig>>(isRecord, 'expected an object').optional(),
+  sampler: z.custom<SamplerOptions>(isRecord, 'expected an object').optional(),
   replay: (imagesSchema as z.ZodType<ReplayImages>).optional(),
   signal: signalSchema.optional(),
   onProgress: functionSchema<NonNullable<SolverLearnOptions['onProgress']>>().optional(),

@@ -43,6 +43,19 @@ export interface SamplerConfig {
 }
 
 /**
+ * A sampler as it is given: what is left out has its default, or the learner's own value. `null` turns off what the learner's sampler has.
+ *
+ * @category Networks, schedules and samplers
+ */
+export type SamplerOptions = {
+  readonly [K in Exclude<keyof SamplerConfig, 'thresholding' | 'parity' | 'guidance'>]?: SamplerConfig[K] | undefined
+} & {
+  readonly thresholding?: Partial<Thresholding> | null | undefined
+  readonly parity?: 'paper' | null | undefined
+  readonly guidance?: Guidance | null | undefined
+}
+
+/**
  * Dynamic thresholding (arXiv 2205.11487, section 2.3): the predicted x₀ of an image is clipped to [−s, s] and divided by s, where s is a
  * quantile of its pixels' magnitudes.
  *
@@ -51,7 +64,7 @@ export interface SamplerConfig {
 export interface Thresholding {
   /** The quantile, in (0, 1]. Default 0.995. */
   readonly ratio: number
-  /** The largest s, at least 1; the smallest is 1. Default 1. */
+  /** The largest s, > 0; s is at least 1 where this is. Default 1. */
   readonly max: number
 }
 
@@ -93,28 +106,31 @@ export const paperSampler: SamplerConfig = { ...defaultSampler, parity: 'paper' 
 
 /** Schema of {@link Guidance}. */
 const guidanceSchema = z.strictObject({
-  scale: z.number().min(0),
+  scale: z.number().min(0).max(1e6),
   timesteps: timestepsSchema.optional(),
 })
 
 const thresholdingSchema = z.strictObject({
   ratio: z.number().gt(0).max(1).default(0.995),
-  max: z.number().min(1).default(1),
+  max: z.number().gt(0).max(1e6).default(1),
 })
+
+const orUndefined = <T>(value: T | null | undefined): T | undefined => value ?? undefined
 
 const fields = z.strictObject({
   kind: z.enum(samplerKinds).default(defaultSampler.kind),
   steps: z.int().min(1).default(defaultSampler.steps),
-  eta: z.number().min(0).default(defaultSampler.eta),
-  clip: z.union([z.boolean(), z.number().gt(0)]).default(defaultSampler.clip),
-  thresholding: thresholdingSchema.optional(),
+  eta: z.number().min(0).max(1000).default(defaultSampler.eta),
+  clip: z.union([z.boolean(), z.number().gt(0).max(1e6)]).default(defaultSampler.clip),
+  // null turns off what the defaults have.
+  thresholding: thresholdingSchema.nullish().transform(orUndefined),
   spacing: z.enum(['trailing', 'leading', 'linspace']).default(defaultSampler.spacing),
   offset: z.int().min(0).default(defaultSampler.offset),
   karras: z.boolean().default(defaultSampler.karras),
   final: z.enum(['clean', 'first']).default(defaultSampler.final),
   variance: z.enum(['small', 'large']).default(defaultSampler.variance),
-  parity: z.literal('paper').optional(),
-  guidance: guidanceSchema.optional(),
+  parity: z.literal('paper').nullish().transform(orUndefined),
+  guidance: guidanceSchema.nullish().transform(orUndefined),
 })
 
 const fits = (sampler: z.output<typeof fields>) => !sampler.karras || !['ddim', 'ddpm'].includes(sampler.kind)
@@ -153,10 +169,22 @@ export function parseSampler(
       `${where}: guidance.timesteps ends at ${end}; expected at most the schedule's ${schedule.timesteps} timesteps`,
     )
   }
-  if (result.steps > schedule.timesteps) {
+  const { kind, spacing, offset } = result
+  // Of S + 1 timesteps these take the last S, and leading ones must be apart.
+  const most =
+    schedule.timesteps - (spacing === 'leading' && (kind === 'unipc' || kind.endsWith('dpm-solver++')) ? 1 : 0)
+  if (result.steps > most) {
     throw new ContinualDiffusionError(
       code ?? 'ERR_INVALID_ARGUMENT',
-      `${where}: steps is ${result.steps}; expected at most the schedule's ${schedule.timesteps} timesteps`,
+      most === schedule.timesteps
+        ? `${where}: steps is ${result.steps}; expected at most the schedule's ${schedule.timesteps} timesteps`
+        : `${where}: steps is ${result.steps}; expected at most ${most} leading steps of '${kind}', one less than the schedule's timesteps`,
+    )
+  }
+  if (offset >= schedule.timesteps) {
+    throw new ContinualDiffusionError(
+      code ?? 'ERR_INVALID_ARGUMENT',
+      `${where}: offset is ${offset}; expected less than the schedule's ${schedule.timesteps} timesteps`,
     )
   }
   return result

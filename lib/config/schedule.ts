@@ -23,7 +23,7 @@ export interface ScheduleConfig {
   readonly betaEnd: number
   /** Rescales the betas so that ᾱ at the last timestep is 0 (arXiv 2305.08891). Default true, as in the paper's code. */
   readonly zeroTerminalSnr: boolean
-  /** Of `flow`: σ = shift·u / (1 + (shift − 1)·u) for u = (t + 1) / T (arXiv 2403.03206); > 0, and more than 1 means more noise. Default 1. */
+  /** Of `flow`: σ = shift·u / (1 + (shift − 1)·u) for u = (t + 1) / T (arXiv 2403.03206); 0.001 … 1000, and more than 1 means more noise. Default 1. */
   readonly shift: number
   /** Of `edm`: the smallest σ/α. Default 0.002. */
   readonly sigmaMin: number
@@ -55,7 +55,7 @@ export const paperSchedule: ScheduleConfig = {
   prediction: 'epsilon',
 }
 
-const beta = z.number().gt(0).lt(1)
+const beta = z.number().min(1e-7).lt(1)
 const betaNames = ['linear', 'scaled-linear', 'cosine', 'sigmoid'] as const
 
 /** Schema of a range [from, to) of timesteps. */
@@ -69,11 +69,13 @@ export const scheduleSchema = z
   .strictObject({
     kind: z.enum(['betas', 'flow', 'edm']).default(paperSchedule.kind),
     timesteps: z.int().min(2).max(1_000_000).optional(),
-    betas: z.union([z.enum(betaNames), z.array(beta).min(2).readonly()]).default(paperSchedule.betas),
+    betas: z
+      .union([z.enum(betaNames), z.array(beta).min(2) as z.ZodType<readonly number[]>])
+      .default(paperSchedule.betas),
     betaStart: beta.default(paperSchedule.betaStart),
     betaEnd: beta.default(paperSchedule.betaEnd),
     zeroTerminalSnr: z.boolean().default(paperSchedule.zeroTerminalSnr),
-    shift: z.number().gt(0).max(1000).default(paperSchedule.shift),
+    shift: z.number().min(1e-3).max(1000).default(paperSchedule.shift),
     sigmaMin: z.number().min(1e-4).max(1e4).default(paperSchedule.sigmaMin),
     sigmaMax: z.number().min(1e-4).max(1e4).default(paperSchedule.sigmaMax),
     prediction: z.enum(['epsilon', 'sample', 'v', 'flow', 'edm']).optional(),

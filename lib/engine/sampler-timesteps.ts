@@ -1,4 +1,4 @@
-import { parseSampler, type SamplerConfig } from '../config/sampler.js'
+import { parseSampler, type SamplerOptions } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema, scheduleTable } from '../config/schedule.js'
 import { parseOptions } from '../validation/options.js'
 import { call } from './call.js'
@@ -15,7 +15,7 @@ import { call } from './call.js'
  */
 export function samplerTimesteps(
   config: Partial<ScheduleConfig> = {},
-  sampler: Partial<SamplerConfig> = {},
+  sampler: SamplerOptions = {},
 ): { timesteps: Float64Array; previous: Float64Array } {
   const schedule = parseOptions(scheduleSchema, config, 'samplerTimesteps: schedule')
   const checked = parseSampler(schedule, sampler, 'samplerTimesteps: sampler')

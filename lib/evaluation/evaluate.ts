@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseSampler, type SamplerConfig } from '../config/sampler.js'
+import { parseSampler, type SamplerOptions } from '../config/sampler.js'
 import { countImages } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
@@ -31,7 +31,7 @@ export interface EvaluateOptions {
    */
   perTask?: PerTaskOptions
   /** Fields that are left out are those of the learner's sampler. */
-  sampler?: Partial<SamplerConfig>
+  sampler?: SamplerOptions
   /** Seed of the generated images, 0 … 2³² − 1. Default: the learner's seed. */
   seed?: number
   /** An abort rejects with `signal.reason`. */

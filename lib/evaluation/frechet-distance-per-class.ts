@@ -1,6 +1,7 @@
 import { describeFeatures, type FeatureExtractor, featuresOf, isInception } from '../classifiers/features.js'
 import { momentsDistance, RunningMoments } from '../engine/moments.js'
 import { invalid } from '../errors.js'
+import { checkExtractor, nameOf } from './arguments.js'
 import { askedLabels, checkClassCounts } from './asked.js'
 import type { Metric, MetricRun } from './metric.js'
 
@@ -24,8 +25,9 @@ export const minimumOfClass = 2
  * @category Evaluation
  */
 export function frechetDistancePerClass(extractor: FeatureExtractor, options: { name?: string } = {}): Metric {
+  checkExtractor(extractor, 'frechetDistancePerClass')
   const inception = isInception(extractor)
-  const name = options.name ?? (inception ? 'fidPerClass' : 'frechetDistancePerClass')
+  const name = nameOf(options, 'frechetDistancePerClass', inception ? 'fidPerClass' : 'frechetDistancePerClass')
   const title = `${inception ? 'FID' : 'Fréchet distance'} per class (${describeFeatures(extractor)})`
   return { name, title, minimumOfClass, start: () => start(extractor, title) }
 }

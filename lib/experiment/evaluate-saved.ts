@@ -55,6 +55,8 @@ export interface SavedEvaluation {
   readonly metrics: Readonly<Record<string, MetricInfo>>
   /** Names of the classes of the real images. */
   readonly classes: readonly string[]
+  /** Of the stream, which decides the order of the classes: the learner's where the experiment has it, else the experiment's first. */
+  readonly seed: number
 }
 
 /**
@@ -70,7 +72,10 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
   parseOptions(z.looseObject({ experiment: z.looseObject({}) }), options, 'evaluateSaved')
   const { experiment, task, steps, seed, device = 'auto', threads, signal, onEvent } = options
   await using learner = await Learner.load(folder, { device, threads })
-  const config = { ...resolveExperiment(experiment), device, threads, seeds: [learner.seed] }
+  const resolved = resolveExperiment(experiment)
+  // A learner of a run has the run's seed; of another one nothing says which stream it learned.
+  const streamSeed = resolved.seeds.includes(learner.seed) ? learner.seed : resolved.seeds[0]!
+  const config = { ...resolved, device, threads, seeds: [streamSeed] }
   await using plan = await planExperiment({ config, methods: [] }, signal)
   const { stream } = plan.streams[0]!
   const number = task ?? (learner.tasksLearned || stream.tasks.length)
@@ -91,7 +96,7 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
     signal,
   })
   const { classes } = last.train.dataset
-  return { evaluation, metrics: judge.infos, classes: seen.classes.map((label) => classes[label]!) }
+  return { evaluation, metrics: judge.infos, classes: seen.classes.map((label) => classes[label]!), seed: streamSeed }
 }
 
 /** The classifier that an experiment's metrics are computed with. */

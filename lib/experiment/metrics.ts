@@ -105,8 +105,8 @@ const fewest: Partial<Record<MetricName, (k: number) => number>> = {
  */
 export function checkTestImages(config: EvaluationConfig, stream: Stream): void {
   const { metrics: names, k, after, areaSteps, tooFew } = config
-  if (tooFew === 'null') return
   if (names.includes('frechetDistancePerClass')) checkClasses(config, stream)
+  if (tooFew === 'null') return
   const first = after === 'every' ? stream.tasks[0] : stream.tasks.at(-1)
   const count = first === undefined ? 0 : countImages(stream.seen(first).test)
   const needs: [string, number][] = names.map((name) => [name, fewest[name]?.(k) ?? 1])

@@ -58,7 +58,7 @@ export async function endTask(
     const anew = tasks.length > 1 || task.number <= core.tasksLearned
     core.classes = classesAfter(core.classes, names, { tasks, kept }, anew, weights)
   }
-  core.tasksLearned = task.number
+  core.tasksLearned = Math.max(core.tasksLearned, task.number)
 }
 
 /**

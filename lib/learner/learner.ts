@@ -1,4 +1,4 @@
-import { addedNoises, parseSampler, type SamplerConfig } from '../config/sampler.js'
+import { addedNoises, parseSampler, type SamplerConfig, type SamplerOptions } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { parseUNetConfig, type UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
@@ -48,7 +48,7 @@ export interface SampleOptions {
   /** Number of images that are generated at once; the memory grows with it. Default 128. */
   batchSize?: number
   /** Fields that are left out are those of the learner's sampler. */
-  sampler?: Partial<SamplerConfig>
+  sampler?: SamplerOptions
   /**
    * For a class-conditional network: the class of all images, or of each. Default: the classes learned, in turn. An `Int32Array` has indices; for
    * the identity embedding it is a `Float32Array`, count × 4 · block_out_channels[0].

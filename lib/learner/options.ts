@@ -1,4 +1,4 @@
-import type { SamplerConfig } from '../config/sampler.js'
+import type { SamplerOptions } from '../config/sampler.js'
 import type { ScheduleConfig } from '../config/schedule.js'
 import type { UNetOptions } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
@@ -30,7 +30,7 @@ export interface LearnerOptions {
   /** How noise is added to images. Fields that are left out are those of `paperSchedule`. */
   schedule?: Partial<ScheduleConfig>
   /** The sampler for calls that don't give one. Default: DDIM in 10 steps, or T if T < 10. */
-  sampler?: Partial<SamplerConfig>
+  sampler?: SamplerOptions
   /** Default `auto`: the first CUDA device if one works, else the CPU. */
   device?: Device
   /** Default `auto`: bf16 where it is faster than fp32 (on CUDA, and on CPUs with AMX), else fp32. */

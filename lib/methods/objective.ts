@@ -1,4 +1,4 @@
-import type { SamplerConfig } from '../config/sampler.js'
+import type { SamplerConfig, SamplerOptions } from '../config/sampler.js'
 
 /**
  * Where the noisy input x_t of a term comes from.
@@ -18,7 +18,7 @@ export type Source =
   | { readonly kind: 'memory' }
   | {
       readonly kind: 'teacher'
-      readonly sampler?: Partial<SamplerConfig>
+      readonly sampler?: SamplerOptions
       readonly stopAtTimestep?: boolean
       readonly pool?: ReplayPool
       readonly labels?: null

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type SamplerConfig, teacherSamplerSchema } from '../config/sampler.js'
+import { type SamplerConfig, type SamplerOptions, teacherSamplerSchema } from '../config/sampler.js'
 import { timestepsSchema } from '../config/schedule.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { shown } from '../validation/options.js'
@@ -12,7 +12,7 @@ import { poolSchema } from './objective-schema.js'
  *
  * @category Methods
  */
-export type TeacherOptions = Partial<SamplerConfig>
+export type TeacherOptions = SamplerOptions
 
 /**
  * Options of the methods that have a teacher.

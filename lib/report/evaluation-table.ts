@@ -15,10 +15,11 @@ export function evaluationTable(
     readonly evaluation: Evaluation<string, TaskValue>
     readonly metrics: Readonly<Record<string, MetricInfo>>
     readonly classes: readonly string[]
+    readonly seed: number
   },
   width?: number,
 ): string {
-  const { evaluation, metrics, classes } = found
+  const { evaluation, metrics, classes, seed } = found
   const { real, generated, values, tasks = [] } = evaluation
   const number = (found: TaskValue | undefined) => {
     const value = measuredValue(found)
@@ -27,7 +28,7 @@ export function evaluationTable(
   const notes = Object.values(values).flatMap(({ note }) => note ?? [])
   const table = plainText(
     {
-      title: `Against ${real} test images of ${classes.join(', ')}; ${generated} generated images`,
+      title: `Against ${real} test images of ${classes.join(', ')}, the stream's of seed ${seed}; ${generated} generated images`,
       head: ['Metric', 'better', 'all', ...tasks.map(({ task }) => `task ${task}`)],
       rows: Object.entries(metrics).map(([name, { title, better }]) => [
         title,

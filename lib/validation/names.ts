@@ -23,11 +23,13 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
  * A sentence for a name that isn't among the known ones: which one was perhaps meant, and which there are.
  *
  * @param kind what the name is of, e.g. `method`
+ * @param lists whether all known names follow, which one of several messages does
  */
-export function unknownName(kind: string, name: string, known: readonly string[]): string {
+export function unknownName(kind: string, name: string, known: readonly string[], lists = true): string {
   const near = nearest(name, known)
   const hint = near === undefined ? '' : ` (did you mean ${quote(near)}?)`
-  return `unknown ${kind} ${quote(name)}${hint}; known: ${known.join(', ')}`
+  const list = lists ? `; known: ${known.length === 0 ? 'none' : known.join(', ')}` : ''
+  return `unknown ${kind} ${quote(name)}${hint}${list}`
 }
 
 function quote(name: string): string {

@@ -37,9 +37,9 @@ function describe(issue: Issue, schema: z.ZodType, value: unknown, base: readonl
   const path = [...base, ...issue.path]
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, path, value)
-    return issue.keys.map((key) => {
+    return issue.keys.map((key, i) => {
       const inside = path.length === 0 ? '' : ` in ${shownPath(path)}`
-      return `${unknownName('option', key, known)}${inside}`
+      return `${unknownName('option', key, known, i === issue.keys.length - 1)}${inside}`
     })
   }
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {

@@ -18,7 +18,7 @@ at::Tensor ratios(const ScheduleTable& table) {
     return (at::where(alpha2 == 0, 1 - finite, sigma2) / finite).sqrt();
   }
   const at::Tensor alpha = with(1e-12).sqrt();
-  return (1 - alpha) / alpha;
+  return at::where(alpha2 == 0, 1 - alpha, sigma2.sqrt()) / alpha;
 }
 
 /// Of a table of T numbers, in the shape of the index.

@@ -81,7 +81,8 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
   if (config.pixels && !finite.item<bool>()) {
     throw Error("ERR_DIVERGED", std::string("the images that the sampler '") + config.sampler.sampler->name +
                                     "' generated hold numbers that are not finite: its steps are too coarse for this "
-                                    "schedule, or the weights diverged. Try the sampler 'ddim', or another learner");
+                                    "schedule, the weights diverged, or noise that was given isn't finite. Try another "
+                                    "sampler or learner");
   }
   return at::cat(result).to(at::kCPU);
 }

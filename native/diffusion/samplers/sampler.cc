@@ -27,11 +27,11 @@ const std::array<Sampler, 7> all{{
 }};
 
 /// Dynamic thresholding (arXiv 2205.11487, section 2.3): an image's range is a quantile of its pixels' magnitudes,
-/// within 1 and a largest.
+/// at least 1 and at most a largest, which comes first.
 at::Tensor thresholded(const at::Tensor& x0, double quantile, double largest) {
   const at::Tensor flat = x0.flatten(1);
   const at::Tensor range =
-      at::quantile(flat.abs(), quantile, /*dim=*/1, /*keepdim=*/true).clamp(1, std::max(largest, 1.0));
+      at::quantile(flat.abs(), quantile, /*dim=*/1, /*keepdim=*/true).clamp(1, largest);
   return (flat.minimum(range).maximum(-range) / range).view_as(x0);
 }
 

@@ -34,10 +34,10 @@ Timesteps samplerTimesteps(const NoiseSchedule& schedule, const SamplerConfig& c
       const double between = static_cast<double>(std::max<int64_t>(points - 1, 1));
       if (schedule.isStraight() && !sampler.multistep) {
         // As in diffusers: down to T · σ of the first timestep; a single one is the last.
-        timesteps = at::lerp(at::full_like(end, static_cast<double>(last)), total / (1 + 1 / schedule.ratioAt(end)) - 1,
+        timesteps = at::lerp(at::full_like(end, static_cast<double>(last)), at::maximum(total / (1 + 1 / schedule.ratioAt(end)) - 1, end),
                              (points - left) / between);
       } else {
-        timesteps = end + (last - end) * (left - 1) / between;
+        timesteps = (left - 1) * ((last - end) / between) + end;  // as NumPy's linspace rounds
       }
       if (!sampler.countsInRatio || sampler.multistep) timesteps = timesteps.round();
       break;
@@ -57,7 +57,7 @@ Timesteps samplerTimesteps(const NoiseSchedule& schedule, const SamplerConfig& c
   }
   at::Tensor next =
       sampler.jumps ? timesteps - jump : at::cat({timesteps.slice(0, 1), (end - 1).unsqueeze(0).expand({1, -1})});
-  next = at::maximum(next, config.endsAtFirst ? end : end - 1);
+  next = at::maximum(next, config.endsAtFirst ? (end - 1).clamp_min(0) : end - 1);
   return {timesteps, next, ratios};
 }
 
