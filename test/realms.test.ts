@@ -47,7 +47,7 @@ it('says which type an array of another realm has where it is the wrong one', as
 
 it('runs inside another realm, where its errors are its own', async () => {
   const vitest = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url))
-  const args = [vitest, 'run', 'test/learner.test.ts', '--pool', 'vmThreads', '-t', 'tells when it diverges']
+  const args = [vitest, 'run', 'test/learn.test.ts', '--pool', 'vmThreads', '-t', 'tells when it diverges']
   const { stdout } = await promisify(execFile)(process.execPath, args, {
     cwd: fileURLToPath(new URL('..', import.meta.url)),
     env: { ...process.env, NO_COLOR: '1' },

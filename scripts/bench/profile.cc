@@ -102,7 +102,7 @@ int main(int count, char** arguments) {
   teacher.sampler = {&continual::sampler("ddim"), 2};
   const continual::Objective objective{
       {task, teacher}, {{0, continual::Target::data, 0.5, {}}, {1, continual::Target::teacher, 0.375, {}}}, {}};
-  const auto session = trainer.begin({objective, {pool, pool, batch, false}, 2e-4, {0.9, 0.999, 1e-8, 0, 1}});
+  const auto session = trainer.begin({objective, {pool, pool, batch, false}, {2e-4}, {0.9, 0.999, 1e-8, 0, 1}});
   constexpr int steps = 20;
   profile("a step", steps, most, [&] {
     const auto report = session->run(steps, 1e9, never);

@@ -158,7 +158,7 @@ int main() {
   add("gaussian-symmetric", symmetric, teacher);
   cases.push_back({"penalties", {{source(SourceKind::task)}, {data}, {{"ewc", 1}, {"rank-1", 1}}}});
   for (const auto& [name, objective] : cases) {
-    const auto draws = trainer.begin({objective, {pool, pool, 4, true}, 1e-3, optimizer})->draw();
+    const auto draws = trainer.begin({objective, {pool, pool, 4, true}, {1e-3}, optimizer})->draw();
     watch(name, [&, &objective = objective] {
       trainer.step.compute(objective, draws, never);
       trainer.step.update(optimizer);
@@ -177,7 +177,7 @@ int main() {
   guided.sampler.guidance = {2, 0, 500};
   const continual::Objective ofLabels{{labelled, guided}, {data, teacher}, {}};
   const continual::Labels labels{0.1, at::ones({4}, at::kDouble)};
-  const auto draws = conditional.begin({ofLabels, {pool, pool, 4, true, labels}, 1e-3, optimizer})->draw();
+  const auto draws = conditional.begin({ofLabels, {pool, pool, 4, true, labels}, {1e-3}, optimizer})->draw();
   watch("labels", [&] {
     conditional.step.compute(ofLabels, draws, never);
     conditional.step.update(optimizer);

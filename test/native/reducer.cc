@@ -82,7 +82,7 @@ at::Tensor train(continual::Group group) {
       {{"ewc", 1e-4}}};
   const continual::Cancellation never(nullptr, nullptr);
   // Five images can't be shared out evenly.
-  trainer->begin({objective, {pool, pool, 5, true}, 1e-3, {0.9, 0.999, 1e-8, 0, 1}})->run(steps, 1e9, never);
+  trainer->begin({objective, {pool, pool, 5, true}, {1e-3}, {0.9, 0.999, 1e-8, 0, 1}})->run(steps, 1e9, never);
   return trainer->state.student.master.clone();
 }
 
