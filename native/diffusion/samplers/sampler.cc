@@ -30,8 +30,7 @@ const std::array<Sampler, 7> all{{
 /// at least 1 and at most a largest, which comes first.
 at::Tensor thresholded(const at::Tensor& x0, double quantile, double largest) {
   const at::Tensor flat = x0.flatten(1);
-  const at::Tensor range =
-      at::quantile(flat.abs(), quantile, /*dim=*/1, /*keepdim=*/true).clamp(1, largest);
+  const at::Tensor range = at::quantile(flat.abs(), quantile, /*dim=*/1, /*keepdim=*/true).clamp(1, largest);
   return (flat.minimum(range).maximum(-range) / range).view_as(x0);
 }
 

@@ -34,8 +34,8 @@ Timesteps samplerTimesteps(const NoiseSchedule& schedule, const SamplerConfig& c
       const double between = static_cast<double>(std::max<int64_t>(points - 1, 1));
       if (schedule.isStraight() && !sampler.multistep) {
         // As in diffusers: down to T · σ of the first timestep; a single one is the last.
-        timesteps = at::lerp(at::full_like(end, static_cast<double>(last)), at::maximum(total / (1 + 1 / schedule.ratioAt(end)) - 1, end),
-                             (points - left) / between);
+        timesteps = at::lerp(at::full_like(end, static_cast<double>(last)),
+                             at::maximum(total / (1 + 1 / schedule.ratioAt(end)) - 1, end), (points - left) / between);
       } else {
         timesteps = (left - 1) * ((last - end) / between) + end;  // as NumPy's linspace rounds
       }
