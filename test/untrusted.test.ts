@@ -1,4 +1,4 @@
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -192,6 +192,14 @@ describe('a run folder of somebody else', () => {
       expect(error.message).toMatch(message)
       expect(error.message).toContain(path.join(folder, 'results.json'))
     }
+  })
+
+  it('whose first task is not evaluated yet is told from no run', async () => {
+    const folder = await runFolder()
+    await rm(path.join(folder, 'results.json'))
+    const error = await failure(compareRuns([folder]))
+    expect(error.code).toBe('ERR_DATA_NOT_FOUND')
+    expect(error.message).toMatch(/results.json is not there: no task of the run is evaluated yet/)
   })
 
   it('takes a number that is not finite, which JSON has no word for, as one that could not be measured', async () => {

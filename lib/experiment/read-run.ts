@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
@@ -56,13 +55,12 @@ export async function readRun(folder: string): Promise<RunRecord> {
   const at = path.resolve(folder)
   const file = (name: string) => path.join(at, name)
   const config = await readJson(file(configFile))
-  if (!existsSync(file(resultsFile))) {
-    throw new ContinualDiffusionError(
-      'ERR_DATA_NOT_FOUND',
-      `${file(resultsFile)} is not there: no task of the run is evaluated yet; go on with it by \`run --resume\``,
-    )
-  }
-  const results = checkResults(await readJson(file(resultsFile)), file(resultsFile))
+  const read = await readJson(file(resultsFile)).catch((error: Error) => {
+    if ((error.cause as NodeJS.ErrnoException | undefined)?.code !== 'ENOENT') throw error
+    const message = `${file(resultsFile)} is not there: no task of the run is evaluated yet; go on with it by \`run --resume\``
+    throw new ContinualDiffusionError('ERR_DATA_NOT_FOUND', message, { cause: error })
+  })
+  const results = checkResults(read, file(resultsFile))
   parseOptions(configSchema, config, file(configFile), 'ERR_BAD_DATA')
   const curves = await readCurves(file(metricsFile), results)
   return { folder: at, config: config as RunRecord['config'], results, curves }
