@@ -15,7 +15,7 @@ import { mostSteps, seedSchema } from '../validation/fields.js'
 import { isRecord, parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
 import { type MemoryItem, memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
-import { missingFile } from './missing-file.js'
+import { isRunFolder, missingFile } from './missing-file.js'
 import { nameParameters, pickParameters as pick } from './parameters.js'
 import { penaltiesSchema, readPenalties, type StoredPenalty, writePenalties } from './penalties-file.js'
 import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
@@ -113,7 +113,7 @@ export async function readLearnerFolder(named: string, given?: ScheduleConfig): 
   const config = await readJson(file(configFile))
   if (config === undefined) throw await missingFile(folder, configFile)
   if (isRecord(config) && 'methods' in config && 'stream' in config) {
-    throw bad(file(configFile), "the folder is a run's; name one of those in its learners/<method>/seed-<seed>")
+    throw bad(file(configFile), isRunFolder)
   }
   const unet = parseUNetConfig(config, file(configFile), 'ERR_BAD_CHECKPOINT')
 

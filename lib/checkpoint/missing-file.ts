@@ -3,9 +3,12 @@ import path from 'node:path'
 import type { ContinualDiffusionError } from '../errors.js'
 import { badFile } from '../files/bad-file.js'
 
+/** What is said of a run's folder where a learner's is expected. */
+export const isRunFolder = "the folder is a run's; name one of those in its learners/<method>/seed-<seed>"
+
 /** Folders that hold a model in another way than ours: by what is in them, what to do. */
 const kinds: readonly (readonly [file: RegExp, advice: (file: RegExpMatchArray) => string])[] = [
-  [/^results\.json$/, () => "the folder is a run's; name one of those in its learners/<method>/seed-<seed>"],
+  [/^results\.json$/, () => isRunFolder],
   [
     /^diffusion_pytorch_model\.safetensors\.index\.(?:.+\.)?json$/,
     ([file]) => `the weights are in several files, which ${file} lists; save them as one, by a larger max_shard_size`,

@@ -12,14 +12,9 @@ Napi::Value timesteps(const Napi::CallbackInfo& info) {
     const NoiseSchedule schedule(scheduleTable(object(options, "schedule")), at::kCPU);
     const SamplerConfig sampler = samplerConfig(object(options, "sampler"), schedule.timesteps());
     const Timesteps plan = samplerTimesteps(schedule, sampler, at::zeros({1}, at::kLong));
-    const auto list = [&](const at::Tensor& t) {
-      const at::Tensor whole = t.contiguous();
-      const auto* first = whole.const_data_ptr<double>();
-      return toFloat64Array(info.Env(), {first, first + whole.numel()});
-    };
     auto result = Napi::Object::New(info.Env());
-    result.Set("timesteps", list(plan.timesteps));
-    result.Set("previous", list(plan.next));
+    result.Set("timesteps", toDoubles(info.Env(), plan.timesteps));
+    result.Set("previous", toDoubles(info.Env(), plan.next));
     return result;
   });
 }

@@ -19,12 +19,6 @@ Losses onHost(const Losses& losses) {
           losses.gradNorm.to(at::kCPU)};
 }
 
-Napi::Value toDoubles(Napi::Env env, const at::Tensor& values) {
-  const at::Tensor doubles = values.to(at::kDouble).contiguous();
-  const double* first = doubles.const_data_ptr<double>();
-  return toFloat64Array(env, {first, first + doubles.numel()});
-}
-
 Napi::Value toLosses(Napi::Env env, const Losses& losses) {
   auto result = Napi::Object::New(env);
   result.Set("loss", Napi::Number::New(env, losses.total.item<double>()));

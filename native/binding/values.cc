@@ -201,6 +201,12 @@ Napi::Value toFloat64Array(Napi::Env env, const std::vector<double>& values) {
   return result;
 }
 
+Napi::Value toDoubles(Napi::Env env, const at::Tensor& values) {
+  const at::Tensor doubles = values.to(at::kDouble).contiguous();
+  const double* first = doubles.const_data_ptr<double>();
+  return toFloat64Array(env, {first, first + doubles.numel()});
+}
+
 Napi::Value toInt32Array(Napi::Env env, const at::Tensor& integers) {
   const at::Tensor values = integers.contiguous();
   const int64_t* first = values.const_data_ptr<int64_t>();

@@ -61,6 +61,8 @@ Napi::Value toUint8Array(Napi::Env env, const at::Tensor& tensor);
 Napi::Value toTensorObject(Napi::Env env, const at::Tensor& tensor);
 Napi::Value toFloat32Arrays(Napi::Env env, const std::vector<at::Tensor>& tensors);
 Napi::Value toFloat64Array(Napi::Env env, const std::vector<double>& values);
+/// The same of numbers of any type, on the CPU.
+Napi::Value toDoubles(Napi::Env env, const at::Tensor& values);
 /// `integers`: int64, on the CPU.
 Napi::Value toInt32Array(Napi::Env env, const at::Tensor& integers);
 Napi::Value toParameterList(Napi::Env env, const ParameterLayout& layout);
