@@ -52,7 +52,7 @@ async function* learnStepwise(
   }
   const where = `learn, task ${task.number} by ${method.name}`
   const plan = planTask(core, task, method, options, where)
-  const { objective, keeps, steps, pools, onStep } = plan
+  const { objective, keeps, steps, pools, onStep, callback, callbackEvery } = plan
   const filling = { task, where, ...plan.filling }
   const { signal, weights } = plan.filling
   const { labelDropout } = plan
@@ -118,7 +118,8 @@ async function* learnStepwise(
     let most = 1
     while (progress.step < steps) {
       live(core)
-      const wanted = Math.min(most, steps - progress.step, stepsToRefresh(pools, progress.step))
+      const toCallback = callbackEvery - (progress.step % callbackEvery)
+      const wanted = Math.min(most, steps - progress.step, stepsToRefresh(pools, progress.step), toCallback)
       const done = await alone(core, 'learn', where, async () => {
         if (progress.step > first) await fillPools(core, training, pools, progress.step, false, filling)
         const done = await train(core, training, progress, wanted, penalties, onStep, signal, where)
@@ -129,7 +130,9 @@ async function* learnStepwise(
       const { step } = progress
       const stepsPerSecond = ((step - first) * 1000) / (performance.now() - start)
       const secondsLeft = (steps - step) / stepsPerSecond
-      yield { ...meanOf(done), task: task.number, step, steps, stepsPerSecond, secondsLeft }
+      const told = { ...meanOf(done), task: task.number, step, steps, stepsPerSecond, secondsLeft }
+      if (done.length === toCallback || step === steps) await callback?.(told)
+      yield told
       if (ending === undefined) continue
       // Who ended the task early is told what went wrong.
       await ending.catch(() => {})
@@ -188,7 +191,7 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   const { unet, schedule } = core.settings
   const parsed = parseOptions(learnSchema, options, where)
   const { epochs, steps: given, memory = subsetsOf(core.memory), ...others } = parsed
-  const { signal, resume, onStep, classifier, onPool, grow, ...rest } = others
+  const { signal, resume, onStep, callback, callbackEvery, classifier, onPool, grow, ...rest } = others
   const { batchSize, accumulate = 1, lrSchedule, horizontalFlip, optimizer, labelDropout, replayLabels, ...adam } = rest
   const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
   checkImages(unet, subsets, where)
@@ -248,6 +251,8 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
     resume: resume !== false,
     change: typeof resume === 'object' ? resume.change : [],
     onStep,
+    callback,
+    callbackEvery: callbackEvery ?? Number.POSITIVE_INFINITY,
   }
 }
 

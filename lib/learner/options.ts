@@ -193,6 +193,14 @@ export interface LearnSettings extends UpdateOptions {
    * called for the steps before an abort. Unlike progress, its calls don't depend on how fast the steps are. It must not throw.
    */
   onStep?: (losses: StepLosses) => void
+  /**
+   * Called after every `callbackEvery` steps of the task, counted from the task's beginning, and after its last step; training waits for its promise. It may
+   * call what uses the learner's weights and changes nothing, such as `sample`, `evaluate` and `save`, and it may call `endTask`: the training's draws and
+   * results stay the same to the bit. What it throws ends `learn`, with the learner as after the last whole step.
+   */
+  callback?: (progress: Progress) => void | Promise<void>
+  /** Number of steps, ≥ 1; it goes with `callback`. */
+  callbackEvery?: number
   /** An abort rejects with `signal.reason` and leaves the learner as after its last whole step. */
   signal?: AbortSignal
 }

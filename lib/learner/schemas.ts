@@ -121,9 +121,15 @@ export const learnSchema = z
       .optional(),
     onPool: functionSchema<NonNullable<LearnOptions['onPool']>>().optional(),
     onStep: functionSchema<NonNullable<LearnOptions['onStep']>>().optional(),
+    callback: functionSchema<NonNullable<LearnOptions['callback']>>().optional(),
+    callbackEvery: z.int().min(1).optional(),
     signal: signalSchema.optional(),
   })
   .refine(...oneLength)
+  .refine(
+    ({ callback, callbackEvery }) => (callback === undefined) === (callbackEvery === undefined),
+    'expected callback and callbackEvery together',
+  )
 
 /** What training takes besides what {@link learnSchema} has. */
 export const trainSchema = z.looseObject({
