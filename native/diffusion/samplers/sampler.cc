@@ -12,7 +12,7 @@ namespace {
 bool always(const SamplerConfig&) { return true; }
 bool never(const SamplerConfig&) { return false; }
 
-const std::array<Sampler, 7> all{{
+const std::array<Sampler, 7> samplers{{
     {.name = "ddim",
      .begin = ddim,
      .noisy = [](const SamplerConfig& config) { return config.eta > 0; },
@@ -37,8 +37,8 @@ at::Tensor thresholded(const at::Tensor& x0, double quantile, double largest) {
 }  // namespace
 
 const Sampler& sampler(const std::string& name) {
-  const auto* found = std::find_if(all.begin(), all.end(), [&](const Sampler& s) { return name == s.name; });
-  if (found == all.end()) throw Error("ERR_INVALID_ARGUMENT", "sampler: unknown kind '" + name + "'");
+  const auto* found = std::find_if(samplers.begin(), samplers.end(), [&](const Sampler& s) { return name == s.name; });
+  if (found == samplers.end()) throw Error("ERR_INVALID_ARGUMENT", "sampler: unknown kind '" + name + "'");
   return *found;
 }
 
