@@ -8,7 +8,7 @@ import { startCommand } from './support/child.js'
 import { temporaryFolder } from './support/folders.js'
 import { brokenExperiment, expectSameRuns } from './support/runs.js'
 
-const kills = 20
+const kills = 10
 
 /** Whether something in the folder is being written at this moment. */
 function isWriting(folder: string): boolean {
@@ -19,7 +19,7 @@ function isWriting(folder: string): boolean {
   }
 }
 
-test('killed at twenty random moments, those of writing included, a run ends as one that was not', async () => {
+test('killed at ten random moments, those of writing included, a run ends as one that was not', async () => {
   const folder = await temporaryFolder()
   const experiment = { ...brokenExperiment, train: { steps: 60, batchSize: 4 } }
   await writeFile(path.join(folder, 'tiny.json'), JSON.stringify(experiment))

@@ -153,21 +153,19 @@ it('of a file with any one byte changed, either the damage is noticed or the fea
   const file = path.join(folder, 'network.pt')
   let noticed = 0
   for (let at = 0; at < valid.length; at++) {
-    for (const change of [1 << (at % 8), 0xff]) {
-      const damaged = Uint8Array.from(valid)
-      damaged[at] = (damaged[at] as number) ^ change
-      await writeFile(file, damaged)
-      const found = await featuresOf(file, images).catch((error: unknown) => error)
-      if (found instanceof Float32Array) {
-        expect(found, `byte ${at}`).toEqual(features)
-      } else {
-        expect(found, `byte ${at}`).toMatchObject({ code: 'ERR_BAD_CHECKPOINT' })
-        noticed++
-      }
+    const damaged = Uint8Array.from(valid)
+    damaged[at] = (damaged[at] as number) ^ (at % 2 ? 0xff : 1 << (at % 8))
+    await writeFile(file, damaged)
+    const found = await featuresOf(file, images).catch((error: unknown) => error)
+    if (found instanceof Float32Array) {
+      expect(found, `byte ${at}`).toEqual(features)
+    } else {
+      expect(found, `byte ${at}`).toMatchObject({ code: 'ERR_BAD_CHECKPOINT' })
+      noticed++
     }
   }
   // Most of the file is records; of their headers, much is dates and sizes that nobody reads.
-  expect(noticed).toBeGreaterThan(valid.length)
+  expect(noticed).toBeGreaterThan(valid.length / 2)
 })
 
 it.each([
