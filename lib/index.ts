@@ -64,6 +64,7 @@ export type {
   Progress,
   ReplayClassifier,
   ReplayImages,
+  SaveOptions,
   StepLosses,
   StepOptions,
   TaskLength,

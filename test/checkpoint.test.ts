@@ -177,24 +177,6 @@ describe('a diffusers folder', () => {
   it.each<[string, (folder: string) => Promise<void>, RegExp]>([
     ['no weights', (f) => rmFile(f, weightsFile), /safetensors: there is no such file/],
     ['no config.json', (f) => rmFile(f, 'config.json'), /config.json: there is no such file/],
-    [
-      'a variant of the weights only',
-      (f) => rename(path.join(f, weightsFile), path.join(f, 'diffusion_pytorch_model.fp16.safetensors')),
-      /there as the variant fp16; name diffusion_pytorch_model.fp16.safetensors without it/,
-    ],
-    [
-      'weights in several files',
-      async (f) => {
-        await rename(path.join(f, weightsFile), path.join(f, 'diffusion_pytorch_model-00001-of-00001.safetensors'))
-        await writeFile(path.join(f, `${weightsFile}.index.json`), '{}')
-      },
-      /the weights are in several files, which diffusion_pytorch_model.safetensors.index.json lists/,
-    ],
-    [
-      'weights in a pickle',
-      (f) => rename(path.join(f, weightsFile), path.join(f, 'diffusion_pytorch_model.bin')),
-      /the weights are in diffusion_pytorch_model.bin; .*safe_serialization/,
-    ],
     ['no files, as there is no such folder', (f) => rm(f, { recursive: true }), /^\S+: there is no such folder/],
     ['a broken config.json', (f) => writeFile(path.join(f, 'config.json'), '{"a": '), /config.json: not JSON/],
     [

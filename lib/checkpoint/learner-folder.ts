@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import { defaultSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
@@ -6,7 +7,7 @@ import { hasClassTable, parseUNetConfig, toDiffusersConfig, type UNetConfig } fr
 import { type ParameterInfo, type StateTensor, sampledWeights } from '../engine/state.js'
 import { replaceFolder } from '../engine/whole-folder.js'
 import { type ContinualDiffusionError, invalid } from '../errors.js'
-import { writeJson } from '../files/atomic.js'
+import { syncFolder, writeJson } from '../files/atomic.js'
 import { badFile as bad, checkFormat } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
@@ -16,16 +17,17 @@ import { isRecord, parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
 import { type MemoryItem, memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
 import { isRunFolder, missingFile } from './missing-file.js'
+import { readWeights, weightsFile } from './model-weights.js'
 import { nameParameters, pickParameters as pick } from './parameters.js'
 import { penaltiesSchema, readPenalties, type StoredPenalty, writePenalties } from './penalties-file.js'
-import { parseSchedulerConfig, toSchedulerConfig } from './scheduler-config.js'
+import { parseSchedulerConfig, pipelineOf, toSchedulerConfig } from './scheduler-config.js'
 
-/** The weights that sampling uses, and the U-Net they are for: the file names that diffusers gives them. */
-const weightsFile = 'diffusion_pytorch_model.safetensors'
+/** The U-Net that the weights are for, and the scheduler: the file names that diffusers gives them. */
 const configFile = 'config.json'
 const schedulerFile = 'scheduler_config.json'
-/** That a folder is a diffusers pipeline's. */
+/** Of a diffusers pipeline's folder: its file, and the folders of its U-Net and its scheduler. */
 const pipelineFile = 'model_index.json'
+const [unetFolder, schedulerFolder] = ['unet', 'scheduler']
 /** What diffusers has no place for. */
 const learnerFile = 'learner.json'
 const trainingFile = 'training.safetensors'
@@ -97,18 +99,25 @@ export interface LearnerFolder {
   readMemory(): Promise<MemoryItem[]>
 }
 
+/** What a diffusers folder may leave open. */
+export interface Given {
+  /** The schedule to take where the folder has none. */
+  readonly schedule?: ScheduleConfig | undefined
+  /** The variant of the weights. */
+  readonly variant?: string | undefined
+}
+
 /**
  * Reads a folder's small files. Of a diffusers pipeline's folder it reads the U-Net and the scheduler in it.
  *
- * @param given the schedule to take where a diffusers folder has none
- * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it; `ERR_INVALID_ARGUMENT` where a schedule is given and the
- *   folder has its own
+ * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file and what is wrong in it; `ERR_INVALID_ARGUMENT` where something is given that the
+ *   folder has
  */
-export async function readLearnerFolder(named: string, given?: ScheduleConfig): Promise<LearnerFolder> {
+export async function readLearnerFolder(named: string, given: Given = {}): Promise<LearnerFolder> {
   const isPipeline =
     (await readJson(path.join(named, configFile))) === undefined &&
     (await readJson(path.join(named, pipelineFile))) !== undefined
-  const folder = isPipeline ? path.join(named, 'unet') : named
+  const folder = isPipeline ? path.join(named, unetFolder) : named
   const file = (name: string) => path.join(folder, name)
   const config = await readJson(file(configFile))
   if (config === undefined) throw await missingFile(folder, configFile)
@@ -119,7 +128,12 @@ export async function readLearnerFolder(named: string, given?: ScheduleConfig): 
 
   const own = await readJson(file(learnerFile))
   if (own !== undefined) {
-    if (given !== undefined) throw hasSchedule(file(learnerFile))
+    if (given.schedule !== undefined) throw hasSchedule(file(learnerFile))
+    if (given.variant !== undefined) {
+      throw invalid(
+        `Learner.load: variant is given, but ${folder} is a learner's, whose weights have none; leave it out`,
+      )
+    }
     checkFormat(file(learnerFile), own, format)
     const { format: _, ...record } = parseOptions(learnerSchema, own, file(learnerFile), 'ERR_BAD_CHECKPOINT')
     const { schedule, classes, nullLabel } = record
@@ -143,13 +157,14 @@ export async function readLearnerFolder(named: string, given?: ScheduleConfig): 
       readMemory: () => readMemory(file(memoryFile), record.memory),
     }
   }
-  const { schedule, sampler } = await schedulerOf(folder, given)
+  const { schedule, sampler } = await schedulerOf(folder, given.schedule)
   return {
     unet,
     schedule,
     sampler,
     record: null,
-    readTensors: (parameters) => readAll(folder, parameters, null),
+    readTensors: async (parameters) =>
+      new Map([[sampledWeights(0), await readWeights(folder, parameters, given.variant)]]),
     readPenalties: async () => [],
     readMemory: async () => [],
   }
@@ -160,7 +175,7 @@ export async function readLearnerFolder(named: string, given?: ScheduleConfig): 
  * of. Where neither is there the weights don't tell which schedule they were trained with.
  */
 async function schedulerOf(folder: string, given: ScheduleConfig | undefined) {
-  const beside = path.join(path.dirname(path.resolve(folder)), 'scheduler', schedulerFile)
+  const beside = path.join(path.dirname(path.resolve(folder)), schedulerFolder, schedulerFile)
   for (const file of [path.join(folder, schedulerFile), beside]) {
     const scheduler = await readJson(file)
     if (scheduler === undefined) continue
@@ -193,51 +208,73 @@ export interface LearnerContents {
 }
 
 /**
- * Writes a learner's folder, whole or not at all; it is a diffusers model folder too. An earlier learner's folder is
- * replaced when it holds nothing else; any other folder that isn't empty is refused.
+ * Writes a learner's folder, whole or not at all; it is a diffusers model folder too, or in a pipeline's folder the U-Net's. An earlier
+ * learner's folder of the same format is replaced when it holds nothing else; any other folder that isn't empty is refused.
  *
- * @throws ContinualDiffusionError `ERR_WRITE_FAILED`
+ * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `ERR_INVALID_ARGUMENT` where diffusers has no pipeline that samples as the learner does
  */
-export async function writeLearnerFolder(folder: string, contents: LearnerContents): Promise<void> {
-  const { unet, record, parameters, tensors, penalties, memory } = contents
-  const sampled = sampledWeights(record.ema)
-  await replaceFolder(folder, { marker: learnerFile, isOurs: (name) => files.includes(name) }, async (temporary) => {
-    const file = (name: string) => path.join(temporary, name)
-    await writeJson(file(configFile), toDiffusersConfig(unet))
-    const scheduler = toSchedulerConfig(record.schedule, record.sampler)
-    if (scheduler) await writeJson(file(schedulerFile), scheduler)
-    const weights = new Map<string, StoredTensor>()
-    const training = new Map<string, StoredTensor>()
-    for (const [which, values] of tensors) {
-      const isSampled = which === sampled
-      for (const [name, tensor] of nameParameters(values, parameters, isSampled ? '' : `${which}.`)) {
-        const target = isSampled ? weights : training
-        target.set(name, tensor)
-      }
-    }
-    await writeSafetensors(file(weightsFile), weights, { format: 'pt' })
-    await writeSafetensors(file(trainingFile), training)
-    if (penalties.length > 0) await writePenalties(file(penaltiesFile), penalties, parameters)
-    if (memory.length > 0) await writeMemory(file(memoryFile), memory)
-    await writeJson(file(learnerFile), {
-      format,
-      ...record,
-      penalties: penalties.map(({ name, shape, quadratics }) => ({ name, shape, parts: quadratics.length })),
-      memory: memoryRecord(memory),
-    })
+export async function writeLearnerFolder(
+  folder: string,
+  format: 'model' | 'pipeline',
+  contents: LearnerContents,
+): Promise<void> {
+  const { unet, record } = contents
+  if (format === 'model') {
+    const ours = { marker: learnerFile, isOurs: (name: string) => files.includes(name) }
+    return replaceFolder(folder, ours, (temporary) => writeFiles(temporary, contents))
+  }
+  const pipeline = pipelineOf(unet, record.schedule, record.sampler)
+  const names = [
+    pipelineFile,
+    ...[schedulerFolder, path.join(schedulerFolder, schedulerFile), unetFolder],
+    ...files.map((name) => path.join(unetFolder, name)),
+  ]
+  const ours = { marker: path.join(unetFolder, learnerFile), isOurs: (name: string) => names.includes(name) }
+  await replaceFolder(folder, ours, async (temporary) => {
+    const [model, scheduler] = [unetFolder, schedulerFolder].map((name) => path.join(temporary, name)) as [
+      string,
+      string,
+    ]
+    await mkdir(model)
+    await writeFiles(model, contents)
+    await syncFolder(model)
+    await mkdir(scheduler)
+    await writeJson(path.join(scheduler, schedulerFile), pipeline.scheduler)
+    await syncFolder(scheduler)
+    await writeJson(path.join(temporary, pipelineFile), pipeline.index)
   })
 }
 
-async function readAll(folder: string, parameters: readonly ParameterInfo[], record: LearnerRecord | null) {
-  const weights = path.join(folder, weightsFile)
-  const { tensors: stored } = await readSafetensors(weights).catch(async (error: Error) => {
-    const isMissing = (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
-    throw isMissing ? await missingFile(folder, weightsFile) : error
+async function writeFiles(folder: string, contents: LearnerContents): Promise<void> {
+  const { unet, record, parameters, tensors, penalties, memory } = contents
+  const sampled = sampledWeights(record.ema)
+  const file = (name: string) => path.join(folder, name)
+  await writeJson(file(configFile), toDiffusersConfig(unet))
+  const scheduler = toSchedulerConfig(record.schedule, record.sampler)
+  if (scheduler) await writeJson(file(schedulerFile), scheduler)
+  const weights = new Map<string, StoredTensor>()
+  const training = new Map<string, StoredTensor>()
+  for (const [which, values] of tensors) {
+    const isSampled = which === sampled
+    for (const [name, tensor] of nameParameters(values, parameters, isSampled ? '' : `${which}.`)) {
+      const target = isSampled ? weights : training
+      target.set(name, tensor)
+    }
+  }
+  await writeSafetensors(file(weightsFile), weights, { format: 'pt' })
+  await writeSafetensors(file(trainingFile), training)
+  if (penalties.length > 0) await writePenalties(file(penaltiesFile), penalties, parameters)
+  if (memory.length > 0) await writeMemory(file(memoryFile), memory)
+  await writeJson(file(learnerFile), {
+    format,
+    ...record,
+    penalties: penalties.map(({ name, shape, quadratics }) => ({ name, shape, parts: quadratics.length })),
+    memory: memoryRecord(memory),
   })
-  const tensors = new Map<StateTensor, Float32Array[]>()
-  const sampled = pick(weights, stored, parameters)
-  tensors.set(sampledWeights(record?.ema ?? 0), sampled)
-  if (record === null) return tensors
+}
+
+async function readAll(folder: string, parameters: readonly ParameterInfo[], record: LearnerRecord) {
+  const tensors = new Map([[sampledWeights(record.ema) as StateTensor, await readWeights(folder, parameters)]])
 
   const training = path.join(folder, trainingFile)
   const groups = new Map<StateTensor, Map<string, StoredTensor>>()

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { parseSampler, type SamplerConfig } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
-import { diffusersVersion } from '../config/unet.js'
+import { diffusersVersion, isConditional, type UNetConfig } from '../config/unet.js'
+import { invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 
 // diffusers' names and ours. docs/samplers.md has the same table for readers.
@@ -297,6 +298,32 @@ export function toSchedulerConfig(
   }[kind]
   return { _class_name: classNames[kind], ...shared, ...own }
 }
+
+/**
+ * The model_index.json and the scheduler_config.json of the diffusers pipeline that samples as a learner does.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where there is none
+ */
+export function pipelineOf(unet: UNetConfig, schedule: ScheduleConfig, sampler: SamplerConfig) {
+  const scheduler = toSchedulerConfig(schedule, sampler)
+  const instead = "save it in the format 'model'"
+  if (isConditional(unet))
+    throw invalid(`save: diffusers' pipelines give a network no labels, which this one takes; ${instead}`)
+  if (scheduler === undefined) throw invalid(`save: diffusers has no scheduler for the learner's schedule; ${instead}`)
+  const name = pipelineNames[scheduler._class_name as string]
+  if (name === undefined) {
+    throw invalid(`save: diffusers' pipelines sample by ddim or ddpm, the learner by ${sampler.kind}; ${instead}`)
+  }
+  const index = {
+    _class_name: name,
+    _diffusers_version: diffusersVersion,
+    scheduler: ['diffusers', scheduler._class_name],
+    unet: ['diffusers', 'UNet2DModel'],
+  }
+  return { index, scheduler }
+}
+
+const pipelineNames: Readonly<Record<string, string>> = { DDIMScheduler: 'DDIMPipeline', DDPMScheduler: 'DDPMPipeline' }
 
 function nameOf(names: Readonly<Record<string, string>>, value: string): string | undefined {
   return Object.keys(names).find((name) => names[name] === value)

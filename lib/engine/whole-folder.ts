@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { ContinualDiffusionError } from '../errors.js'
@@ -26,7 +26,7 @@ const attempts = 20
  * Makes a folder whole or not at all: `fill` writes into a new folder, which then takes the place of `folder` in one step
  * (renameat2). Where the file system can't exchange folders there are two steps, and {@link readFolder} finds what was there before
  * if the process ends between them. An existing folder is replaced when it is empty, or shows itself as one of ours: it holds the file
- * `marker`, and no file whose name `isOurs` doesn't know. What killed processes left beside it is removed.
+ * `marker`, and nothing whose path in it `isOurs` doesn't know. What killed processes left beside it is removed.
  *
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; then `folder` is as it was before
  */
@@ -38,7 +38,7 @@ export async function replaceFolder(
   const target = await follow(folder)
   try {
     await mend(target)
-    const present = (await contents(target)) ?? []
+    const present = await pathsIn(target, isOurs)
     const foreign = present.find((name) => !isOurs(name)) ?? (present.includes(marker) ? undefined : present[0])
     if (foreign !== undefined) {
       throw refused(
@@ -214,6 +214,17 @@ function refused(why: string, advice: string): ContinualDiffusionError {
     'ERR_WRITE_FAILED',
     `${why}, so it is not replaced; name another folder, ${advice}`,
   )
+}
+
+/** Paths of what is in a folder, and in those folders in it that are `known`. */
+async function pathsIn(folder: string, known: (name: string) => boolean, within = ''): Promise<string[]> {
+  const at = path.join(folder, within)
+  const names = ((await contents(at)) ?? []).map((name) => path.join(within, name))
+  const inside = names.filter(known).map(async (name) => {
+    const isFolder = (await lstat(path.join(folder, name))).isDirectory()
+    return isFolder ? pathsIn(folder, known, name) : []
+  })
+  return [...names, ...(await Promise.all(inside)).flat()]
 }
 
 /** Undefined where there is no such folder. */

@@ -1,5 +1,9 @@
-import { readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { badFile } from './bad-file.js'
+
+/** Bytes of the largest file that is read: no file of a checkpoint comes near it. */
+const largest = 100_000_000
 
 /**
  * A JSON file of a checkpoint; undefined where there is no such file.
@@ -9,7 +13,16 @@ import { badFile } from './bad-file.js'
 export async function readJson(file: string): Promise<unknown> {
   let text: string
   try {
-    text = await readFile(file, 'utf8')
+    // Without waiting for whoever writes into a pipe of that name.
+    const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+    try {
+      const stats = await handle.stat()
+      if (!stats.isFile()) throw new Error('it is no file; expected a JSON file')
+      if (stats.size > largest) throw new Error(`it has ${stats.size} bytes; expected at most ${largest}`)
+      text = await handle.readFile('utf8')
+    } finally {
+      await handle.close()
+    }
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException
     if (code === 'ENOENT') return undefined

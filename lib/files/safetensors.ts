@@ -1,3 +1,4 @@
+import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { isRecord, shown } from '../validation/options.js'
 import { badFile as bad } from './bad-file.js'
@@ -46,52 +47,98 @@ const mostDimensions = 64
 /** One read call may take at most 2³¹ − 1 bytes on Linux. */
 const largestRead = 2 ** 30
 
-interface Entry {
+/** A tensor as a file's header describes it. */
+export interface TensorEntry {
   readonly name: string
   readonly dtype: Dtype
   readonly shape: readonly number[]
+  /** Its bytes within the file. */
   readonly begin: number
   readonly end: number
 }
 
+/** A safetensors file whose header is read and whose tensors are not yet. */
+export interface OpenSafetensors {
+  /** By name, in the order of the data. */
+  readonly entries: ReadonlyMap<string, TensorEntry>
+  readonly metadata: Readonly<Record<string, string>>
+  /** Reads one tensor. */
+  read(entry: TensorEntry): Promise<StoredTensor>
+  /** Reads one tensor of F32, F16 or BF16 as float32, in parts: the file's own numbers are never in memory beside them as a whole. */
+  readFloats(entry: TensorEntry): Promise<Float32Array>
+}
+
+/** Reads so many bytes from a position; a shorter result means that the file ends. */
+type Read = (position: number, length: number) => Promise<ArrayBuffer>
+
 /**
- * Reads a safetensors file. The header is checked against the file's length before anything is allocated for tensors.
+ * Opens a safetensors file for as long as `use` takes. The header is checked against the file's length before anything is allocated for
+ * tensors.
  *
  * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` that names the file, and the tensor where it is one
  */
-export async function readSafetensors(file: string): Promise<Safetensors> {
-  const handle = await open(file, 'r').catch((cause: NodeJS.ErrnoException) => {
+export async function withSafetensors<T>(file: string, use: (opened: OpenSafetensors) => Promise<T>): Promise<T> {
+  // Without waiting for whoever writes into a pipe of that name.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch((cause: NodeJS.ErrnoException) => {
     throw bad(file, cause.code === 'ENOENT' ? 'there is no such file' : cause.message, cause)
   })
   try {
-    const { size } = await handle.stat()
-    return await parseSafetensors(file, size, (position, length) => read(handle, file, position, length))
+    const stats = await handle.stat()
+    if (!stats.isFile()) throw bad(file, 'it is no file; expected a safetensors file')
+    return await use(
+      await parseSafetensors(file, stats.size, (position, length) => read(handle, file, position, length)),
+    )
   } finally {
     await handle.close()
   }
 }
 
+/** Reads all of a safetensors file; see {@link withSafetensors}. */
+export async function readSafetensors(file: string): Promise<Safetensors> {
+  return withSafetensors(file, readTensors)
+}
+
+/** Reads all tensors of a file. */
+export async function readTensors({ entries, metadata, read }: OpenSafetensors): Promise<Safetensors> {
+  const tensors = new Map<string, StoredTensor>()
+  for (const [name, entry] of entries) tensors.set(name, await read(entry))
+  return { tensors, metadata }
+}
+
 /**
- * {@link readSafetensors} of a file that is read by `read`.
+ * {@link withSafetensors} of a file that is read by `read`.
  *
  * @param size the file's length
  */
-export async function parseSafetensors(
-  file: string,
-  size: number,
-  read: (position: number, length: number) => Promise<ArrayBuffer>,
-): Promise<Safetensors> {
+export async function parseSafetensors(file: string, size: number, read: Read): Promise<OpenSafetensors> {
   const length = size < 8 ? -1 : Number(new DataView(await read(0, 8)).getBigUint64(0, true))
   if (length < 2 || length > Math.min(size - 8, largestHeader)) {
-    throw bad(file, `not a safetensors file, or truncated: ${size} bytes, with a header of ${length}`)
+    const begin = new TextDecoder().decode(await read(0, Math.min(size, 8)))
+    throw bad(
+      file,
+      begin === 'version '
+        ? "it is a pointer of Git LFS to the weights, not the weights; get them with 'git lfs pull'"
+        : `not a safetensors file, or truncated: ${size} bytes, with a header of ${length}`,
+    )
   }
-  const { entries, metadata } = parseHeader(file, await read(8, length), size - 8 - length)
-  const tensors = new Map<string, StoredTensor>()
-  for (const { name, dtype, shape, begin, end } of entries) {
-    const buffer = await read(8 + length + begin, end - begin)
-    tensors.set(name, { dtype, shape, data: new arrays[dtype](buffer) } as StoredTensor)
+  const { entries, metadata } = parseHeader(file, await read(8, length), 8 + length, size)
+  return {
+    entries: new Map(entries.map((entry) => [entry.name, entry])),
+    metadata,
+    read: async ({ dtype, shape, begin, end }) =>
+      ({ dtype, shape, data: new arrays[dtype](await read(begin, end - begin)) }) as StoredTensor,
+    readFloats: async (entry) => {
+      const { dtype, begin, end } = entry
+      if (dtype === 'F32') return new Float32Array(await read(begin, end - begin))
+      const floats = new Float32Array((end - begin) / 2)
+      const convert = converters[dtype as Half]
+      for (let at = begin; at < end; at += partBytes) {
+        const bits = new Uint16Array(await read(at, Math.min(partBytes, end - at)))
+        convert(bits, floats.subarray((at - begin) / 2))
+      }
+      return floats
+    },
   }
-  return { tensors, metadata }
 }
 
 /**
@@ -132,38 +179,50 @@ export async function writeSafetensors(
   }
 }
 
+type Half = 'F16' | 'BF16'
+
+/** Whether {@link OpenSafetensors.readFloats} can read a dtype. */
+export function isFloat(dtype: Dtype): dtype is 'F32' | Half {
+  return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16'
+}
+
+/** Numbers of 16 bits are converted in parts of so many bytes: a few milliseconds of the event loop for each. */
+const partBytes = 2 ** 20
+
+/** Half floats and bfloat16 to float32, without loss. */
+const converters: Readonly<Record<Half, (bits: Uint16Array, floats: Float32Array) => void>> = {
+  BF16: (bits, floats) => {
+    const words = new Uint32Array(floats.buffer, floats.byteOffset, bits.length)
+    for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16
+  },
+  // IEEE 754 binary16 has 5 bits of exponent and 10 of fraction, float32 8 and 23; the exponents' zeros lie 127 − 15 = 112 apart.
+  F16: (bits, floats) => {
+    const words = new Uint32Array(floats.buffer, floats.byteOffset, bits.length)
+    for (let i = 0; i < bits.length; i++) {
+      const word = ((bits[i]! & 0x8000) << 16) | ((bits[i]! & 0x7fff) << 13)
+      const hasValue = (bits[i]! & 0x7c00) !== 0x7c00
+      words[i] = hasValue ? word : word | 0x7f800000
+      if (hasValue) floats[i]! *= 2 ** 112
+    }
+  },
+}
+
 /**
  * A tensor's elements in float32: half and bfloat16 without loss.
  *
  * @returns undefined for a dtype that float32 can't hold
  */
-export function toFloat32(tensor: StoredTensor): Float32Array | undefined {
-  switch (tensor.dtype) {
-    case 'F32':
-      return tensor.data
-    case 'BF16': {
-      const bits = new Uint32Array(tensor.data.length)
-      for (let i = 0; i < bits.length; i++) bits[i] = (tensor.data[i] as number) << 16
-      return new Float32Array(bits.buffer)
-    }
-    case 'F16':
-      return Float32Array.from(tensor.data, fromHalf)
-    default:
-      return undefined
-  }
+export function toFloat32({ dtype, data }: StoredTensor): Float32Array | undefined {
+  if (dtype === 'F32') return data
+  if (!isFloat(dtype)) return undefined
+  const floats = new Float32Array(data.length)
+  converters[dtype](data as Uint16Array, floats)
+  return floats
 }
 
-/** IEEE 754 binary16: 1 bit of sign, 5 of exponent, 10 of fraction. */
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1
-  const exponent = (bits >> 10) & 0x1f
-  const fraction = bits & 0x3ff
-  if (exponent === 0) return sign * fraction * 2 ** -24
-  if (exponent === 0x1f) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
-}
-
-function parseHeader(file: string, buffer: ArrayBuffer, dataLength: number) {
+/** @param data where the data begins in the file */
+function parseHeader(file: string, buffer: ArrayBuffer, data: number, size: number) {
+  const dataLength = size - data
   let header: unknown
   try {
     header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(buffer))
@@ -186,10 +245,14 @@ function parseHeader(file: string, buffer: ArrayBuffer, dataLength: number) {
     }
   }
   if (end !== dataLength) throw bad(file, `the tensors end at byte ${end} of the data, which has ${dataLength}`)
-  return { entries, metadata: metadata as Record<string, string> }
+  return {
+    entries: entries.map((entry) => ({ ...entry, begin: data + entry.begin, end: data + entry.end })),
+    metadata: metadata as Record<string, string>,
+  }
 }
 
-function parseEntry(file: string, name: string, value: unknown): Entry {
+/** An entry whose bytes are counted from the beginning of the data. */
+function parseEntry(file: string, name: string, value: unknown): TensorEntry {
   if (name.length > longestName) {
     throw bad(file, `the name ${shown(name)} has ${name.length} characters; expected at most ${longestName}`)
   }

@@ -8,8 +8,8 @@ import { readFolder } from '../engine/whole-folder.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { type Core, checkIdle, createCore, live } from './core.js'
-import type { LoadOptions } from './options.js'
-import { loadSchema } from './schemas.js'
+import type { LoadOptions, SaveOptions } from './options.js'
+import { loadSchema, saveSchema } from './schemas.js'
 
 /** See `Learner.load`. */
 export async function loadCore(folder: string, options: LoadOptions): Promise<Core> {
@@ -17,7 +17,7 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
   const parsed = parseOptions(loadSchema, options, 'Learner.load')
   // All is read first: no memory is taken for a network that config.json only claims.
   const { unet, schedule, sampler, record, tensors, penalties, memory } = await readFolder(folder, async (at) => {
-    const { readTensors, readPenalties, readMemory, ...rest } = await readLearnerFolder(at, parsed.schedule)
+    const { readTensors, readPenalties, readMemory, ...rest } = await readLearnerFolder(at, parsed)
     const parameters = call((addon) => addon.unetParameters(rest.unet))
     const tensors = await readTensors(parameters)
     return { ...rest, tensors, penalties: await readPenalties(parameters), memory: await readMemory() }
@@ -49,9 +49,10 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
 }
 
 /** See `Learner.save`. */
-export async function saveCore(core: Core, folder: string): Promise<void> {
+export async function saveCore(core: Core, folder: string, options: SaveOptions): Promise<void> {
   const native = live(core)
   parseOptions(pathSchema, folder, 'save: folder')
+  const { format } = parseOptions(saveSchema, options, 'save')
   checkIdle(core, 'save')
   const taskInProgress = core.inProgress && { ...core.inProgress }
   // All is asked for before the first result is awaited: what begins meanwhile comes after it in the engine's queue.
@@ -78,5 +79,5 @@ export async function saveCore(core: Core, folder: string): Promise<void> {
     schedule,
     sampler,
   }
-  await writeLearnerFolder(folder, { unet, record, parameters, tensors, penalties, memory })
+  await writeLearnerFolder(folder, format, { unet, record, parameters, tensors, penalties, memory })
 }

@@ -30,6 +30,7 @@ import type {
   LoadOptions,
   NetworkLabels,
   ReplayImages,
+  SaveOptions,
   StepOptions,
   TrainOptions,
 } from './options.js'
@@ -123,8 +124,9 @@ export class Learner implements AsyncDisposable {
    * progress (`learn` with `resume`), or with `step`.
    *
    * The folder may also be a diffusers model folder (`config.json`, `diffusion_pytorch_model.safetensors`, and `scheduler_config.json` in it or in a
-   * folder `scheduler` beside it) or a pipeline's (`model_index.json`, `unet`, `scheduler`). The learner has then learned no task. Without a
-   * scheduler's file the schedule is the option `schedule`, or `paperSchedule` with a warning.
+   * folder `scheduler` beside it) or a pipeline's (`model_index.json`, `unet`, `scheduler`). Its weights may be in fp32, fp16 or bf16, in
+   * shards, and a variant; attention's tensors may have the names of older versions. The learner has then learned no task. Without a scheduler's
+   * file the schedule is the option `schedule`, or `paperSchedule` with a warning.
    *
    * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`; the message names the file, the tensor or field, what was found and what was
    *   expected
@@ -373,12 +375,14 @@ export class Learner implements AsyncDisposable {
   /**
    * Saves everything that is needed to continue from here into a folder: either all of it, or nothing. The folder is also a diffusers model
    * folder, with `config.json`, `scheduler_config.json` and `diffusion_pytorch_model.safetensors`, which holds the weights that sampling
-   * uses. The folder must be new, empty, or hold an earlier saved learner and nothing else, which is replaced.
+   * uses; or with `format: 'pipeline'` the folder of a diffusers pipeline, which holds such a model folder. The folder must be new, empty, or
+   * hold an earlier learner that was saved in the same format and nothing else, which is replaced.
    *
-   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; the folder is then unchanged
+   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; the folder is then unchanged. `ERR_INVALID_ARGUMENT` where no pipeline of diffusers samples
+   *   as the learner does: for networks that take labels, for samplers other than `ddim` and `ddpm`, and for schedules that diffusers hasn't
    */
-  async save(folder: string): Promise<void> {
-    return saveCore(this.#core, folder)
+  async save(folder: string, options: SaveOptions = {}): Promise<void> {
+    return saveCore(this.#core, folder, options)
   }
 
   /** Frees the memory on the device. Using the learner afterwards throws `ERR_DISPOSED`; disposing again does nothing. */

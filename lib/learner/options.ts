@@ -63,10 +63,25 @@ export interface LoadOptions {
    * warning.
    */
   schedule?: Partial<ScheduleConfig>
+  /** The variant of a diffusers folder's weights: `fp16` for `diffusion_pytorch_model.fp16.safetensors`. Default: those without a variant. */
+  variant?: string
   /** As in {@link LearnerOptions}; it is not saved. */
   threads?: number | undefined
   /** As in {@link LearnerOptions}. */
   images?: ImageStore
+}
+
+/**
+ * Options of `Learner.save`.
+ *
+ * @category Learner
+ */
+export interface SaveOptions {
+  /**
+   * `model` (default): the folder is a diffusers model folder. `pipeline`: the folder is that of a `DDIMPipeline` or `DDPMPipeline`, with
+   * `model_index.json` and the folders `unet`, which is the learner's, and `scheduler`.
+   */
+  format?: 'model' | 'pipeline'
 }
 
 /**

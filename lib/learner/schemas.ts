@@ -69,8 +69,14 @@ export const loadSchema = z.strictObject({
   precision: precisionSchema.optional(),
   threads: threadsSchema.optional(),
   schedule: scheduleSchema.optional(),
+  variant: z
+    .string()
+    .regex(/^[\w-]+$/, "expected a variant's name, as fp16")
+    .optional(),
   images: z.instanceof(ImageStore).optional(),
 })
+
+export const saveSchema = z.strictObject({ format: z.enum(['model', 'pipeline']).default('model') })
 
 /** Fields of a schema for what a task is trained with, in experiments too; {@link oneLength} goes with them. */
 export const trainShape = {

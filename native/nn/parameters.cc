@@ -55,16 +55,16 @@ void ParameterLayout::write(const at::Tensor& flat, const std::vector<at::Tensor
     throw Error("ERR_INVALID_ARGUMENT",
                 "expected " + std::to_string(parameters_.size()) + " tensors, found " + std::to_string(tensors.size()));
   }
-  at::Tensor staged = at::empty({total_}, at::kFloat);
-  const Weights targets = views(staged);
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (tensors[i].numel() != parameters_[i].count) {
-      throw Error("ERR_INVALID_ARGUMENT", parameters_[i].name + ": expected " + std::to_string(parameters_[i].count) +
-                                              " values, found " + std::to_string(tensors[i].numel()));
-    }
-    targets[i].copy_(tensors[i].view(parameters_[i].shape));
+    if (tensors[i].numel() == parameters_[i].count) continue;
+    throw Error("ERR_INVALID_ARGUMENT", parameters_[i].name + ": expected " + std::to_string(parameters_[i].count) +
+                                            " values, found " + std::to_string(tensors[i].numel()));
   }
-  flat.copy_(staged);
+  // For a GPU they are put together first, so that there is one transfer for all of them.
+  const at::Tensor staged = flat.is_cpu() ? flat : at::empty({total_}, at::kFloat);
+  const Weights targets = views(staged);
+  for (size_t i = 0; i < parameters_.size(); ++i) targets[i].copy_(tensors[i].view(parameters_[i].shape));
+  if (!staged.is_same(flat)) flat.copy_(staged);
 }
 
 WeightSet::WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how)

@@ -16,7 +16,7 @@ import { loadImageFolder } from '../../lib/data/load-image-folder.js'
 import { TorchScriptFeatures } from '../../lib/evaluation/torch-script-features.js'
 import { type ExperimentInput, experimentSchema, resolveExperiment } from '../../lib/experiment/config.js'
 import { presets } from '../../lib/experiment/presets.js'
-import { parseSafetensors, type StoredTensor } from '../../lib/files/safetensors.js'
+import { parseSafetensors, readTensors, type StoredTensor } from '../../lib/files/safetensors.js'
 import { checkpoint, learnerFolder, runFolder, solverFolder } from './fuzz-folders.js'
 import { damagedBytes, damagedJson, jsonText } from './fuzz-inputs.js'
 import { asFile, check, checkDataset, folder, type Open, pixels, target } from './fuzz-target.js'
@@ -177,11 +177,12 @@ const safetensors: Open = async () => {
       damagedJson([header]).map((json) => withHeader(jsonText(json), data)),
     ),
     read: async (bytes) => {
-      const { tensors, metadata } = await parseSafetensors('file', bytes.length, async (position, length) => {
+      const opened = await parseSafetensors('file', bytes.length, async (position, length) => {
         // Memory is taken only for what is there.
         if (!(position >= 0 && length >= 0 && position + length <= bytes.length)) throw new Error('read past the end')
         return new Uint8Array(bytes.subarray(position, position + length)).buffer
       })
+      const { tensors, metadata } = await readTensors(opened)
       for (const tensor of tensors.values()) checkTensor(tensor)
       check(
         Object.values(metadata).every((value) => typeof value === 'string'),

@@ -21,7 +21,8 @@ export function withMemoryFiles(real: Files): Files {
     const bytes = find(file)
     return encoding === undefined ? bytes : Buffer.from(bytes).toString(encoding)
   }
-  const open = async (file: string, flags?: string) => (isOurs(file) ? handle(find(file)) : real.open(file, flags))
+  const open = async (file: string, flags?: string | number) =>
+    isOurs(file) ? handle(find(file)) : real.open(file, flags)
   return { ...real, readFile, open } as Files
 }
 
@@ -31,5 +32,7 @@ function handle(bytes: Uint8Array): FileHandle {
     into.set(part, offset)
     return { bytesRead: part.length, buffer: into }
   }
-  return { stat: async () => ({ size: bytes.length }), read, close: async () => undefined } as unknown as FileHandle
+  const stat = async () => ({ size: bytes.length, isFile: () => true })
+  const readFile = async (encoding: BufferEncoding) => Buffer.from(bytes).toString(encoding)
+  return { stat, read, readFile, close: async () => undefined } as unknown as FileHandle
 }
