@@ -34,8 +34,9 @@ const trainingFile = 'training.safetensors'
 /** Only where there is something in it. */
 const penaltiesFile = 'penalties.safetensors'
 const memoryFile = 'memory.safetensors'
+const keptFile = 'kept.safetensors'
 
-const files = [weightsFile, configFile, schedulerFile, learnerFile, trainingFile, penaltiesFile, memoryFile]
+const files = [weightsFile, configFile, schedulerFile, learnerFile, trainingFile, penaltiesFile, memoryFile, keptFile]
 
 /** Version of learner.json and of the tensors' names in training.safetensors. */
 const format = 1
@@ -77,6 +78,7 @@ const learnerSchema = z
     sampler: samplerSchema.transform((sampler): SamplerConfig => sampler),
     penalties: penaltiesSchema,
     memory: memorySchema,
+    kept: memorySchema,
   })
   .refine(({ step, optimizerStep }) => optimizerStep <= step, {
     path: ['optimizerStep'],
@@ -97,6 +99,8 @@ export interface LearnerFolder {
   readTensors(parameters: readonly ParameterInfo[]): Promise<Map<StateTensor, Float32Array[]>>
   readPenalties(parameters: readonly ParameterInfo[]): Promise<StoredPenalty[]>
   readMemory(): Promise<MemoryItem[]>
+  /** The generated images that a replay pool keeps. */
+  readKept(): Promise<MemoryItem[]>
 }
 
 /** What a diffusers folder may leave open. */
@@ -155,6 +159,7 @@ export async function readLearnerFolder(named: string, given: Given = {}): Promi
       readTensors: (parameters) => readAll(folder, parameters, record),
       readPenalties: (parameters) => readPenalties(file(penaltiesFile), record.penalties, parameters),
       readMemory: () => readMemory(file(memoryFile), record.memory),
+      readKept: () => readMemory(file(keptFile), record.kept),
     }
   }
   const { schedule, sampler } = await schedulerOf(folder, given.schedule)
@@ -167,6 +172,7 @@ export async function readLearnerFolder(named: string, given: Given = {}): Promi
       new Map([[sampledWeights(0), await readWeights(folder, parameters, given.variant)]]),
     readPenalties: async () => [],
     readMemory: async () => [],
+    readKept: async () => [],
   }
 }
 
@@ -199,12 +205,13 @@ function hasSchedule(file: string): ContinualDiffusionError {
 /** What {@link writeLearnerFolder} writes. */
 export interface LearnerContents {
   readonly unet: UNetConfig
-  readonly record: Omit<LearnerRecord, 'penalties' | 'memory'>
+  readonly record: Omit<LearnerRecord, 'penalties' | 'memory' | 'kept'>
   readonly parameters: readonly ParameterInfo[]
   /** The tensors that the learner has. */
   readonly tensors: ReadonlyMap<StateTensor, readonly Float32Array[]>
   readonly penalties: readonly StoredPenalty[]
   readonly memory: readonly MemoryItem[]
+  readonly kept: readonly MemoryItem[]
 }
 
 /**
@@ -246,7 +253,7 @@ export async function writeLearnerFolder(
 }
 
 async function writeFiles(folder: string, contents: LearnerContents): Promise<void> {
-  const { unet, record, parameters, tensors, penalties, memory } = contents
+  const { unet, record, parameters, tensors, penalties, memory, kept } = contents
   const sampled = sampledWeights(record.ema)
   const file = (name: string) => path.join(folder, name)
   await writeJson(file(configFile), toDiffusersConfig(unet))
@@ -265,11 +272,13 @@ async function writeFiles(folder: string, contents: LearnerContents): Promise<vo
   await writeSafetensors(file(trainingFile), training)
   if (penalties.length > 0) await writePenalties(file(penaltiesFile), penalties, parameters)
   if (memory.length > 0) await writeMemory(file(memoryFile), memory)
+  if (kept.length > 0) await writeMemory(file(keptFile), kept)
   await writeJson(file(learnerFile), {
     format,
     ...record,
     penalties: penalties.map(({ name, shape, quadratics }) => ({ name, shape, parts: quadratics.length })),
     memory: memoryRecord(memory),
+    kept: memoryRecord(kept),
   })
 }
 

@@ -3,7 +3,7 @@ import type { Dataset } from '../data/dataset.js'
 import { badFile } from '../files/bad-file.js'
 import { type Dtype, readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 
-/** A real image that is kept. */
+/** An image that is kept. */
 export interface MemoryItem {
   readonly dataset: Dataset
   /** Its position in the data set. */

@@ -128,6 +128,9 @@ export function resolveMethod(
           `${label}: pool.classes is 'even', and no classifier tells the classes of noisy images; expected 'as-generated'`,
         )
       }
+      if (pool?.keep && isConditional(unet)) {
+        throw invalid(`${label}: pool.keep is true, and the network takes labels; expected a pool without keep`)
+      }
     }
     if (range) atMost('timesteps[1]', range[1])
   }

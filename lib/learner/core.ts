@@ -47,6 +47,8 @@ export interface Core {
   settings: Settings
   readonly images: ResidentImages
   memory: readonly MemoryItem[]
+  /** Generated images of a replay pool with `keep`, of each class those of the first pool that had it. */
+  kept: readonly MemoryItem[]
   /** Of a conditional learner that has learned a task. */
   classes: LearnedClasses | undefined
   /**
@@ -89,6 +91,7 @@ export async function createCore(settings: Settings, seed: number, images: Image
     settings,
     images: resident,
     memory: [],
+    kept: [],
     classes: undefined,
     nullLabel: false,
     tasksLearned: 0,

@@ -16,11 +16,17 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
   parseOptions(pathSchema, folder, 'Learner.load: folder')
   const parsed = parseOptions(loadSchema, options, 'Learner.load')
   // All is read first: no memory is taken for a network that config.json only claims.
-  const { unet, schedule, sampler, record, tensors, penalties, memory } = await readFolder(folder, async (at) => {
-    const { readTensors, readPenalties, readMemory, ...rest } = await readLearnerFolder(at, parsed)
+  const { unet, schedule, sampler, record, tensors, penalties, memory, kept } = await readFolder(folder, async (at) => {
+    const { readTensors, readPenalties, readMemory, readKept, ...rest } = await readLearnerFolder(at, parsed)
     const parameters = call((addon) => addon.unetParameters(rest.unet))
     const tensors = await readTensors(parameters)
-    return { ...rest, tensors, penalties: await readPenalties(parameters), memory: await readMemory() }
+    return {
+      ...rest,
+      tensors,
+      penalties: await readPenalties(parameters),
+      memory: await readMemory(),
+      kept: await readKept(),
+    }
   })
   const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
   const settings = { unet, schedule, sampler, ...resolved, threads: parsed.threads, ema: record?.ema ?? 0 }
@@ -31,7 +37,7 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
     for (const { name, shape, quadratics } of penalties) {
       for (const quadratic of quadratics) await call(() => native.writePenalty({ name, shape, ...quadratic }))
     }
-    core.memory = memory
+    Object.assign(core, { memory, kept } satisfies Partial<Core>)
     if (record) {
       const { seed, step, optimizerStep, tasksLearned, taskInProgress } = record
       const taskStep = taskInProgress?.step ?? 0
@@ -57,7 +63,7 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
   const taskInProgress = core.inProgress && { ...core.inProgress }
   // All is asked for before the first result is awaited: what begins meanwhile comes after it in the engine's queue.
   const { seed, step, optimizerStep } = native.state
-  const { memory, tasksLearned, classes, nullLabel } = core
+  const { memory, kept, tasksLearned, classes, nullLabel } = core
   const { unet, schedule, sampler, precision, ema } = core.settings
   const { parameters } = native
   const reading = stateTensors
@@ -79,5 +85,5 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
     schedule,
     sampler,
   }
-  await writeLearnerFolder(folder, format, { unet, record, parameters, tensors, penalties, memory })
+  await writeLearnerFolder(folder, format, { unet, record, parameters, tensors, penalties, memory, kept })
 }

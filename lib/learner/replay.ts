@@ -9,6 +9,7 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { ReplayPool, ResolvedObjective, TeacherSource } from '../methods/objective.js'
 import { mersenneTwister } from '../streams/torch-random.js'
 import { type Core, live, type PoolImages } from './core.js'
+import { keepFirst, positionsByClass, type SortedImages } from './kept-replay.js'
 import { proportioned } from './labels.js'
 import type { LearnOptions, PoolProgress, ReplayClassifier, ReplayImages } from './options.js'
 import type { LearnedTask } from './schemas.js'
@@ -29,6 +30,8 @@ export interface PlannedPool {
   /** Steps between two pools. */
   readonly refresh: number
   readonly even: boolean
+  /** Whether a class's images stay those of the first pool that had it. */
+  readonly keep: boolean
   /** Whether the networks are told the null label in place of each image's class. */
   readonly isUntold: boolean
 }
@@ -65,13 +68,17 @@ export function planPools(
     const { images, refresh } = poolImages(source.pool, { steps, batchSize })
     const { labels, ...generating } = source
     const even = source.pool.classes === 'even'
+    const keep = source.pool.keep ?? false
     // Clean images serve every range of timesteps.
     const timesteps = (source.stopAtTimestep && range) || ([0, core.settings.schedule.timesteps] as const)
-    const pool = { source: generating, timesteps, images, refresh, even, isUntold: labels === null }
+    const pool = { source: generating, timesteps, images, refresh, even, keep, isUntold: labels === null }
     const known = pools.findIndex((other) => isDeepStrictEqual(other, pool))
     return known < 0 ? pools.push(pool) - 1 : known
   })
-  for (const { images, refresh, even, source } of pools) {
+  if (pools.filter(({ keep }) => keep).length > 1) {
+    throw invalid(`${where}: several replay pools are to keep their images; expected one`)
+  }
+  for (const { images, refresh, even, keep, source } of pools) {
     const each = pixelsOf(core) * (source.stopAtTimestep ? 4 : 1)
     const most = Math.min(Math.floor(mostBytes / each), atOnce * mostCalls)
     if (images > most) {
@@ -82,6 +89,12 @@ export function planPools(
     }
     if (Math.ceil(steps / refresh) * pools.length > mostCalls) {
       throw invalid(`${where}: refresh is ${refresh} for ${steps} steps; expected at most ${mostCalls} pools in all`)
+    }
+    if (keep && isConditional(core.settings.unet)) {
+      throw invalid(
+        `${where}: the replay pool is to keep its images, and the network takes labels, by which replayLabels says how many of each class ` +
+          'there are; expected a pool without keep',
+      )
     }
     if (!even || isConditional(core.settings.unet)) continue
     if (source.stopAtTimestep) {
@@ -122,19 +135,39 @@ export async function fillPools(
     // Pools that differ in what the networks are told have the same images.
     const same = pools.findIndex((other) => isDeepStrictEqual({ ...other, isUntold: pool.isUntold }, pool))
     const generated = await generate(core, pools, same, Math.floor(step / pool.refresh), filling)
-    const { images } = generated
     const labels = pool.isUntold ? untold(core, pool, generated.labels) : generated.labels
-    const indices =
-      pool.even && filling.weights === undefined
-        ? await evenIndices(core, generated, filling)
-        : new Int32Array(pool.images).map((_, i) => i)
-    const dataset = { name: `${filling.where}: replay pool`, images, labels, ...shapeOf(core) }
-    const native = await bring(dataset, core.settings.device, 0)
-    try {
-      await call(() => session.setReplay({ pool: number, images: [{ images: native, indices }] }))
-    } finally {
-      call(() => native.dispose()) // the session has them now
+    const name = `${filling.where}: replay pool`
+    const whole = { name, images: generated.images, labels, ...shapeOf(core) }
+    if (!pool.even || filling.weights) {
+      const indices = new Int32Array(pool.images).map((_, i) => i)
+      await setReplay(core, session, number, whole, indices)
+      continue
     }
+    const sorted = await sortByClass(core, generated, filling)
+    if (pool.keep) {
+      const kept = await keepFirst(core.kept, sorted, filling.task.number, pool.images)
+      const { dataset } = kept[0]!
+      await setReplay(core, session, number, { ...dataset, name }, await evened(positionsByClass(dataset)))
+      core.kept = kept
+    } else {
+      await setReplay(core, session, number, whole, await evened(sorted.byClass))
+    }
+  }
+}
+
+/** Gives a session the images of a pool, and where to draw from in them. */
+async function setReplay(
+  core: Core,
+  session: NativeSession,
+  pool: number,
+  images: Parameters<typeof bring>[0],
+  indices: Int32Array,
+): Promise<void> {
+  const native = await bring(images, core.settings.device, 0)
+  try {
+    await call(() => session.setReplay({ pool, images: [{ images: native, indices }] }))
+  } finally {
+    call(() => native.dispose()) // the session has them now
   }
 }
 
@@ -231,12 +264,12 @@ export async function evened(lists: readonly (readonly number[])[]): Promise<Int
   return positions
 }
 
-/** Positions of a pool's images by which each class of the earlier tasks is as likely as the others. */
-async function evenIndices(
+/** A pool's images by class, of the classes of the earlier tasks, as the classifier tells them. */
+async function sortByClass(
   core: Core,
   { images }: PoolImages,
   { task, classifier, onPool, where }: Filling,
-): Promise<Int32Array> {
+): Promise<SortedImages> {
   const { classes, classify } = classifier as ReplayClassifier
   const seen = new Set<string>()
   for (const { train } of task.earlier) {
@@ -282,7 +315,7 @@ async function evenIndices(
   }
   const counts = Object.fromEntries(names.map((name, i) => [name, byClass[i]?.length ?? 0]))
   onPool?.({ task: task.number, images: total, total, classes: counts })
-  return evened(byClass)
+  return { images: images as Uint8Array, ...shapeOf(core), names, byClass }
 }
 
 function shapeOf({ settings: { unet } }: Core) {

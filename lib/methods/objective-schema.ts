@@ -20,11 +20,13 @@ export const poolSchema = z
     reuse: z.number().positive().optional(),
     refresh: z.int().min(1).optional(),
     classes: z.enum(['as-generated', 'even']).optional(),
+    keep: z.boolean().optional(),
   })
   .refine(
     ({ images, reuse }) => (images === undefined) !== (reuse === undefined),
     'expected exactly one of images and reuse',
   )
+  .refine(({ classes, keep }) => !keep || classes === 'even', "expected classes: 'even' where keep is true")
   .transform((pool) => pool as ReplayPool)
 
 const sourceSchema = z.discriminatedUnion(

@@ -52,6 +52,12 @@ export type ReplayPool = (
    * class-conditional network `LearnOptions.replayLabels` says how often each class is drawn, whatever this is.
    */
   readonly classes?: 'as-generated' | 'even'
+  /**
+   * Of a class that an earlier task's pool had, the images stay those of the first pool that had it, which are nearest to the real ones: they are
+   * no copies of copies. They are saved with the learner, at most as many as the pool has images. Needs `classes: 'even'`, and a network that
+   * takes no labels. Default false: all images are the teacher's of now.
+   */
+  readonly keep?: boolean
 }
 
 /**
