@@ -55,6 +55,7 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
     tasks.flatMap((k) => names(k).map((name) => `${folder}/${method}/seed-69/${name}`))
   const expected = [
     'config.json',
+    'events.jsonl',
     'metrics.jsonl',
     'report.html',
     'results.json',

@@ -10,6 +10,7 @@ const stepsOf = (losses: readonly number[]): StepLosses[] =>
     terms: [loss, 2 * loss],
     penalties: { ewc: 3 * loss },
     gradNorm: 1,
+    lr: i + 1,
   }))
 
 test('a long training becomes at most a hundred lines, each the mean of its steps', () => {
@@ -26,6 +27,7 @@ test('a long training becomes at most a hundred lines, each the mean of its step
       terms: [loss(i), 2 * loss(i)],
       penalties: { ewc: 3 * loss(i) },
       gradNorm: 1,
+      lr: (i + 1) * 10,
     })),
   )
 })

@@ -184,7 +184,8 @@ test('an abort in mid-run rejects with its reason and leaves whole files', async
   const files = await filesBelow(out)
   expect(files).toContain('config.json')
   expect(files).toContain('checkpoints/1/checkpoint.json')
-  const expected = /^(config\.json|metrics\.jsonl|checkpoints\/1\/.*|samples\/real\/seed-42\/task-\d\.png)$/
+  const expected =
+    /^(config\.json|(metrics|events)\.jsonl|live\/status\.json|checkpoints\/1\/.*|samples\/real\/seed-42\/task-\d\.png)$/
   expect(files.filter((file) => !expected.test(file))).toEqual([])
 })
 

@@ -7,7 +7,7 @@ import { tablesAtEnd } from '../report/table.js'
 import { readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
 import { lineWidth, print, say } from './output.js'
-import { runDisplay } from './run-display.js'
+import { jsonDisplay, quietDisplay, runDisplay } from './run-display.js'
 
 /** What the command line may give. */
 export interface RunCommandOptions {
@@ -26,23 +26,25 @@ export interface RunCommandOptions {
   out?: string
 }
 
-/** What it may say of the run as a whole. */
+/** What it may say of a run as a whole, a resumed one too. */
 export interface Shown {
   resume?: string
   markdown?: boolean
+  quiet?: boolean
+  json?: boolean
 }
 
 /** Runs an experiment, or goes on with one, and prints what came of it. */
 export async function run(
   experiment: string,
   options: RunCommandOptions,
-  { resume, markdown }: Shown,
+  { resume, markdown, quiet, json }: Shown,
   signal: AbortSignal,
 ): Promise<void> {
   const input = resume === undefined ? await readInput(experiment, options) : undefined
   const start = (events: RunOptions) =>
     input === undefined ? resumeExperiment(resume as string, events) : runExperiment(input, events)
-  const display = runDisplay(process.stderr)
+  const display = json ? jsonDisplay(process.stdout) : quiet ? quietDisplay(process.stderr) : runDisplay(process.stderr)
   let folder = ''
   try {
     const outcome: RunOutcome = await start({
@@ -53,7 +55,11 @@ export async function run(
       },
     })
     display.end()
-    if (folder === '') say('this run is already complete')
+    if (folder === '') {
+      if (json) display.show({ kind: 'end', state: 'complete', message: undefined })
+      else say('this run is already complete')
+    }
+    if (json) return
     const { results } = outcome
     if (markdown) {
       print(tablesAtEnd(results, 'markdown'))

@@ -3,20 +3,60 @@ import { SingleBar } from 'cli-progress'
 import type { Part, RunEvent } from '../experiment/events.js'
 import type { MetricInfo } from '../report/results.js'
 import { formatNumber } from '../report/summary.js'
-import { oneLine } from '../validation/printable.js'
+import { oneLine, printable } from '../validation/printable.js'
 
-/** Shows a run while it is under way: a bar on a terminal, else a line now and then. */
+/** Shows a run while it is under way. */
 export interface RunDisplay {
   show(event: RunEvent): void
   /** Leaves the terminal as it was; may be called twice. */
   end(): void
 }
 
-export function runDisplay(stream: WriteStream): RunDisplay {
-  return stream.isTTY ? barDisplay(stream) : lineDisplay(stream)
+/** Least milliseconds between two lines of progress: of a log, which somebody reads later, and of JSON, which a program reads now. */
+const pauses = { log: 10_000, json: 1000 }
+
+/** The kinds of events that say how far something is. */
+type ProgressEvent = Extract<RunEvent, { kind: 'classifier' | 'pool' | 'learn' | 'evaluate' }>
+type FinalEvent = Exclude<RunEvent, ProgressEvent | { kind: 'checkpoint' | 'losses' | 'samples' | 'end' }>
+
+/**
+ * A line for each task, and below them one line that lives; in a pipe or under CI (the environment variable `CI`), a line of progress every
+ * ten seconds at most.
+ *
+ * @param env `NO_COLOR` and `FORCE_COLOR` count, see https://no-color.org
+ */
+export function runDisplay(
+  stream: WriteStream,
+  env: NodeJS.ProcessEnv = process.env,
+  now: () => number = Date.now,
+): RunDisplay {
+  return stream.isTTY && !isSet(env.CI) ? barDisplay(stream, env) : lineDisplay(stream, env, now)
 }
 
-function barDisplay(stream: WriteStream): RunDisplay {
+/** Nothing but warnings. */
+export function quietDisplay(stream: WriteStream, env: NodeJS.ProcessEnv = process.env): RunDisplay {
+  const finalLine = finalLines(isColored(stream, env))
+  return {
+    show(event) {
+      if (event.kind === 'warning') stream.write(`${finalLine(event)}\n`)
+    },
+    end() {},
+  }
+}
+
+/** Each event as a line of JSON with its time; of progress one a second at most. */
+export function jsonDisplay(stream: Pick<WriteStream, 'write'>, now: () => number = Date.now): RunDisplay {
+  const isDue = paced(pauses.json, now)
+  return {
+    show(event) {
+      if (isProgress(event) && !isDue(event)) return
+      stream.write(`${printable(JSON.stringify({ time: new Date(now()).toISOString(), ...event }))}\n`)
+    },
+    end() {},
+  }
+}
+
+function barDisplay(stream: WriteStream, env: NodeJS.ProcessEnv): RunDisplay {
   const bar = new SingleBar({
     format: (_, { progress }, payload) => progressLine(stream.columns || 80, progress, payload),
     hideCursor: true,
@@ -25,80 +65,66 @@ function barDisplay(stream: WriteStream): RunDisplay {
     stream,
   })
   let current = ''
-  const at = (what: string, total: number, value: number, state: Partial<LineState> = {}) => {
-    const payload = { what: oneLine(what), left: '', detail: '', ...state } satisfies LineState
-    if (what !== current) {
-      bar.stop()
-      bar.start(total, value, payload)
-      current = what
-    } else bar.update(value, payload)
-  }
   const end = () => {
     bar.stop()
     current = ''
   }
-  const finalLine = finalLines()
-  const runLeft = runClock()
+  const finalLine = finalLines(isColored(stream, env))
   return {
     show(event) {
-      if (event.kind === 'checkpoint') return
-      if (event.kind === 'classifier') at('classifier for the metrics', 1, event.fraction)
-      else if (event.kind === 'pool') {
-        const { images, total } = event.progress
-        at(`${partName(event.part)}: replay pool`, total, images, { detail: `${images} of ${total} images` })
-      } else if (event.kind === 'learn') {
-        const { step, steps } = event.progress
-        at(partName(event.part), steps, step, learnState(event, runLeft(event)))
-      } else if (event.kind === 'evaluate') at(`${partName(event.part)}: evaluating`, event.total, event.done)
-      else {
+      if (isProgress(event)) {
+        const { total, done, ...state } = stateOf(event)
+        if (state.what === current) return bar.update(done, state)
+        bar.stop()
+        bar.start(total, done, state)
+        current = state.what
+      } else if (isFinal(event)) {
         end()
-        if (event.kind === 'task') runLeft(event)
-        stream.write(`${oneLine(finalLine(event))}\n`)
+        stream.write(`${finalLine(event)}\n`)
       }
     },
     end,
   }
 }
 
-function lineDisplay(stream: WriteStream): RunDisplay {
-  let shown = ''
-  const finalLine = finalLines()
-  const runLeft = runClock()
+function lineDisplay(stream: WriteStream, env: NodeJS.ProcessEnv, now: () => number): RunDisplay {
+  const isDue = paced(pauses.log, now)
+  const finalLine = finalLines(isColored(stream, env))
   return {
     show(event) {
-      if (event.kind === 'evaluate' || event.kind === 'checkpoint' || event.kind === 'pool') return
-      if (event.kind === 'task') runLeft(event)
-      let line: string
-      if (event.kind === 'classifier') line = 'training the classifier for the metrics'
-      else if (event.kind === 'learn') {
-        const { step, steps } = event.progress
-        // Five lines a task: enough to see that it lives, few enough for a log.
-        const fifth = Math.floor((5 * step) / steps)
-        const key = `${partName(event.part)} ${fifth}`
-        if (key === shown) return
-        shown = key
-        const { detail, left } = learnState(event, runLeft(event))
-        line = `${partName(event.part)}  ${step}/${steps}  ${detail}, ${left}`
-      } else line = finalLine(event)
-      if (line === shown) return
-      if (event.kind !== 'learn') shown = line
-      stream.write(`${oneLine(line)}\n`)
+      if (isProgress(event)) {
+        if (!isDue(event)) return
+        const { what, done, total, detail, left } = stateOf(event)
+        const far = event.kind === 'learn' ? `${done}/${total}` : `${Math.floor((100 * done) / total)} %`
+        stream.write(`${[what, far, [detail, left].filter(Boolean).join(', ')].filter(Boolean).join('  ')}\n`)
+      } else if (isFinal(event)) stream.write(`${finalLine(event)}\n`)
     },
     end() {},
   }
 }
 
-function partName({ method, seed, task, tasks, part, parts }: Part): string {
-  return `[${part}/${parts}] task ${task}/${tasks}, seed ${seed}, ${method}`
+/** Whether an event of progress is to be shown: the first of the classifier and of the learners, and others after a pause. */
+function paced(pause: number, now: () => number): (event: ProgressEvent) => boolean {
+  let last: { readonly time: number; readonly isOfLearner: boolean } | undefined
+  return ({ kind }) => {
+    const time = now()
+    const isOfLearner = kind !== 'classifier'
+    if (last?.isOfLearner === isOfLearner && time - last.time < pause) return false
+    last = { time, isOfLearner }
+    return true
+  }
 }
 
-function learnState({ progress }: Extract<RunEvent, { kind: 'learn' }>, runLeft: number | undefined) {
-  const { loss, stepsPerSecond, secondsLeft } = progress
-  const run = runLeft === undefined ? '' : `, run: ${clock(runLeft)} left`
-  return {
-    detail: `${formatNumber(stepsPerSecond)} steps/s, loss ${formatNumber(loss)}`,
-    left: `task: ${clock(secondsLeft)} left${run}`,
-  }
+function isProgress(event: RunEvent): event is ProgressEvent {
+  return 'fraction' in event || 'progress' in event || event.kind === 'evaluate'
+}
+
+function isFinal(event: RunEvent): event is FinalEvent {
+  return !isProgress(event) && !['checkpoint', 'losses', 'samples', 'end'].includes(event.kind)
+}
+
+function partName({ method, seed, task, tasks, part, parts }: Part): string {
+  return `[${part}/${parts}] task ${task}/${tasks}, seed ${seed}, ${method}`
 }
 
 /** What a progress line says besides the fraction done. */
@@ -110,6 +136,29 @@ interface LineState {
   readonly detail: string
 }
 
+function stateOf(event: ProgressEvent): LineState & { readonly done: number; readonly total: number } {
+  if (event.kind === 'classifier') {
+    return { what: 'classifier for the metrics', done: event.fraction, total: 1, left: '', detail: '' }
+  }
+  const name = oneLine(partName(event.part))
+  if (event.kind === 'evaluate') {
+    return { what: `${name}: evaluating`, done: event.done, total: event.total, left: '', detail: '' }
+  }
+  if (event.kind === 'pool') {
+    const { images, total } = event.progress
+    return { what: `${name}: replay pool`, done: images, total, left: '', detail: `${images} of ${total} images` }
+  }
+  const { step, steps, loss, stepsPerSecond, secondsLeft } = event.progress
+  const run = event.secondsLeft === undefined ? '' : `, run: ${clock(event.secondsLeft)} left`
+  return {
+    what: name,
+    done: step,
+    total: steps,
+    detail: `${formatNumber(stepsPerSecond)} steps/s, loss ${formatNumber(loss)}`,
+    left: `task: ${clock(secondsLeft)} left${run}`,
+  }
+}
+
 /** The line of a bar in so many characters: the details and the bar where there is room, and the end of a long name left out. */
 export function progressLine(columns: number, fraction: number, { what, left, detail }: LineState): string {
   const most = columns - 1 // in the last column, some terminals begin a new line
@@ -117,7 +166,7 @@ export function progressLine(columns: number, fraction: number, { what, left, de
   const withDetail = [what, ...end, detail].filter((part) => part !== '').join('  ')
   const line = withDetail.length <= most ? withDetail : [shortened(what, most, end), ...end].join('  ').trimEnd()
   const bar = Math.min(24, most - line.length - 2)
-  if (bar < 8) return line
+  if (bar < 8) return line.slice(0, most)
   const done = Math.round(fraction * bar)
   return line.replace(what, `${what}  ${'█'.repeat(done)}${'░'.repeat(bar - done)}`)
 }
@@ -127,32 +176,10 @@ function shortened(what: string, most: number, end: readonly string[]): string {
   return what.length <= room ? what : `${what.slice(0, room - 1)}…`
 }
 
-/**
- * Estimates the seconds left of a whole run: those of the current part, and for each later part the mean of the parts done; undefined
- * while none is.
- */
-export function runClock(): (event: Extract<RunEvent, { kind: 'learn' | 'task' }>) => number | undefined {
-  let parts = 0
-  let learn = 0
-  let evaluate = 0
-  return (event) => {
-    if (event.kind === 'task') {
-      parts++
-      learn += event.result.seconds.learn
-      evaluate += event.result.seconds.evaluate
-    }
-    if (parts === 0) return undefined
-    const toCome = ((learn + evaluate) / parts) * (event.part.parts - event.part.part)
-    return event.kind === 'task' ? toCome : event.progress.secondsLeft + evaluate / parts + toCome
-  }
-}
-
 /** Lines of what stays on the screen. */
-function finalLines(): (
-  event: Extract<RunEvent, { kind: 'folder' | 'ready' | 'task' | 'resume' | 'warning' }>,
-) => string {
+function finalLines(colored: boolean): (event: FinalEvent) => string {
   let metrics: Readonly<Record<string, MetricInfo>> = {}
-  return (event) => {
+  const lineOf = (event: FinalEvent) => {
     if (event.kind === 'folder') return `writing into ${event.folder}`
     if (event.kind === 'ready') {
       metrics = event.metrics
@@ -171,6 +198,21 @@ function finalLines(): (
     })
     return `${partName(part)}: ${values.length === 0 ? 'learned' : values.join(', ')} (${Math.round(result.seconds.learn + result.seconds.evaluate)} s)`
   }
+  return (event) => {
+    const line = oneLine(lineOf(event))
+    return colored && event.kind === 'warning' ? `\u001b[33m${line}\u001b[39m` : line
+  }
+}
+
+/** Whether lines may have colours: as https://no-color.org and https://force-color.org say, else on a terminal. */
+function isColored(stream: WriteStream, env: NodeJS.ProcessEnv): boolean {
+  if (isSet(env.NO_COLOR)) return false
+  if (env.FORCE_COLOR !== undefined) return env.FORCE_COLOR !== '0'
+  return stream.isTTY === true && env.TERM !== 'dumb'
+}
+
+function isSet(value: string | undefined): boolean {
+  return value !== undefined && value !== ''
 }
 
 function clock(seconds: number): string {

@@ -28,9 +28,20 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
     .option('--markdown', 'print nothing but the final table, in Markdown')
-    .option('--resume <folder>', 'resume the run in this folder; takes no other option')
+    .option('-q, --quiet', 'show no progress, only warnings, errors and the results')
+    .addOption(
+      new Option('--json', 'print the events of the run as lines of JSON, and nothing else').conflicts([
+        'markdown',
+        'quiet',
+      ]),
+    )
+    .option('--resume <folder>', 'resume the run in this folder; takes none of the options that change a run')
     .action(
-      async (experiment: string, { resume, markdown, ...options }: RunCommandOptions & Shown, command: Command) => {
+      async (
+        experiment: string,
+        { resume, markdown, quiet, json, ...options }: RunCommandOptions & Shown,
+        command: Command,
+      ) => {
         if (resume !== undefined && (command.args.length > 0 || Object.keys(options).length > 0)) {
           command.error(
             'error: --resume resumes a run with its own configuration: give neither an experiment nor another option',
@@ -40,7 +51,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
           )
         }
         const { run } = await import('./run-action.js')
-        await run(experiment, options, { resume, markdown }, signal)
+        await run(experiment, options, { resume, markdown, quiet, json }, signal)
       },
     )
 }

@@ -86,6 +86,8 @@ export interface NativeTrainReport {
   readonly penalties: Float64Array
   /** Norm of each step's gradient before clipping. */
   readonly gradNorms: Float64Array
+  /** Learning rate of each step. */
+  readonly learningRates: Float64Array
   /** Why steps can't be recorded as a CUDA graph, where that was tried and failed. */
   readonly graphFailure?: string
 }
@@ -306,6 +308,8 @@ export interface Addon {
   lockFile(fd: number): 'taken' | 'held' | 'unsupported'
   /** Bytes of memory that this process can still use. */
   availableMemory(): number
+  /** Bytes that tensors take on the CUDA device of this number, and the most that they have taken in this process. */
+  cudaMemory(index: number): { readonly used: number; readonly peak: number }
   /** Swaps what two paths of one file system name, in one step (renameat2); false where it couldn't. */
   exchange(a: string, b: string): boolean
   /**

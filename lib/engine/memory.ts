@@ -19,3 +19,20 @@ export function checkFits(bytes: number, device: string, what: string): void {
     `${what}: it takes at least ${inMiB(bytes)} of memory, and ${inMiB(available)} are available`,
   )
 }
+
+/**
+ * Bytes of memory that work on a device takes now, and the most that it has taken in this process.
+ *
+ * @category Learner
+ */
+export interface MemoryUse {
+  /** On a CUDA device: its tensors. On the CPU: the whole process. */
+  readonly used: number
+  readonly peak: number
+}
+
+/** @param device `cpu` or `cuda:N` */
+export function memoryUse(device: string): MemoryUse {
+  if (device !== 'cpu') return call((addon) => addon.cudaMemory(Number(device.slice('cuda:'.length))))
+  return { used: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 }
+}

@@ -57,7 +57,17 @@ export const experimentSchema = z
     seeds: unique(seedSchema, (value) => value, 'seed').default([42]),
     evaluation: evaluationSchema.prefault({}),
     /** The grid of samples that is generated after each task: number of images, and of images in a row. */
-    samples: z.strictObject({ count: positive.default(36), columns: positive.default(6) }).prefault({}),
+    samples: z
+      .strictObject({
+        count: positive.default(36),
+        columns: positive.default(6),
+        /**
+         * Training steps between two small grids of samples of the current weights, which the live page shows during a task; 0: none. They change
+         * nothing that is computed. Default: as many as take no more than 1 % of the training's time.
+         */
+        everySteps: z.int().min(0).optional(),
+      })
+      .prefault({}),
     /** The classifier of the metrics. It is trained on the whole data set once, and then cached. */
     classifier: z.strictObject({ epochs: z.number().positive().optional() }).prefault({}),
     /**

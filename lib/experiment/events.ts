@@ -1,4 +1,5 @@
-import type { PoolProgress, Progress } from '../learner/options.js'
+import type { MemoryUse } from '../engine/memory.js'
+import type { PoolProgress, Progress, StepLosses } from '../learner/options.js'
 import type { MetricInfo, TaskResult } from '../report/results.js'
 
 /**
@@ -20,11 +21,12 @@ export interface Part {
 }
 
 /**
- * An event of a run in progress.
+ * An event of a run in progress. It is plain data, so that `JSON.stringify` keeps all of it.
  *
  * @category Runs
  */
 export type RunEvent =
+  /** The run's folder, absolute: the run begins, or goes on. */
   | { readonly kind: 'folder'; readonly folder: string }
   | { readonly kind: 'classifier'; readonly fraction: number }
   | {
@@ -35,7 +37,24 @@ export type RunEvent =
       readonly metrics: Readonly<Record<string, MetricInfo>>
     }
   | { readonly kind: 'pool'; readonly part: Part; readonly progress: PoolProgress }
-  | { readonly kind: 'learn'; readonly part: Part; readonly progress: Progress }
+  /** About five times a second. `secondsLeft` of the whole run are estimated by the parts done, and so unknown in the first part. */
+  | {
+      readonly kind: 'learn'
+      readonly part: Part
+      readonly progress: Progress
+      readonly memory: MemoryUse
+      readonly secondsLeft: number | undefined
+    }
+  /** A line of `metrics.jsonl`, at most a hundred in a task: mean losses of the steps since the line before. */
+  | {
+      readonly kind: 'losses'
+      readonly part: Part
+      readonly losses: StepLosses
+      readonly stepsPerSecond: number
+      readonly memory: MemoryUse
+    }
+  /** A grid of samples of the weights after this step of the task, a PNG `file` relative to the run folder. */
+  | { readonly kind: 'samples'; readonly part: Part; readonly step: number; readonly file: string }
   | { readonly kind: 'evaluate'; readonly part: Part; readonly done: number; readonly total: number }
   | { readonly kind: 'task'; readonly part: Part; readonly result: TaskResult }
   /** Checkpoint `number` was written. */
@@ -44,3 +63,5 @@ export type RunEvent =
   | { readonly kind: 'resume'; readonly number: number | undefined }
   /** A problem that a person should know of. The run continues. */
   | { readonly kind: 'warning'; readonly message: string }
+  /** The last event: the run is complete, was stopped by its signal, or failed. `message` says why it isn't complete. */
+  | { readonly kind: 'end'; readonly state: 'complete' | 'stopped' | 'failed'; readonly message: string | undefined }

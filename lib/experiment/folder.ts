@@ -11,11 +11,16 @@ import { flush, writeFlushed } from '../files/flush.js'
 export const configFile = 'config.json'
 export const resultsFile = 'results.json'
 export const metricsFile = 'metrics.jsonl'
+export const eventsFile = 'events.jsonl'
+export const statusFile = 'live/status.json'
+/** What is there only while a run is under way, and after it was stopped. */
+export const liveFolder = 'live'
 export const checkpointsFolder = 'checkpoints'
 const lockName = 'run.lock'
 
 /** What is left of a file of a run that was being written when the process was killed. */
-const leftOver = /^(config\.json|results\.json|report\.html|task-\d+\.png)\.([0-9a-f]{8}-\d+\.)?[0-9a-f]{8}\.tmp$/
+const leftOver =
+  /^(config\.json|results\.json|report\.html|status\.json|(task|step)-\d+\.png)\.([0-9a-f]{8}-\d+\.)?[0-9a-f]{8}\.tmp$/
 
 /**
  * The files of one run. Every file is whole at every moment; `metrics.jsonl` grows by whole lines.
@@ -23,6 +28,8 @@ const leftOver = /^(config\.json|results\.json|report\.html|task-\d+\.png)\.([0-
  * - `config.json`: the configuration as resolved; it can be run again. It is written first, and makes the folder this run's
  * - `results.json`: the results, written again after each task
  * - `metrics.jsonl`: at most a hundred lines of mean losses per task, and one per task evaluated; nothing in it is a matter of speed
+ * - `events.jsonl`: what happened when: beginnings, warnings, speed and memory beside each line of losses, how the run ended
+ * - `live/`: the last sign of life, `status.json`, and samples of the task in progress; removed when the run is complete
  * - `samples/<method>/seed-<seed>/task-<k>.png`, and real images under `samples/real`
  * - `learners/<method>/seed-<seed>/task-<k>`: saved learners, which are diffusers model folders too
  * - `report.html`: the page for people, written at the end, also where the run was stopped or failed
@@ -198,9 +205,9 @@ export class RunFolder {
     }
   }
 
-  /** Adds one line to `metrics.jsonl`. */
-  async log(line: Readonly<Record<string, unknown>>): Promise<void> {
-    const file = this.toWrite(metricsFile)
+  /** Adds one line to `metrics.jsonl`, or to another file of lines. */
+  async log(line: Readonly<Record<string, unknown>>, name = metricsFile): Promise<void> {
+    const file = this.toWrite(name)
     try {
       await appendFile(file, `${JSON.stringify(line)}\n`)
     } catch (error) {

@@ -20,7 +20,8 @@ export type RecorderState = z.output<typeof recorderSchema>
 const nothing = { counted: 0, loss: 0, terms: [], penalties: {}, gradNorm: 0 }
 
 /**
- * Gathers the losses of one task into few lines, each the mean over the steps since the line before. They depend on the steps alone,
+ * Gathers the losses of one task into few lines, each the mean over the steps since the line before,
+ * with the learning rate of its step. They depend on the steps alone,
  * and not on how fast these were or whether the training was interrupted.
  */
 export class LossRecorder {
@@ -40,7 +41,7 @@ export class LossRecorder {
       penalties: mapValues(losses.penalties, (value, name) => (before.penalties[name] ?? 0) + value),
       gradNorm: before.gradNorm + losses.gradNorm,
     }
-    const { step, steps } = losses
+    const { step, steps, lr } = losses
     const total = before.total + losses.loss
     const full = counted >= steps / resolution || step === steps
     this.#state = { step, total, ...(full ? nothing : { counted, ...sums }) }
@@ -52,6 +53,7 @@ export class LossRecorder {
       terms: sums.terms.map((sum) => sum / counted),
       penalties: mapValues(sums.penalties, (sum) => sum / counted),
       gradNorm: sums.gradNorm / counted,
+      lr,
     }
   }
 

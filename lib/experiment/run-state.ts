@@ -8,6 +8,7 @@ import type { RunEvent } from './events.js'
 import { type RunFolder, resultsFile } from './folder.js'
 import type { Inputs } from './inputs.js'
 import { type Judge, makeJudge } from './judge.js'
+import { type LiveSamples, liveSamples } from './live-samples.js'
 import type { Plan } from './plan.js'
 import { checkResults } from './read-run.js'
 import { versions } from './versions.js'
@@ -26,6 +27,7 @@ interface RunParts {
 /** A run under way: what it works with, and what it has found so far. */
 export interface RunState extends RunParts {
   readonly judge: Judge
+  readonly samples: LiveSamples
   readonly versions: Versions
   /** The last one is the one under way. */
   readonly runs: (MethodRun & { readonly tasks: TaskResult[] })[]
@@ -45,6 +47,7 @@ export function newRun(given: RunParts): RunState {
   return {
     ...given,
     judge: makeJudge(config.evaluation, classifier, plan.extractor),
+    samples: liveSamples(given),
     versions: versions(config.threads),
     runs: [],
     parts: plan.streams

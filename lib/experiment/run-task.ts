@@ -1,4 +1,5 @@
 import type { Solver } from '../classifiers/solver.js'
+import { memoryUse } from '../engine/memory.js'
 import { imageGrid, rowsByClass } from '../images/grid.js'
 import type { Learner } from '../learner/learner.js'
 import type { LearnOptions, PoolProgress, StepLosses, TaskLength } from '../learner/options.js'
@@ -11,6 +12,7 @@ import { isKept, learnerPath } from './kept-learners.js'
 import { LossRecorder } from './loss-recorder.js'
 import { needsClassifier, type ResolvedMethod, solverOptions } from './methods.js'
 import { keep, type RunState } from './run-state.js'
+import { secondsLeftOf } from './seconds-left.js'
 
 /** A task that is to be learned, and by whom. */
 interface Work {
@@ -130,13 +132,17 @@ async function learn(
   const begin = performance.now()
   const spent = () => before + performance.now() - begin
   const lines: StepLosses[] = []
+  let stepsPerSecond = 0
   const onStep = (step: StepLosses) => {
     const line = losses.add(step)
     if (line) lines.push(line)
   }
   const flush = async () => {
     const about = { kind: 'train', method: entry.label, seed, task: task.number }
-    for (const line of lines.splice(0)) await folder.log({ ...about, ...line })
+    for (const line of lines.splice(0)) {
+      await folder.log({ ...about, ...line })
+      onEvent({ kind: 'losses', part, losses: line, stepsPerSecond, memory: memoryUse(learner.device) })
+    }
   }
   const checkpoint = async (where: Learner | string) => {
     await flush()
@@ -148,11 +154,15 @@ async function learn(
   const every = everyMinutes === 0 ? Number.POSITIVE_INFINITY : everyMinutes * 60_000
   let last = { step: learner.taskInProgress?.step ?? 0, time: begin }
   try {
+    await run.samples.begin()
     const options = { ...learnOptions(run, work, part), resume: true, onStep }
     for await (const progress of learner.learn(task, entry.method, options)) {
-      onEvent({ kind: 'learn', part, progress })
+      stepsPerSecond = progress.stepsPerSecond
+      const secondsLeft = secondsLeftOf(run.runs, part, progress.secondsLeft)
+      onEvent({ kind: 'learn', part, progress, memory: memoryUse(learner.device), secondsLeft })
       folder.check()
       await flush()
+      await run.samples.after(work, part, progress)
       const { step } = progress
       const isDue = step - last.step >= everySteps || performance.now() - last.time >= every
       if (!isDue || learner.taskInProgress === undefined) continue

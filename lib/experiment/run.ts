@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { readJson } from '../files/read-json.js'
 import type { Results } from '../report/results.js'
 import { pathSchema, signalSchema } from '../validation/fields.js'
@@ -9,9 +9,10 @@ import { type Checkpoint, newestCheckpoint } from './checkpoint.js'
 import { type ExperimentConfig, type ExperimentInput, type ResolvedExperiment, resolveWithMethods } from './config.js'
 import { cachedClassifier } from './evaluate-saved.js'
 import type { RunEvent } from './events.js'
-import { checkpointsFolder, configFile, RunFolder, resultsFile } from './folder.js'
+import { checkpointsFolder, configFile, liveFolder, RunFolder, resultsFile } from './folder.js'
 import { checkInputs, inputsOf, withAbsolutePaths } from './inputs.js'
 import { removeLearners } from './kept-learners.js'
+import { liveFiles } from './live-files.js'
 import { checkTestImages } from './metrics.js'
 import { type Plan, planExperiment } from './plan.js'
 import { checkResults } from './read-run.js'
@@ -95,16 +96,17 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
  */
 export async function resumeExperiment(at: string, options: RunOptions = {}): Promise<RunOutcome> {
   parseOptions(pathSchema, at, 'resumeExperiment: the run folder')
-  const { signal, onEvent = () => {} } = parseOptions(optionsSchema, options, 'resumeExperiment')
+  parseOptions(optionsSchema, options, 'resumeExperiment')
   const folder = await RunFolder.open(at)
   try {
     const { resolved, results } = await readProgress(folder)
     if (results?.complete) return await finish(folder, resolved.config, results)
-    const newest = await newestCheckpoint(folder, (message) => onEvent({ kind: 'warning', message }))
+    const told: RunEvent[] = []
+    const newest = await newestCheckpoint(folder, (message) => told.push({ kind: 'warning', message }))
     if (newest) checkSameConfig(folder, resolved.config, newest.checkpoint.config)
-    await using plan = await planExperiment(resolved, signal)
-    onEvent({ kind: 'resume', number: newest?.number })
-    return await carryOut(folder, resolved.config, plan, newest?.checkpoint, options)
+    await using plan = await planExperiment(resolved, options.signal)
+    told.push({ kind: 'resume', number: newest?.number })
+    return await carryOut(folder, resolved.config, plan, newest?.checkpoint, options, told)
   } finally {
     folder.release()
   }
@@ -139,14 +141,42 @@ function checkSameConfig(folder: RunFolder, config: ExperimentConfig, before: Re
   )
 }
 
+/** @param told what is to be told of how the run goes on */
 async function carryOut(
   folder: RunFolder,
   config: ExperimentConfig,
   plan: Plan,
   from: Checkpoint | undefined,
-  { signal, onEvent = () => {} }: RunOptions,
+  { signal, onEvent: given = () => {} }: RunOptions,
+  told: readonly RunEvent[] = [],
 ): Promise<RunOutcome> {
-  onEvent({ kind: 'folder', folder: folder.path })
+  const live = liveFiles(folder)
+  const onEvent = (event: RunEvent) => {
+    live.note(event)
+    given(event)
+  }
+  try {
+    onEvent({ kind: 'folder', folder: folder.path })
+    for (const event of told) onEvent(event)
+    const outcome = await learnAll(folder, config, plan, from, { signal, onEvent })
+    onEvent({ kind: 'end', state: 'complete', message: undefined })
+    return outcome
+  } catch (error) {
+    const isStopped = signal?.aborted === true && error === signal.reason
+    onEvent({ kind: 'end', state: isStopped ? 'stopped' : 'failed', message: messageOf(error) })
+    throw error
+  } finally {
+    await live.close()
+  }
+}
+
+async function learnAll(
+  folder: RunFolder,
+  config: ExperimentConfig,
+  plan: Plan,
+  from: Checkpoint | undefined,
+  { signal, onEvent }: RunOptions & Required<Pick<RunOptions, 'onEvent'>>,
+): Promise<RunOutcome> {
   if (!folder.isLocked) {
     onEvent({
       kind: 'warning',
@@ -178,6 +208,7 @@ async function finish(folder: RunFolder, config: ExperimentConfig, results: Resu
   folder.check()
   const page = await writeReport(folder.path)
   await folder.remove(checkpointsFolder)
+  await folder.remove(liveFolder)
   const { runs } = results
   await removeLearners(folder, { config, runs, tasks: runs[0]?.tasks.length ?? 0 }, true)
   return { folder: folder.path, results, page }

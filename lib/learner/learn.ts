@@ -340,6 +340,7 @@ function stepsOf(report: NativeTrainReport, { step, steps }: TaskInProgress, nam
     terms: [...report.terms.subarray(i * terms, (i + 1) * terms)],
     penalties: Object.fromEntries(names.map((name, n) => [name, report.penalties[i * names.length + n] as number])),
     gradNorm: report.gradNorms[i] as number,
+    lr: report.learningRates[i] as number,
   }))
 }
 
@@ -353,5 +354,6 @@ function meanOf(steps: readonly StepLosses[]): Omit<StepLosses, 'step' | 'steps'
       Object.keys(first.penalties).map((name) => [name, mean(({ penalties }) => penalties[name] as number)]),
     ),
     gradNorm: mean(({ gradNorm }) => gradNorm),
+    lr: steps.at(-1)?.lr as number,
   }
 }

@@ -265,6 +265,8 @@ export interface StepLosses {
   readonly penalties: Readonly<Record<string, number>>
   /** Norm of the gradient before clipping. */
   readonly gradNorm: number
+  /** Learning rate of the step. */
+  readonly lr: number
 }
 
 /**
@@ -317,6 +319,8 @@ export interface Progress {
   readonly penalties: Readonly<Record<string, number>>
   /** Mean norm of the gradient before clipping over these steps. */
   readonly gradNorm: number
+  /** Learning rate of the last of these steps. */
+  readonly lr: number
   /** Mean speed since the first step of this call of `learn`. */
   readonly stepsPerSecond: number
   /** Estimated seconds to the last step, at the speed of `stepsPerSecond`. */

@@ -27,6 +27,7 @@ Napi::Value toReport(Napi::Env env, const TrainReport& report) {
   result.Set("terms", toFloat64Array(env, report.terms));
   result.Set("penalties", toFloat64Array(env, report.penalties));
   result.Set("gradNorms", toFloat64Array(env, report.gradNorms));
+  result.Set("learningRates", toFloat64Array(env, report.learningRates));
   if (!report.graphFailure.empty()) result.Set("graphFailure", Napi::String::New(env, report.graphFailure));
   return result;
 }

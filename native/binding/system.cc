@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <torch/version.h>
@@ -91,6 +92,17 @@ Napi::Value freeMemory(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(availableMemory()));
 }
 
+Napi::Value cudaMemory(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(cudaDevice(info[0]).index());
+    const auto& bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    auto result = Napi::Object::New(info.Env());
+    result.Set("used", Napi::Number::New(info.Env(), static_cast<double>(bytes.current)));
+    result.Set("peak", Napi::Number::New(info.Env(), static_cast<double>(bytes.peak)));
+    return result;
+  });
+}
+
 // Swaps what two names in one file system stand for; false where the system or the file system can't do it in one step.
 Napi::Value exchange(const Napi::CallbackInfo& info) {
   const std::string a = info[0].ToString(), b = info[1].ToString();
@@ -109,6 +121,7 @@ void defineSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("lockFile", Napi::Function::New<lockFile>(env, "lockFile"));
   exports.Set("exchange", Napi::Function::New<exchange>(env, "exchange"));
   exports.Set("availableMemory", Napi::Function::New<freeMemory>(env, "availableMemory"));
+  exports.Set("cudaMemory", Napi::Function::New<cudaMemory>(env, "cudaMemory"));
   exports.Set("close", Napi::Function::New<close>(env, "close"));
   exports.Set("cudaDevices", Napi::Function::New<listCudaDevices>(env, "cudaDevices"));
   exports.Set("tryCudaDevice", Napi::Function::New<tryDevice>(env, "tryCudaDevice"));

@@ -172,14 +172,17 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   const int64_t before = state_.position().step;
   std::vector<at::Tensor> all;
+  TrainReport report;
   RunAhead ahead(model_.how.device);
   try {
     while (static_cast<int64_t>(all.size()) < steps && !cancellation.requested()) {
       if (drawn_.empty()) drawAhead(steps - static_cast<int64_t>(all.size()), cancellation);
       const std::vector<at::Tensor> draws = flattened(drawn_.front());
       drawn_.pop_front();
-      state_.adam.setLearningRate(config_.learningRate.after(state_.position().taskStep));
+      const double rate = config_.learningRate.after(state_.position().taskStep);
+      state_.adam.setLearningRate(rate);
       all.push_back(recorded_(draws, [&](const Graphed::Tensors& inputs) { return step(inputs, cancellation); }));
+      report.learningRates.push_back(rate);
       state_.advance();
       drawnFor_ = state_.position();
       ahead.launched();
@@ -193,7 +196,6 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
     state_.gradNorm.reset();  // what diverged must not be applied by a later `update`
     throw;
   }
-  TrainReport report;
   report.steps = static_cast<int64_t>(all.size());
   report.graphFailure = recorded_.failure();
   for (const auto& [source, graphed] : ahead_) {

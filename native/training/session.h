@@ -23,7 +23,7 @@ struct SessionConfig {
 /// What each step of a call of `run` computed, in order; `terms` and `penalties` step by step, unweighted.
 struct TrainReport {
   int64_t steps = 0;
-  std::vector<double> losses, terms, penalties, gradNorms;
+  std::vector<double> losses, terms, penalties, gradNorms, learningRates;
   std::string graphFailure;  // why steps can't be recorded as a CUDA graph, where that was tried and failed
 };
 
