@@ -23,6 +23,7 @@ export interface RunCommandOptions {
   device?: string
   precision?: string
   threads?: number
+  log?: string
   out?: string
 }
 
@@ -130,7 +131,7 @@ function asTyped(message: string, options: RunCommandOptions): string {
  * named by its label.
  */
 export function withOptions(input: ExperimentInput, options: RunCommandOptions): ExperimentInput {
-  const { method, seed, device, precision, threads, out, data, dataFolder, tasks, ...train } = options
+  const { method, seed, device, precision, threads, log, out, data, dataFolder, tasks, ...train } = options
   const changed: Record<string, unknown> = { ...input }
   if (Object.keys(train).length > 0) {
     const before: Record<string, unknown> = { ...input.train }
@@ -147,7 +148,7 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
     }
   }
   if (tasks !== undefined) changed.stream = { ...input.stream, tasks: tasks.length === 1 ? tasks[0] : tasks }
-  for (const [key, value] of Object.entries({ seeds: seed, device, precision, threads, out })) {
+  for (const [key, value] of Object.entries({ seeds: seed, device, precision, threads, log, out })) {
     if (value !== undefined) changed[key] = value
   }
   if (method !== undefined) {

@@ -26,6 +26,11 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')
     .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))
+    .addOption(
+      new Option('--log <format>', 'also write logs that other tools read, into the run folder').choices([
+        'tensorboard',
+      ]),
+    )
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
     .option('--markdown', 'print nothing but the final table, in Markdown')
     .option('-q, --quiet', 'show no progress, only warnings, errors and the results')

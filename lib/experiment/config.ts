@@ -101,6 +101,10 @@ export const experimentSchema = z
      * same as when each method trains it, in less time. Default true.
      */
     shareFirstTask: z.boolean().default(true),
+    /**
+     * `tensorboard`: the run also writes TensorBoard's event files into its folder, `tensorboard/<method>/seed-<seed>`. Default: none.
+     */
+    log: z.enum(['tensorboard']).optional(),
     /** Folder of the run, new or empty. Default: `runs/<name>`, with a number if that exists. */
     out: z.string().min(1).optional(),
   })

@@ -20,7 +20,7 @@ const lockName = 'run.lock'
 
 /** What is left of a file of a run that was being written when the process was killed. */
 const leftOver =
-  /^(config\.json|results\.json|report\.html|status\.json|(task|step)-\d+\.png)\.([0-9a-f]{8}-\d+\.)?[0-9a-f]{8}\.tmp$/
+  /^(config\.json|results\.json|report\.html|status\.json|(task|step)-\d+\.png|events\.out\.tfevents\.[\w.-]+)\.([0-9a-f]{8}-\d+\.)?[0-9a-f]{8}\.tmp$/
 
 /**
  * The files of one run. Every file is whole at every moment; `metrics.jsonl` grows by whole lines.
@@ -32,6 +32,7 @@ const leftOver =
  * - `live/`: the last sign of life, `status.json`, and samples of the task in progress; removed when the run is complete
  * - `samples/<method>/seed-<seed>/task-<k>.png`, and real images under `samples/real`
  * - `learners/<method>/seed-<seed>/task-<k>`: saved learners, which are diffusers model folders too
+ * - `tensorboard/<method>/seed-<seed>`: event files, where the experiment logs them
  * - `report.html`: the page for people, written at the end, also where the run was stopped or failed
  * - `checkpoints/<n>`: from which a killed run is resumed; removed when the run is complete
  * - `run.lock`: there, and locked, while a process works in the folder

@@ -19,8 +19,14 @@ const samplesFolder = `${liveFolder}/samples`
 export interface LiveSamples {
   /** A task begins, or goes on: the samples of the task before are removed. */
   begin(): Promise<void>
-  /** After some steps: draws where it is time. */
-  after(work: { readonly learner: Learner; readonly stream: Stream }, part: Part, progress: Progress): Promise<void>
+  /** How often `after` is to be called at least: every so many steps exactly, or wherever it may be (undefined). */
+  readonly everySteps: number | undefined
+  /** After some steps: draws where it is time, and returns the grid's PNG file. */
+  after(
+    work: { readonly learner: Learner; readonly stream: Stream },
+    part: Part,
+    progress: Progress,
+  ): Promise<Uint8Array | undefined>
 }
 
 interface Run {
@@ -40,15 +46,16 @@ export function liveSamples({ config, folder, signal, onEvent }: Run): LiveSampl
   let [trained, drawn, lastStep] = [0, 0, 0]
   let lastTime = 0
   let cost: number | undefined
-  let isOff = everySteps === 0
+  let isOff = false
 
   const isDue = ({ step, steps, stepsPerSecond }: Progress) => {
-    if (everySteps !== undefined) return Math.floor(step / everySteps) > Math.floor(lastStep / everySteps)
+    if (everySteps !== undefined) return everySteps > 0 && step % everySteps === 0
     // A forward pass is about a third of a training step; some samplers take two a step.
     const guess = (2000 * config.sampler.steps * count) / (3 * config.train.batchSize * stepsPerSecond)
     return step - lastStep >= steps / grids && drawn + (cost ?? guess) <= share * trained
   }
   return {
+    everySteps: everySteps || undefined,
     async begin() {
       await folder.remove(samplesFolder)
       lastTime = performance.now()
@@ -59,23 +66,27 @@ export function liveSamples({ config, folder, signal, onEvent }: Run): LiveSampl
       const now = performance.now()
       trained += now - lastTime
       lastTime = now
-      if (isOff || step === steps || !isDue(progress)) return
+      if (isOff || step === steps || !isDue(progress)) return undefined
       lastStep = step
       try {
         const labels = isConditional(config.unet) ? labelsOf(stream, part.task, count) : undefined
         const use = { purpose: 'grid', part: part.task } as const
         const images = await learner.sampleFor(use, { count, seed: part.seed, signal, ...(labels && { labels }) })
         const file = `${samplesFolder}/step-${step}.png`
-        await folder.write(file, await imageGrid(images, { columns: Math.min(columns, 4) }))
+        const png = await imageGrid(images, { columns: Math.min(columns, 4) })
+        await folder.write(file, png)
         onEvent({ kind: 'samples', part, step, file })
+        return png
       } catch (error) {
         // What can't be drawn for want of memory, say, is no reason to end the training.
         if (!(error instanceof ContinualDiffusionError) || error.code === 'ERR_RUN_LOCKED') throw error
         isOff = true
         onEvent({ kind: 'warning', message: `no more samples are drawn during the training: ${error.message}` })
+        return undefined
+      } finally {
+        cost = performance.now() - now
+        drawn += cost
       }
-      cost = performance.now() - now
-      drawn += cost
     },
   }
 }

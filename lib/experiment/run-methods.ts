@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { Solver } from '../classifiers/solver.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { spreadOver } from '../evaluation/real-distance.js'
@@ -10,7 +11,7 @@ import { metricsFile } from './folder.js'
 import { learnerPath, removeLearners } from './kept-learners.js'
 import { type ResolvedMethod, solverOptions } from './methods.js'
 import { keep, noteMachine, type RunState, resumeFrom, writeResults } from './run-state.js'
-import { runTask, samplesPath } from './run-task.js'
+import { logTask, runTask, samplesPath } from './run-task.js'
 
 /** A first task that was trained, for the seed's other methods whose first task is the same. */
 interface Shared {
@@ -105,11 +106,14 @@ function solverOf(
 }
 
 /** Takes over another method's first task: the learner is loaded already, this is what was written about it. */
-async function adopt({ folder }: RunState, from: Shared, label: string, seed: number): Promise<TaskResult> {
+async function adopt(run: RunState, from: Shared, label: string, seed: number): Promise<TaskResult> {
+  const { folder } = run
   const { method, result } = from
   const samples = samplesPath(label, seed, 1)
   await folder.copy(result.samples, samples)
-  return { ...result, samples, seconds: { learn: 0, evaluate: 0 }, sharedFrom: method }
+  const adopted = { ...result, samples, seconds: { learn: 0, evaluate: 0 }, sharedFrom: method }
+  await logTask(run, adopted, await readFile(folder.at(samples)), { method: label, seed })
+  return adopted
 }
 
 /** Draws a grid of real images of each task. */

@@ -9,6 +9,7 @@ import { type RunFolder, resultsFile } from './folder.js'
 import type { Inputs } from './inputs.js'
 import { type Judge, makeJudge } from './judge.js'
 import { type LiveSamples, liveSamples } from './live-samples.js'
+import type { Logger } from './logger.js'
 import type { Plan } from './plan.js'
 import { checkResults } from './read-run.js'
 import { versions } from './versions.js'
@@ -20,6 +21,7 @@ interface RunParts {
   readonly folder: RunFolder
   readonly classifier: Classifier
   readonly inputs: Inputs
+  readonly loggers: Required<Logger>
   readonly signal: AbortSignal | undefined
   readonly onEvent: (event: RunEvent) => void
 }

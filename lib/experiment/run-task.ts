@@ -2,13 +2,14 @@ import type { Solver } from '../classifiers/solver.js'
 import { memoryUse } from '../engine/memory.js'
 import { imageGrid, rowsByClass } from '../images/grid.js'
 import type { Learner } from '../learner/learner.js'
-import type { LearnOptions, PoolProgress, StepLosses, TaskLength } from '../learner/options.js'
+import type { LearnOptions, PoolProgress, Progress, StepLosses, TaskLength } from '../learner/options.js'
 import type { TaskResult } from '../report/results.js'
 import type { Stream, Task } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
 import { teacherCalls } from './cost.js'
 import type { Part } from './events.js'
 import { isKept, learnerPath } from './kept-learners.js'
+import type { Logged } from './logger.js'
 import { LossRecorder } from './loss-recorder.js'
 import { needsClassifier, type ResolvedMethod, solverOptions } from './methods.js'
 import { keep, type RunState } from './run-state.js'
@@ -64,7 +65,8 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   const { count, labels } = rowsByClass(learner.classesLearned, columns) ?? { count: config.samples.count }
   const images = await learner.sampleFor(use, { count, seed, signal, ...(labels && { labels }) })
   const samples = samplesPath(label, seed, number)
-  await folder.write(samples, await imageGrid(images, { columns }))
+  const grid = await imageGrid(images, { columns })
+  await folder.write(samples, grid)
 
   const result: TaskResult = {
     task: number,
@@ -87,8 +89,36 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   }
   const values = Object.fromEntries(Object.entries(result.metrics).map(([name, { value }]) => [name, value]))
   if (judged) await folder.log({ kind: 'evaluate', method: label, seed, task: number, ...values })
+  await logTask(run, result, grid, part)
   onEvent({ kind: 'task', part, result })
   return result
+}
+
+/** Tells the loggers what was found after a task, which stands among the results only after that. */
+export async function logTask(run: RunState, result: TaskResult, grid: Uint8Array, of: Logged): Promise<void> {
+  const { task, steps, metrics } = result
+  const values = Object.entries(metrics).flatMap(([name, { value }]) =>
+    value === null ? [] : [[`metrics/${name}`, value]],
+  )
+  const step = stepsBefore(run) + steps
+  await run.loggers.scalars(step, { task, ...Object.fromEntries(values) }, of)
+  await run.loggers.image(step, 'samples', grid, of)
+}
+
+/** Steps of the tasks that the method in progress has learned to their ends. */
+function stepsBefore({ runs }: RunState): number {
+  return (runs.at(-1)?.tasks ?? []).reduce((sum, { steps }) => sum + steps, 0)
+}
+
+/** A line of losses as loggers take it. */
+function scalarsOf(line: StepLosses, task: number, stepsPerSecond: number, memory: number): Record<string, number> {
+  const { loss, gradNorm, lr, terms, penalties } = line
+  const named = {
+    ...{ loss, gradNorm, lr, stepsPerSecond, memory },
+    ...Object.fromEntries(terms.map((value, i) => [`term-${i + 1}`, value])),
+    ...Object.fromEntries(Object.entries(penalties).map(([name, value]) => [`penalty-${name}`, value])),
+  }
+  return { task, ...Object.fromEntries(Object.entries(named).map(([name, value]) => [`train/${name}`, value])) }
 }
 
 /** Teaches the solver a task: with the replay pool that the method begins the task with, where it has one. */
@@ -131,6 +161,7 @@ async function learn(
 
   const begin = performance.now()
   const spent = () => before + performance.now() - begin
+  const earlier = stepsBefore(run)
   const lines: StepLosses[] = []
   let stepsPerSecond = 0
   const onStep = (step: StepLosses) => {
@@ -140,8 +171,10 @@ async function learn(
   const flush = async () => {
     const about = { kind: 'train', method: entry.label, seed, task: task.number }
     for (const line of lines.splice(0)) {
+      const memory = memoryUse(learner.device)
       await folder.log({ ...about, ...line })
-      onEvent({ kind: 'losses', part, losses: line, stepsPerSecond, memory: memoryUse(learner.device) })
+      onEvent({ kind: 'losses', part, losses: line, stepsPerSecond, memory })
+      await run.loggers.scalars(earlier + line.step, scalarsOf(line, task.number, stepsPerSecond, memory.used), part)
     }
   }
   const checkpoint = async (where: Learner | string) => {
@@ -155,14 +188,20 @@ async function learn(
   let last = { step: learner.taskInProgress?.step ?? 0, time: begin }
   try {
     await run.samples.begin()
-    const options = { ...learnOptions(run, work, part), resume: true, onStep }
+    const draw = async (progress: Progress) => {
+      const png = await run.samples.after(work, part, progress)
+      if (png) await run.loggers.image(earlier + progress.step, 'samples/training', png, part)
+    }
+    const drawEvery = run.samples.everySteps
+    const callback = drawEvery && { callback: draw, callbackEvery: drawEvery }
+    const options = { ...learnOptions(run, work, part), resume: true, onStep, ...callback }
     for await (const progress of learner.learn(task, entry.method, options)) {
       stepsPerSecond = progress.stepsPerSecond
       const secondsLeft = secondsLeftOf(run.runs, part, progress.secondsLeft)
       onEvent({ kind: 'learn', part, progress, memory: memoryUse(learner.device), secondsLeft })
       folder.check()
       await flush()
-      await run.samples.after(work, part, progress)
+      if (drawEvery === undefined) await draw(progress)
       const { step } = progress
       const isDue = step - last.step >= everySteps || performance.now() - last.time >= every
       if (!isDue || learner.taskInProgress === undefined) continue

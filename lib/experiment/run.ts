@@ -13,12 +13,14 @@ import { checkpointsFolder, configFile, liveFolder, RunFolder, resultsFile } fro
 import { checkInputs, inputsOf, withAbsolutePaths } from './inputs.js'
 import { removeLearners } from './kept-learners.js'
 import { liveFiles } from './live-files.js'
+import { type Logged, type Logger, safeLoggers } from './logger.js'
 import { checkTestImages } from './metrics.js'
 import { type Plan, planExperiment } from './plan.js'
 import { checkResults } from './read-run.js'
 import { writeReport } from './report.js'
 import { runMethods } from './run-methods.js'
-import { changedVersions, newRun } from './run-state.js'
+import { changedVersions, newRun, type RunState } from './run-state.js'
+import { tensorBoard } from './tensorboard.js'
 import { versions } from './versions.js'
 
 /**
@@ -34,11 +36,21 @@ export interface RunOptions {
   readonly signal?: AbortSignal
   /** Called with each event of the run. It must not throw. */
   readonly onEvent?: (event: RunEvent) => void
+  /** Where else the run's numbers and pictures are sent; see {@link tensorBoard}. */
+  readonly loggers?: readonly Logger[]
 }
 
 const optionsSchema = z.strictObject({
   signal: signalSchema.optional(),
   onEvent: z.custom<NonNullable<RunOptions['onEvent']>>((f) => typeof f === 'function').optional(),
+  loggers: z
+    .array(
+      z.custom<Logger>(
+        (l) => typeof (l as Logger | null)?.scalars === 'function',
+        'expected a Logger, with a method scalars',
+      ),
+    )
+    .optional(),
 })
 
 /**
@@ -130,8 +142,10 @@ async function readProgress(
 
 function checkSameConfig(folder: RunFolder, config: ExperimentConfig, before: Readonly<Record<string, unknown>>): void {
   const now: Record<string, unknown> = JSON.parse(JSON.stringify(config))
-  // How often checkpoints are written changes nothing that is computed.
-  const keys = new Set([...Object.keys(now), ...Object.keys(before)].filter((key) => key !== 'checkpoints'))
+  // How often checkpoints are written, and what is logged, changes nothing that is computed.
+  const keys = new Set(
+    [...Object.keys(now), ...Object.keys(before)].filter((key) => key !== 'checkpoints' && key !== 'log'),
+  )
   const changed = [...keys].filter((key) => !isDeepStrictEqual(now[key], before[key]))
   if (changed.length === 0) return
   throw new ContinualDiffusionError(
@@ -147,7 +161,7 @@ async function carryOut(
   config: ExperimentConfig,
   plan: Plan,
   from: Checkpoint | undefined,
-  { signal, onEvent: given = () => {} }: RunOptions,
+  { signal, onEvent: given = () => {}, loggers: others = [] }: RunOptions,
   told: readonly RunEvent[] = [],
 ): Promise<RunOutcome> {
   const live = liveFiles(folder)
@@ -155,10 +169,12 @@ async function carryOut(
     live.note(event)
     given(event)
   }
+  const loggers = safeLoggers([...(config.log === 'tensorboard' ? [tensorBoard()] : []), ...others], onEvent)
   try {
     onEvent({ kind: 'folder', folder: folder.path })
     for (const event of told) onEvent(event)
-    const outcome = await learnAll(folder, config, plan, from, { signal, onEvent })
+    await loggers.begin(folder.path, from ? stepsOf(from) : [])
+    const outcome = await learnAll(folder, config, plan, from, { signal, onEvent, loggers }).finally(loggers.close)
     onEvent({ kind: 'end', state: 'complete', message: undefined })
     return outcome
   } catch (error) {
@@ -170,12 +186,20 @@ async function carryOut(
   }
 }
 
+/** How far the methods of a checkpoint have come. */
+function stepsOf({ runs, task }: Checkpoint): (Logged & { step: number })[] {
+  return runs.map(({ method, seed, tasks }, i) => {
+    const begun = i === runs.length - 1 ? (task?.losses.step ?? 0) : 0
+    return { method, seed, step: tasks.reduce((sum, { steps }) => sum + steps, begun) }
+  })
+}
+
 async function learnAll(
   folder: RunFolder,
   config: ExperimentConfig,
   plan: Plan,
   from: Checkpoint | undefined,
-  { signal, onEvent }: RunOptions & Required<Pick<RunOptions, 'onEvent'>>,
+  { signal, onEvent, loggers }: Pick<RunState, 'signal' | 'onEvent' | 'loggers'>,
 ): Promise<RunOutcome> {
   if (!folder.isLocked) {
     onEvent({
@@ -191,7 +215,7 @@ async function learnAll(
   if (from && changedVersions(versions(config.threads), from.versions).length === 0)
     checkInputs(folder.path, trained, from.inputs)
   const inputs = { ...fromOutside, ...trained }
-  const run = newRun({ config, plan, folder, classifier, inputs, signal, onEvent })
+  const run = newRun({ config, plan, folder, classifier, inputs, loggers, signal, onEvent })
   let results: Results
   try {
     results = await runMethods(run, from)
