@@ -4,6 +4,7 @@
  *
  * @module experiment
  */
+export type { MemoryUse } from '../engine/memory.js'
 export type { MetricValue } from '../evaluation/metric.js'
 export { type GridOptions, imageGrid } from '../images/grid.js'
 export type { MethodOptions } from '../methods/by-name.js'
