@@ -143,6 +143,34 @@ describe('async-source', () => {
   })
 })
 
+describe('continue-pretrained', () => {
+  it('tells the loss on both domains before and after, by both methods, and saves what learned', async () => {
+    const images = await temporaryFolder()
+    for (const [at, level] of ['old/train', 'old/test', 'new/train', 'new/test'].entries()) {
+      const folder = path.join(images, level, 'class')
+      await mkdir(folder, { recursive: true })
+      for (const n of [0, 1]) {
+        const raw = { width: 8, height: 8, channels: 3 } as const
+        const pixels = Uint8Array.from({ length: 192 }, (_, i) => (i * (at + 2) + 40 * n) % 256)
+        await sharp(pixels, { raw }).toFile(path.join(folder, `${n}.png`))
+      }
+    }
+    const model = goldenPath('unets/file-pipeline')
+    const { folder, lines } = await run('continue-pretrained', [model, `${images}/old`, `${images}/new`, '10'])
+    const told = lines.map((line) => line.split(' '))
+    const methods = ['generative-distillation', 'finetune']
+    expect(told.map(([method, when]) => `${method} ${when}`)).toEqual(
+      methods.flatMap((method) => [`${method} before`, `${method} after`]),
+    )
+    const losses = told.map(([, , ...numbers]) => numbers.map(Number))
+    expect(losses.flat().every((loss) => loss > 0)).toBe(true)
+    expect(losses[2]).toEqual(losses[0])
+    expect(losses[1]).not.toEqual(losses[0])
+    await using learner = await Learner.load(path.join(folder, 'continued', 'generative-distillation'))
+    expect(learner).toMatchObject({ tasksLearned: 1, learnedBefore: 1 })
+  })
+})
+
 /** A Python that has diffusers, if there is one: name it by PYTHON where it isn't python3. */
 const python = process.env.PYTHON ?? 'python3'
 const diffusers = await execute(python, ['-c', 'import diffusers, torch; print(diffusers.__version__)']).catch(

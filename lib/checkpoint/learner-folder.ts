@@ -65,6 +65,7 @@ const learnerSchema = z
     step: count,
     optimizerStep: count,
     tasksLearned: count,
+    learnedBefore: count.default(0),
     taskInProgress: taskInProgressSchema.optional(),
     // Of a class-conditional learner.
     classes: z
@@ -109,6 +110,8 @@ export interface Given {
   readonly schedule?: ScheduleConfig | undefined
   /** The variant of the weights. */
   readonly variant?: string | undefined
+  /** Number of tasks that the model learned elsewhere. */
+  readonly learnedBefore?: number | undefined
 }
 
 /**
@@ -133,9 +136,10 @@ export async function readLearnerFolder(named: string, given: Given = {}): Promi
   const own = await readJson(file(learnerFile))
   if (own !== undefined) {
     if (given.schedule !== undefined) throw hasSchedule(file(learnerFile))
-    if (given.variant !== undefined) {
+    for (const option of ['variant', 'learnedBefore'] as const) {
+      if (given[option] === undefined) continue
       throw invalid(
-        `Learner.load: variant is given, but ${folder} is a learner's, whose weights have none; leave it out`,
+        `Learner.load: ${option} is given, but ${folder} is a saved learner's, which says what it is; leave it out`,
       )
     }
     checkFormat(file(learnerFile), own, format)
@@ -205,7 +209,9 @@ function hasSchedule(file: string): ContinualDiffusionError {
 /** What {@link writeLearnerFolder} writes. */
 export interface LearnerContents {
   readonly unet: UNetConfig
-  readonly record: Omit<LearnerRecord, 'penalties' | 'memory' | 'kept'>
+  readonly record: Omit<LearnerRecord, 'penalties' | 'memory' | 'kept' | 'learnedBefore'> & {
+    readonly learnedBefore?: number
+  }
   readonly parameters: readonly ParameterInfo[]
   /** The tensors that the learner has. */
   readonly tensors: ReadonlyMap<StateTensor, readonly Float32Array[]>
@@ -298,7 +304,7 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
   for (const [which, group] of groups) tensors.set(which, pick(training, group, parameters, `${which}.`))
   const needed: StateTensor[] = [
     'student',
-    ...(record.tasksLearned > 0 ? (['teacher'] as const) : []),
+    ...(record.tasksLearned + record.learnedBefore > 0 ? (['teacher'] as const) : []),
     ...(record.optimizerStep > 0 ? (['exp_avg', 'exp_avg_sq'] as const) : []),
     ...((['path_start', 'path_integral'] as const).some((which) => tensors.has(which))
       ? (['path_start', 'path_integral'] as const)

@@ -58,6 +58,8 @@ export interface Core {
   nullLabel: boolean | undefined
   /** Number of the last completed task; 0 before the first is complete. */
   tasksLearned: number
+  /** Number of tasks that the model learned elsewhere, before task 1. */
+  learnedBefore: number
   inProgress: StoredTaskInProgress | undefined
   /** Ends the task in progress after the steps that are done. Unknown of a task that was begun by another process. */
   endEarly: (() => Promise<void>) | undefined
@@ -95,6 +97,7 @@ export async function createCore(settings: Settings, seed: number, images: Image
     classes: undefined,
     nullLabel: false,
     tasksLearned: 0,
+    learnedBefore: 0,
     inProgress: undefined,
     endEarly: undefined,
     teachers: 0,

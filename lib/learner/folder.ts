@@ -5,9 +5,10 @@ import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
 import { stateTensors } from '../engine/state.js'
 import { readFolder } from '../engine/whole-folder.js'
+import { invalid } from '../errors.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type Core, checkIdle, createCore, live } from './core.js'
+import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import type { LoadOptions, SaveOptions } from './options.js'
 import { loadSchema, saveSchema } from './schemas.js'
 
@@ -28,6 +29,12 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
       kept: await readKept(),
     }
   })
+  if (parsed.learnedBefore && isConditional(unet)) {
+    throw invalid(
+      `Learner.load: learnedBefore is ${parsed.learnedBefore}, but the network takes labels, and ${folder} doesn't tell which classes it has learned; ` +
+        'expected 0',
+    )
+  }
   const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
   const settings = { unet, schedule, sampler, ...resolved, threads: parsed.threads, ema: record?.ema ?? 0 }
   const core = await createCore(settings, record?.seed ?? 0, parsed.images)
@@ -39,13 +46,17 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
     }
     Object.assign(core, { memory, kept } satisfies Partial<Core>)
     if (record) {
-      const { seed, step, optimizerStep, tasksLearned, taskInProgress } = record
+      const { seed, step, optimizerStep, tasksLearned, learnedBefore, taskInProgress } = record
       const taskStep = taskInProgress?.step ?? 0
       await call(() => native.setState({ seed, step, taskStep, optimizerStep }))
       const { classes } = record
-      Object.assign(core, { tasksLearned, inProgress: taskInProgress, classes } satisfies Partial<Core>)
+      Object.assign(core, { tasksLearned, learnedBefore, inProgress: taskInProgress, classes } satisfies Partial<Core>)
     }
     core.nullLabel = record?.nullLabel
+    if (record === null && parsed.learnedBefore) {
+      core.learnedBefore = parsed.learnedBefore
+      await freezeTeacher(core)
+    }
     return core
   } catch (error) {
     call(() => native.dispose())
@@ -63,7 +74,7 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
   const taskInProgress = core.inProgress && { ...core.inProgress }
   // All is asked for before the first result is awaited: what begins meanwhile comes after it in the engine's queue.
   const { seed, step, optimizerStep } = native.state
-  const { memory, kept, tasksLearned, classes, nullLabel } = core
+  const { memory, kept, tasksLearned, learnedBefore, classes, nullLabel } = core
   const { unet, schedule, sampler, precision, ema } = core.settings
   const { parameters } = native
   const reading = stateTensors
@@ -78,6 +89,7 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
     step,
     optimizerStep,
     tasksLearned,
+    ...(learnedBefore > 0 && { learnedBefore }),
     taskInProgress,
     ...ofClasses,
     ema,

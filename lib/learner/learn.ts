@@ -90,7 +90,7 @@ async function* learnStepwise(
         if (grown) takeOver(core, grown)
         const { native } = core
         await call(() => native.beginTask(plan.keepOptimizer))
-        if (method.weights === 'fresh' && task.number > 1) await renewWeights(core, task.number)
+        if (method.weights === 'fresh' && plan.k > 1) await renewWeights(core, task.number)
         await call(() => native.followPath(keeps.consolidations?.some(({ kind }) => kind === 'path-integral') ?? false))
       }
       if (labelDropout > 0) core.nullLabel = true
@@ -104,7 +104,7 @@ async function* learnStepwise(
     const end = async () => {
       await endTask(core, task, keeps, { names: plan.names, ...learned, weights }, training, where, signal)
       // Until then the teacher may know it.
-      if (method.weights === 'fresh' && task.number > 1 && weights) core.nullLabel = labelDropout > 0
+      if (method.weights === 'fresh' && plan.k > 1 && weights) core.nullLabel = labelDropout > 0
     }
     let ending: Promise<void> | undefined
     core.endEarly = () => {
@@ -198,11 +198,12 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   checkImages(unet, memory, `${where}: memory`)
   const { names, growth } = checkLabels(core, [...subsets, ...memory], { labelDropout, grow }, where)
   checkBatch(core, batchSize, 'training', where)
-  const objective = objectiveOf(method, task.number, schedule.timesteps, where)
+  const k = core.learnedBefore + task.number
+  const objective = objectiveOf(method, k, schedule.timesteps, where)
   // What is wrong with the terms for earlier tasks is to be known before the first task is learned.
-  const replaying = task.number === 1 ? objectiveOf(method, 2, schedule.timesteps, where) : objective
+  const replaying = k === 1 ? objectiveOf(method, 2, schedule.timesteps, where) : objective
   checkTerms(core, objective, memory, where)
-  checkNullLabel(core, replaying, labelDropout, task.number === 1, where)
+  checkNullLabel(core, replaying, labelDropout, k === 1, where)
   const keeps = method.keeps ?? {}
   checkKeeps(keeps, task, schedule.timesteps, where)
   if (task.train.indices.length === 0) {
@@ -233,6 +234,7 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   }
   const filling = { classifier, weights, onPool, signal }
   return {
+    k,
     subsets,
     memory,
     objective,

@@ -195,6 +195,11 @@ export class Learner implements AsyncDisposable {
     return this.#core.tasksLearned
   }
 
+  /** Number of tasks that the model learned elsewhere, before task 1; see {@link LoadOptions}. */
+  get learnedBefore(): number {
+    return this.#core.learnedBefore
+  }
+
   /**
    * The task in progress: after an abort or a `break` during `learn`, or after loading such a learner. Undefined if there is none. `save`
    * saves it, and `learn` with `resume` continues it. `learn` without `resume` drops it, and so does an error during `learn`.

@@ -65,6 +65,12 @@ export interface LoadOptions {
   schedule?: Partial<ScheduleConfig>
   /** The variant of a diffusers folder's weights: `fp16` for `diffusion_pytorch_model.fp16.safetensors`. Default: those without a variant. */
   variant?: string
+  /**
+   * Number of tasks that a diffusers model counts as having learned elsewhere. If it is above 0, the loaded model is the first teacher, and methods take
+   * task k of a stream for task `learnedBefore` + k: with 1, generative distillation distils the model while it learns task 1, and weighs the
+   * two alike. Not for networks that take labels, as the model doesn't tell its classes' names. Default 0.
+   */
+  learnedBefore?: number
   /** As in {@link LearnerOptions}; it is not saved. */
   threads?: number | undefined
   /** As in {@link LearnerOptions}. */

@@ -73,6 +73,7 @@ export const loadSchema = z.strictObject({
     .string()
     .regex(/^[\w-]+$/, "expected a variant's name, as fp16")
     .optional(),
+  learnedBefore: z.int().min(0).max(mostSteps).optional(),
   images: z.instanceof(ImageStore).optional(),
 })
 
