@@ -169,6 +169,8 @@ it('a wrong argument in any place of any function is told as an error of this pa
     finalTable: [results, 'text'],
     pairedTable: [results, 'text'],
     tablesByTask: [results, 'text'],
+    methodTests: [results, 'finetune'],
+    testTable: [results, 'text'],
     pairedDifference: [results, 'frechetDistance', 'finetune', 'generative-distillation'],
   }
   const withClassifier = ['classFrequencies', 'conditionalAccuracy', 'averageRatioDeviation']

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
-import { pairedDifference, studentT975 } from '../lib/report/paired.js'
+import { pairedDifference } from '../lib/report/paired.js'
 import type { Results } from '../lib/report/results.js'
+import { studentT975 } from '../lib/report/student-t.js'
 import { finalTable, pairedTable } from '../lib/report/table.js'
 import { madeUpResults } from './support/results.js'
 

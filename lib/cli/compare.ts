@@ -1,5 +1,6 @@
 import path from 'node:path'
 import type { Command } from 'commander'
+import { invalid } from '../errors.js'
 import type { Layout } from '../report/table.js'
 import { untilInterrupted } from './interrupt.js'
 import { lineWidth, print, say } from './output.js'
@@ -8,6 +9,8 @@ interface Options {
   out?: string
   byTask?: boolean
   markdown?: boolean
+  test?: boolean
+  baseline?: string
 }
 
 /** Adds the command `compare`: several runs in one table and on one page. */
@@ -19,14 +22,22 @@ export function registerCompare(program: Command, signal: AbortSignal): void {
     .option('-o, --out <file>', 'write the page that compares them to this HTML file')
     .option('--by-task', 'print the metrics after every task, not only after the last')
     .option('--markdown', 'print the table in Markdown')
-    .action(async (runs: string[], { out, byTask, markdown }: Options) => {
-      const [{ compareRuns }, { tablesAtEnd, tablesByTask }] = await Promise.all([
+    .option(
+      '--test',
+      'print whether the methods differ from the first over the same seeds: paired tests, corrected by Holm',
+    )
+    .option('--baseline <method>', 'with --test: compare with this method')
+    .action(async (runs: string[], { out, byTask, markdown, test, baseline }: Options) => {
+      if (baseline !== undefined && !test) throw invalid('--baseline is for --test: give both')
+      const [{ compareRuns }, { tablesAtEnd, tablesByTask }, { testTable }] = await Promise.all([
         import('../experiment/report.js'),
         import('../report/table.js'),
+        import('../report/test-table.js'),
       ])
       const { results } = await untilInterrupted(signal, compareRuns(runs, out))
       const layout: Layout = markdown ? 'markdown' : 'text'
       print(byTask ? tablesByTask(results, layout, lineWidth()) : tablesAtEnd(results, layout, lineWidth()))
+      if (test) print(`\n${testTable(results, layout, lineWidth(), baseline)}`)
       if (out !== undefined) say(path.resolve(out))
     })
 }

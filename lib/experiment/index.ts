@@ -18,6 +18,7 @@ export {
   tablesByClass,
   tablesByTask,
 } from '../report/table.js'
+export { type MethodTest, methodTests, testTable } from '../report/test-table.js'
 export {
   type ExperimentConfig,
   type ExperimentInput,

@@ -1,6 +1,8 @@
 import { parseOptions } from '../validation/options.js'
 import type { Results } from './results.js'
 import { tableSchema } from './results-schema.js'
+import { pairedTP, signFlipP } from './significance.js'
+import { studentT975 } from './student-t.js'
 import { measuredValue, methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
 
 /**
@@ -17,6 +19,10 @@ export interface PairedDifference {
   readonly interval: readonly [low: number, high: number]
   /** The baseline's mean over the same seeds. */
   readonly baseline: number
+  /** Two-sided p of the paired t test of whether the mean is 0. */
+  readonly p: number
+  /** That of the exact sign-flip permutation test; undefined for more than 20 seeds. It is at least 2 / 2ⁿ for n seeds. */
+  readonly signFlipP: number | undefined
 }
 
 /**
@@ -47,7 +53,8 @@ function differenceOf(
     new Map(tasksAt(results, label, last).map(({ run, task }) => [run.seed, measuredValue(task.metrics[metric])]))
   const [theirs, own] = [bySeed(baseline), bySeed(method)]
   const seeds = seedsOf(results).filter((seed) => theirs.get(seed) !== undefined && own.get(seed) !== undefined)
-  const { mean, error } = spread(seeds.map((seed) => own.get(seed)! - theirs.get(seed)!))
+  const differences = seeds.map((seed) => own.get(seed)! - theirs.get(seed)!)
+  const { mean, error } = spread(differences)
   if (seeds.length < 3 || error === undefined) return undefined
   const half = error * studentT975(seeds.length - 1)
   return {
@@ -55,12 +62,21 @@ function differenceOf(
     mean,
     interval: [mean - half, mean + half],
     baseline: spread(seeds.map((seed) => theirs.get(seed)!)).mean,
+    p: pairedTP(mean, error, seeds.length),
+    signFlipP: signFlipP(differences),
   }
 }
 
-/** The methods of results that have a difference to the first, with that for each metric. */
-export function pairedRows(results: Results): { baseline: string; rows: PairedRow[] } {
-  const [baseline = '', ...others] = methodsOf(results)
+/**
+ * The methods of results that have a difference to a baseline, with that for each metric.
+ *
+ * @param baseline label of a method. Default: the first
+ */
+export function pairedRows(
+  results: Results,
+  baseline = methodsOf(results)[0] ?? '',
+): { baseline: string; rows: PairedRow[] } {
+  const others = methodsOf(results).filter((label) => label !== baseline)
   const metrics = Object.keys(results.metrics)
   const rows = others.map((method) => ({
     method,
@@ -73,19 +89,4 @@ interface PairedRow {
   readonly method: string
   /** One for each metric, in the results' order. */
   readonly differences: readonly (PairedDifference | undefined)[]
-}
-
-/** The 97.5 % quantile of Student's t distribution for 1, 2, … degrees of freedom. */
-const quantiles = [
-  12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11,
-  2.101, 2.093, 2.086, 2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048, 2.045, 2.042,
-]
-
-/** The same; beyond the table by the first terms of its expansion in 1/ν (Abramowitz and Stegun 26.7.5). */
-export function studentT975(degrees: number): number {
-  const z = 1.959964
-  return (
-    quantiles[degrees - 1] ??
-    z + (z ** 3 + z) / (4 * degrees) + (5 * z ** 5 + 16 * z ** 3 + 3 * z) / (96 * degrees ** 2)
-  )
 }

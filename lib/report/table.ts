@@ -58,9 +58,9 @@ export function metricTables(results: Results): MetricTable[] {
 export type Layout = 'text' | 'markdown'
 
 /** Of a line, in characters. */
-const unlimited = Number.POSITIVE_INFINITY
+export const unlimited = Number.POSITIVE_INFINITY
 
-function checkTable(results: Results, layout: Layout, width: number, where: string): void {
+export function checkTable(results: Results, layout: Layout, width: number, where: string): void {
   parseOptions(tableSchema, results, `${where}: results`)
   parseOptions(z.enum(['text', 'markdown']), layout, `${where}: layout`)
   parseOptions(z.union([z.int().min(1), z.literal(unlimited)]), width, `${where}: width`)
@@ -264,7 +264,10 @@ export function overSeeds(results: Results): string {
   return seeds.length === 1 ? `seed ${seeds[0]}` : `mean ± standard error over seeds ${seeds.join(', ')}`
 }
 
-const layouts: Readonly<Record<Layout, (table: PlainTable, width: number) => string>> = { text: plainText, markdown }
+export const layouts: Readonly<Record<Layout, (table: PlainTable, width: number) => string>> = {
+  text: plainText,
+  markdown,
+}
 
 function markdown({ title, head, rows }: PlainTable): string {
   const line = (row: readonly string[]) => `| ${row.map(escapeMarkdown).join(' | ')} |`
