@@ -42,6 +42,7 @@ const long = [
   'mnist',
   'Classifier.train',
   'Classifier.cached',
+  'InceptionV3.load',
   'solver.learn',
 ]
 const isLikeNone = (value: unknown) => value === undefined || (isRecord(value) && Object.keys(value).length === 0)
@@ -122,6 +123,11 @@ it('a wrong argument in any place of any function is told as an error of this pa
     'solver.save': [nowhere],
     'TorchScriptFeatures.load': ['x', { size: 4 }],
     'network.features': [images],
+    'InceptionV3.load': [{}],
+    // There is no such network here.
+    fid: [network, {}],
+    kid: [network, {}],
+    inceptionScore: [network, {}],
     'store.release': [data.train],
     'stream.seen': [first],
     'method.objective': [1],

@@ -11,8 +11,8 @@ test('the tables by task have a line per method, and the counts below', () => {
   const cells = lines.map((line) => line.trim().split(/ {2,}/))
   expect(lines[0]).toMatch(/^Fréchet distance \(small CNN, 64 features\); lower is better; seed 42/)
   expect(cells[2]).toEqual(['After task', '1 T-shirt/top, Trouser', '2 Pullover, Dress'])
-  expect(cells[4]).toEqual(['finetune', '33.0', '146'])
-  expect(cells[5]).toEqual(['generative-distillation', '33.0', '37.3'])
+  expect(cells[4]).toEqual(['finetune', '33.0 †', '146 †'])
+  expect(cells[5]).toEqual(['generative-distillation', '33.0 †', '37.3 †'])
   expect(cells[6]).toEqual(['real / generated images', '200 / 1000', '400 / 1000'])
   // Columns are aligned: numbers end where their heading ends.
   expect(lines[4]!.length).toBe(lines[2]!.length)
@@ -22,9 +22,10 @@ test('over several seeds tables give mean ± standard error, in Markdown too', (
   const lines = finalTable(madeUpResults([1, 2]), 'markdown').split('\n')
   expect(lines[0]).toMatch(/After task 2; 400 real and 1000 generated images; .*mean ± standard error over seeds 1, 2/)
   // 37.25 and 39.25: their sample deviation is √2, its standard error 1. 146.4 and 147.4: 0.5.
-  expect(lines[4]).toMatch(/^\| finetune \| 147 ± 0\.5 \|/)
-  expect(lines[5]).toMatch(/^\| generative-distillation \| 38\.3 ± 1\.0 \|.*\| 10\.0 \| 3\.00 \|$/)
-  expect(new Set(lines.slice(2).map((line) => line.split('|').length))).toEqual(new Set([7]))
+  expect(lines[4]).toMatch(/^\| finetune \| 147 ± 0\.5 † \|/)
+  expect(lines[5]).toMatch(/^\| generative-distillation \| 38\.3 ± 1\.0 † \|.*\| 10\.0 \| 3\.00 \|$/)
+  expect(new Set(lines.slice(2, 6).map((line) => line.split('|').length))).toEqual(new Set([7]))
+  expect(lines.slice(6)).toEqual(['', '† A note.'])
 })
 
 test('the table of forgetting has the mean over the earlier tasks, why it is not known, and the counts', () => {
@@ -72,7 +73,7 @@ test('a method that has not got to a task has a dash there', () => {
   const results = madeUpResults()
   const runs = results.runs.map((run, i) => (i === 1 ? { ...run, tasks: run.tasks.slice(0, 1) } : run))
   const row = tablesByTask({ ...results, complete: false, runs }).split('\n')[5]!
-  expect(row.trim().split(/ {2,}/)).toEqual(['generative-distillation', '33.0', '–'])
+  expect(row.trim().split(/ {2,}/)).toEqual(['generative-distillation', '33.0 †', '–'])
 })
 
 test('the cost of a method is that of the tasks after the first, and of the first where there is no other', () => {

@@ -34,6 +34,13 @@ export interface FeatureExtractor {
    * @internal
    */
   readonly leavesImages?: boolean
+  /**
+   * Whatever the features are a function of, to the bit, besides the images: where it is given, statistics of real images are kept in the
+   * user's cache folder.
+   *
+   * @internal
+   */
+  readonly fingerprint?: string
 }
 
 /**

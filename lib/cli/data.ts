@@ -1,7 +1,11 @@
 import type { Command } from 'commander'
 import { type KnownSource, knownSource, knownSources, locate, type Place } from '../data/known.js'
+import type { GetOptions } from '../data/load-known.js'
 import { ContinualDiffusionError, lackOf } from '../errors.js'
 import { print, say } from './output.js'
+
+/** The network of the FID, as the command line names it. */
+const inception = 'inception-v3'
 
 /**
  * Adds the commands `data`, which lists the known data sets and where they were found, and `data get <name>`, which
@@ -19,21 +23,33 @@ export function registerData(program: Command, signal?: AbortSignal): void {
     })
   data
     .command('get')
-    .description('download a data set into the cache, or only its missing and damaged files')
-    .argument('<name>', Object.keys(knownSources).join(' or '))
-    .option('--url <address>', 'address of a folder with the files, instead of the known addresses')
+    .description('download a data set, or the network of the FID, into the cache: what is missing or damaged of it')
+    .argument('<name>', [...Object.keys(knownSources), inception].join(' or '))
+    .option(
+      '--url <address>',
+      `address of a folder with the files, or of the file of ${inception}, instead of the known ones`,
+    )
     .action(async (name: string, { url }: { url?: string }) => {
-      const source = knownSource(name)
-      const { getKnown } = await import('../data/load-known.js')
       const bar = await downloadBar()
       try {
-        const path = await getKnown(source.name, { url, signal, onProgress: bar.update })
+        const said = await get(name, { url, signal, onProgress: bar.update })
         bar.stop()
-        print(`${source.title} is in ${path}`)
+        print(said)
       } finally {
         bar.stop()
       }
     })
+}
+
+/** Downloads what is named. Returns a sentence that says where it is. */
+async function get(name: string, options: GetOptions): Promise<string> {
+  if (name === inception) {
+    const { getInception, networksFolder } = await import('../evaluation/inception.js')
+    return `The standard Inception-v3 is ${await getInception(networksFolder(), options)}`
+  }
+  const source = knownSource(name)
+  const { getKnown } = await import('../data/load-known.js')
+  return `${source.title} is in ${await getKnown(source.name, options)}`
 }
 
 /** A data set's title, size and source, and a line for each place it may be in. */

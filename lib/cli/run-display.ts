@@ -16,7 +16,7 @@ export interface RunDisplay {
 const pauses = { log: 10_000, json: 1000 }
 
 /** The kinds of events that say how far something is. */
-type ProgressEvent = Extract<RunEvent, { kind: 'classifier' | 'pool' | 'learn' | 'evaluate' }>
+type ProgressEvent = Extract<RunEvent, { kind: 'download' | 'classifier' | 'pool' | 'learn' | 'evaluate' }>
 type FinalEvent = Exclude<RunEvent, ProgressEvent | { kind: 'checkpoint' | 'losses' | 'samples' | 'end' }>
 
 /**
@@ -103,20 +103,20 @@ function lineDisplay(stream: WriteStream, env: NodeJS.ProcessEnv, now: () => num
   }
 }
 
-/** Whether an event of progress is to be shown: the first of the classifier and of the learners, and others after a pause. */
+/** Whether an event of progress is to be shown: the first of a download, of the classifier and of the learners, and others after a pause. */
 function paced(pause: number, now: () => number): (event: ProgressEvent) => boolean {
-  let last: { readonly time: number; readonly isOfLearner: boolean } | undefined
+  let last: { readonly time: number; readonly stage: string } | undefined
   return ({ kind }) => {
     const time = now()
-    const isOfLearner = kind !== 'classifier'
-    if (last?.isOfLearner === isOfLearner && time - last.time < pause) return false
-    last = { time, isOfLearner }
+    const stage = kind === 'download' || kind === 'classifier' ? kind : 'learners'
+    if (last?.stage === stage && time - last.time < pause) return false
+    last = { time, stage }
     return true
   }
 }
 
 function isProgress(event: RunEvent): event is ProgressEvent {
-  return 'fraction' in event || 'progress' in event || event.kind === 'evaluate'
+  return 'fraction' in event || 'progress' in event || event.kind === 'evaluate' || event.kind === 'download'
 }
 
 function isFinal(event: RunEvent): event is FinalEvent {
@@ -137,6 +137,10 @@ interface LineState {
 }
 
 function stateOf(event: ProgressEvent): LineState & { readonly done: number; readonly total: number } {
+  if (event.kind === 'download') {
+    const { file, done, total } = event
+    return { what: `downloading ${file}`, done, total: total || Number.POSITIVE_INFINITY, left: '', detail: '' }
+  }
   if (event.kind === 'classifier') {
     return { what: 'classifier for the metrics', done: event.fraction, total: 1, left: '', detail: '' }
   }

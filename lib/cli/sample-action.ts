@@ -72,8 +72,10 @@ export async function sample(folder: string, options: SampleOptions, signal: Abo
 }
 
 async function histogramOf(images: ImageBatch, experiment: ExperimentInput, device: Device, signal: AbortSignal) {
-  const config = { ...resolveExperiment(experiment), device }
-  await using plan = await planExperiment({ config, methods: [] }, signal)
+  const resolved = resolveExperiment(experiment)
+  // Only the classifier looks at the images.
+  const config = { ...resolved, device, evaluation: { ...resolved.evaluation, metrics: [], features: undefined } }
+  await using plan = await planExperiment({ config, methods: [] }, { signal })
   await using classifier = await cachedClassifier(config, plan, signal)
   const { labels } = await classifier.classify(images)
   return classHistogram(labels, classifier.classes)

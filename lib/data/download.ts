@@ -1,22 +1,25 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
+import { leftBeside, temporaryBeside } from '../files/atomic.js'
 
 /** A file to get. */
 export interface DownloadOptions {
-  /** Addresses of the gzipped file, tried in this order. */
+  /** Addresses of the file, tried in this order. */
   urls: readonly string[]
   /** Where it goes; its folder is made. */
   path: string
   /** SHA-256 of the unpacked file, in hexadecimal. */
   sha256: string
-  /** Length of the unpacked file in bytes. */
+  /** Length of the unpacked file in bytes; of a file that isn't packed, the most that it may have. */
   bytes: number
+  /** Whether the file is gzipped. Default true. One that isn't is resumed where it broke off, also by a later call. */
+  packed?: boolean
   signal?: AbortSignal
   /** Told of each piece that arrives: packed bytes so far, and of all (0: the server doesn't say). */
   onProgress?: (done: number, total: number) => void
@@ -28,26 +31,32 @@ export interface DownloadOptions {
 const packingOverhead = 65_536
 
 /**
- * Gets a gzipped file, checks the SHA-256 of what is in it, and only then puts it in its place: whatever goes wrong,
+ * Gets a file, checks the SHA-256 of what is in it, and only then puts it in its place: whatever goes wrong,
  * `path` is either whole or as it was.
  *
  * Busy servers (408, 413, 429, 5xx), and servers that don't respond, are asked again after a growing pause, or after the one that
- * they ask for; then comes the next address. A connection that breaks after the response has begun goes to the next one at once.
+ * they ask for; then comes the next address. A connection that breaks after the response has begun goes to the next one at once; for a
+ * file that isn't packed, the same address is first asked for the rest.
  *
  * @throws ContinualDiffusionError `ERR_DOWNLOAD_FAILED` when no address gave the right file, `ERR_WRITE_FAILED` when it
  *   can't be written; the signal's reason when aborted
  */
 export async function download(options: DownloadOptions): Promise<void> {
-  const { path, urls, signal } = options
-  const temporary = `${path}.${randomUUID()}.part`
+  const { path, urls, signal, packed = true } = options
+  const temporary = temporaryBeside(path, 'part')
   const failures: { url: string; error: unknown }[] = []
   await writing(path, () => mkdir(dirname(path), { recursive: true }))
+  for (const left of [...(await leftBeside(path, 'part')), leftOf(path)]) {
+    // Whoever takes it first resumes it.
+    await (packed ? rm(left, { force: true }) : rename(left, temporary)).catch(() => {})
+  }
   try {
+    await writing(path, async () => (await open(temporary, 'a')).close()) // before anything is asked for
     for (const url of urls) {
       const { address, headers } = withoutCredentials(url)
       try {
-        await fetchTo(temporary, address, headers, options)
-        await verify(temporary, options)
+        if (packed) await fetchOnce(temporary, address, headers, options)
+        else await fetchRest(temporary, address, headers, options)
       } catch (error) {
         signal?.throwIfAborted()
         if (error instanceof ContinualDiffusionError && error.code === 'ERR_WRITE_FAILED') throw error
@@ -58,7 +67,8 @@ export async function download(options: DownloadOptions): Promise<void> {
       return
     }
   } finally {
-    // What went wrong before is what matters, and not that this can't be removed.
+    // What went wrong before is what matters, and not that this can't be kept or removed.
+    if (!packed && (await lengthOf(temporary)) > 0) await rename(temporary, leftOf(path)).catch(() => {})
     await rm(temporary, { force: true }).catch(() => {})
   }
   throw new ContinualDiffusionError(
@@ -66,6 +76,66 @@ export async function download(options: DownloadOptions): Promise<void> {
     `${path}: can't be downloaded. Tried: ${failures.map(({ url, error }) => `${url} (${reason(error)})`).join('; ')}. ` +
       `Check the network, or put the file there yourself.${unusedProxy()}`,
     { cause: failures.at(-1)?.error },
+  )
+}
+
+/** Where a download that broke off leaves what it has for the next one. */
+function leftOf(path: string): string {
+  return `${path}.part`
+}
+
+async function fetchOnce(
+  temporary: string,
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  options: DownloadOptions,
+): Promise<void> {
+  const response = await ask(url, headers, options)
+  if (response === undefined) throw new Error('status 416, though no range was asked for')
+  await write(response, temporary, 0, options)
+  await verify(temporary, options)
+}
+
+/**
+ * Gets a file that isn't packed, beginning with what there is of it, and asks for the rest where the connection breaks: `retries` times,
+ * counted anew whenever something arrived.
+ */
+async function fetchRest(
+  temporary: string,
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  options: DownloadOptions,
+): Promise<void> {
+  const { signal, retries = 3 } = options
+  let left = retries
+  for (;;) {
+    const from = await lengthOf(temporary)
+    const response = await ask(url, from === 0 ? headers : { ...headers, range: `bytes=${from}-` }, options)
+    try {
+      if (response !== undefined) await write(response, temporary, from, options)
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (error instanceof ContinualDiffusionError) throw error
+      left = (await lengthOf(temporary)) > from ? retries : left - 1
+      if (left < 0 || error instanceof RangeError) throw error
+      continue
+    }
+    try {
+      await verify(temporary, options, false)
+      return
+    } catch (error) {
+      signal?.throwIfAborted()
+      await rm(temporary, { force: true })
+      // What was there before may be the beginning of another file.
+      if (from === 0) throw error
+    }
+  }
+}
+
+async function lengthOf(file: string): Promise<number> {
+  return stat(file).then(
+    ({ size }) => size,
+    () => 0,
   )
 }
 
@@ -83,17 +153,15 @@ function withoutCredentials(url: string): { address: string; headers: Readonly<R
   }
 }
 
-async function fetchTo(
-  temporary: string,
+/** @returns undefined where the server says that what is asked for lies behind the file's end */
+async function ask(
   url: string,
   headers: Readonly<Record<string, string>>,
-  options: DownloadOptions,
-): Promise<void> {
-  const { path, signal, onProgress, retries = 3 } = options
-  const { default: ky } = await import('ky') // it touches WebAssembly
-  const file = await writing(path, () => open(temporary, 'w'))
+  { signal, retries = 3 }: DownloadOptions,
+): Promise<Response | undefined> {
+  const { default: ky, HTTPError } = await import('ky') // it touches WebAssembly
   try {
-    const response = await ky(url, {
+    return await ky(url, {
       signal,
       retry: { limit: retries, backoffLimit: 10_000 },
       // Until the server responds; a stalled body is ended by fetch itself.
@@ -101,13 +169,25 @@ async function fetchTo(
       // Some servers would else pack the packed file once more.
       headers: { ...headers, 'accept-encoding': 'identity' },
     })
-    if (response.body === null) throw new Error('a response without a body')
-    const total = Number(response.headers.get('content-length') ?? 0)
-    const most = options.bytes + packingOverhead
-    let done = 0
+  } catch (error) {
+    if (error instanceof HTTPError && error.response.status === 416) return undefined
+    throw error
+  }
+}
+
+/** @param from length of what the file has already, which is written over unless the response is the rest of it */
+async function write(response: Response, temporary: string, from: number, options: DownloadOptions): Promise<void> {
+  const { path, bytes, packed = true, onProgress } = options
+  if (response.body === null) throw new Error('a response without a body')
+  const isRest = response.status === 206
+  const file = await writing(path, () => open(temporary, isRest ? 'a' : 'w'))
+  try {
+    let done = isRest ? from : 0
+    const total = done + Number(response.headers.get('content-length') ?? Number.NaN) || 0
+    const most = packed ? bytes + packingOverhead : bytes
     for await (const chunk of response.body) {
       done += chunk.length
-      if (done > most) throw new Error(`more than the ${most} bytes that it can have`)
+      if (done > most) throw new RangeError(`more than the ${most} bytes that it can have`)
       await writing(path, () => file.writeFile(chunk))
       onProgress?.(done, total)
     }
@@ -140,7 +220,8 @@ export async function verify(
   await (packed ? pipeline(file, createGunzip(), sum, { signal }) : pipeline(file, sum, { signal }))
   const found = hash.digest('hex')
   if (found !== sha256) {
-    throw new Error(`the SHA-256 of the unpacked ${length} bytes is ${found}, expected ${sha256} of ${bytes} bytes`)
+    const what = packed ? `the unpacked ${length} bytes` : `its ${length} bytes`
+    throw new Error(`the SHA-256 of ${what} is ${found}, expected ${sha256}${packed ? ` of ${bytes} bytes` : ''}`)
   }
 }
 

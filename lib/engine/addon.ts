@@ -10,7 +10,7 @@ import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Consolidation, ResolvedObjective } from '../methods/objective.js'
 import type { sampleUses } from './sample-use.js'
-import type { NativeMoments, NativePenalty, NativeQuadratic, ParameterInfo, StateTensor } from './state.js'
+import type { Bootstrap, NativeMoments, NativePenalty, NativeQuadratic, ParameterInfo, StateTensor } from './state.js'
 
 /** A float32 tensor as it crosses the binding. */
 export interface NativeTensor {
@@ -387,7 +387,7 @@ export interface Addon {
     file: string
     device: string
     threads?: number | undefined
-    /** Square side that images are resized to. */
+    /** Square side that images are resized to; 0: they are given as they are. */
     size: number
     /** What the bytes 0 and 255 become. */
     range: readonly [number, number]
@@ -405,6 +405,23 @@ export interface Addon {
     dimension: number,
     cancel: CancelFlag,
   ): Promise<number>
+  /** {@link kernelDistance} of random subsets of as many real and generated rows. */
+  kernelDistances(
+    real: readonly Float32Array[],
+    generated: readonly Float32Array[],
+    dimension: number,
+    options: { subsets: number; size: number; seed: number },
+    cancel: CancelFlag,
+  ): Promise<Float64Array>
+  /** Counts by category of resamples with replacement, replicates × categories. */
+  resampledCounts(counts: Float64Array, options: Bootstrap, cancel: CancelFlag): Promise<Float64Array>
+  /** {@link frechetDistance} to resamples with replacement of the rows. */
+  resampledFrechetDistances(
+    real: NativeMoments,
+    rows: readonly Float32Array[],
+    options: Bootstrap,
+    cancel: CancelFlag,
+  ): Promise<Float64Array>
   /** Fraction of `points` that lie within a ball around a row of `manifold` whose radius is the distance to its k-th nearest. */
   coverage(
     manifold: readonly Float32Array[],

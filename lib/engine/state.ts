@@ -42,3 +42,10 @@ export interface NativeMoments {
   readonly m2: Float64Array
   readonly count: number
 }
+
+/** Resamples of a bootstrap, and what they are a function of. */
+export interface Bootstrap {
+  /** Number of resamples. */
+  readonly replicates: number
+  readonly seed: number
+}

@@ -19,5 +19,5 @@ export function averageRatioDeviation<Name extends string = 'ard'>(
   checkClassifier(classifier, 'averageRatioDeviation')
   const name = nameOf<Name>(options, 'averageRatioDeviation', 'ard')
   const title = `ARD of class frequencies (${classifier.name})`
-  return { name, title, start: () => classCounting(classifier, title, ({ ard }) => ({ value: ard })) }
+  return { name, title, start: (bootstrap) => classCounting(classifier, title, { value: ({ ard }) => ard }, bootstrap) }
 }

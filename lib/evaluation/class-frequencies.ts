@@ -1,8 +1,10 @@
 import type { Classifier } from '../classifiers/classifier.js'
+import type { Bootstrap } from '../engine/state.js'
 import { invalid } from '../errors.js'
 import { checkAdded, checkClassifier, nameOf } from './arguments.js'
+import { intervalOfCounts } from './interval.js'
 import { checkCounts } from './kept-features.js'
-import type { Metric, MetricRun, MetricValue } from './metric.js'
+import type { Metric, MetricRun } from './metric.js'
 
 /** Added to both frequencies, so that a class which is never generated gives a large value and not an infinite one. */
 const epsilon = 1e-8
@@ -23,15 +25,22 @@ export function classFrequencies<Name extends string = 'classFrequencies'>(
   checkClassifier(classifier, 'classFrequencies')
   const name = nameOf<Name>(options, 'classFrequencies', 'classFrequencies')
   const title = `KLD of class frequencies (${classifier.name})`
-  const result = ({ kld, ard }: Comparison) => ({ value: kld, detail: { ard: [ard] } })
-  return { name, title, start: () => classCounting(classifier, title, result) }
+  const parts = { value: ({ kld }: Comparison) => kld, detail: ({ ard }: Comparison) => ({ ard: [ard] }) }
+  return { name, title, start: (bootstrap) => classCounting(classifier, title, parts, bootstrap) }
 }
 
-/** Counts the classes of real and generated images; `result` makes the value of their comparison. */
+/** What a metric takes of a comparison of class histograms. */
+interface Parts {
+  readonly value: (comparison: Comparison) => number
+  readonly detail?: (comparison: Comparison) => Record<string, readonly number[]>
+}
+
+/** Counts the classes of real and generated images. */
 export function classCounting(
   classifier: Classifier,
   title: string,
-  result: (comparison: Comparison) => Pick<MetricValue, 'value' | 'detail'>,
+  { value, detail }: Parts,
+  bootstrap: Bootstrap | undefined,
 ): MetricRun {
   const classes = classifier.classes.length
   const seen = { real: new Float64Array(classes), generated: new Float64Array(classes) }
@@ -56,13 +65,19 @@ export function classCounting(
     async addReal(images) {
       for (const labels of images.labels()) countLabels(labels, 'real')
     },
-    async finish() {
+    async finish(signal) {
       const counts = { real: total(seen.real), generated: total(seen.generated) }
       checkCounts(title, counts, 1)
       const comparison = compareCounts(seen.real, seen.generated)
-      const { value, detail } = result(comparison)
       const frequencies = { real: [...comparison.p], generated: [...comparison.q] }
-      return { ...counts, value, detail: { ...frequencies, ...detail } }
+      const statistic = (generated: Float64Array) => value(compareCounts(seen.real, generated))
+      const interval = bootstrap && (await intervalOfCounts(seen.generated, statistic, bootstrap, signal))
+      return {
+        ...counts,
+        value: value(comparison),
+        ...(interval && { interval }),
+        detail: { ...frequencies, ...detail?.(comparison) },
+      }
     },
   }
 }

@@ -2,6 +2,7 @@ import type { Classifier } from '../classifiers/classifier.js'
 import { invalid } from '../errors.js'
 import { checkAdded, checkClassifier, nameOf } from './arguments.js'
 import { askedLabels } from './asked.js'
+import { intervalOfFraction } from './interval.js'
 import type { Metric } from './metric.js'
 
 /**
@@ -24,7 +25,7 @@ export function conditionalAccuracy<Name extends string = 'conditionalAccuracy'>
     name,
     title,
     higherIsBetter: true,
-    start() {
+    start(bootstrap) {
       const classes = classifier.classes.length
       const asked = new Array<number>(classes).fill(0)
       const right = new Array<number>(classes).fill(0)
@@ -50,11 +51,13 @@ export function conditionalAccuracy<Name extends string = 'conditionalAccuracy'>
         async addReal(images) {
           for (const labels of images.labels()) real += labels.length
         },
-        async finish() {
+        async finish(signal) {
           const generated = asked.reduce((sum, count) => sum + count, 0)
           if (generated === 0) throw invalid(`${title}: there are no generated images; expected at least one`)
           const value = right.reduce((sum, count) => sum + count, 0) / generated
-          return { real, generated, value, detail: { classes: right.map((count, c) => count / asked[c]!), asked } }
+          const interval = bootstrap && (await intervalOfFraction(value, generated, bootstrap, signal))
+          const detail = { classes: right.map((count, c) => count / asked[c]!), asked }
+          return { real, generated, value, ...(interval && { interval }), detail }
         },
       }
     },

@@ -1,7 +1,8 @@
 import { describeFeatures, type FeatureExtractor, featuresOf } from '../classifiers/features.js'
+import type { Bootstrap } from '../engine/state.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { checkAdded } from './arguments.js'
-import type { Metric } from './metric.js'
+import type { Counts, Metric, MetricValue } from './metric.js'
 
 /** Features of all images that a comparison has seen, in batches of rows. */
 export interface KeptFeatures {
@@ -18,7 +19,12 @@ export interface KeptFeatures {
 export function keptFeaturesMetric<Name extends string>(
   extractor: FeatureExtractor,
   { name, what, minimum, higherIsBetter }: Pick<Metric<Name>, 'name' | 'minimum' | 'higherIsBetter'> & { what: string },
-  compare: (features: KeptFeatures, signal: AbortSignal | undefined) => Promise<number>,
+  compare: (
+    features: KeptFeatures,
+    counts: Counts,
+    signal: AbortSignal | undefined,
+    bootstrap: Bootstrap | undefined,
+  ) => Promise<Omit<MetricValue, keyof Counts>>,
 ): Metric<Name> {
   const title = `${what} (${describeFeatures(extractor)})`
   return {
@@ -26,7 +32,7 @@ export function keptFeaturesMetric<Name extends string>(
     title,
     minimum,
     higherIsBetter,
-    start() {
+    start(bootstrap) {
       const kept = { real: [] as Float32Array[], generated: [] as Float32Array[] }
       const counts = { real: 0, generated: 0 }
       return {
@@ -41,7 +47,7 @@ export function keptFeaturesMetric<Name extends string>(
         },
         async finish(signal) {
           checkCounts(title, counts, minimum ?? 1)
-          return { ...counts, value: await compare(kept, signal) }
+          return { ...counts, ...(await compare(kept, counts, signal, bootstrap)) }
         },
       }
     },

@@ -1,4 +1,5 @@
 import { copyOf, type ImageBatch } from '../data/dataset.js'
+import type { Bootstrap } from '../engine/state.js'
 import type { RealImages } from './real-images.js'
 
 /**
@@ -19,6 +20,11 @@ export interface Counts {
 export interface MetricValue extends Counts {
   /** Lower is better, unless the metric has `higherIsBetter`. */
   readonly value: number
+  /**
+   * With `bootstrap`, where it can be had at little cost: the 95 % confidence interval, which says how much the value changes with the images that
+   * happened to be generated, and nothing about another training run. See docs/evaluation.md.
+   */
+  readonly interval?: readonly [low: number, high: number]
   /** A warning about the value in plain words, e.g. that a covariance is rank-deficient. */
   readonly note?: string
   /**
@@ -78,8 +84,12 @@ export interface Metric<Name extends string = string> {
    * of a class.
    */
   readonly minimumOfClass?: number
-  /** Begins a computation. */
-  start(): MetricRun
+  /**
+   * Begins a computation.
+   *
+   * @param bootstrap where given, the value is to have an `interval`; a metric that has none at little cost leaves it out
+   */
+  start(bootstrap?: Bootstrap): MetricRun
 }
 
 /** Adds a batch to each run; a run of the user's own gets a copy, so that nobody else sees what it writes into the images. */

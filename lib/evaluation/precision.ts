@@ -3,6 +3,7 @@ import type { FeatureExtractor } from '../classifiers/features.js'
 import { call, withCancel } from '../engine/call.js'
 import { parseOptions } from '../validation/options.js'
 import { checkExtractor } from './arguments.js'
+import { intervalOfFraction } from './interval.js'
 import { keptFeaturesMetric } from './kept-features.js'
 import type { Metric } from './metric.js'
 
@@ -38,7 +39,13 @@ export function precision<Name extends string = 'precision'>(
   checkExtractor(extractor, 'precision')
   const { k, name = 'precision' } = parseOptions(manifoldSchema, options, 'precision')
   const about = { name: name as Name, what: `Precision, k = ${k}`, minimum: k + 1, higherIsBetter: true }
-  return keptFeaturesMetric(extractor, about, ({ real, generated }, signal) =>
-    withCancel(signal, (flag) => call((addon) => addon.coverage(real, generated, extractor.dimension, k, flag))),
-  )
+  return keptFeaturesMetric(extractor, about, async ({ real, generated }, counts, signal, bootstrap) => {
+    const value = await withCancel(signal, (flag) =>
+      call((addon) => addon.coverage(real, generated, extractor.dimension, k, flag)),
+    )
+    return {
+      value,
+      ...(bootstrap && { interval: await intervalOfFraction(value, counts.generated, bootstrap, signal) }),
+    }
+  })
 }

@@ -4,6 +4,7 @@ import { countImages, type Dataset, type ImageBatch, type Subset } from '../data
 import { RunningMoments } from '../engine/moments.js'
 import type { ResidentImages } from '../engine/resident-images.js'
 import type { NativeMoments } from '../engine/state.js'
+import { cachedMoments } from './statistics-cache.js'
 
 /** Most bytes of features and moments of real images that are kept for one extractor. */
 const mostKept = 2 ** 29
@@ -11,7 +12,8 @@ const mostKept = 2 ** 29
 /**
  * The real images that generated ones are compared with. Features and moments of real images are computed once for an extractor and
  * kept as long as the extractor lives, at most 512 MiB of them: what was not used for the longest time is dropped first and computed
- * again when it is needed. What is kept was computed in the same batches and in the same order, and so it is the same to the bit.
+ * again when it is needed. What is kept was computed in the same batches and in the same order, and so it is the same to the bit. Moments
+ * that a network from a file gives are kept in the user's cache folder, too.
  */
 export class RealImages {
   readonly #resident: ResidentImages
@@ -78,9 +80,20 @@ export class RealImages {
     const key = `moments ${this.#subsets.map((subset) => this.#keyOf(subset)).join(' ')}`
     const known = kept.get<NativeMoments>(key)
     if (known) return known
+    const { device, size } = this.#resident
+    const { fingerprint } = extractor
+    const compute = () => this.#moments(extractor)
+    const moments =
+      fingerprint === undefined
+        ? await compute()
+        : await cachedMoments(this.#subsets, [fingerprint, device, size, this.#batchSize], compute)
+    kept.set(key, moments, moments.m2.byteLength)
+    return moments
+  }
+
+  async #moments(extractor: FeatureExtractor): Promise<NativeMoments> {
     const moments = new RunningMoments(extractor.dimension)
     for await (const features of this.features(extractor)) await moments.add(features)
-    kept.set(key, moments, moments.m2.byteLength)
     return moments
   }
 

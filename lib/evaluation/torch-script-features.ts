@@ -18,10 +18,10 @@ import { parseOptions } from '../validation/options.js'
  */
 export interface TorchScriptOptions {
   /**
-   * Side in pixels of the network's square input, 1 … 4096. Images of another size are resized to it (bilinear, antialiased). If the network
-   * resizes images itself, as Inception-v3 files for the FID do, give the size of your images: then they are not resized before.
+   * Side in pixels of the network's square input, 1 … 4096. Images of another size are resized to it (bilinear, antialiased). `any`: the
+   * network takes images of any size, and resizes them itself where it must; they are given as they are.
    */
-  size: number
+  size: number | 'any'
   /** The network's values for black and white: bytes 0 … 255 are scaled to this range. Default [0, 1]. */
   range?: readonly [0, 1] | readonly [-1, 1] | readonly [0, 255]
   /** Channels of the network's input, 1 … 4; a grey image is repeated in all of them. Default 3. */
@@ -44,7 +44,7 @@ export interface TorchScriptOptions {
 }
 
 const schema = z.strictObject({
-  size: z.int().min(1).max(4096),
+  size: z.union([z.int().min(1).max(4096), z.literal('any')]),
   range: z
     .union([
       z.tuple([z.literal(0), z.literal(1)]),
@@ -86,7 +86,14 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
   readonly #native: Owned<NativeTorchScript>
   readonly #outputs = new OutputsByBatch((images) => this.#compute(images))
 
-  private constructor(native: NativeTorchScript, name: string, sha256: string, inceptionV3: boolean) {
+  private constructor(
+    native: NativeTorchScript,
+    name: string,
+    sha256: string,
+    inceptionV3: boolean,
+    /** @internal */
+    readonly fingerprint: string,
+  ) {
     this.#native = new Owned(native, `the network ${name}`)
     this.name = name
     this.dimension = native.dimension
@@ -109,8 +116,22 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
     const { checkedTorchArchive } = await import('./torch-archive.js') // not for those who have no such file
     const sha256 = await checkedTorchArchive(file)
     const native = await call((addon) =>
-      addon.loadTorchScript({ file, device, threads, size, range, channels, arguments: parsed.arguments, output }),
+      addon.loadTorchScript({
+        file,
+        device,
+        threads,
+        size: size === 'any' ? 0 : size,
+        range,
+        channels,
+        arguments: parsed.arguments,
+        output,
+      }),
     )
+    const computes = call(({ version, libtorchVersion, cpu }) => {
+      const { capability, threads: all } = cpu()
+      return [version, libtorchVersion, device, capability, threads ?? all]
+    })
+    const fingerprint = JSON.stringify([sha256, size, range, channels, parsed.arguments, output, ...computes])
     const { dimension } = native
     if (inceptionV3 && (dimension !== 2048 || channels !== 3)) {
       call(() => native.dispose())
@@ -122,7 +143,7 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
       )
     }
     const title = name ?? (inceptionV3 ? `Inception-v3, sha256 ${sha256.slice(0, 12)}…` : path.basename(file))
-    return new TorchScriptFeatures(native, title, sha256, inceptionV3)
+    return new TorchScriptFeatures(native, title, sha256, inceptionV3, fingerprint)
   }
 
   /**

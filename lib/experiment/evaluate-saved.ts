@@ -40,8 +40,8 @@ export interface EvaluateSavedOptions {
   readonly threads?: number | undefined
   /** An abort rejects with `signal.reason`. */
   readonly signal?: AbortSignal
-  /** Called while the classifier is trained. */
-  readonly onEvent?: (event: Extract<RunEvent, { kind: 'classifier' }>) => void
+  /** Called while the classifier is trained, and while a network is downloaded. */
+  readonly onEvent?: (event: Extract<RunEvent, { kind: 'classifier' | 'download' }>) => void
 }
 
 /**
@@ -76,7 +76,7 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
   // A learner of a run has the run's seed; of another one nothing says which stream it learned.
   const streamSeed = resolved.seeds.includes(learner.seed) ? learner.seed : resolved.seeds[0]!
   const config = { ...resolved, device, threads, seeds: [streamSeed] }
-  await using plan = await planExperiment({ config, methods: [] }, signal)
+  await using plan = await planExperiment({ config, methods: [] }, { signal, onEvent })
   const { stream } = plan.streams[0]!
   const number = task ?? (learner.tasksLearned || stream.tasks.length)
   const last = stream.tasks[number - 1]
@@ -88,7 +88,7 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
   }
   const seen: Seen = stream.seen(last)
   await using classifier = await cachedClassifier(config, plan, signal, onEvent)
-  const judge = makeJudge(config.evaluation, classifier, plan.extractor)
+  const judge = makeJudge(config.evaluation, { ...plan, classifier })
   const evaluation = await judge.evaluate(learner, seen, {
     ...(options.count === undefined ? {} : { count: options.count }),
     ...(steps === undefined ? {} : { sampler: { steps } }),

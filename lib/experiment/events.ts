@@ -28,6 +28,8 @@ export interface Part {
 export type RunEvent =
   /** The run's folder, absolute: the run begins, or goes on. */
   | { readonly kind: 'folder'; readonly folder: string }
+  /** A file that the evaluation needs is downloaded: bytes so far, and in all (0: unknown). Comes before the folder. */
+  | { readonly kind: 'download'; readonly file: string; readonly done: number; readonly total: number }
   | { readonly kind: 'classifier'; readonly fraction: number }
   | {
       readonly kind: 'ready'

@@ -52,20 +52,25 @@ export function fromFile(input: unknown, file: string): unknown {
       data: Array.isArray(data) ? data.map((one) => at(one, 'folder')) : at(data, 'folder'),
     }),
     ...(isRecord(evaluation) && {
-      evaluation: { ...evaluation, ...('features' in evaluation && { features: at(evaluation.features, 'file') }) },
+      evaluation: {
+        ...evaluation,
+        ...('features' in evaluation && { features: at(evaluation.features, 'file') }),
+        ...('inception' in evaluation && { inception: at(evaluation.inception, 'file') }),
+      },
     }),
   }
 }
 
 /** Relative paths of inputs are resolved against where the run begins: it may go on elsewhere. */
 export function withAbsolutePaths<C extends Pick<ExperimentConfig, 'data' | 'evaluation'>>(config: C): C {
-  const { features } = config.evaluation
+  const { features, inception } = config.evaluation
   return {
     ...config,
     data: config.data.map((one) => (one.folder === undefined ? one : { ...one, folder: path.resolve(one.folder) })),
     evaluation: {
       ...config.evaluation,
       ...(features && { features: { ...features, file: path.resolve(features.file) } }),
+      ...(inception.file !== undefined && { inception: { ...inception, file: path.resolve(inception.file) } }),
     },
   }
 }

@@ -63,12 +63,18 @@ export function joinRuns(records: readonly RunRecord[]): JoinedRuns {
   return { records, results, curves }
 }
 
+/** What of an evaluation decides its numbers: neither how sure they are, nor where a file lies that is known by its SHA-256. */
+function measured({ evaluation }: Pick<RunRecord['config'], 'evaluation'>): unknown {
+  const { bootstrap: _, inception: __, ...rest } = evaluation ?? {}
+  return rest
+}
+
 /** Numbers are computed from the same images in the same way. */
 function checkComparable(first: RunRecord, other: RunRecord): void {
   const settings = ({ config, results }: RunRecord) => ({
     data: config.data,
     stream: config.stream,
-    evaluation: config.evaluation,
+    evaluation: measured(config),
     classifier: config.classifier,
     metrics: results.metrics,
   })
@@ -107,9 +113,9 @@ function isSameMethod(a: RunRecord, b: RunRecord, label: string): boolean {
   const [mine, others] = [entry(a), entry(b)]
   if (mine === undefined || others === undefined) return true
   const settings = ({ config }: RunRecord) => {
-    const { data, stream, unet, schedule, sampler, ema, precision, train, evaluation, samples, classifier, solver } =
-      config
-    return { data, stream, unet, schedule, sampler, ema, precision, train, evaluation, samples, classifier, solver }
+    // How they were evaluated was found to be the same.
+    const { data, stream, unet, schedule, sampler, ema, precision, train, samples, classifier, solver } = config
+    return { data, stream, unet, schedule, sampler, ema, precision, train, samples, classifier, solver }
   }
   const seeds = new Set(a.config.seeds)
   return (

@@ -3,6 +3,7 @@ import type { FeatureExtractor } from '../classifiers/features.js'
 import { countImages } from '../data/dataset.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from '../evaluation/evaluate.js'
 import { frechetArea, frechetAreaTitle } from '../evaluation/frechet-area.js'
+import type { InceptionV3 } from '../evaluation/inception.js'
 import type { Counts } from '../evaluation/metric.js'
 import type { TaskValue } from '../evaluation/per-task.js'
 import { realDistance } from '../evaluation/real-distance.js'
@@ -25,11 +26,27 @@ export interface Judgement extends Evaluation<string, TaskValue> {
   readonly denoising: readonly DenoisingLoss[] | undefined
 }
 
-/** @param extractor gives the features. Default: the classifier */
-export function makeJudge(config: EvaluationConfig, classifier: Classifier, extractor?: FeatureExtractor): Judge {
-  const { count, batchSize, perTask, perTaskMinimum: minimum, denoisingBands: bands, areaSteps, tooFew } = config
+/** What a judge measures with. */
+interface Networks {
+  readonly classifier: Classifier
+  /** Gives the features. Default: the classifier. */
+  readonly extractor: FeatureExtractor | undefined
+  readonly inception: InceptionV3 | undefined
+}
+
+export function makeJudge(config: EvaluationConfig, { classifier, extractor, inception }: Networks): Judge {
+  const {
+    count,
+    batchSize,
+    bootstrap,
+    perTask,
+    perTaskMinimum: minimum,
+    denoisingBands: bands,
+    areaSteps,
+    tooFew,
+  } = config
   const features = extractor ?? classifier
-  const made = makeMetrics(config, classifier, features)
+  const made = makeMetrics(config, { classifier, extractor: features, inception })
   const infos = made.map(({ name, title, higherIsBetter }): [string, MetricInfo] => [
     name,
     { title, better: higherIsBetter ? 'higher' : 'lower' },
@@ -47,6 +64,7 @@ export function makeJudge(config: EvaluationConfig, classifier: Classifier, extr
       const possible = made.filter(({ name }) => isMeasured(name))
       const found = await evaluate(learner, seen, possible, {
         ...options,
+        bootstrap,
         perTask: perTask ? { classifier, minimum } : undefined,
       })
       const { sampler: _, ...rest } = options
@@ -56,15 +74,12 @@ export function makeJudge(config: EvaluationConfig, classifier: Classifier, extr
         (await frechetArea(learner, seen, features, { ...rest, steps: areaSteps }))
       const denoising =
         bands === undefined ? undefined : await learner.denoisingLoss(seen.test, { bands, batchSize, seed, signal })
-      const { frechetDistance } = found.values
-      const distance = frechetDistance && {
-        ...frechetDistance,
-        reference: await realDistance(learner.images, seen, features, { ...options, signal }),
-      }
-      const values = {
-        ...found.values,
-        ...(distance && { frechetDistance: distance }),
-        ...(area && { frechetArea: area }),
+      const values: Record<string, TaskValue> = { ...found.values, ...(area && { frechetArea: area }) }
+      for (const [name, by] of Object.entries({ frechetDistance: features, fid: inception })) {
+        const value = values[name]
+        if (value === undefined || by === undefined) continue
+        const reference = await realDistance(learner.images, seen, by, { ...options, signal })
+        values[name] = { ...value, reference }
       }
       /** With a null for each metric that there are too few images for. */
       const whole = (counts: Counts, values: Readonly<Record<string, TaskValue>>, names: readonly string[]) =>

@@ -7,9 +7,12 @@ import { checkClassCounts, countLabels } from '../evaluation/asked.js'
 import { averageRatioDeviation } from '../evaluation/average-ratio-deviation.js'
 import { classFrequencies } from '../evaluation/class-frequencies.js'
 import { conditionalAccuracy } from '../evaluation/conditional-accuracy.js'
+import { bootstrapSchema } from '../evaluation/evaluate.js'
 import { areaStepsSchema } from '../evaluation/frechet-area.js'
 import { frechetDistance } from '../evaluation/frechet-distance.js'
 import { frechetDistancePerClass, minimumOfClass } from '../evaluation/frechet-distance-per-class.js'
+import type { InceptionV3 } from '../evaluation/inception.js'
+import { fid, inceptionScore, kid } from '../evaluation/inception-metrics.js'
 import { kernelDistance } from '../evaluation/kernel-distance.js'
 import type { Metric } from '../evaluation/metric.js'
 import { precision } from '../evaluation/precision.js'
@@ -19,10 +22,11 @@ import { batchSizeSchema } from '../validation/fields.js'
 import { unknownName } from '../validation/names.js'
 import { shown } from '../validation/options.js'
 
-/** What metrics are made with: the classifier, what gives the features, and k of precision and recall. */
+/** What metrics are made with: the classifier, what gives the features, the standard Inception-v3 where one of them needs it, and k. */
 interface Parts {
   readonly classifier: Classifier
   readonly extractor: FeatureExtractor
+  readonly inception: InceptionV3 | undefined
   readonly k: number
 }
 
@@ -37,11 +41,16 @@ const metrics = {
   conditionalAccuracy: ({ classifier }: Parts) => conditionalAccuracy(classifier),
   frechetDistancePerClass: ({ extractor }: Parts) =>
     frechetDistancePerClass(extractor, { name: 'frechetDistancePerClass' }),
+  fid: ({ inception }: Parts) => fid(inception!),
+  kid: ({ inception }: Parts) => kid(inception!),
+  inceptionScore: ({ inception }: Parts) => inceptionScore(inception!),
 } satisfies Record<string, (parts: Parts) => Metric>
 
 type MetricName = keyof typeof metrics
 /** Metrics that need a network that takes labels. */
 export const conditionalMetrics: readonly MetricName[] = ['conditionalAccuracy', 'frechetDistancePerClass']
+/** Metrics that need the standard Inception-v3. */
+const inceptionMetrics: readonly MetricName[] = ['fid', 'kid', 'inceptionScore']
 const metricNames = Object.keys(metrics) as [MetricName, ...MetricName[]]
 
 /** How learners are evaluated after each task. */
@@ -50,6 +59,11 @@ export const evaluationSchema = z
     /** Images generated after each task. Default 10000. */
     count: z.int().min(2).default(10_000),
     batchSize: batchSizeSchema.default(128),
+    /**
+     * Number of resamples from which metrics compute a 95 % confidence interval over the generated images where it costs little; 0: none. Default
+     * 1000.
+     */
+    bootstrap: bootstrapSchema.default(1000),
     /** Names of metrics. Default `frechetDistance` and `classFrequencies`. */
     metrics: z
       .array(
@@ -85,6 +99,11 @@ export const evaluationSchema = z
      * code: only use files that you trust.
      */
     features: z.looseObject({ file: z.string().min(1) }).optional(),
+    /**
+     * Where the standard Inception-v3 of `fid`, `kid` and `inceptionScore` is: its file, or another address to download it from. Default: in the
+     * user's cache folder, where it is downloaded to.
+     */
+    inception: z.strictObject({ file: z.string().min(1).optional(), url: z.url().optional() }).prefault({}),
   })
   .refine(({ count, k }) => k < count, { path: ['k'], message: 'expected less than evaluation.count' })
 
@@ -96,6 +115,8 @@ const fewest: Partial<Record<MetricName, (k: number) => number>> = {
   kernelDistance: () => 2,
   precision: (k) => k + 1,
   recall: (k) => k + 1,
+  fid: () => 2,
+  kid: () => 2,
 }
 
 /**
@@ -134,11 +155,14 @@ function checkClasses({ count, after }: EvaluationConfig, { name, tasks, seen }:
   }
 }
 
-/** @param extractor gives the features */
+/** Whether a metric needs the standard Inception-v3. */
+export function needsInception({ metrics: names }: Pick<EvaluationConfig, 'metrics'>): boolean {
+  return names.some((name) => inceptionMetrics.includes(name))
+}
+
 export function makeMetrics(
   { metrics: names, k }: Pick<EvaluationConfig, 'metrics' | 'k'>,
-  classifier: Classifier,
-  extractor: FeatureExtractor,
+  parts: Omit<Parts, 'k'>,
 ): Metric[] {
-  return names.map((name) => metrics[name]({ classifier, extractor, k }))
+  return names.map((name) => metrics[name]({ ...parts, k }))
 }

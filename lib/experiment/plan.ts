@@ -3,11 +3,14 @@ import { resolveDevice } from '../engine/device.js'
 import { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { InceptionV3 } from '../evaluation/inception.js'
 import { TorchScriptFeatures, type TorchScriptOptions } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
 import type { ResolvedExperiment } from './config.js'
 import { loadData } from './data.js'
+import type { RunEvent } from './events.js'
 import { checkMethodOn, type ResolvedMethod } from './methods.js'
+import { needsInception } from './metrics.js'
 import { isSeeded, makeStream } from './stream.js'
 
 /** What an experiment learns from: everything that could be wrong with it was checked. */
@@ -19,8 +22,16 @@ export interface Plan extends AsyncDisposable {
   readonly data: TrainTest
   /** Gives the features of the metrics, where it isn't the classifier that does. */
   readonly extractor: TorchScriptFeatures | undefined
+  /** Where a metric needs it. */
+  readonly inception: InceptionV3 | undefined
   /** All images of the run on its devices; disposed of with the plan. */
   readonly images: ImageStore
+}
+
+/** How a plan is made. */
+interface PlanOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onEvent?: ((event: Extract<RunEvent, { kind: 'download' }>) => void) | undefined
 }
 
 /**
@@ -28,7 +39,10 @@ export interface Plan extends AsyncDisposable {
  *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`, `ERR_BAD_DATA` and what loading throws
  */
-export async function planExperiment({ config, methods }: ResolvedExperiment, signal?: AbortSignal): Promise<Plan> {
+export async function planExperiment(
+  { config, methods }: ResolvedExperiment,
+  { signal, onEvent }: PlanOptions = {},
+): Promise<Plan> {
   await resolveDevice(config.device, config.precision)
   const data: TrainTest[] = []
   for (const one of config.data) data.push(await loadData(one, config.unet, signal))
@@ -53,11 +67,21 @@ export async function planExperiment({ config, methods }: ResolvedExperiment, si
     // What the options are is checked there.
     const options = { ...features, device: config.device, threads: config.threads } as unknown as TorchScriptOptions
     const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
+    const inception = needsInception(config.evaluation)
+      ? await InceptionV3.load({
+          ...config.evaluation.inception,
+          device: config.device,
+          threads: config.threads,
+          signal,
+          onProgress: (file, done, total) => onEvent?.({ kind: 'download', file, done, total }),
+        })
+      : undefined
     const dispose = async () => {
       await extractor?.dispose()
+      await inception?.dispose()
       await images.dispose()
     }
-    return { methods, streams, data: whole, extractor, images, [Symbol.asyncDispose]: dispose }
+    return { methods, streams, data: whole, extractor, inception, images, [Symbol.asyncDispose]: dispose }
   } catch (error) {
     await images.dispose()
     throw error

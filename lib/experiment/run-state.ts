@@ -48,7 +48,7 @@ export function newRun(given: RunParts): RunState {
   const firstTasks = config.shareFirstTask ? new Set(plan.methods.map(({ firstTask }) => firstTask)).size : methods
   return {
     ...given,
-    judge: makeJudge(config.evaluation, classifier, plan.extractor),
+    judge: makeJudge(config.evaluation, { ...plan, classifier }),
     samples: liveSamples(given),
     versions: versions(config.threads),
     runs: [],

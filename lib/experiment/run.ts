@@ -83,7 +83,7 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
     methods,
   } = resolveWithMethods(input)
   const config = withAbsolutePaths(given)
-  await using plan = await planExperiment({ config, methods }, options.signal)
+  await using plan = await planExperiment({ config, methods }, options)
   for (const { stream } of plan.streams) checkTestImages(config.evaluation, stream)
   const name = 'preset' in input ? input.preset : config.data.map(({ name }) => name).join('-')
   const folder = await RunFolder.create(out, name, config)
@@ -116,7 +116,7 @@ export async function resumeExperiment(at: string, options: RunOptions = {}): Pr
     const told: RunEvent[] = []
     const newest = await newestCheckpoint(folder, (message) => told.push({ kind: 'warning', message }))
     if (newest) checkSameConfig(folder, resolved.config, newest.checkpoint.config)
-    await using plan = await planExperiment(resolved, options.signal)
+    await using plan = await planExperiment(resolved, options)
     told.push({ kind: 'resume', number: newest?.number })
     return await carryOut(folder, resolved.config, plan, newest?.checkpoint, options, told)
   } finally {

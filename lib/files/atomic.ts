@@ -13,10 +13,11 @@ import { flush, writeFlushed } from './flush.js'
  */
 export async function replaceFile(file: string, write: (temporary: string) => Promise<void>): Promise<void> {
   const target = await follow(file)
-  const temporary = `${target}.${machine()}-${process.pid}.${randomUUID().slice(0, 8)}.tmp`
+  const temporary = temporaryBeside(target, 'tmp')
   try {
     await mkdir(path.dirname(target), { recursive: true })
-    await removeLeft(target)
+    // A rest does no harm where it can't be removed.
+    for (const left of await leftBeside(target, 'tmp')) await rm(left, { force: true }).catch(() => {})
     await write(temporary)
     await rename(temporary, target)
   } catch (error) {
@@ -30,14 +31,23 @@ function machine(): string {
   return createHash('sha256').update(hostname()).digest('hex').slice(0, 8)
 }
 
-async function removeLeft(target: string): Promise<void> {
+/** A name beside a file for what becomes this file, which says whose it is. */
+export function temporaryBeside(target: string, extension: string): string {
+  return `${target}.${machine()}-${process.pid}.${randomUUID().slice(0, 8)}.${extension}`
+}
+
+/** What killed processes of this machine left beside a file under such names. */
+export async function leftBeside(target: string, extension: string): Promise<string[]> {
   const begin = `${path.basename(target)}.${machine()}-`
   const folder = path.dirname(target)
-  // A rest does no harm where it can't be removed.
-  for (const name of await readdir(folder).catch(() => [])) {
-    const [, pid] = (name.startsWith(begin) && /^(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name.slice(begin.length))) || []
-    if (pid !== undefined && !isRunning(Number(pid))) await rm(path.join(folder, name), { force: true }).catch(() => {})
-  }
+  const names = await readdir(folder).catch(() => [])
+  const left = names.filter((name) => {
+    const rest = name.startsWith(begin) ? name.slice(begin.length).split('.') : []
+    const [pid = '', id = '', last] = rest
+    const isSuch = rest.length === 3 && last === extension && /^\d+$/.test(pid) && /^[0-9a-f]{8}$/.test(id)
+    return isSuch && !isRunning(Number(pid))
+  })
+  return left.map((name) => path.join(folder, name))
 }
 
 function isRunning(pid: number): boolean {

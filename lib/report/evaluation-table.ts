@@ -3,7 +3,8 @@ import type { TaskValue } from '../evaluation/per-task.js'
 import { oneLine } from '../validation/printable.js'
 import { plainText } from './plain-text.js'
 import type { MetricInfo } from './results.js'
-import { formatNumber, measuredValue } from './summary.js'
+import { dagger, formatCell, measuredValue } from './summary.js'
+import { withNotes } from './table.js'
 
 /**
  * One evaluation as text: every metric on all test images and, where it has them, on each task by itself.
@@ -21,14 +22,22 @@ export function evaluationTable(
 ): string {
   const { evaluation, metrics, classes, seed } = found
   const { real, generated, values, tasks = [] } = evaluation
+  const intervals = Object.values(values).some(({ interval }) => interval)
+  const notes: string[] = []
   const number = (found: TaskValue | undefined) => {
-    const value = measuredValue(found)
-    return value === undefined ? '–' : formatNumber(value)
+    const mean = measuredValue(found)
+    if (found?.note !== undefined) notes.push(found.note)
+    if (mean === undefined) return found?.note === undefined ? '–' : `– ${dagger}`
+    return formatCell({
+      mean,
+      error: undefined,
+      interval: found?.interval,
+      notes: found?.note === undefined ? [] : [found.note],
+    })
   }
-  const notes = Object.values(values).flatMap(({ note }) => note ?? [])
   const table = plainText(
     {
-      title: `Against ${real} test images of ${classes.join(', ')}, the stream's of seed ${seed}; ${generated} generated images`,
+      title: `Against ${real} test images of ${classes.join(', ')}, the stream's of seed ${seed}; ${generated} generated images${intervals ? '; [95 % interval over generated images]' : ''}`,
       head: ['Metric', 'better', 'all', ...tasks.map(({ task }) => `task ${task}`)],
       rows: Object.entries(metrics).map(([name, { title, better }]) => [
         title,
@@ -39,7 +48,7 @@ export function evaluationTable(
     },
     width,
   )
-  return [table, ...new Set(notes.map(oneLine))].join('\n')
+  return withNotes(table, notes)
 }
 
 /** How many of the generated images each class has, with a bar for each. */

@@ -21,6 +21,7 @@ const count = z.int().min(0)
 const counts = { real: count, generated: count }
 const explained = {
   ...counts,
+  interval: z.tuple([z.number(), z.number()]).optional(),
   note: z.string().optional(),
   reference: z.number().optional(),
   detail: z.record(z.string(), z.array(measured)).optional(),
@@ -49,6 +50,7 @@ const taskSchema = z.object({
   denoising: z.array(z.object({ from: count, to: count, loss: measured, images: count, draws: count })).optional(),
   solver: z.array(share).optional(),
   samples: withinSchema,
+  rows: z.array(z.string()).optional(),
   realSamples: withinSchema,
   learner: withinSchema.optional(),
   sharedFrom: z.string().optional(),

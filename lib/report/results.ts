@@ -105,6 +105,8 @@ export interface TaskResult {
   readonly solver?: readonly number[]
   /** Path of the grid of samples, relative to the run folder. */
   readonly samples: string
+  /** Of a model that takes labels: the names of the classes that the rows of the grid of samples were asked for as, from top to bottom. */
+  readonly rows?: readonly string[]
   /** Path of a grid of real test images of this task's classes, relative to the run folder. */
   readonly realSamples: string
   /** Path of the saved learner, relative to the run folder, where it is kept. */

@@ -10,6 +10,10 @@ export interface Cell {
   readonly generated: number
   /** The metric of real training images, the mean over the seeds. */
   readonly reference: number | undefined
+  /** Of a single seed: the value's own 95 % confidence interval, where it has one. */
+  readonly interval: readonly [low: number, high: number] | undefined
+  /** What is to be known of the values, e.g. that there are too few images for so many features. */
+  readonly notes: readonly string[]
 }
 
 /** Labels of the methods that have learned a task, in the order they are shown in. */
@@ -50,7 +54,9 @@ export function cell(results: Results, metric: string, method: string, task: num
   if (values.length < found.length) return undefined
   const references = found.flatMap(({ reference }) => reference ?? [])
   const reference = references.length === 0 ? undefined : spread(references).mean
-  return { ...spread(values), values, real: first.real, generated: first.generated, reference }
+  const notes = [...new Set(found.flatMap(({ note }) => note ?? []))]
+  const interval = found.length === 1 ? first.interval : undefined
+  return { ...spread(values), values, real: first.real, generated: first.generated, reference, interval, notes }
 }
 
 /** Arithmetic mean, and its standard error √(Σ(xᵢ − mean)² / (n − 1)) / √n. */
@@ -76,10 +82,20 @@ export function formatNumber(value: number): string {
   return value.toExponential(1)
 }
 
-/** `37.2`, or `37.2 ± 1.3` over several seeds: the error to as many decimals as the mean, or to its first digit. */
-export function formatCell({ mean, error }: Pick<Cell, 'mean' | 'error'>): string {
+/**
+ * `37.2`, `37.2 [36.1, 38.4]` with its interval, or `37.2 ± 1.3` over several seeds: the error to as many decimals as the mean, or to its first
+ * digit. What has a note is marked with a dagger.
+ */
+export function formatCell(cell: Pick<Cell, 'mean' | 'error'> & Partial<Cell>): string {
+  return `${withError(cell)}${cell.notes?.length ? ` ${dagger}` : ''}`
+}
+
+/** Marks a value with a note, and the note. */
+export const dagger = '†'
+
+function withError({ mean, error, interval }: Pick<Cell, 'mean' | 'error'> & Partial<Cell>): string {
   const text = formatNumber(mean)
-  if (error === undefined) return text
+  if (error === undefined) return interval === undefined ? text : `${text} [${interval.map(formatNumber).join(', ')}]`
   if (text.includes('e') || error === 0) return `${text} ± ${formatNumber(error)}`
   const decimals = text.split('.')[1]?.length ?? 0
   return `${text} ± ${error < 10 ** -decimals ? error.toPrecision(1) : error.toFixed(decimals)}`

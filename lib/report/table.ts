@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
+import { oneLine } from '../validation/printable.js'
 import { type ClassTable, classTables } from './by-class.js'
 import { escapeMarkdown } from './escape.js'
 import { countsAlone, hasMatrix, metricMatrix, transferOf } from './forgetting.js'
@@ -7,7 +8,7 @@ import { type PairedDifference, pairedRows } from './paired.js'
 import { type PlainTable, plainText } from './plain-text.js'
 import type { MetricInfo, Results } from './results.js'
 import { tableSchema } from './results-schema.js'
-import { type Cell, cell, formatCell, formatNumber, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
+import { type Cell, cell, dagger, formatCell, formatNumber, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
 
 /** One metric by method (rows) and task (columns), ready to be laid out. */
 export interface MetricTable extends MetricInfo {
@@ -83,7 +84,16 @@ export function tablesByTask(results: Results, layout: Layout = 'text', width = 
       ['real / generated images', ...tasks.map(({ counts: { real, generated } }) => `${real} / ${generated}`)],
     ],
   }))
-  return tables.map((table) => layouts[layout](table, width)).join('\n\n')
+  const notes = metricTables(results).map(({ rows }) =>
+    rows.flatMap(({ cells }) => cells.flatMap((c) => c?.notes ?? [])),
+  )
+  return tables.map((table, i) => withNotes(layouts[layout](table, width), notes[i]!)).join('\n\n')
+}
+
+/** A table with the notes of the values that are marked in it. */
+export function withNotes(table: string, notes: readonly string[]): string {
+  if (notes.length === 0) return table
+  return `${table}\n\n${[...new Set(notes)].map((note) => `${dagger} ${oneLine(note)}`).join('\n')}`
 }
 
 /**
@@ -99,10 +109,12 @@ export function finalTable(results: Results, layout: Layout = 'text', width = un
   if (last === undefined) return ''
   const metrics = Object.entries(results.metrics)
   const counts = new Set<string>()
+  const notes: string[] = []
   const rows = methodsOf(results).map((method) => {
     const values = metrics.map(([metric]) => {
       const found = cell(results, metric, method, last)
       if (found !== undefined) counts.add(`${found.real} real and ${found.generated} generated images`)
+      notes.push(...(found?.notes ?? []))
       return found === undefined ? '–' : formatCell(found)
     })
     const { seconds, teacherCalls } = costOf(results, method)
@@ -119,14 +131,12 @@ export function finalTable(results: Results, layout: Layout = 'text', width = un
   const by = features.map(
     (text) => `${enumerate(parts.filter((p) => p.features === text).map((p) => p.name))} by the ${text}`,
   )
-  return layouts[layout](
-    {
-      title: [`After task ${last}`, ...counts, ...by, overSeeds(results)].join('; '),
-      head: ['Method', ...parts.map(({ head }) => head), 'seconds a task', 'teacher calls a step'],
-      rows,
-    },
-    width,
-  )
+  const table = {
+    title: [`After task ${last}`, ...counts, ...by, overSeeds(results)].join('; '),
+    head: ['Method', ...parts.map(({ head }) => head), 'seconds a task', 'teacher calls a step'],
+    rows,
+  }
+  return withNotes(layouts[layout](table, width), notes)
 }
 
 /** A metric of real training images after a task, as text; empty where it is not known. */
@@ -261,7 +271,13 @@ export function enumerate(parts: readonly string[]): string {
 
 export function overSeeds(results: Results): string {
   const seeds = seedsOf(results)
-  return seeds.length === 1 ? `seed ${seeds[0]}` : `mean ± standard error over seeds ${seeds.join(', ')}`
+  return seeds.length === 1
+    ? `seed ${seeds[0]}${hasIntervals(results) ? ' [95 % interval over generated images]' : ''}`
+    : `mean ± standard error over seeds ${seeds.join(', ')}`
+}
+
+function hasIntervals({ runs }: Results): boolean {
+  return runs.some(({ tasks }) => tasks.some((task) => Object.values(task.metrics).some(({ interval }) => interval)))
 }
 
 export const layouts: Readonly<Record<Layout, (table: PlainTable, width: number) => string>> = {

@@ -2,10 +2,13 @@
 #include "binding/values.h"
 #include "evaluation/moments.h"
 #include "evaluation/neighbours.h"
+#include "evaluation/resampling.h"
 
 namespace continual {
 
 namespace {
+
+constexpr int64_t mostReplicates = 1'000'000;
 
 // `m2` and covariances are D × D for means of D.
 at::Tensor square(const Napi::Value& value, int64_t dimension, const char* what) {
@@ -112,6 +115,66 @@ Napi::Value kernel(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value kernels(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const int64_t dimension = info[2].ToNumber().Int64Value();
+    const auto options = info[3].As<Napi::Object>();
+    const int64_t subsets = integer(options, "subsets", 1, mostReplicates),
+                  size = integer(options, "size", 2, int64_t{1} << 53);
+    const auto seed = static_cast<uint64_t>(integer(options, "seed"));
+    std::vector<Napi::Value> keep{info[4]};
+    const Rows real(info[0], dimension, size, "real", keep), generated(info[1], dimension, size, "generated", keep);
+    const Cancellation cancel = cancellation(info[4], state(env).engine.closing());
+    return state(env).engine.run(
+        env, keep, [=] { return kernelDistances(real.joined(), generated.joined(), subsets, size, seed, cancel); },
+        toFloat64Array);
+  });
+}
+
+std::vector<double> valuesOf(const at::Tensor& doubles) {
+  const auto* first = doubles.const_data_ptr<double>();
+  return {first, first + doubles.numel()};
+}
+
+Napi::Value counts(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const at::Tensor counts = overDoubles(info[0], "counts").clone();
+    if (counts.numel() < 1 || !(counts.min().item<double>() >= 0) || !(counts.sum().item<double>() >= 1) ||
+        !(counts.sum().item<double>() < 0x1p32)) {
+      throw Error("ERR_INVALID_ARGUMENT", "counts: expected counts of at least 1 and fewer than 2^32 elements");
+    }
+    const auto options = info[1].As<Napi::Object>();
+    const int64_t replicates = integer(options, "replicates", 1, mostReplicates);
+    const auto seed = static_cast<uint64_t>(integer(options, "seed"));
+    const Cancellation cancel = cancellation(info[2], state(env).engine.closing());
+    return state(env).engine.run(
+        env, {info[2]}, [=] { return valuesOf(resampledCounts(counts, replicates, seed, cancel)); }, toFloat64Array);
+  });
+}
+
+Napi::Value distances(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const Given real(info[0], "real");
+    const auto options = info[2].As<Napi::Object>();
+    const int64_t replicates = integer(options, "replicates", 1, mostReplicates);
+    const auto seed = static_cast<uint64_t>(integer(options, "seed"));
+    const auto moments = info[0].As<Napi::Object>();
+    std::vector<Napi::Value> keep{info[3], field(moments, "mean"), field(moments, "m2")};
+    const Rows rows(info[1], real.mean.numel(), 2, "rows", keep);
+    const Cancellation cancel = cancellation(info[3], state(env).engine.closing());
+    return state(env).engine.run(
+        env, keep,
+        [=] {
+          return valuesOf(
+              resampledFrechetDistances(real.mean, real.covariance(), rows.joined(), replicates, seed, cancel));
+        },
+        toFloat64Array);
+  });
+}
+
 Napi::Value covered(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
@@ -133,6 +196,9 @@ Napi::Value covered(const Napi::CallbackInfo& info) {
 void defineEvaluation(Napi::Env env, Napi::Object exports) {
   exports.Set("accumulateMoments", Napi::Function::New<accumulate>(env, "accumulateMoments"));
   exports.Set("kernelDistance", Napi::Function::New<kernel>(env, "kernelDistance"));
+  exports.Set("kernelDistances", Napi::Function::New<kernels>(env, "kernelDistances"));
+  exports.Set("resampledCounts", Napi::Function::New<counts>(env, "resampledCounts"));
+  exports.Set("resampledFrechetDistances", Napi::Function::New<distances>(env, "resampledFrechetDistances"));
   exports.Set("coverage", Napi::Function::New<covered>(env, "coverage"));
   exports.Set("frechetDistance", Napi::Function::New<frechet>(env, "frechetDistance"));
 }

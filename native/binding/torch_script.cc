@@ -49,7 +49,7 @@ class TorchScriptHandle : public Handle<TorchScriptHandle, TorchScript> {
 TorchScript::Options torchScriptOptions(const Napi::Object& value) {
   const auto range = object(value, "range");
   TorchScript::Options options{string(value, "file"),
-                               integer(value, "size", 1, 4096),
+                               integer(value, "size", 0, 4096),
                                {number(range, "0"), number(range, "1")},
                                integer(value, "channels", 1, 4),
                                {},

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "runtime/random.h"
+
 namespace continual {
 
 namespace {
@@ -66,6 +68,21 @@ double kernelDistance(const at::Tensor& real, const at::Tensor& generated, const
   return kernelSum(real, real, true, cancellation) / (m * (m - 1)) +
          kernelSum(generated, generated, true, cancellation) / (n * (n - 1)) -
          2 * kernelSum(real, generated, false, cancellation) / (m * n);
+}
+
+std::vector<double> kernelDistances(const at::Tensor& real, const at::Tensor& generated, int64_t subsets, int64_t size,
+                                    uint64_t seed, const Cancellation& cancellation) {
+  const auto some = [&](const at::Tensor& rows, uint64_t index) {
+    std::vector<int64_t> order = Random(seed, Purpose::resampling, index).permutation(rows.size(0));
+    order.resize(static_cast<size_t>(size));
+    return rows.index_select(0, at::tensor(order, at::kLong));
+  };
+  std::vector<double> distances;
+  for (int64_t i = 0; i < subsets; ++i) {
+    const auto index = static_cast<uint64_t>(2 * i);
+    distances.push_back(kernelDistance(some(real, index), some(generated, index + 1), cancellation));
+  }
+  return distances;
 }
 
 double coverage(const at::Tensor& manifold, const at::Tensor& points, int64_t k, const Cancellation& cancellation) {

@@ -13,6 +13,7 @@ namespace continual {
 namespace {
 
 constexpr int64_t batchSize = 64;  // bounds the memory of the activations
+constexpr int64_t anySide = 64;    // of the image that a network for images of any size is tried on
 
 torch::jit::Module open(const std::string& file, at::Device device) {
   try {
@@ -35,7 +36,7 @@ struct TorchScript::Module {
 
 TorchScript::TorchScript(const Options& options, const Compute& compute)
     : options_(options), how_(compute), module_(std::make_unique<Module>(Module{open(options.file, compute.device)})) {
-  const int64_t side = options.size;
+  const int64_t side = options.size == 0 ? anySide : options.size;
   dimension_ = run(at::zeros({1, side, side, options.channels}, at::kByte)).size(1);
 }
 
@@ -73,7 +74,7 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
   const c10::NoGradGuard noGrad;
   const PrecisionScope precision(how_);
   at::Tensor x = pixels.to(how_.device).permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
-  if (x.size(2) != size || x.size(3) != size) {
+  if (size != 0 && (x.size(2) != size || x.size(3) != size)) {
     x = at::_upsample_bilinear2d_aa(x, {size, size}, /*align_corners=*/false);
   }
   x = x.mul_((range.second - range.first) / 255).add_(range.first);
@@ -99,7 +100,7 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
   } catch (const std::exception& error) {
     if (machineFailure(error)) throw;
     throw fail("the network failed on images of " + std::to_string(count) + " × " + std::to_string(channels) + " × " +
-               std::to_string(size) + " × " + std::to_string(size) + ". " + messageOf(error));
+               std::to_string(x.size(2)) + " × " + std::to_string(x.size(3)) + ". " + messageOf(error));
   }
 
   if (const auto* index = std::get_if<int64_t>(&output)) {

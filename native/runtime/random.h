@@ -17,7 +17,8 @@ enum class Purpose : uint64_t {
   samplingNoise,
   classifier,
   consolidation,
-  evaluation
+  evaluation,
+  resampling
 };
 
 /// Counter-based random numbers, Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11):

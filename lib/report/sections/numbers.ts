@@ -6,7 +6,7 @@ import { metricMatrix, transferOf } from '../forgetting.js'
 import { details, inline, methodName, table } from '../html.js'
 import { pairedRows } from '../paired.js'
 import type { Results } from '../results.js'
-import { cell, formatCell, inSentence, methodsOf, seedsOf, tasksOf } from '../summary.js'
+import { type Cell, cell, dagger, formatCell, inSentence, methodsOf, seedsOf, tasksOf } from '../summary.js'
 import { countsHead, formatDifference, type MetricTable, metricTables, overSeeds, referenceOf } from '../table.js'
 
 /** Every metric after the last task in one table, then each against the task. */
@@ -22,9 +22,7 @@ export function numbersSection(results: Results): string {
 ${details('Values', tableByTask(tables[i]!))}
 </div>`,
   )
-  const notes = new Set(
-    results.runs.flatMap((run) => run.tasks.flatMap((t) => Object.values(t.metrics).flatMap((m) => m.note ?? []))),
-  )
+  const notes = new Set(tables.flatMap(({ rows }) => rows.flatMap(({ cells }) => cells.flatMap((c) => c?.notes ?? []))))
   return `<section id="numbers">
 <h2>The numbers after task ${last}</h2>
 <p class="note">Generated images against the test images of all classes seen so far${overNote(results)}. The best value of each
@@ -33,7 +31,7 @@ would have. Numbers are comparable with each other, and with no table elsewhere 
 other counts of images.</p>
 ${finalTableHtml(results, last)}
 ${pairedHtml(results)}
-${notes.size === 0 ? '' : `<ul class="note">${[...notes].map((note) => `<li>${e(note)}</li>`).join('')}</ul>`}
+${notes.size === 0 ? '' : `<ul class="note">${[...notes].map((note) => `<li>${dagger} ${e(note)}</li>`).join('')}</ul>`}
 </section>
 <section id="by-task">
 <h2>From task to task</h2>
@@ -149,7 +147,7 @@ function head(title: string, better: 'lower' | 'higher'): string {
 
 /** Values as HTML, the best one bold, unless several are. */
 function bold(
-  cells: readonly ({ readonly mean: number; readonly error: number | undefined } | undefined)[],
+  cells: readonly ((Pick<Cell, 'mean' | 'error'> & Partial<Cell>) | undefined)[],
   better: 'lower' | 'higher',
   unknown: readonly string[] = [],
 ): string[] {
@@ -158,6 +156,14 @@ function bold(
   const alone = means.length > 1 && means.filter((mean) => mean === best).length === 1
   return cells.map((c, i) => {
     if (c === undefined) return unknown[i] ?? '–'
-    return alone && c.mean === best ? `<strong>${formatCell(c)}</strong>` : formatCell(c)
+    return dataOf(c, alone && c.mean === best)
   })
+}
+
+/** A value as it is shown, with all its digits for the CSV file. */
+function dataOf(c: Pick<Cell, 'mean' | 'error'> & Partial<Cell>, isBest: boolean): string {
+  const text = isBest ? `<strong>${formatCell(c)}</strong>` : formatCell(c)
+  const { mean, error, interval } = c
+  const bounds = interval ? ` data-low="${interval[0]}" data-high="${interval[1]}"` : ''
+  return `<data value="${mean}"${error === undefined ? '' : ` data-error="${error}"`}${bounds}>${text}</data>`
 }
