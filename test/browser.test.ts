@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
@@ -36,6 +37,95 @@ async function browse(folder: string, file: string, ...args: string[]): Promise<
   })
   return stdout
 }
+
+/** What the page does for a person with a mouse or a keyboard, and what axe-core finds in it. */
+const visit = `
+const seen = {}
+const samples = document.querySelector('.samples')
+const shown = () => [...samples.querySelectorAll('[data-task]')].filter((cell) => cell.offsetParent).map((cell) => cell.dataset.task)
+seen.all = shown().length
+const slider = document.querySelector('.tasks input[type=range]')
+slider.value = 0
+slider.dispatchEvent(new Event('input'))
+seen.first = [...new Set(shown())]
+seen.says = document.querySelector('.tasks output').textContent
+document.querySelector('.tasks input[type=checkbox]').click()
+seen.again = shown().length
+const dialog = document.querySelector('dialog')
+const zoom = samples.querySelectorAll('.zoom')[1]
+zoom.focus()
+zoom.click()
+seen.caption = [dialog.open, dialog.querySelector('figcaption').textContent, document.activeElement.textContent]
+dialog.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight', bubbles: true }))
+seen.later = dialog.querySelector('figcaption').textContent
+seen.disabled = [...dialog.querySelectorAll('button')].map((button) => button.disabled)
+const open = await axe.run()
+dialog.close()
+seen.focus = document.activeElement === zoom
+const blobs = []
+URL.createObjectURL = (blob) => (blobs.push(blob), '#')
+document.querySelector('#numbers .csv').click()
+seen.csv = await blobs[0].text()
+seen.tables = document.querySelectorAll('main table').length - document.querySelectorAll('.csv').length
+for (const details of document.querySelectorAll('details')) details.open = true
+seen.overflow = document.documentElement.scrollWidth - innerWidth
+const closed = await axe.run()
+seen.violations = [...open.violations, ...closed.violations].map(({ id, nodes }) => id + ': ' + nodes[0].html.slice(0, 200))
+seen.passes = closed.passes.length
+parent.postMessage(seen, '*')
+`
+
+test.skipIf(chromium === undefined)(
+  'pictures are enlarged, tasks and tables at hand; nothing hinders anybody at 1280 and 390 pixels, light and dark',
+  async () => {
+    const folder = await temporaryFolder()
+    await writePage(folder)
+    const page = await readFile(path.join(folder, 'report.html'), 'utf8')
+    const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+    const tested = page
+      .replace(/<meta http-equiv="Content-Security-Policy"[^>]*>/, '')
+      .replace('</body>', () => `<script>${axe}</script><script type="module">${visit}</script></body>`)
+    const dark = tested.replaceAll('@media (prefers-color-scheme: dark)', '@media all')
+    expect(dark).not.toBe(tested)
+    await writeFile(path.join(folder, 'light.html'), tested)
+    await writeFile(path.join(folder, 'dark.html'), dark)
+    const frames = [1280, 390].flatMap((width) =>
+      ['light', 'dark'].map((mode) => `<iframe src="${mode}.html" width="${width}" height="900"></iframe>`),
+    )
+    const listen = `addEventListener('message', ({ data }) => {
+      const text = document.createElement('pre')
+      text.textContent = encodeURIComponent(JSON.stringify(data))
+      document.body.append(text)
+    })`
+    await writeFile(path.join(folder, 'all.html'), `<script>${listen}</script><body>${frames.join('')}</body>`)
+    const dom = await browse(folder, 'all.html', '--virtual-time-budget=60000', '--window-size=1400,1000', '--dump-dom')
+    const seen = [...dom.matchAll(/<pre>([^<]*)<\/pre>/g)].map(([, text]) => JSON.parse(decodeURIComponent(text!)))
+    expect(seen).toHaveLength(4)
+    for (const one of seen) {
+      expect(one).toMatchObject({
+        // Two tasks; a name, real images and two methods.
+        all: 8,
+        first: ['1'],
+        says: 'Task 1 T-shirt/top, Trouser',
+        again: 8,
+        caption: [true, 'Finetune after task 1, seed 1', 'Close'],
+        later: 'Finetune after task 2, seed 1',
+        disabled: [false, true, false],
+        focus: true,
+        tables: 0,
+        overflow: 0,
+        violations: [],
+      })
+      expect(one.passes).toBeGreaterThan(20)
+      const lines = one.csv.replace('\ufeff', '').split('\r\n')
+      expect(lines[0]).toMatch(
+        /^Method,"Fréchet distance ↓ small CNN, 64 features","Fréchet distance ↓ small CNN, 64 features \(error\)"/,
+      )
+      expect(lines[1]).toMatch(/^Finetune,146\.9,0\.5,3\.456,0,/)
+    }
+  },
+  120_000,
+)
 
 const magenta = [255, 0, 255] as const
 

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
+import { fitPictures } from '../lib/images/fit.js'
 import { imageGrid } from '../lib/images/grid.js'
 import { seriesColor, seriesOf } from '../lib/report/colors.js'
 import { renderPage } from '../lib/report/page.js'
@@ -15,7 +17,7 @@ async function page(results: Results): Promise<string> {
   return renderPage({ results, sources, curves: madeUpCurves(results), grids })
 }
 
-test('the page loads nothing and runs nothing', async () => {
+test('the page loads nothing, and runs its own script only', async () => {
   const html = await page(madeUpResults([1, 2]))
   const images = [...html.matchAll(/<img [^>]*src="data:image\/png;base64,([^"]*)"/g)]
   // Two tasks; real images, finetune and distillation; two seeds.
@@ -23,10 +25,21 @@ test('the page loads nothing and runs nothing', async () => {
   for (const [, base64] of images) {
     expect((await sharp(Buffer.from(base64!, 'base64')).metadata()).format).toBe('png')
   }
-  const rest = html.replaceAll(/ src="data:image\/png;base64,[^"]*"/g, '')
+  const { script, rest } = apart(html.replaceAll(/ src="data:image\/png;base64,[^"]*"/g, ''))
+  const hash = createHash('sha256').update(script).digest('base64')
+  const policy = /<meta http-equiv="Content-Security-Policy" content="([^"]*)">/.exec(html)![1]
+  expect(policy).toBe(`default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-${hash}'`)
+  expect(script).not.toMatch(/fetch|XMLHttpRequest|import|eval|innerHTML|https?:/)
   expect(rest).not.toMatch(/\b(src|href|srcset|action)=/)
   expect(rest).not.toMatch(/https?:|\/\/|@import|url\((?!#)|<script|<link|<iframe/)
 })
+
+/** The one script of a page, and the page without it. */
+function apart(html: string): { script: string; rest: string } {
+  const found = html.split(/<script type="module">|<\/script>/)
+  expect(found).toHaveLength(3)
+  return { script: found[1]!, rest: found[0]! + found[2]! }
+}
 
 test('the numbers in the tables are those of the results', async () => {
   const results = madeUpResults([1, 2])
@@ -101,8 +114,8 @@ test('a run that is not complete says so, and shows what there is', async () => 
 })
 
 test('every element is closed by its own end tag', async () => {
-  const html = (await page(madeUpResults([1, 2])))
-    .replace('<!doctype html>', '')
+  const html = apart(await page(madeUpResults([1, 2])))
+    .rest.replace('<!doctype html>', '')
     .replaceAll(/<style>.*?<\/style>/gs, '')
   const open: string[] = []
   for (const [, close, name, rest] of html.matchAll(/<(\/?)([a-zA-Z0-9]+)([^>]*)>/g)) {
@@ -134,4 +147,48 @@ test('the page says when the run began, how to run it again, and with what confi
   expect(header).toContain('Begun: 1970-01-01 00:00 UTC')
   expect(header).toContain(`npx continual-diffusion run 'runs/x/config.json'`)
   expect(html).toMatch(/<details open><summary>Configuration/)
+})
+
+test('a value has all its digits, its interval and a mark for its note; the note stands below', async () => {
+  const results = madeUpResults()
+  const [run] = results.runs
+  const task = run!.tasks[1]!
+  const frechetDistance = { ...task.metrics.frechetDistance!, value: 37.123456, interval: [36.5, 38.25] as const }
+  const metrics = { ...task.metrics, frechetDistance }
+  const html = await page({ ...results, runs: [{ ...run!, tasks: [run!.tasks[0]!, { ...task, metrics }] }] })
+  const numbers = /<section id="numbers">.*?<\/section>/s.exec(html)![0]
+  expect(numbers).toContain('<data value="37.123456" data-low="36.5" data-high="38.25">37.1 [36.5, 38.3] †</data>')
+  expect(numbers).toContain('<li>† A note.</li>')
+})
+
+test('the rows of a grid have the names of their classes', async () => {
+  const results = madeUpResults()
+  const runs = results.runs.map((run) => ({
+    ...run,
+    tasks: run.tasks.map((task) => ({ ...task, rows: ['T-shirt/top', '<b>'] })),
+  }))
+  const html = await page({ ...results, runs })
+  expect(html.match(/<ol class="rows"><li>T-shirt\/top<\/li><li>&lt;b&gt;<\/li><\/ol><img /g)).toHaveLength(4)
+})
+
+test('pictures that are too large together are shown at the size at which each pixel stands once, and then with loss', async () => {
+  const noise = Uint8Array.from({ length: 9 * 28 * 28 }, (_, i) => createHash('md5').update(String(i)).digest()[0]!)
+  const grid = await imageGrid({ data: noise, count: 9, height: 28, width: 28, channels: 1 }, { scale: 3 })
+  const pngs = new Map(Array.from({ length: 6 }, (_, i) => [`${i}.png`, grid]))
+  const all = [...pngs.values()].reduce((sum, { length }) => sum + length, 0)
+  expect(await fitPictures(pngs, all)).toEqual({ pictures: pngs, isLossy: false })
+
+  const exact = await fitPictures(pngs, all - 1)
+  expect(exact.isLossy).toBe(false)
+  const [first] = exact.pictures.values()
+  const { data, info } = await sharp(first).raw().toBuffer({ resolveWithObject: true })
+  expect(info).toMatchObject({ format: 'raw', width: 3 * 29 - 1, height: 3 * 29 - 1 })
+  // The first row of the first image.
+  expect([...data.subarray(0, 4 * info.channels)].filter((_, i) => i % info.channels === 0)).toEqual([
+    ...noise.subarray(0, 4),
+  ])
+
+  const lossy = await fitPictures(pngs, all / 5)
+  expect(lossy.isLossy).toBe(true)
+  expect([...lossy.pictures.values()].reduce((sum, { length }) => sum + length, 0)).toBeLessThan(all / 5)
 })

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { z } from 'zod'
 import { replaceFile } from '../files/atomic.js'
 import { writeFlushed } from '../files/flush.js'
+import { fitPictures } from '../images/fit.js'
 import { renderPage } from '../report/page.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
@@ -51,6 +52,9 @@ async function writePage(joined: JoinedRuns, page: string): Promise<void> {
   await replaceFile(page, (temporary) => writeFlushed(temporary, html))
 }
 
+/** Of all pictures of a page, which grow by a third in it: the page is to stay below 10 MB. */
+const mostBytes = 5_500_000
+
 /** The page of runs, with the pictures that they name. */
 export async function renderRuns({ records, results, curves }: JoinedRuns): Promise<string> {
   const files = new Set(results.runs.flatMap(({ tasks }) => tasks.flatMap((t) => [t.samples, t.realSamples])))
@@ -73,7 +77,8 @@ export async function renderRuns({ records, results, curves }: JoinedRuns): Prom
       }
     }),
   )
-  return renderPage({ results, sources, curves, grids })
+  const { pictures, isLossy } = await fitPictures(grids, mostBytes)
+  return renderPage({ results, sources, curves, grids: pictures, areLossy: isLossy })
 }
 
 /**

@@ -62,7 +62,8 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
 
   const use = { purpose: 'grid', part: number } as const
   const { columns } = config.samples
-  const { count, labels } = rowsByClass(learner.classesLearned, columns) ?? { count: config.samples.count }
+  const rows = learner.classesLearned
+  const { count, labels } = rowsByClass(rows, columns) ?? { count: config.samples.count }
   const images = await learner.sampleFor(use, { count, seed, signal, ...(labels && { labels }) })
   const samples = samplesPath(label, seed, number)
   const grid = await imageGrid(images, { columns })
@@ -84,6 +85,7 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     denoising: report?.denoising,
     solver: known,
     samples,
+    ...(labels && { rows }),
     realSamples: samplesPath('real', seed, number),
     learner: isKept(config, number, stream.tasks.length) ? saved : undefined,
   }

@@ -32,7 +32,7 @@ export function table(options: {
   const { caption, head, rows, foot } = options
   const row = ([first, ...cells]: readonly string[]) =>
     `<tr><th scope="row">${first}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`
-  return `<div class="scroll"><table>
+  return `<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
 ${caption === undefined ? '' : `<caption>${e(caption)}</caption>`}
 <thead><tr>${head.map((cell) => `<th scope="col">${cell}</th>`).join('')}</tr></thead>
 <tbody>

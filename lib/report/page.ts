@@ -1,6 +1,7 @@
 import { answer } from './answer.js'
 import { escapeXml as e } from './escape.js'
 import type { LossCurve, Results } from './results.js'
+import { contentPolicy, script } from './script.js'
 import { costSection } from './sections/cost.js'
 import { denoisingSection, frequenciesSection, lossSection } from './sections/curves.js'
 import { forgettingSection } from './sections/forgetting.js'
@@ -15,23 +16,27 @@ export interface PageContent {
   /** The run folders that the results are from. */
   readonly sources: readonly Source[]
   readonly curves: readonly LossCurve[]
-  /** PNG files by the paths that the results name: `samples` and `realSamples` of each task. */
+  /** Pictures by the paths that the results name: `samples` and `realSamples` of each task. */
   readonly grids: Grids
+  /** Whether the pictures are compressed with loss. Default false. */
+  readonly areLossy?: boolean
 }
 
 /**
  * A run, or several joined, on one self-contained HTML page: the question and what the numbers answer, the samples of every
- * method after every task, tables, curves, what was forgotten, the cost, and what is needed to run it again. It has no scripts
- * and loads nothing: pictures are data URIs, charts are inline SVG, light and dark follow the reader's setting.
+ * method after every task, tables, curves, what was forgotten, the cost, and what is needed to run it again. It loads nothing:
+ * pictures are data URIs, charts are inline SVG, light and dark follow the reader's setting. One short script enlarges pictures and makes CSV
+ * files; the page allows no other, and shows everything without it.
  *
  * @returns the page's HTML
  */
-export function renderPage({ results, sources, curves, grids }: PageContent): string {
+export function renderPage({ results, sources, curves, grids, areLossy = false }: PageContent): string {
   const tasks = tasksOf(results).at(-1) ?? 0
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${contentPolicy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${e(results.title)}</title>
@@ -58,7 +63,7 @@ ${sources
   )
   .join('\n')}
 </header>
-${samplesSection(results, grids)}
+${samplesSection(results, grids, areLossy)}
 ${numbersSection(results)}
 ${forgettingSection(results)}
 ${frequenciesSection(results)}
@@ -67,6 +72,7 @@ ${lossSection(results, curves)}
 ${costSection(results)}
 ${makingSection(sources)}
 </main>
+<script type="module">${script}</script>
 </body>
 </html>
 `

@@ -40,6 +40,32 @@ section h2:not(:first-child) { margin-top: 64px; }
 .samples img { display: block; width: 100%; border-radius: 6px; image-rendering: pixelated; }
 .column-head { align-self: end; }
 .column-head p, .row-head p { color: var(--muted); font-size: 0.85rem; line-height: 1.4; margin: 2px 0 0; }
+[hidden] { display: none !important; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.picture { display: flex; gap: 8px; align-items: stretch; }
+.picture img { min-width: 0; }
+.picture > div { display: flex; }
+.rows { list-style: none; margin: 0; padding: 0; display: grid; grid-auto-rows: 1fr; max-width: 45%; flex: none; font-size: 0.7rem; line-height: 1; }
+.rows li { align-self: center; color: var(--muted); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.zoom { display: block; width: 100%; min-width: 0; padding: 0; border: 0; background: none; cursor: zoom-in; border-radius: 6px; }
+.tasks { display: flex; flex-wrap: wrap; gap: 6px 24px; align-items: center; margin-bottom: 20px; color: var(--muted); }
+.tasks input[type='range'] { width: 180px; vertical-align: middle; accent-color: var(--series-1); }
+.tasks input[type='checkbox'] { accent-color: var(--series-1); }
+.csv, .buttons button {
+  font: inherit; font-size: 0.8rem; color: var(--muted); background: none; border: 1px solid var(--rule); border-radius: 6px;
+  padding: 3px 10px; margin: 8px 0 0; cursor: pointer;
+}
+.csv:hover, .buttons button:hover:enabled { color: var(--text); border-color: currentColor; }
+.buttons button:disabled { opacity: 0.4; cursor: default; }
+:focus-visible { outline: 2px solid var(--series-2); outline-offset: 2px; }
+dialog {
+  border: 1px solid var(--rule); border-radius: 12px; padding: 20px; background: var(--surface); color: var(--text); max-width: 96vw; max-height: 96vh;
+}
+dialog::backdrop { background: rgb(0 0 0 / 60%); }
+dialog img { display: block; width: min(78vw, 72vh); height: auto; image-rendering: pixelated; border-radius: 6px; }
+dialog .rows { font-size: 0.9rem; max-width: none; height: 100%; }
+dialog figcaption { margin-top: 12px; }
+.buttons { display: flex; gap: 8px; justify-content: center; }
 .missing { color: var(--muted); text-align: center; padding-top: 40%; }
 figure { margin: 0; }
 figure svg { display: block; width: 100%; height: auto; }
@@ -89,6 +115,22 @@ pre {
   dl { grid-template-columns: 1fr; gap: 2px; }
   dd { margin-bottom: 10px; }
 }
-@media print { body { background: none; } main { padding: 0; } section { break-inside: avoid; } }
+@media print {
+  :root { ${cssVariables('light')} }
+  body { background: none; font-size: 11pt; }
+  main { max-width: none; padding: 0; }
+  section { margin-top: 32px; }
+  figure, tr, .metric, .samples > * { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
+  .scroll { overflow: visible; }
+  .wide { width: 100%; margin: 0; transform: none; }
+  .samples { min-width: 0; grid-template-columns: 72px repeat(var(--columns), minmax(0, 1fr)); gap: 8px; }
+  .samples [hidden] { display: block !important; }
+  .csv, .tasks, dialog { display: none; }
+  table { font-size: 0.8rem; }
+  th, td { padding: 5px 6px; white-space: normal; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .bar, .chip { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
 `
 }

@@ -25,7 +25,14 @@ the student's own pass and its gradient come on top.${
       : ''
   }</p>
 ${table({
-  head: ['Method', 'Time for a task', '', 'Steps a task', 'Steps per second', 'Teacher calls a step'],
+  head: [
+    'Method',
+    'Time for a task',
+    '<span class="unseen">as a bar</span>',
+    'Steps a task',
+    'Steps per second',
+    'Teacher calls a step',
+  ],
   rows: methods.map((label, m) => {
     const { seconds, steps, teacherCalls } = costs[m]!
     return [

@@ -5,11 +5,11 @@ import { details, methodName } from '../html.js'
 import type { MethodRun, Results } from '../results.js'
 import { methodsOf, readable, seedsOf, tasksOf } from '../summary.js'
 
-/** PNG files by the paths that the results name. */
+/** Pictures by the paths that the results name: PNG or WebP files. */
 export type Grids = ReadonlyMap<string, Uint8Array>
 
 /** What every method draws after every task, beside real images of the task. */
-export function samplesSection(results: Results, grids: Grids): string {
+export function samplesSection(results: Results, grids: Grids, areLossy = false): string {
   const seeds = seedsOf(results)
   const [first, ...others] = seeds.map((seed) => ({ seed, html: sampleGrid(results, seed, grids) }))
   if (first === undefined) return ''
@@ -20,7 +20,11 @@ every method, none chosen by hand. A model that forgets nothing goes on drawing 
     classTables(results).length > 0
       ? ' The models take labels: each line of a picture is one class that was asked for.'
       : ''
-  }${seeds.length > 1 ? ` Seed ${first.seed}; the other seeds are below.` : ''}</p>
+  }${seeds.length > 1 ? ` Seed ${first.seed}; the other seeds are below.` : ''}${
+    areLossy
+      ? ' So that the page stays small, the pictures here are compressed with loss; the run folder has the exact ones.'
+      : ''
+  }</p>
 ${first.html}
 ${others.map(({ seed, html }) => details(`Samples of seed ${seed}`, html)).join('\n')}
 </section>`
@@ -38,17 +42,16 @@ function sampleGrid(results: Results, seed: number, grids: Grids): string {
   const rows = tasksOf(results).map((number) => {
     const known = runs.flatMap((run) => run.tasks.find((task) => task.task === number) ?? [])[0]
     if (known === undefined) return ''
-    const real = picture(known.realSamples, `Real test images: ${known.name}`, grids)
-    const cells = labels.map((label) => {
+    const real = picture(known.realSamples, `Real test images: ${known.name}`, 0, grids)
+    const cells = labels.map((label, m) => {
       const task = taskOf(runs, label, number)
       if (task === undefined) return '<div class="missing">–</div>'
-      return picture(task.samples, `${readable(label)} after task ${number}, seed ${seed}`, grids)
+      return picture(task.samples, `${readable(label)} after task ${number}, seed ${seed}`, m + 1, grids, task.rows)
     })
-    return `<div class="row-head"><h3>Task ${number}</h3><p>${e(known.name)}</p></div>
-<div>${real}</div>
-${cells.map((html) => `<div>${html}</div>`).join('\n')}`
+    return `<div class="row-head" data-task="${number}"><h3>Task ${number}</h3><p>${e(known.name)}</p></div>
+${[real, ...cells].map((html) => `<div data-task="${number}">${html}</div>`).join('\n')}`
   })
-  return `<div class="scroll wide" style="--columns: ${labels.length + 1}"><div class="samples">
+  return `<div class="scroll wide" tabindex="0" role="group" aria-label="Samples of seed ${seed}" style="--columns: ${labels.length + 1}"><div class="samples">
 <div class="row-head"></div><div class="column-head"><h3>New images</h3><p>Real test images of what the task brings.</p></div>
 ${head.join('\n')}
 ${rows.join('\n')}
@@ -59,8 +62,17 @@ function taskOf(runs: readonly MethodRun[], label: string, number: number) {
   return runs.find((run) => run.method === label)?.tasks.find((task) => task.task === number)
 }
 
-function picture(path: string, alt: string, grids: Grids): string {
-  const png = grids.get(path)
-  if (png === undefined) return '<div class="missing">–</div>'
-  return `<img loading="lazy" decoding="async" alt="${e(alt)}" src="data:image/png;base64,${Buffer.from(png).toString('base64')}">`
+/**
+ * @param column of the table that it stands in
+ * @param rows names of the classes of its rows, from top to bottom
+ */
+function picture(path: string, alt: string, column: number, grids: Grids, rows: readonly string[] = []): string {
+  const file = grids.get(path)
+  if (file === undefined) return '<div class="missing">–</div>'
+  const names = rows.map((name) => `<li>${e(name)}</li>`).join('')
+  const kind = file[0] === png ? 'png' : 'webp'
+  return `<div class="picture">${names === '' ? '' : `<ol class="rows">${names}</ol>`}<img loading="lazy" decoding="async" data-column="${column}" alt="${e(alt)}" src="data:image/${kind};base64,${Buffer.from(file).toString('base64')}"></div>`
 }
+
+/** The first byte of a PNG file. */
+const png = 0x89
