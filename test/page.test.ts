@@ -3,7 +3,7 @@ import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { fitPictures } from '../lib/images/fit.js'
 import { imageGrid } from '../lib/images/grid.js'
-import { seriesColor, seriesOf } from '../lib/report/colors.js'
+import { palette, seriesColor, seriesOf } from '../lib/report/colors.js'
 import { renderPage } from '../lib/report/page.js'
 import type { Results } from '../lib/report/results.js'
 import { forgettingSection } from '../lib/report/sections/forgetting.js'
@@ -192,3 +192,23 @@ test('pictures that are too large together are shown at the size at which each p
   expect(lossy.isLossy).toBe(true)
   expect([...lossy.pictures.values()].reduce((sum, { length }) => sum + length, 0)).toBeLessThan(all / 5)
 })
+
+// WCAG 2.2: relative luminance, and a contrast of at least 4.5 for text.
+test.each(['light', 'dark'] as const)(
+  'text can be read on the full colour of a heat map, and muted text on a %s page',
+  (mode) => {
+    const luminance = (hex: string) => {
+      const [r, g, b] = [1, 3, 5].map((at) => {
+        const c = Number.parseInt(hex.slice(at, at + 2), 16) / 255
+        return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4
+      })
+      return 0.2126 * r! + 0.7152 * g! + 0.0722 * b!
+    }
+    const contrast = (a: string, b: string) => {
+      const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y)
+      return (high! + 0.05) / (low! + 0.05)
+    }
+    expect(contrast(palette.text[mode], palette.heat[mode])).toBeGreaterThan(4.5)
+    expect(contrast(palette.muted[mode], palette.background[mode])).toBeGreaterThan(4.5)
+  },
+)

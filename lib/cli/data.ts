@@ -44,8 +44,12 @@ export function registerData(program: Command, signal?: AbortSignal): void {
 /** Downloads what is named. Returns a sentence that says where it is. */
 async function get(name: string, options: GetOptions): Promise<string> {
   if (name === inception) {
-    const { getInception, networksFolder } = await import('../evaluation/inception.js')
-    return `The standard Inception-v3 is ${await getInception(networksFolder(), options)}`
+    const [{ getInception, networksFolder }, { inceptionFile }] = await Promise.all([
+      import('../evaluation/inception.js'),
+      import('../evaluation/inception-file.js'),
+    ])
+    const file = await getInception(networksFolder(), options)
+    return `The standard Inception-v3 is ${file} (licence: ${inceptionFile.licence})`
   }
   const source = knownSource(name)
   const { getKnown } = await import('../data/load-known.js')

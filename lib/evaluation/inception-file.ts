@@ -8,6 +8,5 @@ export const inceptionFile = {
   sha256: 'f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4',
   /** More than the file has: whatever else a server sends is cut off there. */
   mostBytes: 2 ** 28,
-  licence:
-    'Apache License 2.0 (the network of TensorFlow Models); distributed by NVIDIA with stylegan2-ada-pytorch, see its licence for the file',
+  licence: 'Apache License 2.0, by Google; NVIDIA distributes the file with stylegan2-ada-pytorch',
 }

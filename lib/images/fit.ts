@@ -46,24 +46,24 @@ export async function fitPictures(pngs: ReadonlyMap<string, Uint8Array>, mostByt
   return { pictures, isLossy: level > 0 }
 }
 
-/** The picture at the size at which each of its pixels stands once; a file that is no picture as it is. */
+/** The picture at the size at which each of its pixels stands once. */
 async function withoutRepeats(png: Uint8Array): Promise<Uint8Array> {
   const { default: sharp } = await import('sharp')
-  const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true })
-  const { width, height, channels } = info
-  const same = (a: number, b: number) => data.subarray(a, a + channels).equals(data.subarray(b, b + channels))
-  const at = (x: number, y: number) => (y * width + x) * channels
+  const { data, info } = await sharp(png).ensureAlpha().raw().toBuffer({ resolveWithObject: true })
+  const { width, height } = info
+  const pixels = new Uint32Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength))
   const isRepeated = (times: number) => {
     if (width % times !== 0 || height % times !== 0) return false
     for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        if (!same(at(x, y), at(x - (x % times), y - (y % times)))) return false
-      }
+      const [row, first] = [y * width, (y - (y % times)) * width]
+      for (let x = 0; x < width; x++) if (pixels[row + x] !== pixels[first + x - (x % times)]) return false
     }
     return true
   }
   const times = [8, 7, 6, 5, 4, 3, 2].find(isRepeated)
   if (times === undefined) return png
-  const size = { width: width / times, height: height / times }
-  return sharp(png).resize(size.width, size.height, { kernel: 'nearest' }).png().toBuffer()
+  return sharp(png)
+    .resize(width / times, height / times, { kernel: 'nearest' })
+    .png()
+    .toBuffer()
 }

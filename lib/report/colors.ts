@@ -11,7 +11,8 @@ export const palette = {
   muted: { light: '#676b73', dark: '#9a9da5' },
   rule: { light: '#e3e0da', dark: '#33373e' },
   real: { light: '#b4b0a8', dark: '#6d7178' },
-  heat: { light: '#b8472a', dark: '#d4694a' },
+  // Between these and the surface, the text keeps a contrast of 4.5.
+  heat: { light: '#d9704f', dark: '#a4482e' },
   'series-1': { light: '#c2571a', dark: '#e8894f' },
   'series-2': { light: '#3d6fb4', dark: '#7aa8e6' },
   'series-3': { light: '#1f8a70', dark: '#52bf9f' },

@@ -88,7 +88,6 @@ thead th span { display: block; white-space: normal; line-height: 1.35; max-widt
   background: color-mix(in oklab, var(--heat) calc(6% + 0.94 * var(--shade)), var(--surface));
   print-color-adjust: exact; -webkit-print-color-adjust: exact;
 }
-.heat .dark { color: #fff; }
 .heat tr .unknown { color: var(--muted); border: 1px dashed var(--rule); }
 .bars { min-width: 120px; }
 .bar { display: block; height: 10px; border-radius: 3px; min-width: 2px; }

@@ -13,7 +13,7 @@ export function frequenciesSection(results: Results): string {
   return `<section id="frequencies">
 <h2>How often each class is drawn after task ${tasksOf(results).at(-1)}</h2>
 <p class="note">Labels of the generated images are the classifier's.</p>
-<figure class="scroll">${inline(frequencyChart(results, metric))}</figure>
+<figure class="scroll" tabindex="0">${inline(frequencyChart(results, metric))}</figure>
 </section>`
 }
 

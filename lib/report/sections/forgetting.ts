@@ -82,7 +82,7 @@ function heatMap(matrix: MeanMatrix, tasks: readonly number[], shade: (value: nu
       if (value === undefined) return '<td class="empty"></td>'
       if (value === null) return '<td class="unknown">–</td>'
       const percent = Math.round(100 * shade(value))
-      return `<td class="cell${percent > 62 ? ' dark' : ''}" style="--shade: ${percent}%">${formatNumber(value)}</td>`
+      return `<td class="cell" style="--shade: ${percent}%">${formatNumber(value)}</td>`
     })
     return `<tr><th scope="row">${tasks[k]}</th>${cells.join('')}</tr>`
   })

@@ -25,7 +25,7 @@ export function makingSection(sources: readonly Source[]): string {
     )
     return `${sources.length > 1 ? `<h3>${e(name)}</h3>` : ''}
 <dl>${facts.join('\n')}</dl>
-${details('Configuration', `<pre>${e(JSON.stringify(config, null, 2))}</pre>`, true)}`
+${details('Configuration', `<pre tabindex="0">${e(JSON.stringify(config, null, 2))}</pre>`, true)}`
   })
   return `<section id="making">
 <h2>How it was made</h2>
