@@ -68,7 +68,7 @@ document.querySelector('#numbers .csv').click()
 seen.csv = await blobs[0].text()
 seen.tables = document.querySelectorAll('main table').length - document.querySelectorAll('.csv').length
 for (const details of document.querySelectorAll('details')) details.open = true
-seen.overflow = document.documentElement.scrollWidth - innerWidth
+seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth
 const closed = await axe.run()
 seen.violations = [...open.violations, ...closed.violations].map(({ id, nodes }) => id + ': ' + nodes[0].html.slice(0, 200))
 seen.passes = closed.passes.length
