@@ -85,6 +85,8 @@ test('a run that is stopped and resumed has each step once in its event files', 
     expect(steps('train/loss')).toEqual(trained)
     expect(steps('metrics/classFrequencies')).toEqual([5, 10])
     expect(steps('samples')).toEqual([5, 10])
+    const all = found.flatMap(({ step, tags }) => tags.map((tag) => `${tag} ${step}`))
+    expect(new Set(all).size).toBe(all.length)
     // The first task was the other method's.
     expect(steps('samples/training')).toEqual(method === 'finetune' ? [2, 4, 7, 9] : [7, 9])
   }

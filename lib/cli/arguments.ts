@@ -30,3 +30,12 @@ export function atLeastZero(text: string): number {
   }
   return value
 }
+
+/** Reads a TCP port, 0 … 65535; 0: any that is free. */
+export function port(text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || !Number.isInteger(value) || value < 0 || value > 65_535) {
+    throw new InvalidArgumentError('Expected a port, 0 to 65535.')
+  }
+  return value
+}

@@ -12,6 +12,7 @@ import { print, say, watchOutput } from './output.js'
 import { registerReport } from './report.js'
 import { registerRun } from './run.js'
 import { registerSample } from './sample.js'
+import { registerWatch } from './watch.js'
 
 // Exit statuses: 0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n.
 
@@ -29,6 +30,7 @@ registerRun(program, signal)
 registerInit(program)
 registerCompare(program, signal)
 registerReport(program, signal)
+registerWatch(program, signal)
 registerSample(program, signal)
 registerEvaluate(program, signal)
 registerData(program, signal)

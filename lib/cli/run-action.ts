@@ -1,5 +1,5 @@
 import path from 'node:path'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } from '../experiment/run.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
@@ -7,7 +7,7 @@ import { tablesAtEnd } from '../report/table.js'
 import { readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
 import { lineWidth, print, say } from './output.js'
-import { jsonDisplay, quietDisplay, runDisplay } from './run-display.js'
+import { jsonDisplay, quietDisplay, type RunDisplay, runDisplay } from './run-display.js'
 
 /** What the command line may give. */
 export interface RunCommandOptions {
@@ -33,13 +33,15 @@ export interface Shown {
   markdown?: boolean
   quiet?: boolean
   json?: boolean
+  watch?: boolean
+  port?: number
 }
 
 /** Runs an experiment, or goes on with one, and prints what came of it. */
 export async function run(
   experiment: string,
   options: RunCommandOptions,
-  { resume, markdown, quiet, json }: Shown,
+  { resume, markdown, quiet, json, watch, port = 0 }: Shown,
   signal: AbortSignal,
 ): Promise<void> {
   const input = resume === undefined ? await readInput(experiment, options) : undefined
@@ -47,11 +49,16 @@ export async function run(
     input === undefined ? resumeExperiment(resume as string, events) : runExperiment(input, events)
   const display = json ? jsonDisplay(process.stdout) : quiet ? quietDisplay(process.stderr) : runDisplay(process.stderr)
   let folder = ''
+  let watching: Promise<{ close(): Promise<void> } | undefined> | undefined
   try {
     const outcome: RunOutcome = await start({
       signal,
       onEvent: (event) => {
-        if (event.kind === 'folder') folder = event.folder
+        if (event.kind === 'folder') {
+          folder = event.folder
+          // A page that can't be served is no reason to end the run.
+          if (watch) watching = watched(folder, port, display)
+        }
         display.show(event)
       },
     })
@@ -83,6 +90,27 @@ export async function run(
       say(`The results so far are in ${folder}; to resume: continual-diffusion run --resume ${folder}`)
     }
     throw error
+  } finally {
+    await (await watching)?.close()
+  }
+}
+
+/** A page that can't be served is no reason to end the run. */
+async function watched(
+  folder: string,
+  port: number,
+  display: RunDisplay,
+): Promise<{ close(): Promise<void> } | undefined> {
+  try {
+    const { watchRun } = await import('./watch-action.js')
+    const watching = await watchRun(folder, port)
+    display.pause()
+    say(`watch at ${watching.address}`)
+    return watching
+  } catch (error) {
+    display.pause()
+    say(`warning: no page is served: ${messageOf(error)}`)
+    return undefined
   }
 }
 

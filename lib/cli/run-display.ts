@@ -8,6 +8,8 @@ import { oneLine, printable } from '../validation/printable.js'
 /** Shows a run while it is under way. */
 export interface RunDisplay {
   show(event: RunEvent): void
+  /** Makes room for a line of something else. */
+  pause(): void
   /** Leaves the terminal as it was; may be called twice. */
   end(): void
 }
@@ -40,6 +42,7 @@ export function quietDisplay(stream: WriteStream, env: NodeJS.ProcessEnv = proce
     show(event) {
       if (event.kind === 'warning') stream.write(`${finalLine(event)}\n`)
     },
+    pause() {},
     end() {},
   }
 }
@@ -52,6 +55,7 @@ export function jsonDisplay(stream: Pick<WriteStream, 'write'>, now: () => numbe
       if (isProgress(event) && !isDue(event)) return
       stream.write(`${printable(JSON.stringify({ time: new Date(now()).toISOString(), ...event }))}\n`)
     },
+    pause() {},
     end() {},
   }
 }
@@ -83,6 +87,7 @@ function barDisplay(stream: WriteStream, env: NodeJS.ProcessEnv): RunDisplay {
         stream.write(`${finalLine(event)}\n`)
       }
     },
+    pause: end,
     end,
   }
 }
@@ -99,6 +104,7 @@ function lineDisplay(stream: WriteStream, env: NodeJS.ProcessEnv, now: () => num
         stream.write(`${[what, far, [detail, left].filter(Boolean).join(', ')].filter(Boolean).join('  ')}\n`)
       } else if (isFinal(event)) stream.write(`${finalLine(event)}\n`)
     },
+    pause() {},
     end() {},
   }
 }

@@ -3,6 +3,7 @@ import { dataNames } from '../experiment/data-names.js'
 import { presetNames } from '../experiment/presets.js'
 import { positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
 import type { RunCommandOptions, Shown } from './run-action.js'
+import { portOption } from './watch.js'
 
 /** Adds the command `run`: a whole experiment from a preset or a configuration file. */
 export function registerRun(program: Command, signal: AbortSignal): void {
@@ -40,11 +41,13 @@ export function registerRun(program: Command, signal: AbortSignal): void {
         'quiet',
       ]),
     )
+    .option('--watch', 'serve a page of the run while it is under way, to this machine alone')
+    .addOption(portOption().implies({ watch: true }))
     .option('--resume <folder>', 'resume the run in this folder; takes none of the options that change a run')
     .action(
       async (
         experiment: string,
-        { resume, markdown, quiet, json, ...options }: RunCommandOptions & Shown,
+        { resume, markdown, quiet, json, watch, port, ...options }: RunCommandOptions & Shown,
         command: Command,
       ) => {
         if (resume !== undefined && (command.args.length > 0 || Object.keys(options).length > 0)) {
@@ -56,7 +59,7 @@ export function registerRun(program: Command, signal: AbortSignal): void {
           )
         }
         const { run } = await import('./run-action.js')
-        await run(experiment, options, { resume, markdown, quiet, json }, signal)
+        await run(experiment, options, { resume, markdown, quiet, json, watch, port }, signal)
       },
     )
 }

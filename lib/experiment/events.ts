@@ -47,7 +47,7 @@ export type RunEvent =
       readonly memory: MemoryUse
       readonly secondsLeft: number | undefined
     }
-  /** A line of `metrics.jsonl`, at most a hundred in a task: mean losses of the steps since the line before. */
+  /** A line of `metrics.jsonl`, at most a hundred in a task: mean losses, and the speed, of the steps since the line before. */
   | {
       readonly kind: 'losses'
       readonly part: Part

@@ -98,12 +98,12 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
 
 /** Tells the loggers what was found after a task, which stands among the results only after that. */
 export async function logTask(run: RunState, result: TaskResult, grid: Uint8Array, of: Logged): Promise<void> {
-  const { task, steps, metrics } = result
+  const { steps, metrics } = result
   const values = Object.entries(metrics).flatMap(([name, { value }]) =>
     value === null ? [] : [[`metrics/${name}`, value]],
   )
   const step = stepsBefore(run) + steps
-  await run.loggers.scalars(step, { task, ...Object.fromEntries(values) }, of)
+  if (values.length > 0) await run.loggers.scalars(step, Object.fromEntries(values), of)
   await run.loggers.image(step, 'samples', grid, of)
 }
 
@@ -165,13 +165,18 @@ async function learn(
   const spent = () => before + performance.now() - begin
   const earlier = stepsBefore(run)
   const lines: StepLosses[] = []
-  let stepsPerSecond = 0
+  let told = { step: learner.taskInProgress?.step ?? 0, time: begin }
   const onStep = (step: StepLosses) => {
     const line = losses.add(step)
     if (line) lines.push(line)
   }
   const flush = async () => {
     const about = { kind: 'train', method: entry.label, seed, task: task.number }
+    const newest = lines.at(-1)?.step
+    if (newest === undefined) return
+    const now = performance.now()
+    const stepsPerSecond = ((newest - told.step) * 1000) / (now - told.time)
+    told = { step: newest, time: now }
     for (const line of lines.splice(0)) {
       const memory = memoryUse(learner.device)
       await folder.log({ ...about, ...line })
@@ -198,7 +203,6 @@ async function learn(
     const callback = drawEvery && { callback: draw, callbackEvery: drawEvery }
     const options = { ...learnOptions(run, work, part), resume: true, onStep, ...callback }
     for await (const progress of learner.learn(task, entry.method, options)) {
-      stepsPerSecond = progress.stepsPerSecond
       const secondsLeft = secondsLeftOf(run.runs, part, progress.secondsLeft)
       onEvent({ kind: 'learn', part, progress, memory: memoryUse(learner.device), secondsLeft })
       folder.check()
