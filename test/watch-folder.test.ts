@@ -128,6 +128,8 @@ test('a run that gave no sign for half a minute is told as silent, and a stopped
   await writeFile(path.join(folder, 'results.json'), JSON.stringify({ ...results, complete: true }))
   await rm(path.join(folder, 'live'), { recursive: true })
   expect(await state()).toBe('complete')
+  await writeFile(path.join(folder, 'results.json'), JSON.stringify(results))
+  expect(await state()).toBe('silent')
 })
 
 test('curves of twenty methods by ten seeds, or of a million steps, stay small', async () => {

@@ -308,7 +308,7 @@ export interface Addon {
   lockFile(fd: number): 'taken' | 'held' | 'unsupported'
   /** Bytes of memory that this process can still use. */
   availableMemory(): number
-  /** Bytes that tensors take on the CUDA device of this number, and the most that they have taken in this process. */
+  /** Bytes that tensors take on the CUDA device of this number, and the most that they have taken in this process; 0 before the first. */
   cudaMemory(index: number): { readonly used: number; readonly peak: number }
   /** Swaps what two paths of one file system name, in one step (renameat2); false where it couldn't. */
   exchange(a: string, b: string): boolean

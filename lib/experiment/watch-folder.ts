@@ -258,7 +258,9 @@ class Watcher implements WatchedFolder {
     }
     const isSilent = this.#lastSign !== undefined && performance.now() - this.#lastSign > silence
     const { state } = this.#status
-    this.store.put({ topic: 'status', ...this.#status, state: state === 'running' && isSilent ? 'silent' : state })
+    // A run that has found something and gives no sign at all is one from elsewhere, or from before.
+    const isLost = (state === 'running' && isSilent) || (state === 'waiting' && this.#seenResults !== '')
+    this.store.put({ topic: 'status', ...this.#status, state: isLost ? 'silent' : state })
   }
 
   async #readSamples(): Promise<void> {

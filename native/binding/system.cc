@@ -94,8 +94,13 @@ Napi::Value freeMemory(const Napi::CallbackInfo& info) {
 
 Napi::Value cudaMemory(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(cudaDevice(info[0]).index());
-    const auto& bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    c10::CachingAllocator::Stat bytes;
+    // There is none before the first tensor.
+    auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(at::kCUDA));
+    if (allocator != nullptr && allocator->initialized()) {
+      const auto stats = allocator->getDeviceStats(cudaDevice(info[0]).index());
+      bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    }
     auto result = Napi::Object::New(info.Env());
     result.Set("used", Napi::Number::New(info.Env(), static_cast<double>(bytes.current)));
     result.Set("peak", Napi::Number::New(info.Env(), static_cast<double>(bytes.peak)));
