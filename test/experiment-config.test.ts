@@ -89,6 +89,12 @@ test.each([
     /1001.*1000/,
   ],
   ['more sampler steps than timesteps', { sampler: { steps: 1001 } }, /sampler\.steps is 1001.*1000/],
+  ['an option of another sampler', { sampler: { kind: 'heun', eta: 1 } }, /sampler\.eta is 1; expected 0: only 'ddim'/],
+  [
+    'an option of another schedule',
+    { schedule: { kind: 'edm', betaEnd: 1e-3 } },
+    /schedule\.betaEnd is 0\.001; expected/,
+  ],
   [
     'a Fisher matrix at more timesteps than there are',
     { methods: [{ name: 'ewc', timesteps: [0, 2000] }] },
@@ -96,7 +102,7 @@ test.each([
   ],
   ['a metric of no known name', { evaluation: { metrics: ['frechetDistanc'] } }, /did you mean 'frechetDistance'/],
   ['a metric twice', { evaluation: { metrics: ['ard', 'ard'] } }, /each metric once/],
-  ['more neighbours than images', { evaluation: { count: 3 } }, /evaluation\.k is missing|evaluation\.k/],
+  ['more neighbours than images', { evaluation: { count: 3 } }, /evaluation\.count is 3; .*evaluation\.k, which is 3/],
   [
     'an area over falling numbers of steps',
     { evaluation: { areaSteps: [5, 2] } },

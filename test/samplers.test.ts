@@ -3,8 +3,15 @@ import { cp } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseSchedulerConfig, toSchedulerConfig } from '../lib/checkpoint/scheduler-config.js'
-import { addedNoises, networkCalls, type SamplerConfig, samplerKinds } from '../lib/config/sampler.js'
-import { paperSchedule, type ScheduleConfig, scheduleTable } from '../lib/config/schedule.js'
+import {
+  addedNoises,
+  defaultSampler,
+  networkCalls,
+  parseSampler,
+  type SamplerConfig,
+  samplerKinds,
+} from '../lib/config/sampler.js'
+import { paperSchedule, type ScheduleConfig, scheduleSchema, scheduleTable } from '../lib/config/schedule.js'
 import { loadAddon } from '../lib/engine/load.js'
 import { parseJson } from '../lib/files/read-json.js'
 import { Learner, noiseLevels, samplerTimesteps } from '../lib/index.js'
@@ -189,9 +196,34 @@ describe('wrong options', () => {
       () => noiseLevels({ betas: [0.1, 0.2], timesteps: 3 }),
       /timesteps is 3; expected as many/,
     ],
+    ['η of Euler', () => samplerTimesteps({}, { kind: 'euler', eta: 1 }), /eta is 1; expected 0: only 'ddim' has eta/],
+    ['a variance of DDIM', () => samplerTimesteps({}, { variance: 'large' }), /variance is 'large'; expected 'small'/],
+    ['betas of a flow', () => noiseLevels({ kind: 'flow', betaEnd: 0.5 }), /betaEnd is 0.5; expected none: a schedule/],
+    ['a shift of betas', () => noiseLevels({ shift: 3 }), /shift is 3; .* only one of the kind 'flow'/],
+    [
+      'ends of cosine betas',
+      () => noiseLevels({ betas: 'cosine', betaEnd: 0.5 }),
+      /expected none: cosine betas have no/,
+    ],
     ['no range of σ', () => noiseLevels({ kind: 'edm', sigmaMin: 80 }), /sigmaMin is 80; expected less than sigmaMax/],
   ])('%s', (_, run, message) => {
     expect(run).toThrow(message)
+  })
+
+  it('says nothing of what a default writes out, and keeps only the fields of the kind', async () => {
+    expect(scheduleSchema.parse({ ...paperSchedule, kind: 'flow', prediction: 'flow' })).toEqual({
+      kind: 'flow',
+      timesteps: 1000,
+      shift: 1,
+      prediction: 'flow',
+    })
+    expect(Object.keys(scheduleSchema.parse({ betas: 'cosine' }))).not.toContain('betaEnd')
+    const learner = { ...defaultSampler, kind: 'unipc', karras: true } as const
+    expect(parseSampler(paperSchedule, { kind: 'ddim', eta: 1 }, 'here', learner)).toMatchObject({
+      karras: false,
+      eta: 1,
+    })
+    expect(parseSampler(paperSchedule, { kind: 'euler' }, 'here', learner)).toMatchObject({ karras: true })
   })
 
   it('noise of another length, or for a sampler that takes none', async () => {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { parseSampler, type SamplerConfig } from '../config/sampler.js'
-import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
+import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { diffusersVersion, isConditional, type UNetConfig } from '../config/unet.js'
 import { invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
@@ -214,11 +214,13 @@ export function parseSchedulerConfig(
 type OfBetas = z.output<z.ZodObject<typeof ofBetas>>
 
 function scheduleOf(config: OfBetas): Partial<ScheduleConfig> {
+  const betas = config.trained_betas ?? betaNames[config.beta_schedule]
+  // Of others the file has them, too, and diffusers ignores them.
+  const hasEnds = typeof betas === 'string' && betas !== 'cosine'
   return {
     timesteps: config.num_train_timesteps,
-    betas: config.trained_betas ?? betaNames[config.beta_schedule],
-    betaStart: config.beta_start,
-    betaEnd: config.beta_end,
+    betas,
+    ...(hasEnds && { betaStart: config.beta_start, betaEnd: config.beta_end }),
     zeroTerminalSnr: config.rescale_betas_zero_snr,
     prediction: predictionNames[config.prediction_type],
   }
@@ -266,9 +268,9 @@ export function toSchedulerConfig(
   const { kind, clip, spacing, offset, thresholding, final, karras } = sampler
   const shared = {
     ...base,
-    beta_end: schedule.betaEnd,
+    beta_end: schedule.betaEnd ?? paperSchedule.betaEnd,
     beta_schedule: typeof schedule.betas === 'string' ? nameOf(betaNames, schedule.betas) : 'linear',
-    beta_start: schedule.betaStart,
+    beta_start: schedule.betaStart ?? paperSchedule.betaStart,
     prediction_type: known,
     rescale_betas_zero_snr: schedule.zeroTerminalSnr,
     steps_offset: offset,

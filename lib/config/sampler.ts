@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
+import type { ErrorCode } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { type ScheduleConfig, timestepsSchema } from './schedule.js'
 
@@ -20,7 +20,7 @@ export interface SamplerConfig {
   readonly kind: (typeof samplerKinds)[number]
   /** Number of denoising steps S, 1 … T. Default 10, or T where that is less; 2 for a teacher. */
   readonly steps: number
-  /** DDIM's η ≥ 0: 0 is deterministic. Ignored by the others. Default 0. */
+  /** Of `ddim`: η ≥ 0; 0 is deterministic. Default 0. */
   readonly eta: number
   /** Clips the predicted x₀ to [−1, 1], or to [−clip, clip], at every step. Default true. */
   readonly clip: boolean | number
@@ -34,7 +34,7 @@ export interface SamplerConfig {
   readonly karras: boolean
   /** Where the last step goes: to the clean image, or to the first timestep's level of noise. Default `clean`. */
   readonly final: 'clean' | 'first'
-  /** DDPM's variance: the posterior's, `small`, or β, `large`. Default `small`. */
+  /** Of `ddpm`: the variance: the posterior's, `small`, or β, `large`. Default `small`. */
   readonly variance: 'small' | 'large'
   /** `paper`: adds 1e-8 to ᾱ where DDIM divides by it, as the paper's code does. Default: none. */
   readonly parity?: 'paper'
@@ -133,24 +133,78 @@ const fields = z.strictObject({
   guidance: guidanceSchema.nullish().transform(orUndefined),
 })
 
-const fits = (sampler: z.output<typeof fields>) => !sampler.karras || !['ddim', 'ddpm'].includes(sampler.kind)
-const fitsMessage = {
-  path: ['karras'],
-  message: "expected false for 'ddim' and 'ddpm', which count in timesteps; 'euler' and those after it count in σ/α",
+/** The fields that only some kinds have, and what is expected of the others. */
+const ownFields = {
+  eta: { kinds: ['ddim'], expected: "expected 0: only 'ddim' has eta" },
+  variance: { kinds: ['ddpm'], expected: "expected 'small': only 'ddpm' has another variance" },
+  karras: {
+    kinds: samplerKinds.filter((kind) => kind !== 'ddim' && kind !== 'ddpm'),
+    expected: "expected false for 'ddim' and 'ddpm', which count in timesteps; 'euler' and those after it count in σ/α",
+  },
+} as const satisfies Partial<Record<keyof SamplerConfig, { kinds: readonly string[]; expected: string }>>
+const ownNames = Object.keys(ownFields) as (keyof typeof ownFields)[]
+
+function hasField(kind: unknown, name: keyof typeof ownFields): boolean {
+  return (ownFields[name].kinds as readonly unknown[]).includes(kind)
+}
+
+type Context = { addIssue(issue: { code: 'custom'; path: PropertyKey[]; message: string }): void }
+
+function checkFields(sampler: Pick<SamplerConfig, 'kind' | keyof typeof ownFields>, context: Context): void {
+  for (const name of ownNames) {
+    if (hasField(sampler.kind, name) || sampler[name] === defaultSampler[name]) continue
+    context.addIssue({ code: 'custom', path: [name], message: ownFields[name].expected })
+  }
 }
 
 /** Schema of {@link SamplerConfig}; what is left out is as in {@link defaultSampler}. */
-export const samplerSchema = fields.refine(fits, fitsMessage)
+export const samplerSchema = fields.superRefine(checkFields)
+
+/** Schema of an experiment's sampler, whose steps depend on the schedule; see {@link samplerSteps}. */
+export const experimentSamplerSchema = fields
+  .extend({
+    /** Default 10, or the schedule's timesteps where they are fewer. */
+    steps: z.int().min(1).optional(),
+  })
+  .superRefine(checkFields)
 
 /** Schema of how a teacher generates; what is left out is as in the paper's experiments: DDIM in 2 steps. */
 export const teacherSamplerSchema = fields
   .extend({ steps: z.int().min(1).default(2) })
-  .refine(fits, fitsMessage)
+  .superRefine(checkFields)
   .prefault({})
 
+/** Steps of a sampler that is given none. */
+export function samplerSteps(schedule: Pick<ScheduleConfig, 'timesteps'>, steps = defaultSampler.steps): number {
+  return Math.min(steps, schedule.timesteps)
+}
+
+/** What of a sampler doesn't fit the schedule: where, and what was expected. */
+export function samplerProblems(
+  { timesteps }: Pick<ScheduleConfig, 'timesteps'>,
+  { kind, steps, spacing, offset, guidance }: SamplerConfig,
+): { path: (string | number)[]; message: string }[] {
+  const problems: { path: (string | number)[]; message: string }[] = []
+  const most = `the schedule's ${timesteps} timesteps`
+  if ((guidance?.timesteps?.[1] ?? 0) > timesteps) {
+    problems.push({ path: ['guidance', 'timesteps', 1], message: `expected at most ${most}` })
+  }
+  // Of S + 1 timesteps these take the last S, and leading ones must be apart.
+  const isOneLess = spacing === 'leading' && (kind === 'unipc' || kind.endsWith('dpm-solver++'))
+  if (steps > timesteps) problems.push({ path: ['steps'], message: `expected at most ${most}` })
+  else if (isOneLess && steps === timesteps) {
+    problems.push({
+      path: ['steps'],
+      message: `expected at most ${timesteps - 1} leading steps of '${kind}', one less than the schedule's timesteps`,
+    })
+  }
+  if (offset >= timesteps) problems.push({ path: ['offset'], message: `expected less than ${most}` })
+  return problems
+}
+
 /**
- * Checks a sampler, and that it has no more steps than the schedule has timesteps. What is left out is as in `defaults`; of their steps at
- * most as many as there are timesteps.
+ * Checks a sampler, and that it fits the schedule. What is left out is as in `defaults`; of their steps at most as many as there are timesteps, and of
+ * their fields those that the kind has.
  */
 export function parseSampler(
   schedule: ScheduleConfig,
@@ -159,35 +213,14 @@ export function parseSampler(
   defaults: SamplerConfig = defaultSampler,
   code?: ErrorCode,
 ): SamplerConfig {
-  const given = parseOptions(z.looseObject({}).prefault({}), sampler, where, code)
-  const steps = Math.min(defaults.steps, schedule.timesteps)
-  const result = parseOptions(samplerSchema, { ...defaults, steps, ...defined(given) }, where, code)
-  const end = result.guidance?.timesteps?.[1] ?? 0
-  if (end > schedule.timesteps) {
-    throw new ContinualDiffusionError(
-      code ?? 'ERR_INVALID_ARGUMENT',
-      `${where}: guidance.timesteps ends at ${end}; expected at most the schedule's ${schedule.timesteps} timesteps`,
-    )
-  }
-  const { kind, spacing, offset } = result
-  // Of S + 1 timesteps these take the last S, and leading ones must be apart.
-  const most =
-    schedule.timesteps - (spacing === 'leading' && (kind === 'unipc' || kind.endsWith('dpm-solver++')) ? 1 : 0)
-  if (result.steps > most) {
-    throw new ContinualDiffusionError(
-      code ?? 'ERR_INVALID_ARGUMENT',
-      most === schedule.timesteps
-        ? `${where}: steps is ${result.steps}; expected at most the schedule's ${schedule.timesteps} timesteps`
-        : `${where}: steps is ${result.steps}; expected at most ${most} leading steps of '${kind}', one less than the schedule's timesteps`,
-    )
-  }
-  if (offset >= schedule.timesteps) {
-    throw new ContinualDiffusionError(
-      code ?? 'ERR_INVALID_ARGUMENT',
-      `${where}: offset is ${offset}; expected less than the schedule's ${schedule.timesteps} timesteps`,
-    )
-  }
-  return result
+  const given = defined(parseOptions(z.looseObject({}).prefault({}), sampler, where, code))
+  const { kind = defaults.kind } = given
+  const without = ownNames.filter((name) => !hasField(kind, name)).map((name) => [name, defaultSampler[name]])
+  const usual = { ...defaults, ...Object.fromEntries(without), steps: samplerSteps(schedule, defaults.steps) }
+  const fitting = samplerSchema.superRefine((result, context) => {
+    for (const problem of samplerProblems(schedule, result)) context.addIssue({ code: 'custom', ...problem })
+  })
+  return parseOptions(fitting, { ...usual, ...given }, where, code)
 }
 
 /** Without the keys whose value is undefined, which would hide a default. */

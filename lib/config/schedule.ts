@@ -16,19 +16,19 @@ export interface ScheduleConfig {
   /** Number of timesteps T, 2 … 1,000,000. Default 1000, or as many as there are betas. */
   readonly timesteps: number
   /** Of `betas`: linear, `scaled-linear` (linear in √β), `cosine` (arXiv 2102.09672), `sigmoid` (over −6 … 6), or the betas themselves. Default `linear`. */
-  readonly betas: 'linear' | 'scaled-linear' | 'cosine' | 'sigmoid' | readonly number[]
-  /** First beta of all but `cosine` and given ones. Default 1e-4. */
-  readonly betaStart: number
-  /** Last beta of all but `cosine` and given ones. Default 0.02. */
-  readonly betaEnd: number
-  /** Rescales the betas so that ᾱ at the last timestep is 0 (arXiv 2305.08891). Default true, as in the paper's code. */
-  readonly zeroTerminalSnr: boolean
+  readonly betas?: 'linear' | 'scaled-linear' | 'cosine' | 'sigmoid' | readonly number[]
+  /** Of `betas`: the first beta of all but `cosine` and given ones. Default 1e-4. */
+  readonly betaStart?: number
+  /** Of `betas`: the last beta of all but `cosine` and given ones. Default 0.02. */
+  readonly betaEnd?: number
+  /** Of `betas`: rescales them so that ᾱ at the last timestep is 0 (arXiv 2305.08891). Default true, as in the paper's code. */
+  readonly zeroTerminalSnr?: boolean
   /** Of `flow`: σ = shift·u / (1 + (shift − 1)·u) for u = (t + 1) / T (arXiv 2403.03206); 0.001 … 1000, and more than 1 means more noise. Default 1. */
-  readonly shift: number
+  readonly shift?: number
   /** Of `edm`: the smallest σ/α. Default 0.002. */
-  readonly sigmaMin: number
+  readonly sigmaMin?: number
   /** Of `edm`: the largest σ/α. Between them its 7th root is linear. Default 80. */
-  readonly sigmaMax: number
+  readonly sigmaMax?: number
   /**
    * What the network predicts: the noise ε, the clean image x₀ (`sample`), v = α·ε − σ·x₀, the velocity ε − x₀ (`flow`, of the straight path
    * alone), or F of EDM's preconditioning with σ_data = 0.5 (`edm`; x_t is scaled to unit variance for it). Default `epsilon`, or `flow` and `edm` of
@@ -49,11 +49,15 @@ export const paperSchedule: ScheduleConfig = {
   betaStart: 1e-4,
   betaEnd: 0.02,
   zeroTerminalSnr: true,
-  shift: 1,
-  sigmaMin: 0.002,
-  sigmaMax: 80,
   prediction: 'epsilon',
 }
+
+/** What the fields that a kind has of its own are where they are left out. */
+const defaults = {
+  betas: { betas: 'linear', betaStart: 1e-4, betaEnd: 0.02, zeroTerminalSnr: true },
+  flow: { shift: 1 },
+  edm: { sigmaMin: 0.002, sigmaMax: 80 },
+} as const
 
 const beta = z.number().min(1e-7).lt(1)
 const betaNames = ['linear', 'scaled-linear', 'cosine', 'sigmoid'] as const
@@ -71,13 +75,13 @@ export const scheduleSchema = z
     timesteps: z.int().min(2).max(1_000_000).optional(),
     betas: z
       .union([z.enum(betaNames), z.array(beta).min(2) as z.ZodType<readonly number[]>])
-      .default(paperSchedule.betas),
-    betaStart: beta.default(paperSchedule.betaStart),
-    betaEnd: beta.default(paperSchedule.betaEnd),
-    zeroTerminalSnr: z.boolean().default(paperSchedule.zeroTerminalSnr),
-    shift: z.number().min(1e-3).max(1000).default(paperSchedule.shift),
-    sigmaMin: z.number().min(1e-4).max(1e4).default(paperSchedule.sigmaMin),
-    sigmaMax: z.number().min(1e-4).max(1e4).default(paperSchedule.sigmaMax),
+      .default(defaults.betas.betas),
+    betaStart: beta.default(defaults.betas.betaStart),
+    betaEnd: beta.default(defaults.betas.betaEnd),
+    zeroTerminalSnr: z.boolean().default(defaults.betas.zeroTerminalSnr),
+    shift: z.number().min(1e-3).max(1000).default(defaults.flow.shift),
+    sigmaMin: z.number().min(1e-4).max(1e4).default(defaults.edm.sigmaMin),
+    sigmaMax: z.number().min(1e-4).max(1e4).default(defaults.edm.sigmaMax),
     prediction: z.enum(['epsilon', 'sample', 'v', 'flow', 'edm']).optional(),
   })
   .refine(({ betaStart, betaEnd }) => betaStart <= betaEnd, {
@@ -102,13 +106,48 @@ export const scheduleSchema = z
       message: "expected 'flow' with the kind 'flow' alone, which has 'flow', 'epsilon' and 'sample'",
     },
   )
-  .transform(
-    ({ timesteps, prediction, ...rest }): ScheduleConfig => ({
-      ...rest,
-      timesteps: timesteps ?? (typeof rest.betas === 'string' ? paperSchedule.timesteps : rest.betas.length),
-      prediction: prediction ?? (rest.kind === 'betas' ? 'epsilon' : rest.kind),
-    }),
-  )
+  .superRefine((given, context) => {
+    for (const { why, fields } of fieldsWithoutEffect(given)) {
+      for (const [field, usual] of Object.entries(fields)) {
+        // What a default writes out is no wish.
+        if (given[field as keyof typeof fields] === usual) continue
+        context.addIssue({ code: 'custom', path: [field], message: `expected none: ${why}` })
+      }
+    }
+  })
+  .transform(({ timesteps, prediction, ...rest }): ScheduleConfig => {
+    const without = fieldsWithoutEffect(rest).flatMap(({ fields }) => Object.keys(fields))
+    const own = Object.fromEntries(Object.entries(rest).filter(([field]) => !without.includes(field)))
+    const { kind, betas } = rest
+    return {
+      ...(own as typeof rest),
+      timesteps: timesteps ?? (kind !== 'betas' || typeof betas === 'string' ? paperSchedule.timesteps : betas.length),
+      prediction: prediction ?? (kind === 'betas' ? 'epsilon' : kind),
+    }
+  })
+
+/** The fields that mean nothing beside others, with their defaults, and why. */
+function fieldsWithoutEffect({ kind, betas }: Required<Pick<ScheduleConfig, 'kind' | 'betas'>>) {
+  const of = (other: ScheduleConfig['kind']) => ({
+    why: `a schedule of the kind '${kind}' doesn't use it, only one of the kind '${other}'`,
+    fields: defaults[other] as Partial<ScheduleConfig>,
+  })
+  const others = (['betas', 'flow', 'edm'] as const).filter((other) => other !== kind).map(of)
+  const { betaStart, betaEnd } = defaults.betas
+  const hasEnds = kind !== 'betas' || (typeof betas === 'string' && betas !== 'cosine')
+  const which = betas === 'cosine' ? 'cosine betas have' : 'a list of betas has'
+  return hasEnds ? others : [...others, { why: `${which} no other ends`, fields: { betaStart, betaEnd } }]
+}
+
+/** `Float64Array.from` takes ten times as long. */
+function numbers(count: number, at: (t: number) => number): Float64Array {
+  return new Float64Array(count).map((_, t) => at(t))
+}
+
+/** A schedule with its defaults, and those of other kinds. */
+function filled(config: Partial<ScheduleConfig>, where: string): Required<ScheduleConfig> {
+  return { ...defaults.betas, ...defaults.flow, ...defaults.edm, ...parseOptions(scheduleSchema, config, where) }
+}
 
 /**
  * α_t and σ_t of the forward process x_t = α_t·x₀ + σ_t·ε, each in float64, one per timestep.
@@ -118,9 +157,9 @@ export const scheduleSchema = z
  * @category Networks, schedules and samplers
  */
 export function noiseLevels(config: Partial<ScheduleConfig> = {}): { alpha: Float64Array; sigma: Float64Array } {
-  const { kind, timesteps, shift, sigmaMin, sigmaMax, ...rest } = parseOptions(scheduleSchema, config, 'noiseLevels')
+  const { kind, timesteps, shift, sigmaMin, sigmaMax, ...rest } = filled(config, 'noiseLevels')
   const table = (alphaAt: (t: number) => number, sigmaOf: (alpha: number) => number) => {
-    const alpha = Float64Array.from({ length: timesteps }, (_, t) => alphaAt(t))
+    const alpha = numbers(timesteps, alphaAt)
     return { alpha, sigma: alpha.map(sigmaOf) }
   }
   const rounded = (alpha: number) => Math.sqrt(1 - alpha * alpha)
@@ -153,12 +192,10 @@ export function noiseLevels(config: Partial<ScheduleConfig> = {}): { alpha: Floa
  * @category Networks, schedules and samplers
  */
 export function schedule(config: Partial<ScheduleConfig> = {}): { betas: Float64Array; alphasCumprod: Float64Array } {
-  const { kind, timesteps, zeroTerminalSnr, betas: given, ...ends } = parseOptions(scheduleSchema, config, 'schedule')
+  const { kind, timesteps, zeroTerminalSnr, betas: given, ...ends } = filled(config, 'schedule')
   if (kind !== 'betas') throw invalid(`schedule: kind is '${kind}', which has no betas; call noiseLevels`)
   const betas =
-    typeof given === 'string'
-      ? Float64Array.from({ length: timesteps }, (_, t) => betaAt[given](t, timesteps, ends))
-      : Float64Array.from(given)
+    typeof given === 'string' ? numbers(timesteps, (t) => betaAt[given](t, timesteps, ends)) : Float64Array.from(given)
   let product = 1
   const alphasCumprod = betas.map((beta) => {
     product *= 1 - beta
@@ -167,7 +204,7 @@ export function schedule(config: Partial<ScheduleConfig> = {}): { betas: Float64
   return zeroTerminalSnr ? withZeroTerminalSnr(alphasCumprod) : { betas, alphasCumprod }
 }
 
-type Ends = Pick<ScheduleConfig, 'betaStart' | 'betaEnd'>
+type Ends = Required<Pick<ScheduleConfig, 'betaStart' | 'betaEnd'>>
 
 const betaAt: Record<(typeof betaNames)[number], (t: number, timesteps: number, ends: Ends) => number> = {
   linear: (t, timesteps, { betaStart, betaEnd }) => betaStart + ((betaEnd - betaStart) * t) / (timesteps - 1),
@@ -205,16 +242,20 @@ export interface ScheduleTable {
 }
 
 export function scheduleTable(config: ScheduleConfig): ScheduleTable {
+  if (config.kind === 'betas') {
+    const alpha2 = new Float32Array(schedule(config).alphasCumprod)
+    // σ² = 1 − α² of the rounded α², as in the reference's arithmetic.
+    return { alpha2, sigma2: alpha2.map((a) => 1 - a), straight: false }
+  }
   const { alpha, sigma } = noiseLevels(config)
-  const straight = config.kind === 'flow'
-  const alpha2 = Float32Array.from(config.kind === 'betas' ? schedule(config).alphasCumprod : alpha.map((a) => a * a))
-  // Of betas σ² = 1 − α² of the rounded α², as in the reference's arithmetic.
-  const sigma2 = config.kind === 'betas' ? alpha2.map((a) => 1 - a) : Float32Array.from(sigma.map((s) => s * s))
-  const told =
-    config.kind === 'flow'
-      ? sigma.map((s) => s * config.timesteps)
-      : config.kind === 'edm'
-        ? sigma.map((s, t) => Math.log(s / (alpha[t] as number)) / 4)
-        : undefined
-  return { alpha2, sigma2, straight, ...(told && { told: Float32Array.from(told) }) }
+  const isFlow = config.kind === 'flow'
+  const told = isFlow
+    ? sigma.map((s) => s * config.timesteps)
+    : sigma.map((s, t) => Math.log(s / (alpha[t] as number)) / 4)
+  return {
+    alpha2: new Float32Array(alpha.map((a) => a * a)),
+    sigma2: new Float32Array(sigma.map((s) => s * s)),
+    straight: isFlow,
+    told: new Float32Array(told),
+  }
 }

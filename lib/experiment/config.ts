@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { learnSchema as solverSchema } from '../classifiers/solver-options.js'
-import { samplerSchema } from '../config/sampler.js'
+import { experimentSamplerSchema, samplerProblems, samplerSteps } from '../config/sampler.js'
 import { scheduleSchema } from '../config/schedule.js'
 import { hasClassTable, isConditional, unetSchema } from '../config/unet.js'
 import { knownSources } from '../data/known.js'
@@ -43,7 +43,7 @@ export const experimentSchema = z
     unet: unetSchema,
     schedule: scheduleSchema.prefault({}),
     /** The sampler of evaluation and of the grids of samples. */
-    sampler: samplerSchema.prefault({}),
+    sampler: experimentSamplerSchema.prefault({}),
     /** Decay of the moving average of the weights, which teacher and sampling use. Default 0: no average. */
     ema: z.number().min(0).lt(1).default(0),
     device: deviceSchema.default('auto'),
@@ -165,15 +165,9 @@ export const experimentSchema = z
         'expected none: the null label is not learned; give train a labelDropout, e.g. 0.1',
       )
     }
-    const end = sampler.guidance?.timesteps?.[1] ?? 0
-    if (end > schedule.timesteps) {
-      refuse(
-        ['sampler', 'guidance', 'timesteps'],
-        `expected at most schedule.timesteps, which is ${schedule.timesteps}`,
-      )
-    }
-    if (sampler.steps > schedule.timesteps) {
-      refuse(['sampler', 'steps'], `expected at most schedule.timesteps, which is ${schedule.timesteps}`)
+    const steps = sampler.steps ?? samplerSteps(schedule)
+    for (const { path, message } of samplerProblems(schedule, { ...sampler, steps })) {
+      refuse(['sampler', ...path], message)
     }
     if (evaluation.areaSteps?.some((steps) => steps > schedule.timesteps)) {
       refuse(['evaluation', 'areaSteps'], `expected at most schedule.timesteps, which is ${schedule.timesteps}`)
@@ -181,7 +175,8 @@ export const experimentSchema = z
   })
   .transform(({ data: given, ...config }) => {
     const data = [given].flat().map((one) => ({ ...one, size: config.unet.sample_size }))
-    return { ...config, title: config.title ?? titleOf(data, config.stream), data }
+    const sampler = { ...config.sampler, steps: config.sampler.steps ?? samplerSteps(config.schedule) }
+    return { ...config, sampler, title: config.title ?? titleOf(data, config.stream), data }
   })
 
 /**
@@ -222,6 +217,15 @@ export function resolveExperiment(input: ExperimentInput, where = 'experiment'):
   return resolveWithMethods(input, where).config
 }
 
+/** The keys of an experiment as it is written; the values are checked once the preset is there. */
+const inputSchema = z.strictObject({
+  $schema: z.string().optional(),
+  preset: z.enum(presetNames, `expected one of ${presetNames.join(', ')}`).optional(),
+  ...(Object.fromEntries(
+    Object.keys(experimentSchema.def.in.shape).map((key) => [key, z.unknown().optional()]),
+  ) as Record<keyof typeof experimentSchema.def.in.shape, z.ZodOptional<z.ZodUnknown>>),
+})
+
 /** An experiment's configuration, and its methods as values, in the same order. */
 export interface ResolvedExperiment {
   readonly config: ExperimentConfig
@@ -230,18 +234,7 @@ export interface ResolvedExperiment {
 
 /** As {@link resolveExperiment}, with the methods, which are made to be checked. */
 export function resolveWithMethods(input: ExperimentInput, where = 'experiment'): ResolvedExperiment {
-  const {
-    preset: name,
-    $schema: _,
-    ...given
-  } = parseOptions(
-    z.looseObject({
-      $schema: z.string().optional(),
-      preset: z.enum(presetNames, `expected one of ${presetNames.join(', ')}`).optional(),
-    }),
-    input,
-    where,
-  )
+  const { preset: name, $schema: _, ...given } = parseOptions(inputSchema, input, where)
   const config = parseOptions(experimentSchema, name === undefined ? given : merge(presets[name], given), where)
   const methods = config.methods.map((entry) => {
     try {

@@ -57,7 +57,7 @@ const metricNames = Object.keys(metrics) as [MetricName, ...MetricName[]]
 export const evaluationSchema = z
   .strictObject({
     /** Images generated after each task. Default 10000. */
-    count: z.int().min(2).default(10_000),
+    count: z.int().min(2).max(1_000_000).default(10_000),
     batchSize: batchSizeSchema.default(128),
     /**
      * Number of resamples from which metrics compute a 95 % confidence interval over the generated images where it costs little; 0: none. Default
@@ -105,7 +105,10 @@ export const evaluationSchema = z
      */
     inception: z.strictObject({ file: z.string().min(1).optional(), url: z.url().optional() }).prefault({}),
   })
-  .refine(({ count, k }) => k < count, { path: ['k'], message: 'expected less than evaluation.count' })
+  .superRefine(({ count, k, metrics }, context) => {
+    if (k < count || !metrics.some((name) => name === 'precision' || name === 'recall')) return
+    context.addIssue({ code: 'custom', path: ['count'], message: `expected more than evaluation.k, which is ${k}` })
+  })
 
 export type EvaluationConfig = z.output<typeof evaluationSchema>
 
