@@ -13,7 +13,7 @@ import {
 } from 'continual-diffusion'
 
 const data = await fashionMnist({ size: 32 })
-const classifier = await Classifier.cached(data)
+const classifier = await Classifier.cached(data, { onProgress: console.log })
 const stream = classIncremental(data, { tasks: 5, seed: 42 })
 const method = generativeDistillation({ lambda: 0.75, teacher: { steps: 2 } })
 const learner = await Learner.create({ unet: presets.fashionMnist, device: 'auto', seed: 42 })

@@ -36,9 +36,11 @@ export {
   loadIdx,
   loadImageFolder,
   mnist,
+  type SplitOptions,
   type Subset,
   type TrainTest,
   trainTest,
+  trainTestSplit,
 } from './data/index.js'
 export type { Classified } from './engine/classifier.js'
 export { ImageStore } from './engine/image-store.js'

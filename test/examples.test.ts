@@ -171,6 +171,28 @@ describe('continue-pretrained', () => {
   })
 })
 
+describe('own-images', () => {
+  it('learns the classes of a folder, and draws', async () => {
+    const images = await temporaryFolder()
+    for (const [c, name] of ['leaf', 'stone'].entries()) {
+      await mkdir(path.join(images, name))
+      for (let i = 0; i < 10; i++) {
+        const create = { width: 20, height: 16, channels: 3, background: { r: 100 * c, g: 90 + i, b: 7 } } as const
+        await sharp({ create }).toFile(path.join(images, name, `${i}.png`))
+      }
+    }
+    const { folder, lines } = await run('own-images', [images, '2'])
+    expect(lines[0]).toBe('leaf, stone 16 training and 4 test images')
+    expect(
+      lines
+        .slice(1)
+        .map((line) => line.split(': ')[1])
+        .sort(),
+    ).toEqual(['leaf', 'stone'])
+    expect(await readdir(folder)).toEqual(expect.arrayContaining(['own-images', 'task-1.png', 'task-2.png']))
+  })
+})
+
 /** A Python that has diffusers, if there is one: name it by PYTHON where it isn't python3. */
 const python = process.env.PYTHON ?? 'python3'
 const diffusers = await execute(python, ['-c', 'import diffusers, torch; print(diffusers.__version__)']).catch(

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { readExperiment } from '../lib/cli/experiment.js'
 import { starter } from '../lib/cli/init.js'
 import { experimentSchema, resolveExperiment } from '../lib/experiment/config.js'
@@ -9,7 +9,7 @@ import { loadData } from '../lib/experiment/data.js'
 import { dataNames } from '../lib/experiment/data-names.js'
 import { experimentJsonSchema } from '../lib/experiment/json-schema.js'
 import { presetNames } from '../lib/experiment/presets.js'
-import { splitDataset } from '../lib/experiment/split.js'
+import { classIncremental, loadImageFolder, trainTestSplit } from '../lib/index.js'
 import { startCommand } from './support/child.js'
 import { temporaryFolder } from './support/folders.js'
 import { compile } from './support/processes.js'
@@ -39,13 +39,25 @@ it('a split has every image once, as many of each class, and is a function of th
     Array.from({ length: images.length / 64 }, (_, i) =>
       Buffer.from(images.subarray(i * 64, i * 64 + 64)).toString('hex'),
     )
-  const { train, test } = splitDataset(all, { test: 0.3, seed: 1 })
+  const { train, test } = trainTestSplit(all, { test: 0.3, seed: 1 })
   expect([...pixelsOf(train), ...pixelsOf(test)].sort()).toEqual(pixelsOf(all).sort())
   expect(all.classes.map((_, c) => test.labels.filter((label) => label === c).length)).toEqual([3, 3, 3, 3])
-  expect(splitDataset(all, { test: 0.3, seed: 1 }).test.images).toEqual(test.images)
-  expect(splitDataset(all, { test: 0.3, seed: 2 }).test.images).not.toEqual(test.images)
-  expect(splitDataset(all, { test: 0.001, seed: 1 }).test.labels).toHaveLength(4)
-  expect(() => splitDataset(bands('few', 1), { test: 0.5, seed: 1 })).toThrow(/first has 1 images; expected at least 2/)
+  expect(trainTestSplit(all, { test: 0.3, seed: 1 }).test.images).toEqual(test.images)
+  expect(trainTestSplit(all, { test: 0.3, seed: 2 }).test.images).not.toEqual(test.images)
+  expect(trainTestSplit(all, { test: 0.001, seed: 1 }).test.labels).toHaveLength(4)
+  expect(trainTestSplit(all)).toEqual(trainTestSplit(all, { test: 0.2, seed: 0 }))
+  expect(() => classIncremental(all as never, { tasks: 2 })).toThrow(
+    /join two .* by trainTest.* split one by trainTestSplit/,
+  )
+  expect(() => trainTestSplit(bands('few', 1), { test: 0.5, seed: 1 })).toThrow(
+    /first has 1 images; expected at least 2/,
+  )
+})
+
+it('options that are left out are named', async () => {
+  await expect(loadImageFolder('x', undefined as never)).rejects.toThrow(
+    /loadImageFolder: size is missing; expected an/,
+  )
 })
 
 it('a folder of classes is split, and one with train/ and test/ is taken as it is', async () => {
@@ -59,6 +71,23 @@ it('a folder of classes is split, and one with train/ and test/ is taken as it i
   await expect(load('parts')).rejects.toThrow(/parts\/test: can't be read/)
   await writeShapes(path.join(folder, 'parts', 'test'), 2)
   expect((await load('parts')).test.labels).toHaveLength(6)
+})
+
+it('colour that becomes grey is told of, where nobody asked for grey', async () => {
+  const folder = await temporaryFolder()
+  await writeShapes(folder, 2)
+  const create = { width: 8, height: 8, channels: 3, background: '#f00' } as const
+  await sharp({ create })
+    .png()
+    .toFile(path.join(folder, 'line', 'red.png'))
+  const told: string[] = []
+  const note = ({ message }: Error) => told.push(message)
+  process.on('warning', note)
+  onTestFinished(() => void process.off('warning', note))
+  await loadData(imageFolder(folder), tinyUNet)
+  await loadData(imageFolder(folder, { channels: 1 }), tinyUNet)
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(told.filter((message) => /1 of 7 images are stored in colour and become grey/.test(message))).toHaveLength(1)
 })
 
 describe('an experiment file', () => {
@@ -80,7 +109,13 @@ describe('an experiment file', () => {
       data: [{ folder: path.join(folder, 'shapes') }, { folder: '/idx' }],
     })
     await writeFile(file, '{ // a comment\n  "seeds": [1,, }')
-    await expect(readExperiment(file)).rejects.toThrow(/is not JSON/)
+    await expect(readExperiment(file)).rejects.toThrow(
+      /mine\.jsonc is not JSON: line 2, column 15: found '}'; expected ',' or '\]'/,
+    )
+    await writeFile(file, '{ "seeds": [1, 2, /* two */ ], "title": "a,]", }')
+    expect(await readExperiment(file)).toEqual({ seeds: [1, 2], title: 'a,]' })
+    await writeFile(file, '{\r\n  "seeds": [1],\r\n  "seeds": [2]\r\n}')
+    await expect(readExperiment(file)).rejects.toThrow(/line 3, column 3: the key "seeds" stands there a second time/)
   })
 
   it('that init writes is an experiment, with the schema that is shipped', async () => {

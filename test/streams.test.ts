@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { type Dataset, fashionMnist, fromArrays, type TrainTest } from '../lib/data/index.js'
+import { mersenneTwister, torchRandperm } from '../lib/data/torch-random.js'
 import {
   classIncremental,
   type Domain,
@@ -13,7 +14,6 @@ import {
   type Task,
   unchanged,
 } from '../lib/streams/index.js'
-import { mersenneTwister, torchRandperm } from '../lib/streams/torch-random.js'
 
 const oracle = JSON.parse(await readFile(new URL('fixtures/randperm.json', import.meta.url), 'utf8')) as {
   cases: { seed: number; n: number; order: number[] }[]

@@ -12,6 +12,13 @@ const lostPixels = /premature|truncated|bad (Huffman|arithmetic) code|instead of
 /** Rec. 601's luma, in the 65536ths that Pillow adds up and rounds. */
 const luma = [19595, 38470, 7471].map((weight) => weight / 65536) as [number, number, number]
 
+/** Whether an image is stored in colour, were it grey to look at. */
+export async function isInColour(bytes: Uint8Array): Promise<boolean> {
+  const { default: sharp } = await import('sharp')
+  const { channels } = await sharp(bytes, { failOn: 'none' }).metadata()
+  return channels >= 3
+}
+
 /**
  * @returns uint8, size × size × channels
  * @throws sharp's error for a damaged image and where the decoder complains, and an error for samples that aren't 8 or 16 bits wide and

@@ -130,6 +130,7 @@ async function readNames(file: string, signal: AbortSignal | undefined): Promise
 export function parseNames(bytes: Uint8Array, file: string): string[] {
   const names = Buffer.from(bytes)
     .toString('utf8')
+    .replace(/^\ufeff/, '') // which some editors put before it
     .split(/\r?\n/)
     .filter((line) => line !== '')
   if (names.length === 0) throw bad(file, 'there are no class names; expected one on each line')

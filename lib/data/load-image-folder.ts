@@ -8,7 +8,7 @@ import { parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
-import { decodeDoubtful, decodeImage } from './decode-image.js'
+import { decodeDoubtful, decodeImage, isInColour } from './decode-image.js'
 
 /**
  * Options of {@link loadImageFolder}.
@@ -69,7 +69,7 @@ const namedAtMost = 5
  * are refused. Where the decoder complains of a file but no pixels are lost, e.g. of bytes in a JPEG that belong to nothing, the image is
  * read, and a warning `CONTINUAL_DIFFUSION_DOUBTFUL_IMAGE` names the file.
  *
- * For a data set of two folders: `trainTest(await loadImageFolder('train', options), await loadImageFolder('test', options))`.
+ * For a stream, join two such data sets by {@link trainTest}, or split one by {@link trainTestSplit}.
  *
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` when the folder can't be read; `ERR_BAD_DATA` for a folder with another layout, and
  *   for damaged images, with their paths; `ERR_OUT_OF_MEMORY`
@@ -78,6 +78,14 @@ const namedAtMost = 5
  * @category Data
  */
 export async function loadImageFolder(folder: string, options: ImageFolderOptions): Promise<Dataset> {
+  return (await loadCounted(folder, options)).dataset
+}
+
+/** As {@link loadImageFolder}; `madeGrey`: how many of the images are stored in colour, and were made grey. */
+export async function loadCounted(
+  folder: string,
+  options: ImageFolderOptions,
+): Promise<{ dataset: Dataset; madeGrey: number }> {
   parseOptions(pathSchema, folder, 'loadImageFolder: folder')
   const parsed = parseOptions(schema, options, 'loadImageFolder')
   const { name = folder, size, channels, followLinks, signal, onProgress } = parsed
@@ -88,14 +96,16 @@ export async function loadImageFolder(folder: string, options: ImageFolderOption
     `${folder}: ${files.length} images of ${size} × ${size} × ${channels}`,
   )
   const refused: number[] = []
-  let [next, done] = [0, 0]
+  let [next, done, madeGrey] = [0, 0, 0]
   const decodeSome = async () => {
     while (next < files.length) {
       signal?.throwIfAborted()
       const i = next++
       try {
         // libvips keeps what it reads from a path, and doesn't see that the file has changed since.
-        images.set(await decodeImage(await readFile(files[i]!.path), parsed), i * imageBytes)
+        const bytes = await readFile(files[i]!.path)
+        images.set(await decodeImage(bytes, parsed), i * imageBytes)
+        if (channels === 1 && (await isInColour(bytes))) madeGrey++
       } catch (error) {
         if (lackOf(error)) throw bad(files[i]!.text, messageOf(error), error)
         refused.push(i)
@@ -126,7 +136,7 @@ export async function loadImageFolder(folder: string, options: ImageFolderOption
     )
   }
   const labels = files.map(({ label }) => label)
-  return fromArrays({ name, images, labels, classes, height: size, width: size, channels })
+  return { dataset: fromArrays({ name, images, labels, classes, height: size, width: size, channels }), madeGrey }
 }
 
 /** Where something is: for the system, and in a message. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { arraySchema, itself } from '../validation/fields.js'
+import { isRecord } from '../validation/options.js'
 import type { Dataset, ImageBatch, Subset, TrainTest } from './dataset.js'
 
 /** Schemas of data that functions are given. Data sets are passed on themselves, as each stands for its copy on a device. */
@@ -19,7 +20,14 @@ export const datasetSchema = itself<Dataset>(
   }),
 )
 
-export const trainTestSchema = itself<TrainTest>(z.looseObject({ train: datasetSchema, test: datasetSchema }))
+export const trainTestSchema = itself<TrainTest>(
+  z
+    .custom(
+      (value) => !(isRecord(value) && 'images' in value),
+      'expected training and test images: join two data sets by trainTest(train, test), or split one by trainTestSplit(dataset)',
+    )
+    .pipe(z.looseObject({ train: datasetSchema, test: datasetSchema })),
+)
 
 /** Gives a copy of the indices: what is done to the user's array later makes no difference. */
 export const subsetSchema = z

@@ -7,16 +7,15 @@ import type { TrainTest } from '../data/dataset.js'
 import { knownSources } from '../data/known.js'
 import { loadCifar10, loadCifar100 } from '../data/load-cifar.js'
 import { loadIdx } from '../data/load-idx.js'
-import { loadImageFolder } from '../data/load-image-folder.js'
+import { loadCounted } from '../data/load-image-folder.js'
 import { fashionMnist, mnist } from '../data/load-known.js'
-import { seedSchema } from '../validation/fields.js'
+import { splitSchema, trainTestSplit } from '../data/split.js'
 import { warn } from '../validation/printable.js'
 import { dataNames } from './data-names.js'
-import { splitDataset } from './split.js'
 
 /** Side in pixels of the square that images are resized to. Default: the U-Net's `sample_size`. */
 const size = z.int().min(1).optional()
-const folder = z.string().min(1)
+const folder = z.string('expected the path of the folder with the data (--data-folder)').min(1)
 
 const idxFiles = z.strictObject({ images: z.string().min(1), labels: z.string().min(1) })
 
@@ -64,7 +63,7 @@ export const dataSchema = z.discriminatedUnion(
       train: z.string().min(1).default('train'),
       test: z.string().min(1).default('test'),
       /** How `<class>/<image>` is split: the share of each class's images that are test images, and the seed that draws them. */
-      split: z.strictObject({ test: z.number().gt(0).lt(1).default(0.2), seed: seedSchema.default(0) }).prefault({}),
+      split: splitSchema,
       /** How an image that isn't square becomes so. Default `crop`. */
       fit: z.enum(['crop', 'stretch', 'pad']).default('crop'),
       /** 1: grey; 3: colour. Default: the U-Net's `in_channels`. */
@@ -100,11 +99,21 @@ export async function loadData(config: DataConfig, unet: UNetConfig, signal?: Ab
       const { folder, fit, channels = unet.in_channels as 1 | 3, grey, size = unet.sample_size, followLinks } = config
       const name = path.basename(path.resolve(folder))
       const options = { size, fit, channels, grey, followLinks, signal }
-      const part = (which: 'train' | 'test') =>
-        loadImageFolder(path.join(folder, config[which]), { ...options, name: `${name}/${which}` })
+      const load = async (at: string, name: string) => {
+        const { dataset, madeGrey } = await loadCounted(at, { ...options, name })
+        if (madeGrey > 0 && config.channels === undefined) {
+          warn(
+            `${at}: ${madeGrey} of ${dataset.labels.length} images are stored in colour and become grey, as unet.in_channels is 1; for colour, set ` +
+              'unet.in_channels and unet.out_channels to 3',
+            'CONTINUAL_DIFFUSION_GREY',
+          )
+        }
+        return dataset
+      }
+      const part = (which: 'train' | 'test') => load(path.join(folder, config[which]), `${name}/${which}`)
       const isSplit = existsSync(path.join(folder, config.train)) || existsSync(path.join(folder, config.test))
       if (isSplit) return trainTest(await part('train'), await part('test'))
-      const split = splitDataset(await loadImageFolder(folder, { ...options, name }), config.split)
+      const split = trainTestSplit(await load(folder, name), config.split)
       warn(
         `${folder} has no ${config.train}/ and ${config.test}/, so that each class is split by seed ${config.split.seed}: ` +
           `${split.train.labels.length} training and ${split.test.labels.length} test images`,

@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import type { MemoryItem } from '../checkpoint/memory-file.js'
 import type { Dataset, Subset } from '../data/dataset.js'
+import { mersenneTwister } from '../data/torch-random.js'
 import type { MemoryOptions } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
-import { mersenneTwister } from '../streams/torch-random.js'
 
 /** How many images are looked at in one turn of the event loop: some milliseconds' work. */
 const seenAtOnce = 16384

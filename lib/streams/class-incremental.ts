@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import type { TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
+import { torchRandperm } from '../data/torch-random.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
 import { allClasses, buildStream, cut, ofClasses } from './build.js'
 import type { Stream } from './stream.js'
-import { torchRandperm } from './torch-random.js'
 
 /**
  * Options of {@link classIncremental}.

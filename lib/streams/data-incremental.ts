@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import type { Dataset, TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
+import { torchRandperm } from '../data/torch-random.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { allClasses, buildStream, cut, shares } from './build.js'
 import type { Stream } from './stream.js'
-import { torchRandperm } from './torch-random.js'
 
 /**
  * Options of {@link dataIncremental}.

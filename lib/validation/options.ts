@@ -22,10 +22,17 @@ export function parseOptions<S extends z.ZodType>(
 ): z.output<S> {
   const result = schema.safeParse(value, { error: expectation })
   if (result.success) return result.data
-  const lines = result.error.issues.flatMap((issue) => describe(issue, schema, value, []))
+  const lines = issuesOf(schema, value, result.error.issues).flatMap((issue) => describe(issue, schema, value, []))
   const more = lines.length > namedAtMost ? [`and ${lines.length - namedAtMost} more`] : []
   const message = [...lines.slice(0, namedAtMost), ...more].join('; ')
   throw new ContinualDiffusionError(code, `${where}: ${message}`, { cause: result.error })
+}
+
+/** Of options that were left out altogether, those that must be given are named. */
+function issuesOf(schema: z.ZodType, value: unknown, issues: readonly Issue[]): readonly Issue[] {
+  if (value !== undefined) return issues
+  const missing = schema.safeParse({}, { error: expectation }).error?.issues ?? []
+  return missing.some(({ path }) => path.length > 0) ? missing : issues
 }
 
 /** Wrong options that a message names. */
