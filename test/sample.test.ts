@@ -24,6 +24,23 @@ describe('sample', () => {
     expect(error.message).toMatch(/^sample: sampler: steps is 1001; expected at most/)
   })
 
+  it('tells how many images are done', async () => {
+    const learner = await tinyLearner()
+    const told: { done: number; total: number }[] = []
+    const controller = new AbortController()
+    const onProgress = (progress: { done: number; total: number }) => {
+      told.push(progress)
+      if (told.length === 3) controller.abort('enough')
+    }
+    const options = { count: 1_000_000, sampler: { steps: 100 }, signal: controller.signal, onProgress }
+    await expect(learner.sample(options)).rejects.toBe('enough')
+    expect(told.every(({ total }) => total === 1_000_000)).toBe(true)
+    const counts = told.map(({ done }) => done)
+    expect(counts).toEqual([...counts].sort((a, b) => a - b))
+    expect(counts[2]).toBeGreaterThan(0)
+    expect(counts[2]).toBeLessThan(1_000_000)
+  })
+
   it('aborted in the middle, rejects with the reason', async () => {
     const learner = await tinyLearner()
     const controller = new AbortController()

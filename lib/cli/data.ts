@@ -2,7 +2,9 @@ import type { Command } from 'commander'
 import { type KnownSource, knownSource, knownSources, locate, type Place } from '../data/known.js'
 import type { GetOptions } from '../data/load-known.js'
 import { ContinualDiffusionError, lackOf } from '../errors.js'
+import { asTyped } from './arguments.js'
 import { print, say } from './output.js'
+import { progressBar } from './progress.js'
 
 /** The network of the FID, as the command line names it. */
 const inception = 'inception-v3'
@@ -30,13 +32,19 @@ export function registerData(program: Command, signal?: AbortSignal): void {
       `address of a folder with the files, or of the file of ${inception}, instead of the known ones`,
     )
     .action(async (name: string, { url }: { url?: string }) => {
-      const bar = await downloadBar()
+      const bar = await progressBar()
+      let current = ''
+      const onProgress = (file: string, done: number, total: number) => {
+        bar.update(file, { done, total })
+        if (!process.stderr.isTTY && file !== current) say(`downloading ${file}`)
+        current = file
+      }
       try {
-        const said = await get(name, { url, signal, onProgress: bar.update })
-        bar.stop()
+        const said = await get(name, { url, signal, onProgress })
+        bar.end()
         print(said)
       } finally {
-        bar.stop()
+        bar.end()
       }
     })
 }
@@ -51,9 +59,17 @@ async function get(name: string, options: GetOptions): Promise<string> {
     const file = await getInception(networksFolder(), options)
     return `The standard Inception-v3 is ${file} (licence: ${inceptionFile.licence})`
   }
-  const source = knownSource(name)
+  const source = named(name)
   const { getKnown } = await import('../data/load-known.js')
   return `${source.title} is in ${await getKnown(source.name, options)}`
+}
+
+function named(name: string): KnownSource {
+  try {
+    return knownSource(name)
+  } catch (error) {
+    throw asTyped(error, {}, true)
+  }
 }
 
 /** A data set's title, size and source, and a line for each place it may be in. */
@@ -83,30 +99,5 @@ async function describePlace({ kind, path, files, missing }: Place): Promise<str
   } catch (error) {
     if (!(error instanceof ContinualDiffusionError) || lackOf(error)) throw error
     return `${title}: damaged: ${error.message}`
-  }
-}
-
-/** Shows a download: a bar on a terminal, else a line for each file. */
-async function downloadBar() {
-  const {
-    default: { SingleBar },
-  } = await import('cli-progress')
-  const bar = process.stderr.isTTY
-    ? new SingleBar({ format: '{file} {bar} {percentage}%', hideCursor: true })
-    : undefined
-  let current = ''
-  return {
-    update(file: string, done: number, total: number) {
-      if (file !== current) {
-        current = file
-        bar?.stop()
-        bar?.start(total, done, { file })
-        if (!bar) say(`downloading ${file}`)
-      }
-      bar?.update(done)
-    },
-    stop() {
-      bar?.stop()
-    },
   }
 }

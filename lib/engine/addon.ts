@@ -18,7 +18,10 @@ export interface NativeTensor {
   readonly shape: readonly number[]
 }
 
-/** Set element 0 to non-zero to cancel; the engine polls it between steps and between denoising steps. */
+/**
+ * Set element 0 to non-zero to cancel; the engine polls it between steps and between denoising steps. In element 1, where there is one, `sample` says how much
+ * is done, in 10,000ths.
+ */
 export type CancelFlag = Int32Array
 
 /** A data set resident on a device. */

@@ -53,13 +53,17 @@ export const trainingMilliseconds = 200
 /**
  * Runs a cancellable call: an abort of `signal` sets the flag that the engine polls, and once the call has come back the
  * promise rejects with `signal.reason`, whatever it came back with.
+ *
+ * @param onDone told now and then how much is done, 0 … 1, of a call that says it
  */
 export async function withCancel<T>(
   signal: AbortSignal | undefined,
   run: (flag: CancelFlag) => Promise<T>,
+  onDone?: (fraction: number) => void,
 ): Promise<T> {
   signal?.throwIfAborted()
-  const flag = new Int32Array(1)
+  const flag = new Int32Array(2)
+  const timer = onDone && setInterval(() => onDone(Atomics.load(flag, 1) / 10_000), trainingMilliseconds)
   const cancel = () => Atomics.store(flag, 0, 1)
   signal?.addEventListener('abort', cancel)
   try {
@@ -70,6 +74,7 @@ export async function withCancel<T>(
     signal?.throwIfAborted()
     throw error
   } finally {
+    clearInterval(timer)
     signal?.removeEventListener('abort', cancel)
   }
 }

@@ -42,6 +42,8 @@ export interface EvaluateSavedOptions {
   readonly signal?: AbortSignal
   /** Called while the classifier is trained, and while a network is downloaded. */
   readonly onEvent?: (event: Extract<RunEvent, { kind: 'classifier' | 'download' }>) => void
+  /** Called after every batch of the evaluation; `done` and `total` count real and generated images. */
+  readonly onProgress?: (progress: { done: number; total: number }) => void
 }
 
 /**
@@ -70,7 +72,7 @@ export interface SavedEvaluation {
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
   parseOptions(pathSchema, folder, 'evaluateSaved: folder')
   parseOptions(z.looseObject({ experiment: z.looseObject({}) }), options, 'evaluateSaved')
-  const { experiment, task, steps, seed, device = 'auto', threads, signal, onEvent } = options
+  const { experiment, task, steps, seed, device = 'auto', threads, signal, onEvent, onProgress } = options
   await using learner = await Learner.load(folder, { device, threads })
   const resolved = resolveExperiment(experiment)
   // A learner of a run has the run's seed; of another one nothing says which stream it learned.
@@ -94,6 +96,7 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
     ...(steps === undefined ? {} : { sampler: { steps } }),
     seed,
     signal,
+    ...(onProgress && { onProgress }),
   })
   const { classes } = last.train.dataset
   return { evaluation, metrics: judge.infos, classes: seen.classes.map((label) => classes[label]!), seed: streamSeed }

@@ -71,6 +71,8 @@ export interface SampleOptions {
   format?: 'uint8' | 'float32'
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
+  /** Called about five times a second while it generates; `done` and `total` count images. It must not throw. */
+  onProgress?: (progress: { done: number; total: number }) => void
 }
 
 /**
@@ -298,7 +300,7 @@ export class Learner implements AsyncDisposable {
 
   async #sample({ purpose, part }: SampleUse, options: SampleOptions): Promise<ImageBatch | FloatImages> {
     const native = live(this.#core)
-    const { signal, guide, ...parsed } = parseOptions(sampleSchema, options, 'sample')
+    const { signal, guide, onProgress, ...parsed } = parseOptions(sampleSchema, options, 'sample')
     const { count, batchSize, start, stepNoise, format, seed = this.seed } = parsed
     const sampler = parseSampler(this.schedule, parsed.sampler, 'sample: sampler', this.sampler)
     const labels = labelsToSample(this.#core, parsed.labels, count, 'sample: labels')
@@ -318,11 +320,12 @@ export class Learner implements AsyncDisposable {
     const use = { purpose: sampleUses[purpose], part }
     const given = { weights, count, batchSize, sampler, labels, guide: from, seed, start, stepNoise, use }
     const shape = { count, height: size, width: size, channels }
-    return withCancel(signal, async (flag) =>
+    const run = async (flag: Int32Array) =>
       format === 'uint8'
         ? { ...shape, data: await call(() => native.sample({ ...given, format }, flag)) }
-        : { ...shape, data: (await call(() => native.sample({ ...given, format }, flag))).data },
-    )
+        : { ...shape, data: (await call(() => native.sample({ ...given, format }, flag))).data }
+    const tell = onProgress && ((part: number) => onProgress({ done: Math.floor(part * count), total: count }))
+    return withCancel(signal, run, tell)
   }
 
   /**

@@ -165,6 +165,7 @@ export const sampleSchema = z.strictObject({
   stepNoise: arraySchema(Float32Array).optional(),
   format: z.enum(['uint8', 'float32']).default('uint8'),
   signal: signalSchema.optional(),
+  onProgress: functionSchema<(progress: { done: number; total: number }) => void>().optional(),
 })
 
 function isLabel(value: unknown): value is Label {

@@ -308,6 +308,10 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
         }
       }
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
+      if (!info[1].IsUndefined()) {
+        auto flag = info[1].As<Napi::Int32Array>();
+        if (flag.ElementLength() > 1) config.done = flag.Data() + 1;
+      }
       return run(
           env, {info[1]},
           [=](LearnerValue& learner) {

@@ -69,7 +69,15 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
           .start = own(starts),
           .noise = [&](int64_t i) { return own(noises[static_cast<size_t>(i)]); },
           .stop = own(stops),
-          .watch = [&](int64_t, const at::Tensor&) { cancellation.check(); },
+          .watch =
+              [&](int64_t step, const at::Tensor&) {
+                cancellation.check();
+                if (member > 0 || config.done == nullptr) return;
+                const double images = static_cast<double>(first) +
+                                      static_cast<double>(length * step) / static_cast<double>(config.sampler.steps);
+                __atomic_store_n(config.done, static_cast<int32_t>(1e4 * images / static_cast<double>(config.count)),
+                                 __ATOMIC_RELAXED);
+              },
       });
     });
     const at::Tensor all = at::cat(images);

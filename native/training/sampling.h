@@ -25,7 +25,8 @@ struct SampleConfig {
   at::Tensor labels = {};  // one per image on the CPU, or undefined
   /// In place of what the seed draws, or undefined: float32 count × C × H × W, and noises × count × C × H × W.
   at::Tensor start = {}, stepNoise = {};
-  bool pixels;  // uint8 N×H×W×C in place of float32 N×C×H×W in [−1, 1]
+  int32_t* done = nullptr;  // where it is said how much is done, in 10,000ths
+  bool pixels;              // uint8 N×H×W×C in place of float32 N×C×H×W in [−1, 1]
 };
 
 /// Generates images with a learner's weights.
