@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
+import { whyNoLearner } from '../lib/experiment/kept-learners.js'
 import { resumeExperiment, runExperiment } from '../lib/experiment/run.js'
 import { ownCache, temporaryFolder } from './support/folders.js'
 import { tinyExperiment } from './support/tiny-experiment.js'
@@ -42,6 +43,10 @@ test.each(['all', 'last', 'none'] as const)(
         const stays = keepLearners === 'all' || (keepLearners === 'last' && task === tasks)
         expect(isThere(sharedFrom, seed, task), `${method} ${seed} ${task}`).toBe(stays)
         expect(learner === undefined).toBe(!stays)
+        const why = await whyNoLearner(path.join(out, 'learners', method, `seed-${seed}`, `task-${task}`))
+        if (!stays) expect(why).toBe(`the run did not keep it: its keepLearners is '${keepLearners}'`)
+        else if (sharedFrom === method) expect(why).toBeUndefined()
+        else expect(why).toContain(`with ${sharedFrom}: name ${path.join(out, learner as string)}`)
       }
     }
   },

@@ -3,7 +3,7 @@ import type { MetricValue } from '../lib/evaluation/metric.js'
 import { answer } from '../lib/report/answer.js'
 import type { MethodRun } from '../lib/report/results.js'
 import { formatNumber, spread } from '../lib/report/summary.js'
-import { costOf, finalTable, forgettingTable, tablesByClass, tablesByTask } from '../lib/report/table.js'
+import { costOf, finalTable, forgettingTable, tablesAtEnd, tablesByClass, tablesByTask } from '../lib/report/table.js'
 import { madeUpResults } from './support/results.js'
 
 test('the tables by task have a line per method, and the counts below', () => {
@@ -43,6 +43,35 @@ test('the table of forgetting has the mean over the earlier tasks, why it is not
     tasks: run.tasks.map((task) => ({ ...task, alone: undefined as never })),
   }))
   expect(forgettingTable({ ...madeUpResults(), runs })).toBe('')
+})
+
+test('the notes on the tables at the end say what was noted, what a dash is, and why there is no forgetting', () => {
+  const results = madeUpResults()
+  const change = (change: (task: MethodRun['tasks'][number]) => object) => ({
+    ...results,
+    runs: results.runs.map((run) => ({ ...run, tasks: run.tasks.map((task) => ({ ...task, ...change(task) })) })),
+  })
+  expect(tablesAtEnd(results)).not.toMatch(/No table of forgetting|^–:/m)
+  const noted = { frechetDistance: { value: null, real: 4, generated: 4, note: 'rank-deficient\ncovariance' } }
+  const text = tablesAtEnd(
+    change(() => ({ metrics: noted, alone: undefined })),
+    'text',
+    60,
+  )
+  expect(text).toMatch(
+    /\nrank-deficient\\u000acovariance\nNo table of forgetting: the tasks were not evaluated by\nthemselves/,
+  )
+  expect(text).toMatch(/\n–: not measured/)
+  expect(
+    tablesAtEnd(
+      change(() => ({ metrics: noted })),
+      'markdown',
+    ),
+  ).not.toMatch(/–: /)
+  const drawn = change(({ alone }) => ({
+    alone: alone?.map((task) => ({ ...task, values: { frechetDistance: { value: null, real: 4, generated: 0 } } })),
+  }))
+  expect(tablesAtEnd(drawn)).toMatch(/No table of forgetting: too few images of the earlier tasks’ classes/)
 })
 
 test('a metric with values of each class has a table by class, whose unmeasured values are dashes', () => {

@@ -52,6 +52,7 @@ async function* learnStepwise(
   }
   const where = `learn, task ${task.number} by ${method.name}`
   const plan = planTask(core, task, method, options, where)
+  warnOfOrder(core, task.number, where)
   const { objective, keeps, steps, pools, onStep, callback, callbackEvery } = plan
   const filling = { task, where, ...plan.filling }
   const { signal, weights } = plan.filling
@@ -320,6 +321,16 @@ async function train(
     if (onStep) for (const losses of done) onStep(losses)
   })
   return done
+}
+
+/** Methods weigh their terms by the task's number, and a teacher knows what was learned before. */
+function warnOfOrder({ tasksLearned }: Core, task: number, where: string): void {
+  if (tasksLearned === 0 || task === tasksLearned || task === tasksLearned + 1) return
+  warn(
+    `${where}: the last task that the learner has learned is ${tasksLearned}; expected task ${tasksLearned + 1}: methods weigh their terms by a ` +
+      "task's number, as if all tasks before it were learned, and no later one",
+    'CONTINUAL_DIFFUSION_TASK_ORDER',
+  )
 }
 
 function warnOfGraph(core: Core, failure: string): void {

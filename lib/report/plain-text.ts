@@ -21,6 +21,9 @@ export function plainText({ title, ...cells }: PlainTable, width = Number.POSITI
 
 const gap = '   '
 
+/** Where a line may be broken: an arrow stays with its word. */
+const between = / (?![↑↓])/
+
 function lineOf(widths: readonly number[]): number {
   return widths.reduce((sum, width) => sum + gap.length + width, -gap.length)
 }
@@ -28,7 +31,7 @@ function lineOf(widths: readonly number[]): number {
 /** Widths in which the first column and the heads are wrapped, and numbers are not. */
 function narrowed(rows: readonly (readonly string[])[], width: number): number[] {
   const longest = (texts: readonly string[]) => Math.max(...texts.map((text) => text.length))
-  const words = (row: readonly string[], column: number) => row[column]!.split(' ')
+  const words = (row: readonly string[], column: number) => row[column]!.split(between)
   const [head, ...body] = rows as [string[], ...string[][]]
   const first = Math.min(
     longest(rows.map(([text]) => text!)),
@@ -53,7 +56,9 @@ function blocksOf(widths: readonly number[], width: number): number[][] {
 }
 
 function block(rows: readonly (readonly string[])[], columns: readonly number[], widths: readonly number[]): string {
-  const [head, ...body] = rows.map((row) => {
+  // Of a row that has nothing here, the first column says nothing either.
+  const shown = rows.filter((row, i) => i === 0 || columns.length === 1 || columns.some((c) => c > 0 && row[c] !== ''))
+  const [head, ...body] = shown.map((row) => {
     const wrapped = columns.map((column) => wrap(row[column]!, widths[column]!))
     const height = Math.max(...wrapped.map((lines) => lines.length))
     return Array.from({ length: height }, (_, line) =>
@@ -71,9 +76,9 @@ function block(rows: readonly (readonly string[])[], columns: readonly number[],
 }
 
 /** Lines of at most `width` characters, broken at spaces, and inside of words that are longer. */
-function wrap(text: string, width: number): string[] {
+export function wrap(text: string, width: number): string[] {
   const lines = ['']
-  for (const word of text.split(' ')) {
+  for (const word of text.split(between)) {
     const line = lines.at(-1)!
     if (line !== '' && line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`
     else {

@@ -4,8 +4,9 @@ import { oneLine } from '../validation/printable.js'
 import { type ClassTable, classTables } from './by-class.js'
 import { escapeMarkdown } from './escape.js'
 import { countsAlone, hasMatrix, metricMatrix, transferOf } from './forgetting.js'
+import { notesAtEnd } from './notes.js'
 import { type PairedDifference, pairedRows } from './paired.js'
-import { type PlainTable, plainText } from './plain-text.js'
+import { type PlainTable, plainText, wrap } from './plain-text.js'
 import type { MetricInfo, Results } from './results.js'
 import { tableSchema } from './results-schema.js'
 import { type Cell, cell, dagger, formatCell, formatNumber, methodsOf, seedsOf, tasksAt, tasksOf } from './summary.js'
@@ -125,7 +126,7 @@ export function finalTable(results: Results, layout: Layout = 'text', width = un
   // The features stand in brackets; they are the same for most metrics, and too long for a head.
   const parts = metrics.map(([, { title, better }]) => {
     const [, name = title, features = ''] = /^(.*?)(?: \((.*)\))?$/.exec(title) ?? []
-    return { head: `${name} ${better === 'lower' ? '↓' : '↑'}`, name, features }
+    return { head: withArrow(name, better), name, features }
   })
   const features = [...new Set(parts.map((part) => part.features))].filter((text) => text !== '')
   const by = features.map(
@@ -137,6 +138,10 @@ export function finalTable(results: Results, layout: Layout = 'text', width = un
     rows,
   }
   return withNotes(layouts[layout](table, width), notes)
+}
+
+function withArrow(name: string, better: MetricInfo['better']): string {
+  return `${name} ${better === 'lower' ? '↓' : '↑'}`
 }
 
 /** A metric of real training images after a task, as text; empty where it is not known. */
@@ -162,10 +167,7 @@ export function pairedTable(results: Results, layout: Layout = 'text', width = u
   return layouts[layout](
     {
       title: `Difference to ${baseline}, in percent of its mean [95 % interval]; paired by seed, ${[...seeds].filter(Boolean).join(' or ')} seeds`,
-      head: [
-        'Method',
-        ...metrics.map(({ title, better }) => `${title.replace(/ \(.*$/, '')} ${better === 'lower' ? '↓' : '↑'}`),
-      ],
+      head: ['Method', ...metrics.map(({ title, better }) => withArrow(title.replace(/ \(.*$/, ''), better))],
       rows: rows.map(({ method, differences }) => [method, ...differences.map(formatDifference)]),
     },
     width,
@@ -241,10 +243,12 @@ export function countsHead(rows: ClassTable['rows']): string {
   return rows[0]?.counts.includes('/') ? 'real / generated images' : 'generated images'
 }
 
-/** {@link finalTable}, and the other tables of the end for which there are values. */
+/** {@link finalTable}, and the other tables of the end for which there are values; as text, with notes on them. */
 export function tablesAtEnd(results: Results, layout: Layout = 'text', width = unlimited): string {
-  const tables = [finalTable, forgettingTable, tablesByClass, pairedTable].map((table) => table(results, layout, width))
-  return tables.filter((table) => table !== '').join('\n\n')
+  const all = [finalTable, forgettingTable, tablesByClass, pairedTable].map((table) => table(results, layout, width))
+  const tables = all.filter((table) => table !== '').join('\n\n')
+  const notes = layout === 'text' ? notesAtEnd(results, tables).flatMap((note) => wrap(note, width)) : []
+  return notes.length === 0 ? tables : `${tables}\n\n${notes.join('\n')}`
 }
 
 /**

@@ -1,0 +1,27 @@
+import { oneLine } from '../validation/printable.js'
+import { hasMatrix, metricMatrix } from './forgetting.js'
+import type { Results } from './results.js'
+import { tasksOf } from './summary.js'
+
+/**
+ * What a reader of the tables at the end should know: what the evaluation noted about the values after the last task, why there is no table of
+ * forgetting, and what a dash means.
+ *
+ * @param tables their text
+ * @returns lines, without control characters
+ */
+export function notesAtEnd(results: Results, tables: string): string[] {
+  const last = tasksOf(results).at(-1) ?? 0
+  const tasks = results.runs.flatMap((run) => run.tasks.filter(({ task }) => task === last))
+  const noted = tasks.flatMap(({ metrics }) => Object.values(metrics).flatMap(({ note }) => note ?? []))
+  const isForgettingShown = Object.keys(results.metrics).some((metric) => hasMatrix(results, metricMatrix(metric)))
+  const isAlone = tasks.some(({ alone }) => alone !== undefined)
+  const forgetting = isAlone
+    ? 'too few images of the earlier tasks’ classes were generated (evaluation.perTaskMinimum)'
+    : 'the tasks were not evaluated by themselves (evaluation.perTask)'
+  return [
+    ...[...new Set(noted)].map(oneLine),
+    ...(last > 1 && !isForgettingShown ? [`No table of forgetting: ${forgetting}.`] : []),
+    ...(/(^|\s)–(\s|$)/m.test(tables) ? ['–: not measured, as its notes say, or the run has not come so far.'] : []),
+  ]
+}
