@@ -3,7 +3,7 @@
 dinov2: ViT-L/14, 1024 features (the normalised class token), as for the FD-DINOv2 of Stein et al. 2023. Apache License 2.0.
 clip: ViT-L/14 at 336 pixels, 768 features (the normalised image embedding), as for the CMMD of Jayasumana et al. 2024. MIT licence.
 
-Needs torch and transformers; downloads the weights, 1.2 GB and 1.7 GB. The file takes images of any size in 0 … 255 with three channels.
+Needs torch and transformers; downloads the weights. The file takes images of any size in 0 … 255 with three channels.
 """
 
 import argparse

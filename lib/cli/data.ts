@@ -1,13 +1,14 @@
 import type { Command } from 'commander'
 import { type KnownSource, knownSource, knownSources, locate, type Place } from '../data/known.js'
 import type { GetOptions } from '../data/load-known.js'
-import { ContinualDiffusionError, lackOf } from '../errors.js'
-import { asTyped } from './arguments.js'
+import { ContinualDiffusionError, invalid, lackOf } from '../errors.js'
+import { unknownName } from '../validation/names.js'
 import { print, say } from './output.js'
 import { progressBar } from './progress.js'
 
 /** The network of the FID, as the command line names it. */
 const inception = 'inception-v3'
+const gettable = [...Object.keys(knownSources), inception]
 
 /**
  * Adds the commands `data`, which lists the known data sets and where they were found, and `data get <name>`, which
@@ -26,7 +27,7 @@ export function registerData(program: Command, signal?: AbortSignal): void {
   data
     .command('get')
     .description('download a data set, or the network of the FID, into the cache: what is missing or damaged of it')
-    .argument('<name>', [...Object.keys(knownSources), inception].join(' or '))
+    .argument('<name>', gettable.join(' or '))
     .option(
       '--url <address>',
       `address of a folder with the files, or of the file of ${inception}, instead of the known ones`,
@@ -51,6 +52,7 @@ export function registerData(program: Command, signal?: AbortSignal): void {
 
 /** Downloads what is named. Returns a sentence that says where it is. */
 async function get(name: string, options: GetOptions): Promise<string> {
+  if (!gettable.includes(name)) throw invalid(unknownName('data set', name, gettable))
   if (name === inception) {
     const [{ getInception, networksFolder }, { inceptionFile }] = await Promise.all([
       import('../evaluation/inception.js'),
@@ -59,17 +61,9 @@ async function get(name: string, options: GetOptions): Promise<string> {
     const file = await getInception(networksFolder(), options)
     return `The standard Inception-v3 is ${file} (licence: ${inceptionFile.licence})`
   }
-  const source = named(name)
+  const source = knownSource(name)
   const { getKnown } = await import('../data/load-known.js')
   return `${source.title} is in ${await getKnown(source.name, options)}`
-}
-
-function named(name: string): KnownSource {
-  try {
-    return knownSource(name)
-  } catch (error) {
-    throw asTyped(error, {}, true)
-  }
 }
 
 /** A data set's title, size and source, and a line for each place it may be in. */

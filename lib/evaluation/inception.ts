@@ -55,8 +55,8 @@ const schema = z.strictObject({
 
 /**
  * The standard Inception-v3: the network of TensorFlow's release of 2015-12-05, in whose 2048 pool features the FID and the KID are
- * published (Heusel et al. 2017, arXiv 1706.08500). It is read from a TorchScript file that is known by its SHA-256, and downloaded once, about
- * 92 MB. Images of any size are given to it as they are, in 0 … 255: it resizes them to 299 × 299 itself. A grey image is repeated in the three
+ * published (Heusel et al. 2017, arXiv 1706.08500). It is read from a TorchScript file that is known by its SHA-256, and downloaded once.
+ * Images of any size are given to it as they are, in 0 … 255: it resizes them to 299 × 299 itself. A grey image is repeated in the three
  * channels. Google published the network under the Apache License 2.0; the file is the one that NVIDIA distributes with stylegan2-ada-pytorch.
  *
  * ```ts

@@ -1,10 +1,10 @@
 import { oneLine } from '../validation/printable.js'
 import { hasMatrix, metricMatrix } from './forgetting.js'
 import type { Results } from './results.js'
-import { tasksOf } from './summary.js'
+import { measuredValue, tasksOf } from './summary.js'
 
 /**
- * What a reader of the tables at the end should know: what the evaluation noted about the values after the last task, why there is no table of
+ * What a reader of the tables at the end should know: why values are missing after the last task, why there is no table of
  * forgetting, and what a dash means.
  *
  * @param tables their text
@@ -13,7 +13,10 @@ import { tasksOf } from './summary.js'
 export function notesAtEnd(results: Results, tables: string): string[] {
   const last = tasksOf(results).at(-1) ?? 0
   const tasks = results.runs.flatMap((run) => run.tasks.filter(({ task }) => task === last))
-  const noted = tasks.flatMap(({ metrics }) => Object.values(metrics).flatMap(({ note }) => note ?? []))
+  // Where there is a value, its note stands below its own table.
+  const noted = tasks.flatMap(({ metrics }) =>
+    Object.values(metrics).flatMap((found) => (measuredValue(found) === undefined ? (found.note ?? []) : [])),
+  )
   const isForgettingShown = Object.keys(results.metrics).some((metric) => hasMatrix(results, metricMatrix(metric)))
   const isAlone = tasks.some(({ alone }) => alone !== undefined)
   const forgetting = isAlone

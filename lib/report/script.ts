@@ -11,7 +11,7 @@ const make = (name, properties = {}, children = []) => {
   element.append(...children)
   return element
 }
-const text = (element) => [...element.childNodes].map((node) => node.textContent.trim()).filter(Boolean).join(' ')
+const text = (element) => [...element.childNodes].map((node) => node.textContent.trim()).filter(Boolean).join(' ').replaceAll('\\u00a0', ' ')
 
 // Tables as CSV: where a value has more digits than are shown, or an error, both are in columns of their own.
 const isNumber = (value) => value !== '' && Number.isFinite(Number(value))
