@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { cp, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -164,6 +165,22 @@ describe('is refused, and says why:', () => {
         await mkdir(path.join(f, shards[0]))
       },
       /-00001-of-00002\.safetensors: it is no file; expected a safetensors file/,
+    ],
+    [
+      'a shard that is a pipe, which nobody writes into',
+      async (f) => {
+        await rm(path.join(f, shards[0]))
+        execFileSync('mkfifo', [path.join(f, shards[0])])
+      },
+      /-00001-of-00002\.safetensors: it is no file; expected a safetensors file/,
+    ],
+    [
+      'a config.json that is a pipe',
+      async (f) => {
+        await rm(path.join(f, 'config.json'))
+        execFileSync('mkfifo', [path.join(f, 'config.json')])
+      },
+      /config\.json: it is no file; expected a JSON file/,
     ],
     [
       'a tensor of another shape in a shard',

@@ -1,9 +1,14 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Channels, default as Open, Sharp } from 'sharp'
+import { type ImageSize, sidesOf } from '../validation/size.js'
+
 /** How {@link decodeImage} makes pixels of an image. */
 export interface DecodeOptions {
-  readonly size: number
+  readonly size: ImageSize
   readonly fit: 'crop' | 'stretch' | 'pad'
   readonly channels: 1 | 3
   readonly grey: 'luminance' | 'luma'
+  readonly alpha: 'black' | 'white' | 'ignore'
 }
 
 /** libjpeg's complaints that pixels are lost; its others are of bytes that no pixel is made of. */
@@ -20,7 +25,7 @@ export async function isInColour(bytes: Uint8Array): Promise<boolean> {
 }
 
 /**
- * @returns uint8, size × size × channels
+ * @returns uint8, height × width × channels
  * @throws sharp's error for a damaged image and where the decoder complains, and an error for samples that aren't 8 or 16 bits wide and
  *   unsigned
  */
@@ -49,20 +54,30 @@ export async function decodeDoubtful(
 
 async function decode(
   bytes: Uint8Array,
-  { size, fit, channels, grey }: DecodeOptions,
+  { size, fit, channels, grey, alpha }: DecodeOptions,
   failOn: 'warning' | 'error',
 ): Promise<Uint8Array> {
   const { default: sharp } = await import('sharp') // not for those who only train
-  const { depth, bitsPerSample } = await sharp(bytes, { failOn: 'none' }).metadata()
+  const { depth, bitsPerSample, space, icc, hasAlpha, ...about } = await sharp(bytes, { failOn: 'none' }).metadata()
   if (depth !== 'uchar' && depth !== 'ushort') {
     throw new Error(`its samples are ${depth} of ${bitsPerSample} bits; expected unsigned ones of 8 or 16 bits`)
   }
-  const opaque = sharp(bytes, { autoOrient: true, failOn })
-    .resize(size, size, {
+  const [height, width] = sidesOf(size)
+  const stored = sharp(bytes, { autoOrient: true, failOn })
+  const areInks = space === 'cmyk' && icc === undefined && about.channels === 4 && depth === 'uchar'
+  // Resizing would weigh colours by their alpha.
+  const isBare = alpha === 'ignore' && hasAlpha
+  const image = areInks
+    ? fromRaw(sharp, await inksToColours(await rawOf(stored.pipelineColourspace('cmyk').toColourspace('cmyk'))))
+    : isBare
+      ? fromRaw(sharp, await rawOf(stored.removeAlpha().toColourspace('srgb')))
+      : stored
+  const opaque = image
+    .resize(width, height, {
       fit: ({ crop: 'cover', stretch: 'fill', pad: 'contain' } as const)[fit],
       background: 'black',
     })
-    .flatten({ background: 'black' })
+    .flatten({ background: alpha === 'white' ? 'white' : 'black' })
   const converted =
     channels === 3
       ? opaque.toColourspace('srgb')
@@ -72,4 +87,34 @@ async function decode(
   const { data, info } = await converted.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
   if (info.channels !== channels) throw new Error(`it has ${info.channels} channels after conversion to ${channels}`)
   return data
+}
+
+interface Raw {
+  readonly data: Uint8Array
+  readonly info: { readonly width: number; readonly height: number; readonly channels: Channels }
+}
+
+async function rawOf(image: Sharp): Promise<Raw> {
+  return image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+}
+
+function fromRaw(sharp: typeof Open, { data, info: { width, height, channels } }: Raw): Sharp {
+  return sharp(data, { raw: { width, height, channels } })
+}
+
+/** Pixels whose inks become colours at once: a few milliseconds of the event loop. */
+const convertedAtOnce = 2 ** 18
+
+/** Red, green and blue of inks that no colour profile describes, as Pillow has them: (255 − ink)(255 − black) / 255. */
+async function inksToColours({ data: inks, info }: Raw): Promise<Raw> {
+  const pixels = info.width * info.height
+  const data = new Uint8Array(pixels * 3)
+  for (let begin = 0; begin < pixels; begin += convertedAtOnce) {
+    if (begin > 0) await setImmediate()
+    for (let i = begin; i < Math.min(pixels, begin + convertedAtOnce); i++) {
+      const left = 255 - inks[4 * i + 3]!
+      for (let c = 0; c < 3; c++) data[3 * i + c] = left - Math.round((inks[4 * i + c]! * left) / 255)
+    }
+  }
+  return { data, info: { ...info, channels: 3 } }
 }

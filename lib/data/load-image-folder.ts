@@ -6,6 +6,7 @@ import { type ByteName, byCodePoint, byteName } from '../files/byte-names.js'
 import { functionSchema, pathSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
+import { type ImageSize, sidesOf, sizeSchema } from '../validation/size.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 import { decodeDoubtful, decodeImage, isInColour } from './decode-image.js'
@@ -18,20 +19,25 @@ import { decodeDoubtful, decodeImage, isInColour } from './decode-image.js'
 export interface ImageFolderOptions {
   /** Name of the data set in messages and reports. Default: the folder's path. */
   name?: string
-  /** Height and width of the images in the data set, in pixels, 1 … 4096. */
-  size: number
+  /** What the images become: `[height, width]` in pixels, or the side of a square, each 1 … 4096. */
+  size: ImageSize
   /**
-   * How an image that isn't square is made square. `crop` (default): scaled to cover the square, and cut equally on both sides; `stretch`:
-   * scaled to the square, which changes its proportions; `pad`: scaled to fit into the square, with black at the sides.
+   * How an image of other proportions is made to have these. `crop` (default): scaled to cover the size, and cut equally on both sides;
+   * `stretch`: scaled to the size, which changes its proportions; `pad`: scaled to fit into the size, with black at the sides.
    */
   fit?: 'crop' | 'stretch' | 'pad'
-  /** 1: grey; 3 (default): red, green and blue. Images are converted; transparent pixels become black. */
+  /** 1: grey; 3 (default): red, green and blue. Images are converted. */
   channels?: 1 | 3
   /**
    * How colour becomes grey. `luminance` (default): the grey that is as bright as the colour, weighed in linear light (red gives 127). `luma`:
    * 0.299 R + 0.587 G + 0.114 B of the stored values, as Pillow's `convert('L')` and so torchvision's `Grayscale` do (red gives 76).
    */
   grey?: 'luminance' | 'luma'
+  /**
+   * What lies under transparent pixels: `black` (default) or `white`. `ignore`: pixels have their stored colours, however transparent they are, as
+   * Pillow's `convert('RGB')` and so torchvision's `ImageFolder` have them.
+   */
+  alpha?: 'black' | 'white' | 'ignore'
   /**
    * Whether symbolic links to folders and files are followed, also out of the folder. Default false: a link is an error, so that nothing
    * outside the folder is read.
@@ -45,10 +51,11 @@ export interface ImageFolderOptions {
 
 const schema = z.strictObject({
   name: z.string().min(1).optional(),
-  size: z.int().min(1).max(4096),
+  size: sizeSchema(1, 4096),
   fit: z.enum(['crop', 'stretch', 'pad']).default('crop'),
   channels: z.union([z.literal(1), z.literal(3)]).default(3),
   grey: z.enum(['luminance', 'luma']).default('luminance'),
+  alpha: z.enum(['black', 'white', 'ignore']).default('black'),
   followLinks: z.boolean().default(false),
   signal: signalSchema.optional(),
   onProgress: functionSchema<NonNullable<ImageFolderOptions['onProgress']>>().optional(),
@@ -64,9 +71,10 @@ const namedAtMost = 5
  * Loads images from a folder that has a folder for each class: `<folder>/<class>/<image>`, in any format that sharp reads (JPEG, PNG, WebP,
  * AVIF, GIF, TIFF, SVG …). The classes are the names of their folders in alphabetical order (by code point, as Python sorts), and the
  * images of a class are in the order of their names. A byte of a name that is not UTF-8 is written as `\xe9` in class names and messages.
- * Files and folders whose names begin with a dot are skipped; every other file must be an image. Images are rotated as their EXIF data
- * says. Of an animation the first frame is used. 16-bit samples are scaled to 8 bits, 65535 to 255; wider, signed and floating-point ones
- * are refused. Where the decoder complains of a file but no pixels are lost, e.g. of bytes in a JPEG that belong to nothing, the image is
+ * Files and folders whose names begin with a dot are skipped; every other file must be an image. Images are rotated and mirrored as their EXIF
+ * data says, before anything else. Of an animation the first frame is used. Of 16-bit samples the high byte is taken; wider, signed and
+ * floating-point ones are refused. A palette is replaced by its colours. CMYK is converted by the file's colour profile, and without one as Pillow
+ * does: (255 − ink)(255 − black) / 255. Where the decoder complains of a file but no pixels are lost, e.g. of bytes in a JPEG that belong to nothing, the image is
  * read, and a warning `CONTINUAL_DIFFUSION_DOUBTFUL_IMAGE` names the file.
  *
  * For a stream, join two such data sets by {@link trainTest}, or split one by {@link trainTestSplit}.
@@ -90,10 +98,11 @@ export async function loadCounted(
   const parsed = parseOptions(schema, options, 'loadImageFolder')
   const { name = folder, size, channels, followLinks, signal, onProgress } = parsed
   const { classes, files } = await list({ path: Buffer.from(folder), text: folder }, followLinks, signal)
-  const imageBytes = size * size * channels
+  const [height, width] = sidesOf(size)
+  const imageBytes = height * width * channels
   const images = allocate(
     files.length * imageBytes,
-    `${folder}: ${files.length} images of ${size} × ${size} × ${channels}`,
+    `${folder}: ${files.length} images of ${height} × ${width} × ${channels}`,
   )
   const refused: number[] = []
   let [next, done, madeGrey] = [0, 0, 0]
@@ -136,7 +145,7 @@ export async function loadCounted(
     )
   }
   const labels = files.map(({ label }) => label)
-  return { dataset: fromArrays({ name, images, labels, classes, height: size, width: size, channels }), madeGrey }
+  return { dataset: fromArrays({ name, images, labels, classes, height, width, channels }), madeGrey }
 }
 
 /** Where something is: for the system, and in a message. */

@@ -70,6 +70,8 @@ export const dataSchema = z.discriminatedUnion(
       channels: z.union([z.literal(1), z.literal(3)]).optional(),
       /** How colour becomes grey: `luminance` (default), or `luma` as Pillow does. */
       grey: z.enum(['luminance', 'luma']).default('luminance'),
+      /** What lies under transparent pixels: `black` (default), `white`, or `ignore` for their stored colours as Pillow has them. */
+      alpha: z.enum(['black', 'white', 'ignore']).default('black'),
       /** Follows symbolic links, wherever they lead. Default false: a link is an error. */
       followLinks: z.boolean().default(false),
     }),
@@ -96,9 +98,17 @@ export async function loadData(config: DataConfig, unet: UNetConfig, signal?: Ab
     case 'cifar-100':
       return loadCifar100({ folder: config.folder, size: config.size, labels: config.labels, signal })
     case 'image-folder': {
-      const { folder, fit, channels = unet.in_channels as 1 | 3, grey, size = unet.sample_size, followLinks } = config
+      const {
+        folder,
+        fit,
+        channels = unet.in_channels as 1 | 3,
+        grey,
+        alpha,
+        size = unet.sample_size,
+        followLinks,
+      } = config
       const name = path.basename(path.resolve(folder))
-      const options = { size, fit, channels, grey, followLinks, signal }
+      const options = { size, fit, channels, grey, alpha, followLinks, signal }
       const load = async (at: string, name: string) => {
         const { dataset, madeGrey } = await loadCounted(at, { ...options, name })
         if (madeGrey > 0 && config.channels === undefined) {

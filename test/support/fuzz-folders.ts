@@ -143,6 +143,38 @@ export const learnerFolder: Open = async () => {
   })
 }
 
+/** A model that diffusers saved in shards, half of it in half precision and under old names. */
+export const modelFolder: Open = async () => {
+  const attention = 'mid_block.attentions.0'
+  const ofModel: readonly ParameterInfo[] = [...parameters, { name: `${attention}.to_q.weight`, shape: [2, 2] }]
+  const half: [string, StoredTensor] = [
+    `${attention}.query.weight`,
+    { dtype: 'F16', shape: [2, 2], data: new Uint16Array(4) },
+  ]
+  const [weight, bias] = parameterTensors('') as [[string, StoredTensor], [string, StoredTensor]]
+  const stem = 'diffusion_pytorch_model'
+  const shards = [1, 2].map((n) => `${stem}.x-0000${n}-of-00002.safetensors`) as [string, string]
+  const map = { [weight[0]]: shards[0], [bias[0]]: shards[1], [half[0]]: shards[1] }
+  const disk = memoryFolderOf('model', {
+    'config.json': { json: toDiffusersConfig(tinyUNet) },
+    [`${stem}.safetensors.index.x.json`]: { json: { metadata: { total_size: 44 }, weight_map: map } },
+    [shards[0]]: { bytes: await asFile(new Map([weight])) },
+    [shards[1]]: { bytes: await asFile(new Map([bias, half])) },
+  })
+  return target({
+    inputs: disk.inputs,
+    read: (damaged) =>
+      disk.with(damaged, async () => {
+        const read = await readLearnerFolder(disk.at, { schedule: paperSchedule, variant: 'x' })
+        for (const tensors of (await read.readTensors(ofModel)).values()) {
+          check(tensors.map(({ length }) => length).join() === '6,3,4', 'the tensors are not those of the network')
+        }
+      }),
+    codes: ['ERR_BAD_CHECKPOINT'],
+    runs: 800,
+  })
+}
+
 function checkParameters(tensors: readonly Float32Array[]): void {
   check(tensors.map(({ length }) => length).join() === '6,3', 'the tensors are not those of the network')
 }

@@ -17,7 +17,7 @@ import { TorchScriptFeatures } from '../../lib/evaluation/torch-script-features.
 import { type ExperimentInput, experimentSchema, resolveExperiment } from '../../lib/experiment/config.js'
 import { presets } from '../../lib/experiment/presets.js'
 import { parseSafetensors, readTensors, type StoredTensor } from '../../lib/files/safetensors.js'
-import { checkpoint, learnerFolder, runFolder, solverFolder } from './fuzz-folders.js'
+import { checkpoint, learnerFolder, modelFolder, runFolder, solverFolder } from './fuzz-folders.js'
 import { damagedBytes, damagedJson, jsonText } from './fuzz-inputs.js'
 import { asFile, check, checkDataset, folder, type Open, pixels, target } from './fuzz-target.js'
 import { tinyUNet } from './tiny.js'
@@ -257,6 +257,7 @@ export const targets: Readonly<Record<string, Open>> = {
   'torch-script': torchScript,
   safetensors,
   'learner-folder': learnerFolder,
+  'model-folder': modelFolder,
   'solver-folder': solverFolder,
   'model-configs': modelConfigs,
   experiment,
