@@ -101,6 +101,11 @@ test.each([
     /run\.json: ewc: timesteps\[1\] is 2000; expected at most schedule\.timesteps/,
   ],
   ['a metric of no known name', { evaluation: { metrics: ['frechetDistanc'] } }, /did you mean 'frechetDistance'/],
+  [
+    'an inception score of fewer images than splits',
+    { evaluation: { count: 9, metrics: ['inceptionScore'] } },
+    /evaluation\.count is 9; expected at least 10, the splits of the inception score/,
+  ],
   ['a metric twice', { evaluation: { metrics: ['ard', 'ard'] } }, /each metric once/],
   ['more neighbours than images', { evaluation: { count: 3 } }, /evaluation\.count is 3; .*evaluation\.k, which is 3/],
   [

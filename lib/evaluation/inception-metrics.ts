@@ -99,8 +99,11 @@ export function inceptionScore<Name extends string = 'inceptionScore'>(
   }
 }
 
+/** Splits of a published inception score. */
+export const defaultSplits = 10
+
 const scoreSchema = z.strictObject({
-  splits: z.int().min(1).max(1000).default(10),
+  splits: z.int().min(1).max(1000).default(defaultSplits),
   name: z.string().min(1).optional(),
 })
 

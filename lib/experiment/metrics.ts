@@ -12,7 +12,7 @@ import { areaStepsSchema } from '../evaluation/frechet-area.js'
 import { frechetDistance } from '../evaluation/frechet-distance.js'
 import { frechetDistancePerClass, minimumOfClass } from '../evaluation/frechet-distance-per-class.js'
 import type { InceptionV3 } from '../evaluation/inception.js'
-import { fid, inceptionScore, kid } from '../evaluation/inception-metrics.js'
+import { defaultSplits, fid, inceptionScore, kid } from '../evaluation/inception-metrics.js'
 import { kernelDistance } from '../evaluation/kernel-distance.js'
 import type { Metric } from '../evaluation/metric.js'
 import { precision } from '../evaluation/precision.js'
@@ -106,6 +106,10 @@ export const evaluationSchema = z
     inception: z.strictObject({ file: z.string().min(1).optional(), url: z.url().optional() }).prefault({}),
   })
   .superRefine(({ count, k, metrics }, context) => {
+    if (count < defaultSplits && metrics.includes('inceptionScore')) {
+      const message = `expected at least ${defaultSplits}, the splits of the inception score`
+      context.addIssue({ code: 'custom', path: ['count'], message })
+    }
     if (k < count || !metrics.some((name) => name === 'precision' || name === 'recall')) return
     context.addIssue({ code: 'custom', path: ['count'], message: `expected more than evaluation.k, which is ${k}` })
   })
@@ -120,6 +124,7 @@ const fewest: Partial<Record<MetricName, (k: number) => number>> = {
   recall: (k) => k + 1,
   fid: () => 2,
   kid: () => 2,
+  inceptionScore: () => defaultSplits,
 }
 
 /**

@@ -10,7 +10,7 @@ export const tinyExperiment = {
   sampler: { steps: 2 },
   train: { steps: 3, batchSize: 4 },
   methods: ['finetune', 'generative-distillation'],
-  evaluation: { count: 30 },
+  evaluation: { count: 30, bootstrap: 0 },
   samples: { count: 4, columns: 2 },
   classifier: { epochs: 0.1 },
 } satisfies ExperimentInput
