@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'ERR_OUT_OF_MEMORY'
   /** No more files, threads or processes for this process: what was being read or written is not at fault. */
   | 'ERR_OUT_OF_RESOURCES'
+  /** The processes of a group don't find each other, differ, or one of them failed. */
+  | 'ERR_GROUP'
   | 'ERR_DIVERGED'
   | 'ERR_DISPOSED'
   | 'ERR_ENGINE'

@@ -43,6 +43,7 @@ export {
   trainTestSplit,
 } from './data/index.js'
 export type { Classified } from './engine/classifier.js'
+export { Group, type GroupOptions } from './engine/group.js'
 export { ImageStore } from './engine/image-store.js'
 export { samplerTimesteps } from './engine/sampler-timesteps.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'

@@ -72,7 +72,17 @@ describe('the trial process', () => {
 describe('what is said of a device', () => {
   const found = (cudaDevices: readonly TriedDevice[], cudaError: string | null = null): Trial => {
     const cpu = { capability: '', bf16: false, amx: false, threads: 1 }
-    return { version: '1', libtorchVersion: '2', cudaVersion: '13.0', cudaDevices, cudaError, cpu }
+    const none = { error: 'not looked for' }
+    return {
+      version: '1',
+      libtorchVersion: '2',
+      cudaVersion: '13.0',
+      cudaDevices,
+      cudaError,
+      cpu,
+      mpi: none,
+      nccl: none,
+    }
   }
   const good = { name: 'NVIDIA H200', error: null, noKernels: null }
 

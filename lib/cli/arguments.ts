@@ -39,3 +39,12 @@ export function port(text: string): number {
   }
   return value
 }
+
+/** Reads e.g. `3/10`. */
+export function partOf(text: string): { number: number; of: number } {
+  const [, number, of] = (/^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? []).map(Number)
+  if (number === undefined || of === undefined || number < 1 || number > of) {
+    throw new InvalidArgumentError('Expected two numbers, e.g. 3/10: the third of ten parts.')
+  }
+  return { number, of }
+}

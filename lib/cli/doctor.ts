@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { type KnownName, knownSources, locate } from '../data/known.js'
 import { type EngineRecord, engineRecord, rebuild, rebuildHelps } from '../engine/load.js'
-import { type Trial, trial } from '../engine/trial.js'
+import { type Trial, type TriedTransport, trial } from '../engine/trial.js'
 import { messageOf } from '../errors.js'
 
 /** A tool of the build: its version and path, or what was tried in vain. */
@@ -123,6 +123,10 @@ export function formatDoctor(report: DoctorReport): string {
     if (cudaVersion === null) say('', 'no CUDA: this libtorch is a CPU build')
     else if (cudaError !== null) say('', `libtorch's CUDA ${cudaVersion} can't start: ${cudaError}`)
     else if (cudaDevices.length === 0) say('', `no CUDA device found by libtorch's CUDA ${cudaVersion}`)
+    const transport = (found: TriedTransport) =>
+      'error' in found ? `none: ${found.error}` : `${found.version} (${found.library})`
+    say('many processes', `on the CPU by MPI: ${transport(addon.mpi)}`)
+    if (cudaVersion !== null) say('', `on GPUs by NCCL: ${transport(addon.nccl)}`)
   }
   for (const { name, places } of report.dataSets) {
     const found = places.map(({ kind, path }) => `${kind === 'subset' ? 'small part' : kind}: ${path}`)

@@ -32,26 +32,29 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
     .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))
     .option('--json', 'print the values as JSON')
     .action(async (folder: string, { experiment: named, json, device, ...options }: Options) => {
-      const [{ evaluateSaved }, { evaluationTable }, { experimentOf }, { runDisplay }] = await Promise.all([
-        import('../experiment/evaluate-saved.js'),
-        import('../report/evaluation-table.js'),
-        import('./experiment.js'),
-        import('./run-display.js'),
-      ])
-      const experiment = await experimentOf(folder, named)
-      const display = runDisplay(process.stderr)
-      try {
-        const found = await evaluateSaved(folder, {
-          ...options,
-          experiment,
-          device: device as Device,
-          signal,
-          onEvent: display.show,
-        })
-        display.end()
-        print(json ? JSON.stringify(found, null, 2) : evaluationTable(found, lineWidth()))
-      } finally {
-        display.end()
-      }
+      const [{ evaluateSaved }, { evaluationTable }, { asGroup }, { experimentOf }, { runDisplay }] = await Promise.all(
+        [
+          import('../experiment/evaluate-saved.js'),
+          import('../report/evaluation-table.js'),
+          import('./as-group.js'),
+          import('./experiment.js'),
+          import('./run-display.js'),
+        ],
+      )
+      await asGroup(async (group) => {
+        const experiment = await experimentOf(folder, named)
+        const display = runDisplay(process.stderr)
+        const isFirst = group.rank === 0
+        try {
+          const found = await evaluateSaved(folder, {
+            ...{ ...options, experiment, device: device as Device, signal, group },
+            ...(isFirst && { onEvent: display.show }),
+          })
+          display.end()
+          if (isFirst) print(json ? JSON.stringify(found, null, 2) : evaluationTable(found, lineWidth()))
+        } finally {
+          display.end()
+        }
+      })
     })
 }

@@ -14,6 +14,17 @@ export class Interrupted extends Error {
   }
 }
 
+/** Why a process ends of which another one tells. */
+export class Silent extends Error {
+  override readonly name = 'Silent'
+  readonly status: number
+
+  constructor(cause: unknown) {
+    super('', { cause })
+    this.status = cause instanceof Interrupted ? cause.status : 1
+  }
+}
+
 /** Work that knows no signal, until it ends or the signal comes. */
 export async function untilInterrupted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   signal.throwIfAborted()

@@ -7,7 +7,7 @@ import { registerCompare } from './compare.js'
 import { registerData } from './data.js'
 import { registerEvaluate } from './evaluate.js'
 import { registerInit } from './init.js'
-import { Interrupted, interruptSignal, untilInterrupted } from './interrupt.js'
+import { Interrupted, interruptSignal, Silent, untilInterrupted } from './interrupt.js'
 import { print, say, watchOutput } from './output.js'
 import { registerReport } from './report.js'
 import { registerRun } from './run.js'
@@ -66,6 +66,7 @@ if (signal.aborted) process.exit()
 /** Says what went wrong; returns the exit status. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  if (error instanceof Silent) return error.status
   if (error instanceof Interrupted) {
     say(error.message)
     return error.status

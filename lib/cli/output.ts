@@ -11,9 +11,17 @@ export function lineWidth(): number {
   return isTTY ? columns || 80 : Number.POSITIVE_INFINITY
 }
 
+/** What stands before all that this process says beside the result. */
+let before = ''
+
+/** From now on what this process says names it, as one of several. */
+export function sayAs(name: string): void {
+  before = `${name}: `
+}
+
 /** Says something beside the result. */
 export function say(text: string): void {
-  console.error(printable(text))
+  console.error(printable(before + text))
 }
 
 /** What became of the two streams that a command writes to. */

@@ -1,9 +1,11 @@
 import path from 'node:path'
+import type { Group } from '../engine/group.js'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } from '../experiment/run.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
 import { tablesAtEnd } from '../report/table.js'
+import { asGroup } from './as-group.js'
 import { readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
 import { lineWidth, print, say } from './output.js'
@@ -25,6 +27,7 @@ export interface RunCommandOptions {
   threads?: number
   log?: string
   out?: string
+  part?: { number: number; of: number }
 }
 
 /** What it may say of a run as a whole, a resumed one too. */
@@ -41,19 +44,33 @@ export interface Shown {
 export async function run(
   experiment: string,
   options: RunCommandOptions,
+  shown: Shown,
+  signal: AbortSignal,
+): Promise<void> {
+  await asGroup((group) => runAs(group, experiment, options, shown, signal))
+}
+
+async function runAs(
+  group: Group,
+  experiment: string,
+  options: RunCommandOptions,
   { resume, markdown, quiet, json, watch, port = 0 }: Shown,
   signal: AbortSignal,
 ): Promise<void> {
-  const input = resume === undefined ? await readInput(experiment, options) : undefined
-  const start = (events: RunOptions) =>
-    input === undefined ? resumeExperiment(resume as string, events) : runExperiment(input, events)
+  const isFirst = group.rank === 0
+  const start = async (events: RunOptions) =>
+    resume === undefined
+      ? runExperiment(await group.firstThenOthers(() => readInput(experiment, options), signal), events)
+      : resumeExperiment(resume, events)
   const display = json ? jsonDisplay(process.stdout) : quiet ? quietDisplay(process.stderr) : runDisplay(process.stderr)
   let folder = ''
   let watching: Promise<{ close(): Promise<void> } | undefined> | undefined
   try {
     const outcome: RunOutcome = await start({
       signal,
+      ...(group.size > 1 && { group }),
       onEvent: (event) => {
+        if (!isFirst) return
         if (event.kind === 'folder') {
           folder = event.folder
           // A page that can't be served is no reason to end the run.
@@ -63,6 +80,7 @@ export async function run(
       },
     })
     display.end()
+    if (!isFirst) return
     if (folder === '') {
       if (json) display.show({ kind: 'end', state: 'complete', message: undefined })
       else say('this run is already complete')
@@ -159,7 +177,7 @@ function asTyped(message: string, options: RunCommandOptions): string {
  * named by its label.
  */
 export function withOptions(input: ExperimentInput, options: RunCommandOptions): ExperimentInput {
-  const { method, seed, device, precision, threads, log, out, data, dataFolder, tasks, ...train } = options
+  const { method, seed, device, precision, threads, log, out, part, data, dataFolder, tasks, ...train } = options
   const changed: Record<string, unknown> = { ...input }
   if (Object.keys(train).length > 0) {
     const before: Record<string, unknown> = { ...input.train }
@@ -176,7 +194,7 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
     }
   }
   if (tasks !== undefined) changed.stream = { ...input.stream, tasks: tasks.length === 1 ? tasks[0] : tasks }
-  for (const [key, value] of Object.entries({ seeds: seed, device, precision, threads, log, out })) {
+  for (const [key, value] of Object.entries({ seeds: seed, device, precision, threads, log, out, part })) {
     if (value !== undefined) changed[key] = value
   }
   if (method !== undefined) {

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import { dataNames } from '../experiment/data-names.js'
 import { presetNames } from '../experiment/presets.js'
-import { positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
+import { partOf, positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
 import type { RunCommandOptions, Shown } from './run-action.js'
 import { portOption } from './watch.js'
 
@@ -33,6 +33,11 @@ export function registerRun(program: Command, signal: AbortSignal): void {
       ]),
     )
     .option('-o, --out <folder>', 'run folder, new or empty (default: runs/<name>)')
+    .option(
+      '--part <i/n>',
+      'run part i of n, each with some of the methods and seeds, in a folder of its own in the run folder; or resume it',
+      partOf,
+    )
     .option('--markdown', 'print nothing but the final table, in Markdown')
     .option('-q, --quiet', 'show no progress, only warnings, errors and the results')
     .addOption(

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { ImageBatch } from '../data/dataset.js'
+import type { Group } from '../engine/group.js'
 import { invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { cachedClassifier } from '../experiment/evaluate-saved.js'
@@ -11,6 +12,7 @@ import { writeImages } from '../images/image-files.js'
 import { Learner } from '../learner/learner.js'
 import { classHistogram } from '../report/evaluation-table.js'
 import type { Device } from '../validation/fields.js'
+import { asGroup } from './as-group.js'
 import { experimentOf } from './experiment.js'
 import { print } from './output.js'
 
@@ -32,12 +34,16 @@ export interface SampleOptions {
 
 /** Draws images with a saved learner, and writes and prints what was asked for. */
 export async function sample(folder: string, options: SampleOptions, signal: AbortSignal): Promise<void> {
+  await asGroup((group) => sampleAs(group, folder, options, signal))
+}
+
+async function sampleAs(group: Group, folder: string, options: SampleOptions, signal: AbortSignal): Promise<void> {
   const { count, out, files, columns, steps, seed, device, histogram } = options
   if (options.guide !== undefined && options.guidance === undefined) {
     throw invalid('--guide is given without --guidance; expected both, e.g. --guidance 2')
   }
   const experiment = histogram ? await experimentOf(folder, options.experiment) : undefined
-  await using learner = await Learner.load(folder, { device: device as Device })
+  await using learner = await Learner.load(folder, { device: device as Device, group })
   const sampler = {
     ...(steps !== undefined && { steps }),
     ...(options.guidance !== undefined && { guidance: { scale: options.guidance } }),
@@ -61,6 +67,7 @@ export async function sample(folder: string, options: SampleOptions, signal: Abo
     ...(labels && { labels }),
     ...(guide && { guide }),
   })
+  if (group.rank > 0) return
   const grid = await imageGrid(images, { columns: columns ?? (rows && inRow) })
   await replaceFile(out, (temporary) => writeFile(temporary, grid))
   print(path.resolve(out))

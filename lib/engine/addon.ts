@@ -132,6 +132,8 @@ export interface NativeSession {
    * timestep, the images' labels are their timesteps.
    */
   setReplay(options: { pool: number; images: NativePool }): Promise<void>
+  /** Tells the other processes of the learner's group that this one takes no more steps, where they don't know. */
+  stop(cancel: CancelFlag): Promise<void>
   /** The draws of the next step. */
   draw(): Promise<NativeDraws[]>
   /** The draws that `consolidate` would now estimate from. */
@@ -232,6 +234,9 @@ export interface NativeSampleOptions {
   readonly start?: Float32Array | undefined
   /** In place of what the seed draws: noises × count × C × H × W. */
   readonly stepNoise?: Float32Array | undefined
+  /** Of each `turns` batches only number `turn` is generated; the images of the others are zeros. Default: all are. */
+  readonly turn?: number
+  readonly turns?: number
 }
 
 export interface NativeClassifierOptions {
@@ -295,6 +300,32 @@ export interface NativeTorchScript {
   dispose(): void
 }
 
+/** Where a process meets the others of its group. */
+export interface GroupAddress {
+  readonly host: string
+  readonly port: number
+  readonly rank: number
+  readonly size: number
+  /** Number of its CUDA device. */
+  readonly device: number
+}
+
+/** The processes that train one model together. */
+export interface NativeGroup {
+  readonly rank: number
+  readonly size: number
+  /** What carries the sums, with its version. */
+  readonly transport: string
+  /** Replaces the array by its sum over the group; `bits`: of its bits, where others have zeros. Called by all in the same order. */
+  sum(array: Uint8Array | Float32Array | Float64Array, bits: boolean, cancel: CancelFlag): Promise<void>
+  /**
+   * How to leave as the engine's thread ends: how many seconds to wait for the others before they are ended (0: no limit), and what they are told,
+   * e.g. `has ended`.
+   */
+  leaving(seconds: number, why: string): void
+  dispose(): void
+}
+
 export interface Addon {
   readonly version: string
   /** Version of the libtorch that the process runs, e.g. `2.13.0`. */
@@ -307,6 +338,15 @@ export interface Addon {
    * environment's clean-up hooks before them.
    */
   close(): void
+  /**
+   * Waits for the processes that a launcher started with this one: by a library of MPI's standard ABI, or at an address, each with a CUDA device of
+   * its own.
+   */
+  joinGroup(
+    options: { gradients: 'fp32' | 'bf16' } & ({ library: string } | { address: GroupAddress }),
+  ): Promise<NativeGroup>
+  /** Version of a library of MPI's standard ABI or, without one, of NCCL. For a trial process only. Throws where it can't be loaded. */
+  transportVersion(library?: string): string
   /** Locks an open file (flock) until it is closed, which the end of the process does too. */
   lockFile(fd: number): 'taken' | 'held' | 'unsupported'
   /** Bytes of memory that this process can still use. */
@@ -353,6 +393,8 @@ export interface Addon {
     seed: number
     /** EMA decay; 0: none. */
     emaDecay: number
+    /** With which it is trained. Default: by this process alone. */
+    group?: NativeGroup | undefined
   }): Promise<NativeLearner>
   /** What a learner of this U-Net would have as `parameters`; takes no memory for it. */
   unetParameters(unet: UNetConfig): readonly ParameterInfo[]

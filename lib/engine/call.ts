@@ -31,6 +31,7 @@ const nativeCodes: ReadonlySet<string> = new Set<ErrorCode>([
   'ERR_OUT_OF_MEMORY',
   'ERR_OUT_OF_RESOURCES',
   'ERR_DIVERGED',
+  'ERR_GROUP',
   'ERR_DISPOSED',
   'ERR_ENGINE',
 ])

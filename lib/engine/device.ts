@@ -8,6 +8,7 @@ import { type Trial, trial } from './trial.js'
 /**
  * Turns what the user asked for into what the addon takes.
  *
+ * @param local number of this process among those of a group on this machine: each takes a CUDA device of its own, where none is named
  * @returns `device`: `cpu` or `cuda:N`; `precision`: `fp32`, `tf32` or `bf16`
  * @throws ContinualDiffusionError `ERR_DEVICE_UNAVAILABLE` for a device that isn't there or doesn't work,
  *   `ERR_INVALID_ARGUMENT` for a precision that the device doesn't have
@@ -15,8 +16,9 @@ import { type Trial, trial } from './trial.js'
 export async function resolveDevice(
   device: Device,
   precision: Precision,
+  local = 0,
 ): Promise<{ device: string; precision: 'fp32' | 'tf32' | 'bf16' }> {
-  const found = await resolve(device)
+  const found = await resolve(device, local)
   if (precision === 'tf32' && found === 'cpu') {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
@@ -30,7 +32,7 @@ export async function resolveDevice(
   return { device: found, precision: faster ? 'bf16' : 'fp32' }
 }
 
-async function resolve(device: Device): Promise<string> {
+async function resolve(device: Device, local: number): Promise<string> {
   if (device === 'cpu') return device
   const version = call((addon) => addon.cudaVersion)
   if (version === null) {
@@ -40,7 +42,7 @@ async function resolve(device: Device): Promise<string> {
       "the libtorch in use is a CPU build; use 'cpu' or 'auto', or install again with a CUDA build of libtorch",
     )
   }
-  const index = device.includes(':') ? Number(device.slice(device.indexOf(':') + 1)) : 0
+  const index = device.includes(':') ? Number(device.slice(device.indexOf(':') + 1)) : await deviceOf(local)
   const { why, cause } = reasonAgainst(await tried(index), index, version)
   if (why === null) return `cuda:${index}`
   if (device !== 'auto') throw unavailable(device, why, cause)
@@ -50,6 +52,14 @@ async function resolve(device: Device): Promise<string> {
     warn(`computing on the CPU, because the GPU can't be used: ${cause.message}`, 'CPU_FOR_GPU')
   }
   return 'cpu'
+}
+
+/** A launcher may show each process only its own devices. */
+async function deviceOf(local: number): Promise<number> {
+  if (local === 0) return 0
+  const found = await tried(local)
+  const devices = types.isNativeError(found) ? 0 : found.cudaDevices.length
+  return devices === 0 ? local : local % devices
 }
 
 let warned = false

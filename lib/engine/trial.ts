@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import type { Addon } from './addon.js'
+import { mpiLibraries } from './launch.js'
 import { addonFile } from './load.js'
 
 /** A CUDA device that the trial process found. */
@@ -13,6 +14,9 @@ export interface TriedDevice {
   readonly noKernels: string | null
 }
 
+/** Version and library of a transport, or why there is none. */
+export type TriedTransport = { readonly version: string; readonly library: string } | { readonly error: string }
+
 /** What a child process that loaded the addon said. */
 export interface Trial {
   readonly version: string
@@ -24,10 +28,13 @@ export interface Trial {
   readonly cudaError: string | null
   /** As `Addon.cpu()`. */
   readonly cpu: ReturnType<Addon['cpu']>
+  /** What carries sums between processes. */
+  readonly mpi: TriedTransport
+  readonly nccl: TriedTransport
 }
 
 const script = `
-const [file, wanted] = process.argv.slice(1)
+const [file, wanted, ...libraries] = process.argv.slice(1)
 const addon = require(file)
 const { version, libtorchVersion, cudaVersion } = addon
 const failureOf = (run) => {
@@ -44,9 +51,21 @@ const cudaDevices = names.map((name, i) => {
   const error = tried ? failureOf(() => addon.tryCudaDevice(i)) : null
   return { name, error, noKernels: tried && error === null ? 'the process that tried them ended' : null }
 })
+const firstOf = (libraries) => {
+  const errors = []
+  for (const library of libraries) {
+    try {
+      return { version: addon.transportVersion(library), library: library ?? 'libnccl.so.2' }
+    } catch (error) {
+      errors.push(error.message)
+    }
+  }
+  return { error: errors.at(-1) }
+}
+const transports = { mpi: firstOf(libraries), nccl: firstOf([undefined]) }
 // Said before our kernels are tried, and once more after: were they to take this process down, the rest still stands.
 const say = () => {
-  const found = { version, libtorchVersion, cudaVersion, cudaDevices, cudaError, cpu: addon.cpu() }
+  const found = { version, libtorchVersion, cudaVersion, cudaDevices, cudaError, cpu: addon.cpu(), ...transports }
   require('node:fs').writeSync(1, JSON.stringify(found) + '\\n')
 }
 say()
@@ -68,7 +87,7 @@ const limit = 120_000 // ms; a GPU's first use takes seconds
  */
 export function trial({ file = addonFile, device }: { file?: string; device?: number } = {}): Promise<Trial> {
   if (!existsSync(file)) return Promise.reject(new Error(`it is not built: there is no ${file}`))
-  const args = ['-e', script, file, String(device ?? 'all')]
+  const args = ['-e', script, file, String(device ?? 'all'), ...mpiLibraries(process.env)]
   return new Promise((resolve, reject) => {
     execFile(process.execPath, args, { timeout: limit }, (error, stdout, stderr) => {
       const answer = stdout.split('\n').at(-2)

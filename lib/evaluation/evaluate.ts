@@ -1,10 +1,10 @@
 import { z } from 'zod'
 import { parseSampler, type SamplerOptions } from '../config/sampler.js'
-import { countImages } from '../data/dataset.js'
+import { countImages, type ImageBatch } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { checkImages } from '../learner/checks.js'
-import { Learner } from '../learner/learner.js'
+import { Learner, type SampleOptions } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
 import { batchSizeSchema, functionSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
@@ -165,18 +165,7 @@ export async function evaluate<Name extends string>(
     before += subset.indices.length
   }
   reach(real)
-  for (let at = 0, part = 0; at < count; at += batchSize, part++) {
-    const size = Math.min(batchSize, count - at)
-    const use = { purpose: 'evaluation', part } as const
-    const labels = learner.labelsInTurn(at, size)
-    const images = await learner.sampleFor(use, {
-      count: size,
-      batchSize,
-      sampler,
-      signal,
-      seed,
-      ...(labels && { labels }),
-    })
+  for await (const { images, labels } of generated(learner, { count, batchSize, sampler, signal, seed })) {
     await addToEach(runs, images, 'generated', labels)
     await tasks?.addGenerated(images, labels)
     reach(done + images.count)
@@ -185,4 +174,42 @@ export async function evaluate<Name extends string>(
   for (const [i, run] of runs.entries()) values[names[i]!] = await run.finish(signal)
   const evaluation = { real, generated: count, values }
   return tasks ? { ...evaluation, tasks: await tasks.finish(signal) } : evaluation
+}
+
+/** What a learner generates to be compared, batch by batch. The processes of its group generate a batch each, and all get all. */
+async function* generated(
+  learner: Learner,
+  {
+    count,
+    batchSize,
+    sampler,
+    signal,
+    seed,
+  }: { count: number; batchSize: number } & Pick<SampleOptions, 'sampler' | 'signal' | 'seed'>,
+): AsyncGenerator<{ readonly images: ImageBatch; readonly labels: Int32Array | undefined }> {
+  const { group } = learner
+  const { sample_size: size, in_channels: channels } = learner.unet
+  const each = size * size * channels
+  const { rank, size: turns } = group ?? { rank: 0, size: 1 }
+  for (let first = 0; first < count; first += batchSize * turns) {
+    const batches = Array.from({ length: turns }, (_, i) => first + i * batchSize)
+      .filter((at) => at < count)
+      .map((at) => ({ at, length: Math.min(batchSize, count - at) }))
+      .map(({ at, length }) => ({ at, length, labels: learner.labelsInTurn(at, length) }))
+    const own = batches[rank]
+    const images =
+      own &&
+      (await learner.sampleFor(
+        { purpose: 'evaluation', part: own.at / batchSize },
+        { count: own.length, batchSize, sampler, signal, seed, ...(own.labels && { labels: own.labels }) },
+        null,
+      ))
+    const all = new Uint8Array((Math.min(first + batchSize * turns, count) - first) * each)
+    if (images) all.set(images.data, (own.at - first) * each)
+    await group?.gather(all, signal)
+    for (const { at, length, labels } of batches) {
+      const data = all.subarray((at - first) * each, (at - first + length) * each)
+      yield { images: { data, count: length, height: size, width: size, channels }, labels }
+    }
+  }
 }

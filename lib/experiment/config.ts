@@ -13,6 +13,7 @@ import { isRecord, parseOptions } from '../validation/options.js'
 import { dataSchema } from './data.js'
 import { methodEntrySchema, type ResolvedMethod, resolveMethod } from './methods.js'
 import { conditionalMetrics, evaluationSchema } from './metrics.js'
+import { partSchema } from './part.js'
 import { type PresetName, presetNames, presets } from './presets.js'
 import { streamSchema } from './stream.js'
 import { titleOf } from './title.js'
@@ -105,7 +106,12 @@ export const experimentSchema = z
      * `tensorboard`: the run also writes TensorBoard's event files into its folder, `tensorboard/<method>/seed-<seed>`. Default: none.
      */
     log: z.enum(['tensorboard']).optional(),
-    /** Folder of the run, new or empty. Default: `runs/<name>`, with a number if that exists. */
+    /**
+     * Which part of the experiment is run, of several that any machines may run at once: each has some of the methods with some of the seeds, which
+     * are independent of each other. `compare` and `report` join them. Default: all of it.
+     */
+    part: partSchema.optional(),
+    /** Folder of the run, new or empty; of a part, that of all parts. Default: `runs/<name>`, with a number if that exists and there is no part. */
     out: z.string().min(1).optional(),
   })
   .superRefine(({ data, stream, unet, schedule, sampler, train, evaluation, solver }, context) => {

@@ -2,6 +2,7 @@ import { access } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
+import type { Group } from '../engine/group.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Evaluation } from '../evaluation/evaluate.js'
 import type { TaskValue } from '../evaluation/per-task.js'
@@ -13,6 +14,7 @@ import { parseOptions } from '../validation/options.js'
 import { type ExperimentConfig, type ExperimentInput, resolveExperiment } from './config.js'
 import type { RunEvent } from './events.js'
 import { makeJudge } from './judge.js'
+import { placed } from './placed.js'
 import { type Plan, planExperiment } from './plan.js'
 
 /**
@@ -40,6 +42,8 @@ export interface EvaluateSavedOptions {
   readonly threads?: number | undefined
   /** An abort rejects with `signal.reason`. */
   readonly signal?: AbortSignal
+  /** The processes that generate the images together; all of them call this function. Default: this process alone. */
+  readonly group?: Group
   /** Called while the classifier is trained, and while a network is downloaded. */
   readonly onEvent?: (event: Extract<RunEvent, { kind: 'classifier' | 'download' }>) => void
   /** Called after every batch of the evaluation; `done` and `total` count real and generated images. */
@@ -72,13 +76,16 @@ export interface SavedEvaluation {
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
   parseOptions(pathSchema, folder, 'evaluateSaved: folder')
   parseOptions(z.looseObject({ experiment: z.looseObject({}) }), options, 'evaluateSaved')
-  const { experiment, task, steps, seed, device = 'auto', threads, signal, onEvent, onProgress } = options
-  await using learner = await Learner.load(folder, { device, threads })
+  const { experiment, task, steps, seed, group, signal, onEvent, onProgress } = options
   const resolved = resolveExperiment(experiment)
+  const asked = { device: options.device ?? 'auto', threads: options.threads, precision: 'auto' } as const
+  const { device, threads } = await placed(asked, group)
+  await using learner = await Learner.load(folder, { device, threads, ...(group && { group }) })
   // A learner of a run has the run's seed; of another one nothing says which stream it learned.
   const streamSeed = resolved.seeds.includes(learner.seed) ? learner.seed : resolved.seeds[0]!
   const config = { ...resolved, device, threads, seeds: [streamSeed] }
-  await using plan = await planExperiment({ config, methods: [] }, { signal, onEvent })
+  const plans = () => planExperiment({ config, methods: [] }, { signal, onEvent })
+  await using plan = await (group ? group.firstThenOthers(plans, signal) : plans())
   const { stream } = plan.streams[0]!
   const number = task ?? (learner.tasksLearned || stream.tasks.length)
   const last = stream.tasks[number - 1]
@@ -89,7 +96,8 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
     )
   }
   const seen: Seen = stream.seen(last)
-  await using classifier = await cachedClassifier(config, plan, signal, onEvent)
+  const cached = () => cachedClassifier(config, plan, signal, onEvent)
+  await using classifier = await (group ? group.firstThenOthers(cached, signal) : cached())
   const judge = makeJudge(config.evaluation, { ...plan, classifier })
   const evaluation = await judge.evaluate(learner, seen, {
     ...(options.count === undefined ? {} : { count: options.count }),

@@ -15,6 +15,7 @@ export const eventsFile = 'events.jsonl'
 export const statusFile = 'live/status.json'
 /** What is there only while a run is under way, and after it was stopped. */
 export const liveFolder = 'live'
+export const reportFile = 'report.html'
 export const checkpointsFolder = 'checkpoints'
 const lockName = 'run.lock'
 
@@ -39,9 +40,9 @@ const leftOver =
  */
 export class RunFolder {
   readonly path: string
-  readonly #lock: Extract<FileLock, { kind: 'taken' }>
+  readonly #lock: Extract<FileLock, { kind: 'taken' }> | undefined
 
-  private constructor(folder: string, lock: Extract<FileLock, { kind: 'taken' }>) {
+  private constructor(folder: string, lock: Extract<FileLock, { kind: 'taken' }> | undefined) {
     this.path = folder
     this.#lock = lock
   }
@@ -74,6 +75,11 @@ export class RunFolder {
         { cause },
       )
     }
+  }
+
+  /** The folder of a run that another process of the group writes: here nothing is written, and nothing is checked. */
+  static follow(at: string): RunFolder {
+    return new RunFolder(path.resolve(at), undefined)
   }
 
   static async #claim(at: string, config: unknown): Promise<RunFolder> {
@@ -140,14 +146,19 @@ export class RunFolder {
     )
   }
 
+  /** Whether this process writes the run's files. */
+  get isWriter(): boolean {
+    return this.#lock !== undefined
+  }
+
   /** Whether another process would be kept out; some network file systems know no locks. */
   get isLocked(): boolean {
-    return this.#lock.supported
+    return this.#lock?.supported ?? true
   }
 
   /** Whether the folder's lock is still this run's; it isn't where the folder was moved or removed. */
   get isOurs(): boolean {
-    return this.#lock.isOurs()
+    return this.#lock?.isOurs() ?? false
   }
 
   /**
@@ -156,7 +167,7 @@ export class RunFolder {
    * @throws ContinualDiffusionError `ERR_RUN_LOCKED`
    */
   check(): void {
-    if (this.isOurs) return
+    if (this.isOurs || !this.isWriter) return
     throw new ContinualDiffusionError(
       'ERR_RUN_LOCKED',
       `${this.at(lockName)} was removed or replaced since this run began: the folder may be another run's by now, and nothing more ` +
@@ -166,7 +177,7 @@ export class RunFolder {
 
   /** Unlocks the folder. */
   release(): void {
-    this.#lock.unlock()
+    this.#lock?.unlock()
   }
 
   /** Absolute path of a file named relative to the folder. */
@@ -185,19 +196,23 @@ export class RunFolder {
   }
 
   async writeJson(relative: string, value: unknown): Promise<void> {
+    if (!this.isWriter) return
     await replaceFile(this.toWrite(relative), (temporary) => writeJson(temporary, value))
   }
 
   async write(relative: string, bytes: Uint8Array | string): Promise<void> {
+    if (!this.isWriter) return
     await replaceFile(this.toWrite(relative), (temporary) => writeFlushed(temporary, bytes))
   }
 
   async copy(from: string, to: string): Promise<void> {
+    if (!this.isWriter) return
     await replaceFile(this.toWrite(to), (temporary) => copyFile(this.at(from), temporary))
   }
 
   /** Removes a file or a folder, where it is there. */
   async remove(relative: string): Promise<void> {
+    if (!this.isWriter) return
     const file = this.toWrite(relative)
     try {
       await rm(file, { recursive: true, force: true })
@@ -208,6 +223,7 @@ export class RunFolder {
 
   /** Adds one line to `metrics.jsonl`, or to another file of lines. */
   async log(line: Readonly<Record<string, unknown>>, name = metricsFile): Promise<void> {
+    if (!this.isWriter) return
     const file = this.toWrite(name)
     try {
       await appendFile(file, `${JSON.stringify(line)}\n`)
@@ -234,6 +250,7 @@ export class RunFolder {
 
   /** Takes back the lines of `metrics.jsonl` after its first `bytes`: they will come again. */
   async unlog(bytes: number): Promise<void> {
+    if (!this.isWriter) return
     const file = this.toWrite(metricsFile)
     try {
       // A run that was stopped before its first step has none.

@@ -37,6 +37,8 @@ export function joinRuns(records: readonly RunRecord[]): JoinedRuns {
     )
   })
   const label = (i: number, method: string) => labels[i]?.get(method) ?? method
+  const hasAllParts = ({ part }: RunRecord['config']) =>
+    part === undefined || records.filter(({ config }) => config.part?.of === part.of).length >= part.of
   const methods = new Map(
     records.flatMap(({ results }, i) =>
       results.methods.map((method) => [label(i, method.label), { ...method, label: label(i, method.label) }] as const),
@@ -44,7 +46,7 @@ export function joinRuns(records: readonly RunRecord[]): JoinedRuns {
   )
   const results: Results = {
     ...first.results,
-    complete: records.every(({ results }) => results.complete),
+    complete: records.every(({ results }) => results.complete) && records.every(({ config }) => hasAllParts(config)),
     methods: [...methods.values()],
     runs: records.flatMap(({ folder, results }, i) =>
       results.runs.map((run) => ({
@@ -117,12 +119,16 @@ function isSameMethod(a: RunRecord, b: RunRecord, label: string): boolean {
     const { data, stream, unet, schedule, sampler, ema, precision, train, samples, classifier, solver } = config
     return { data, stream, unet, schedule, sampler, ema, precision, train, samples, classifier, solver }
   }
-  const seeds = new Set(a.config.seeds)
-  return (
-    isDeepStrictEqual(mine, others) &&
-    isDeepStrictEqual(settings(a), settings(b)) &&
-    !b.config.seeds.some((seed) => seeds.has(seed))
-  )
+  return isDeepStrictEqual(mine, others) && isDeepStrictEqual(settings(a), settings(b)) && !haveSameSeed(a, b, label)
+}
+
+/** Of parts of one experiment, only the seeds that a part runs the method with are its own. */
+function haveSameSeed(a: RunRecord, b: RunRecord, label: string): boolean {
+  const seeds = ({ config, results }: RunRecord) =>
+    config.part === undefined
+      ? config.seeds
+      : results.runs.filter(({ method }) => method === label).map(({ seed }) => seed)
+  return seeds(a).some((seed) => seeds(b).includes(seed))
 }
 
 /** What the runs' folders are called, with their parents' names where that alone tells them apart. */

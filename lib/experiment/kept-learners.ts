@@ -44,7 +44,7 @@ export async function removeLearners(
   { config, runs, tasks }: { config: ExperimentConfig; runs: readonly MethodRun[]; tasks: number },
   isComplete: boolean,
 ): Promise<void> {
-  if (config.keepLearners === 'all') return
+  if (config.keepLearners === 'all' || !folder.isWriter) return
   const needed = isComplete ? [] : await savedLearners(folder)
   const current = isComplete ? undefined : runs.at(-1)?.seed
   for (const { method, seed, tasks: learned } of runs) {

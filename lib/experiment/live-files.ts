@@ -20,6 +20,7 @@ export interface LiveFiles {
  * No error of these files ends the run: where its folder can't be written, what matters to it can't be either, and says so.
  */
 export function liveFiles(folder: RunFolder): LiveFiles {
+  if (!folder.isWriter) return { note() {}, async close() {} }
   let writing = Promise.resolve()
   let progress: RunEvent | undefined
   let last = Number.NEGATIVE_INFINITY

@@ -66,12 +66,13 @@ export function liveSamples({ config, folder, signal, onEvent }: Run): LiveSampl
       const now = performance.now()
       trained += now - lastTime
       lastTime = now
-      if (isOff || step === steps || !isDue(progress)) return undefined
+      if (!folder.isWriter || isOff || step === steps || !isDue(progress)) return undefined
       lastStep = step
       try {
         const labels = isConditional(config.unet) ? labelsOf(stream, part.task, count) : undefined
         const use = { purpose: 'grid', part: part.task } as const
-        const images = await learner.sampleFor(use, { count, seed: part.seed, signal, ...(labels && { labels }) })
+        const options = { count, seed: part.seed, signal, ...(labels && { labels }) }
+        const images = await learner.sampleFor(use, options, null) // when it is time, only this process knows
         const file = `${samplesFolder}/step-${step}.png`
         const png = await imageGrid(images, { columns: Math.min(columns, 4) })
         await folder.write(file, png)

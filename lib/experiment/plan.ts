@@ -11,13 +11,19 @@ import { loadData } from './data.js'
 import type { RunEvent } from './events.js'
 import { checkMethodOn, type ResolvedMethod } from './methods.js'
 import { needsInception } from './metrics.js'
+import { ofPart } from './part.js'
 import { isSeeded, makeStream } from './stream.js'
 
 /** What an experiment learns from: everything that could be wrong with it was checked. */
 export interface Plan extends AsyncDisposable {
+  /** All that are run. */
   readonly methods: readonly ResolvedMethod[]
-  /** One per seed, in the order of the seeds. */
-  readonly streams: readonly { readonly seed: number; readonly stream: Stream }[]
+  /** One per seed, in the order of the seeds, with the methods that are run with the seed. */
+  readonly streams: readonly {
+    readonly seed: number
+    readonly stream: Stream
+    readonly methods: readonly ResolvedMethod[]
+  }[]
   /** All images of the stream, for the classifier of the metrics. */
   readonly data: TrainTest
   /** Gives the features of the metrics, where it isn't the classifier that does. */
@@ -43,6 +49,8 @@ export async function planExperiment(
   { config, methods }: ResolvedExperiment,
   { signal, onEvent }: PlanOptions = {},
 ): Promise<Plan> {
+  const seeds =
+    methods.length === 0 ? config.seeds.map((seed) => ({ seed, methods })) : ofPart(methods, config.seeds, config.part)
   await resolveDevice(config.device, config.precision)
   const data: TrainTest[] = []
   for (const one of config.data) data.push(await loadData(one, config.unet, signal))
@@ -57,8 +65,9 @@ export async function planExperiment(
   }
   // A domain holds a changed copy of all images: streams that are the same for every seed are made once.
   const common = isSeeded(config.stream) ? undefined : makeStream(config.stream, data, 0)
-  const streams = config.seeds.map((seed) => ({ seed, stream: common ?? makeStream(config.stream, data, seed) }))
-  for (const { stream } of streams) for (const method of methods) checkMethodOn(method, stream)
+  const streams = seeds.map((own) => ({ ...own, stream: common ?? makeStream(config.stream, data, own.seed) }))
+  for (const { stream, methods } of streams) for (const method of methods) checkMethodOn(method, stream)
+  const isRun = (method: ResolvedMethod) => streams.some(({ methods }) => methods.includes(method))
   signal?.throwIfAborted()
   const images = new ImageStore()
   try {
@@ -81,7 +90,8 @@ export async function planExperiment(
       await inception?.dispose()
       await images.dispose()
     }
-    return { methods, streams, data: whole, extractor, inception, images, [Symbol.asyncDispose]: dispose }
+    const made = { methods: methods.filter(isRun), streams, data: whole, extractor, inception, images }
+    return { ...made, [Symbol.asyncDispose]: dispose }
   } catch (error) {
     await images.dispose()
     throw error

@@ -1,4 +1,4 @@
-import { readFile, realpath, stat } from 'node:fs/promises'
+import { readdir, readFile, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import { replaceFile } from '../files/atomic.js'
@@ -7,12 +7,14 @@ import { fitPictures } from '../images/fit.js'
 import { renderPage } from '../report/page.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { configFile, linkError } from './folder.js'
+import { configFile, linkError, reportFile, resultsFile } from './folder.js'
 import { type JoinedRuns, joinRuns } from './join.js'
+import { isPartFolder } from './part.js'
 import { readPart, readRun } from './read-run.js'
 
 /**
- * Writes the report of a run from the run folder's contents to `report.html` in that folder. It also works for a run that was stopped.
+ * Writes the report of a run from the run folder's contents to `report.html` in that folder. It also works for a run that was stopped, and for
+ * the folder of an experiment that is run in parts, of which it reports those that are there.
  *
  * @returns the page's absolute path
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND`, `ERR_BAD_DATA`, `ERR_WRITE_FAILED`
@@ -21,8 +23,8 @@ import { readPart, readRun } from './read-run.js'
  */
 export async function writeReport(folder: string): Promise<string> {
   parseOptions(pathSchema, folder, 'writeReport: folder')
-  const page = path.join(path.resolve(folder), 'report.html')
-  const joined = joinRuns([await readRun(folder)])
+  const page = path.join(path.resolve(folder), reportFile)
+  const joined = await readRuns([folder])
   await checkWithin([await realPath(folder)], page)
   await writePage(joined, page)
   return page
@@ -32,7 +34,7 @@ export async function writeReport(folder: string): Promise<string> {
  * Joins runs into one, and writes one report of all of them. A method that several runs have with the same settings and different seeds becomes
  * one method with all these seeds. If the settings differ, or a seed occurs twice, the run folder's name is added to the method's label.
  *
- * @param folders run folders, at least one
+ * @param folders run folders, at least one; the folder of an experiment that is run in parts stands for those that are there
  * @param page path of the report; if it is left out, none is written
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` when data, stream or evaluation of the runs differ, so that their numbers can't be
  *   compared; `ERR_DATA_NOT_FOUND`, `ERR_BAD_DATA`, `ERR_WRITE_FAILED`
@@ -42,9 +44,24 @@ export async function writeReport(folder: string): Promise<string> {
 export async function compareRuns(folders: readonly string[], page?: string): Promise<JoinedRuns> {
   parseOptions(z.array(pathSchema), folders, 'compareRuns: folders')
   if (page !== undefined) parseOptions(pathSchema, page, 'compareRuns: page')
-  const joined = joinRuns(await Promise.all(folders.map(readRun)))
+  const joined = await readRuns(folders)
   if (page !== undefined) await writePage(joined, page)
   return joined
+}
+
+async function readRuns(folders: readonly string[]): Promise<JoinedRuns> {
+  const runs = (await Promise.all(folders.map(partsOf))).flat()
+  return joinRuns(await Promise.all(runs.map(readRun)))
+}
+
+/** The parts below a folder that have results, in their order; the folder itself where it is no folder of parts. */
+async function partsOf(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((): string[] => [])
+  if (names.includes(configFile)) return [folder]
+  const parts = names.filter(isPartFolder).map((name) => path.join(folder, name))
+  const isThere = await Promise.all(parts.map((part) => stat(path.join(part, resultsFile)).then(Boolean, () => false)))
+  const found = parts.filter((_, i) => isThere[i])
+  return found.length === 0 ? [folder] : found.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
 }
 
 async function writePage(joined: JoinedRuns, page: string): Promise<void> {

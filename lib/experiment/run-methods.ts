@@ -10,6 +10,7 @@ import type { Checkpoint } from './checkpoint.js'
 import { metricsFile } from './folder.js'
 import { learnerPath, removeLearners } from './kept-learners.js'
 import { type ResolvedMethod, solverOptions } from './methods.js'
+import type { Plan } from './plan.js'
 import { keep, noteMachine, type RunState, resumeFrom, writeResults } from './run-state.js'
 import { logTask, runTask, samplesPath } from './run-task.js'
 
@@ -24,23 +25,22 @@ export async function runMethods(run: RunState, from: Checkpoint | undefined): P
   await run.folder.unlog(from?.files[metricsFile]?.bytes ?? 0)
   if (from) await resumeFrom(run, from)
   const real = new ResidentImages('cpu', run.config.unet.sample_size, run.plan.images)
-  for (const { seed, stream } of run.plan.streams) await runSeed(run, seed, stream, real, from)
+  for (const ofSeed of run.plan.streams) await runSeed(run, ofSeed, real, from)
   return writeResults(run, true)
 }
 
 /** @param real images as the engine sees them, for the grids */
 async function runSeed(
   run: RunState,
-  seed: number,
-  stream: Stream,
+  { seed, stream, methods }: Plan['streams'][number],
   real: ResidentImages,
   from: Checkpoint | undefined,
 ): Promise<void> {
   const ofSeed = run.runs.filter((one) => one.seed === seed)
   const isDone = (one: MethodRun) => one.tasks.length === stream.tasks.length
-  if (ofSeed.length < run.plan.methods.length || !ofSeed.every(isDone)) await drawReal(run, stream, seed, real)
+  if (ofSeed.length < methods.length || !ofSeed.every(isDone)) await drawReal(run, stream, seed, real)
   const shared = new Map<string, Shared>()
-  for (const entry of run.plan.methods) {
+  for (const entry of methods) {
     const { label, firstTask } = entry
     const begun = ofSeed.find(({ method }) => method === label)
     if (begun === undefined) await runMethod(run, entry, seed, stream, shared)
@@ -59,10 +59,11 @@ async function runMethod(
   shared: ReadonlyMap<string, Shared>,
   from?: Checkpoint,
 ): Promise<void> {
-  const { config, signal } = run
+  const { config, group, signal } = run
   if (!from) run.runs.push({ method: entry.label, seed, tasks: [] })
   const { tasks } = run.runs.at(-1)!
   const first = config.shareFirstTask ? shared.get(entry.firstTask) : undefined
+  await group?.barrier(signal) // until what the others load is written
   await using learner = await learnerOf(run, seed, from?.learner ?? (first && learnerPath(first.method, seed, 1)))
   noteMachine(run, learner, from !== undefined)
   const solving = solverOptions(config, entry.method)
@@ -83,22 +84,27 @@ async function runMethod(
 }
 
 /** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
-function learnerOf({ config, folder, plan }: RunState, seed: number, saved: string | undefined): Promise<Learner> {
+function learnerOf(
+  { config, where, folder, group, plan }: RunState,
+  seed: number,
+  saved: string | undefined,
+): Promise<Learner> {
   const { images } = plan
-  const { unet, schedule, sampler, ema, device, precision, threads } = config
+  const { unet, schedule, sampler, ema, precision } = config
+  const { device, threads } = where
   return saved === undefined
-    ? Learner.create({ unet, schedule, sampler, ema, device, precision, threads, seed, images })
-    : Learner.load(folder.at(saved), { device, precision, threads, images })
+    ? Learner.create({ unet, schedule, sampler, ema, device, precision, threads, seed, images, group })
+    : Learner.load(folder.at(saved), { device, precision, threads, images, group })
 }
 
 /** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
 function solverOf(
-  { config, folder, plan }: RunState,
+  { where, folder, plan }: RunState,
   seed: number,
   stream: Stream,
   saved: string | undefined,
 ): Promise<Solver> {
-  const { device, threads } = config
+  const { device, threads } = where
   const { images } = plan
   return saved === undefined
     ? Solver.create(stream, { seed, device, threads, images })

@@ -1,5 +1,6 @@
 import type { Classifier } from '../classifiers/classifier.js'
 import type { Solver } from '../classifiers/solver.js'
+import type { Group } from '../engine/group.js'
 import type { Learner } from '../learner/learner.js'
 import type { MethodRun, Results, TaskResult, Versions } from '../report/results.js'
 import { type Checkpoint, writeCheckpoint } from './checkpoint.js'
@@ -10,6 +11,8 @@ import type { Inputs } from './inputs.js'
 import { type Judge, makeJudge } from './judge.js'
 import { type LiveSamples, liveSamples } from './live-samples.js'
 import type { Logger } from './logger.js'
+import type { ResolvedMethod } from './methods.js'
+import type { Placed } from './placed.js'
 import type { Plan } from './plan.js'
 import { checkResults } from './read-run.js'
 import { versions } from './versions.js'
@@ -17,11 +20,15 @@ import { versions } from './versions.js'
 /** What a run works with. */
 interface RunParts {
   readonly config: Omit<ExperimentConfig, 'out'>
+  /** Where this process computes. */
+  readonly where: Placed
   readonly plan: Plan
   readonly folder: RunFolder
   readonly classifier: Classifier
   readonly inputs: Inputs
   readonly loggers: Required<Logger>
+  /** The processes that carry it out; undefined: this one alone. */
+  readonly group: Group | undefined
   readonly signal: AbortSignal | undefined
   readonly onEvent: (event: RunEvent) => void
 }
@@ -44,16 +51,16 @@ export interface RunState extends RunParts {
 /** A run that has found nothing yet. */
 export function newRun(given: RunParts): RunState {
   const { config, plan, classifier } = given
-  const methods = plan.methods.length
-  const firstTasks = config.shareFirstTask ? new Set(plan.methods.map(({ firstTask }) => firstTask)).size : methods
+  const firstTasks = (methods: readonly ResolvedMethod[]) =>
+    config.shareFirstTask ? new Set(methods.map(({ firstTask }) => firstTask)).size : methods.length
   return {
     ...given,
     judge: makeJudge(config.evaluation, { ...plan, classifier }),
     samples: liveSamples(given),
-    versions: versions(config.threads),
+    versions: versions(given.where.threads),
     runs: [],
     parts: plan.streams
-      .map(({ stream }) => methods * (stream.tasks.length - 1) + firstTasks)
+      .map(({ stream, methods }) => methods.length * (stream.tasks.length - 1) + firstTasks(methods))
       .reduce((sum, parts) => sum + parts),
     part: 0,
     machine: undefined,
@@ -106,6 +113,7 @@ export async function keep(
   solver: Solver | undefined,
   task?: Checkpoint['task'],
 ): Promise<void> {
+  if (!folder.isWriter) return
   const contents = { versions, config, inputs, machine: machine as Checkpoint['machine'], runs, task, learner, solver }
   const number = await writeCheckpoint(folder, contents, config.checkpoints.keep)
   onEvent({ kind: 'checkpoint', number })

@@ -222,7 +222,7 @@ async function learn(
     throw error
   }
   await flush()
-  await learner.save(folder.toWrite(saved))
+  if (folder.isWriter) await learner.save(folder.toWrite(saved))
   await checkpoint(saved)
   return { losses, spent: spent() }
 }

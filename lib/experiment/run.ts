@@ -1,5 +1,7 @@
+import path from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
+import { type Group, groupSchema } from '../engine/group.js'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { readJson } from '../files/read-json.js'
 import type { Results } from '../report/results.js'
@@ -9,12 +11,14 @@ import { type Checkpoint, newestCheckpoint } from './checkpoint.js'
 import { type ExperimentConfig, type ExperimentInput, type ResolvedExperiment, resolveWithMethods } from './config.js'
 import { cachedClassifier } from './evaluate-saved.js'
 import type { RunEvent } from './events.js'
-import { checkpointsFolder, configFile, liveFolder, RunFolder, resultsFile } from './folder.js'
+import { checkpointsFolder, configFile, liveFolder, RunFolder, reportFile, resultsFile } from './folder.js'
 import { checkInputs, inputsOf, withAbsolutePaths } from './inputs.js'
 import { removeLearners } from './kept-learners.js'
 import { liveFiles } from './live-files.js'
 import { type Logged, type Logger, safeLoggers } from './logger.js'
 import { checkTestImages } from './metrics.js'
+import { partFolder } from './part.js'
+import { placed } from './placed.js'
 import { type Plan, planExperiment } from './plan.js'
 import { checkResults } from './read-run.js'
 import { writeReport } from './report.js'
@@ -38,10 +42,16 @@ export interface RunOptions {
   readonly onEvent?: (event: RunEvent) => void
   /** Where else the run's numbers and pictures are sent; see {@link tensorBoard}. */
   readonly loggers?: readonly Logger[]
+  /**
+   * The processes that carry out the run together; all of them call this function with the same arguments. The first one writes the run folder,
+   * which all can read. Default: this process alone.
+   */
+  readonly group?: Group
 }
 
 const optionsSchema = z.strictObject({
   signal: signalSchema.optional(),
+  group: groupSchema.optional(),
   onEvent: z.custom<NonNullable<RunOptions['onEvent']>>((f) => typeof f === 'function').optional(),
   loggers: z
     .array(
@@ -71,22 +81,32 @@ export interface RunOutcome {
  * a grid of samples and is saved. Everything is written into the run folder. {@link resumeExperiment} resumes a run that was interrupted,
  * even by SIGKILL.
  *
+ * With the key `part` it runs a part of the experiment, in a folder of its own below `out`, e.g. `part-3-of-10`; where that part was begun before,
+ * it resumes it.
+ *
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a wrong configuration, before anything is written, and the errors of loading
  *   data, of learners and of evaluation
  *
  * @category Runs
  */
 export async function runExperiment(input: ExperimentInput, options: RunOptions = {}): Promise<RunOutcome> {
-  parseOptions(optionsSchema, options, 'runExperiment')
+  const { group, signal } = parseOptions(optionsSchema, options, 'runExperiment')
   const {
     config: { out, ...given },
     methods,
   } = resolveWithMethods(input)
   const config = withAbsolutePaths(given)
-  await using plan = await planExperiment({ config, methods }, options)
-  for (const { stream } of plan.streams) checkTestImages(config.evaluation, stream)
   const name = 'preset' in input ? input.preset : config.data.map(({ name }) => name).join('-')
-  const folder = await RunFolder.create(out, name, config)
+  const part = config.part && path.join(out ?? path.join('runs', name), partFolder(config.part))
+  // The same command begins a part and, where it was stopped, resumes it.
+  const begun = part && (await readJson(path.join(part, configFile)))
+  if (part !== undefined && begun !== undefined) {
+    checkSameConfig(path.join(part, configFile), config, begun as ExperimentConfig)
+    return resumeExperiment(part, options)
+  }
+  await using plan = await planned({ config, methods }, options)
+  for (const { stream } of plan.streams) checkTestImages(config.evaluation, stream)
+  const folder = await folderOf(() => RunFolder.create(part ?? out, name, config), group, signal)
   try {
     return await carryOut(folder, config, plan, undefined, options)
   } finally {
@@ -108,20 +128,43 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
  */
 export async function resumeExperiment(at: string, options: RunOptions = {}): Promise<RunOutcome> {
   parseOptions(pathSchema, at, 'resumeExperiment: the run folder')
-  parseOptions(optionsSchema, options, 'resumeExperiment')
-  const folder = await RunFolder.open(at)
+  const { group, signal } = parseOptions(optionsSchema, options, 'resumeExperiment')
+  const folder = await folderOf(() => RunFolder.open(at), group, signal)
   try {
     const { resolved, results } = await readProgress(folder)
     if (results?.complete) return await finish(folder, resolved.config, results)
     const told: RunEvent[] = []
     const newest = await newestCheckpoint(folder, (message) => told.push({ kind: 'warning', message }))
-    if (newest) checkSameConfig(folder, resolved.config, newest.checkpoint.config)
-    await using plan = await planExperiment(resolved, options)
+    if (newest) checkSameConfig(folder.at(configFile), resolved.config, newest.checkpoint.config)
+    await using plan = await planned(resolved, options)
     told.push({ kind: 'resume', number: newest?.number })
     return await carryOut(folder, resolved.config, plan, newest?.checkpoint, options, told)
   } finally {
     folder.release()
   }
+}
+
+/** The run folder: the first process of a group opens it, and the others follow. */
+async function folderOf(
+  open: () => Promise<RunFolder>,
+  group: Group | undefined,
+  signal: AbortSignal | undefined,
+): Promise<RunFolder> {
+  const own = (group?.rank ?? 0) === 0 ? await open() : undefined
+  try {
+    const at = await group?.tell(own?.path ?? '', signal)
+    return own ?? RunFolder.follow(at as string)
+  } catch (error) {
+    own?.release()
+    throw error
+  }
+}
+
+/** Data is downloaded once. */
+async function planned(resolved: ResolvedExperiment, { group, signal, onEvent }: RunOptions): Promise<Plan> {
+  if (group === undefined) return planExperiment(resolved, { signal, onEvent })
+  const config = await placed(resolved.config, group)
+  return group.firstThenOthers(() => planExperiment({ ...resolved, config }, { signal, onEvent }), signal)
 }
 
 /** What a run folder says of its run's configuration, and of what was found. */
@@ -140,7 +183,7 @@ async function readProgress(
   return { resolved: { config, methods }, results: says ? checkResults(found, folder.at(resultsFile)) : undefined }
 }
 
-function checkSameConfig(folder: RunFolder, config: ExperimentConfig, before: Readonly<Record<string, unknown>>): void {
+function checkSameConfig(file: string, config: ExperimentConfig, before: Readonly<Record<string, unknown>>): void {
   const now: Record<string, unknown> = JSON.parse(JSON.stringify(config))
   // How often checkpoints are written, and what is logged, changes nothing that is computed.
   const keys = new Set(
@@ -150,7 +193,7 @@ function checkSameConfig(folder: RunFolder, config: ExperimentConfig, before: Re
   if (changed.length === 0) return
   throw new ContinualDiffusionError(
     'ERR_INVALID_ARGUMENT',
-    `${folder.at(configFile)}: ${changed.join(', ')} changed since the run began; expected ` +
+    `${file}: ${changed.join(', ')} changed since the run began; expected ` +
       `${JSON.stringify(Object.fromEntries(changed.map((key) => [key, before[key]])))}: restore these values, or begin a new run`,
   )
 }
@@ -161,7 +204,7 @@ async function carryOut(
   config: ExperimentConfig,
   plan: Plan,
   from: Checkpoint | undefined,
-  { signal, onEvent: given = () => {}, loggers: others = [] }: RunOptions,
+  { signal, group, onEvent: given = () => {}, loggers: others = [] }: RunOptions,
   told: readonly RunEvent[] = [],
 ): Promise<RunOutcome> {
   const live = liveFiles(folder)
@@ -169,12 +212,15 @@ async function carryOut(
     live.note(event)
     given(event)
   }
-  const loggers = safeLoggers([...(config.log === 'tensorboard' ? [tensorBoard()] : []), ...others], onEvent)
+  const all = [...(config.log === 'tensorboard' ? [tensorBoard()] : []), ...others]
+  const loggers = safeLoggers(folder.isWriter ? all : [], onEvent)
   try {
     onEvent({ kind: 'folder', folder: folder.path })
     for (const event of told) onEvent(event)
     await loggers.begin(folder.path, from ? stepsOf(from) : [])
-    const outcome = await learnAll(folder, config, plan, from, { signal, onEvent, loggers }).finally(loggers.close)
+    const outcome = await learnAll(folder, config, plan, from, { group, signal, onEvent, loggers }).finally(
+      loggers.close,
+    )
     onEvent({ kind: 'end', state: 'complete', message: undefined })
     return outcome
   } catch (error) {
@@ -199,7 +245,7 @@ async function learnAll(
   config: ExperimentConfig,
   plan: Plan,
   from: Checkpoint | undefined,
-  { signal, onEvent, loggers }: Pick<RunState, 'signal' | 'onEvent' | 'loggers'>,
+  { group, signal, onEvent, loggers }: Pick<RunState, 'group' | 'signal' | 'onEvent' | 'loggers'>,
 ): Promise<RunOutcome> {
   if (!folder.isLocked) {
     onEvent({
@@ -209,13 +255,17 @@ async function learnAll(
   }
   const fromOutside = await inputsOf(config, plan)
   if (from) checkInputs(folder.path, fromOutside, from.inputs)
-  await using classifier = await cachedClassifier(config, plan, signal, onEvent)
+  const facts = { configuration: JSON.stringify(config), checkpoint: from?.checksum ?? '', ...fromOutside }
+  await group?.agree(facts, folder.path, signal)
+  const where = await placed(config, group)
+  const cached = () => cachedClassifier(where, plan, signal, onEvent)
+  await using classifier = await (group ? group.firstThenOthers(cached, signal) : cached())
   const trained = { classifier: await classifier.digest() }
   // On another machine it is trained anew, with other roundings, as is what it judges.
-  if (from && changedVersions(versions(config.threads), from.versions).length === 0)
+  if (from && changedVersions(versions(where.threads), from.versions).length === 0)
     checkInputs(folder.path, trained, from.inputs)
   const inputs = { ...fromOutside, ...trained }
-  const run = newRun({ config, plan, folder, classifier, inputs, loggers, signal, onEvent })
+  const run = newRun({ config, where, plan, folder, classifier, inputs, loggers, group, signal, onEvent })
   let results: Results
   try {
     results = await runMethods(run, from)
@@ -230,6 +280,7 @@ async function learnAll(
 /** What is left to do once the results say that they are complete. */
 async function finish(folder: RunFolder, config: ExperimentConfig, results: Results): Promise<RunOutcome> {
   folder.check()
+  if (!folder.isWriter) return { folder: folder.path, results, page: folder.at(reportFile) }
   const page = await writeReport(folder.path)
   await folder.remove(checkpointsFolder)
   await folder.remove(liveFolder)

@@ -5,6 +5,7 @@ import { type ScheduleConfig, scheduleTable } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { NativeLearner } from '../engine/addon.js'
 import { call, disposedError } from '../engine/call.js'
+import type { Group } from '../engine/group.js'
 import type { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { invalid } from '../errors.js'
@@ -21,6 +22,8 @@ export interface Settings {
   readonly threads?: number | undefined
   /** Decay of the weights' moving average; 0: none. */
   readonly ema: number
+  /** The processes that train it; undefined: this one alone. */
+  readonly group?: Group | undefined
 }
 
 /** The images of a replay pool, before they are on a device. */
@@ -77,16 +80,22 @@ export interface Core {
 
 /** A native learner with fresh weights, drawn from the seed. */
 export function createNative(settings: Omit<Settings, 'sampler'>, seed: number): Promise<NativeLearner> {
-  const { unet, schedule, device, precision, threads, ema } = settings
+  const { unet, schedule, device, precision, ema, group } = settings
+  const threads = settings.threads ?? group?.threads
   const { prediction } = schedule
   const table = scheduleTable(schedule)
   return call((addon) =>
-    addon.createLearner({ unet, schedule: table, prediction, device, precision, threads, seed, emaDecay: ema }),
+    addon.createLearner({
+      ...{ unet, schedule: table, prediction, device, precision, threads, seed },
+      emaDecay: ema,
+      group: group?.native,
+    }),
   )
 }
 
 /** @param images where images are kept on the device; without one, in a store of the learner's own */
-export async function createCore(settings: Settings, seed: number, images: ImageStore | undefined): Promise<Core> {
+export async function createCore(given: Settings, seed: number, images: ImageStore | undefined): Promise<Core> {
+  const settings = { ...given, group: given.group && given.group.size > 1 ? given.group : undefined }
   const resident = new ResidentImages(settings.device, settings.unet.sample_size, images)
   return {
     native: await createNative(settings, seed),

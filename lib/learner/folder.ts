@@ -35,8 +35,9 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
         'expected 0',
     )
   }
-  const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto')
-  const settings = { unet, schedule, sampler, ...resolved, threads: parsed.threads, ema: record?.ema ?? 0 }
+  const { threads, group } = parsed
+  const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto', group?.localRank)
+  const settings = { unet, schedule, sampler, ...resolved, threads, ema: record?.ema ?? 0, group }
   const core = await createCore(settings, record?.seed ?? 0, parsed.images)
   const { native } = core
   try {

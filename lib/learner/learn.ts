@@ -73,6 +73,7 @@ async function* learnStepwise(
     signal?.throwIfAborted()
     const { training, progress } = await alone(core, 'learn', where, async () => {
       const digests = { images: await digestOf(plan.subsets), memory: await digestOf(plan.memory) }
+      await checkAlike(core, digests, plan.settings, where, signal)
       const settings = plainSettings({ ...plan.settings, ...digests })
       const resumed = plan.resume ? toResume(core, task.number, settings, plan.change, where) : undefined
       // First what may be refused, and changes nothing: what the learner grows to stands beside it.
@@ -141,6 +142,11 @@ async function* learnStepwise(
       ending = undefined
     }
   } finally {
+    // Where the others go on, they are told.
+    const ours = session
+    if (ours && core.settings.group && core.inProgress && core.inProgress.step < steps) {
+      await call(() => ours.stop(Int32Array.of(1)))
+    }
     session?.dispose()
     if (grown && grown.native !== core.native) grown.native.dispose()
     core.learning = undefined
@@ -292,6 +298,20 @@ async function renewWeights({ native, settings }: Core, task: number): Promise<v
   } finally {
     call(() => fresh.dispose())
   }
+}
+
+/** Checks that all processes of a learner's group begin the same task with the same learner. */
+async function checkAlike(
+  { native, settings: { unet, schedule, precision, ema, group } }: Core,
+  { images, memory }: { images: string; memory: string },
+  settings: Record<string, unknown>,
+  where: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (group === undefined) return
+  const learner = JSON.stringify([unet, schedule, precision, ema, native.state])
+  const facts = { learner, 'method and settings': JSON.stringify(settings), images, memory }
+  await group.agree(facts, where, signal)
 }
 
 /** Takes at most so many steps of the task in progress; those before an abort count and are told too. */

@@ -4,6 +4,7 @@ import { parseUNetConfig, type UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import { call, withCancel } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
+import type { Group } from '../engine/group.js'
 import type { ResidentImages } from '../engine/resident-images.js'
 import { type SampleUse, sampleUses } from '../engine/sample-use.js'
 import { sampledWeights } from '../engine/state.js'
@@ -116,8 +117,9 @@ export class Learner implements AsyncDisposable {
     const unet = parseUNetConfig(parsed.unet, `${where}: unet`)
     const schedule = parseOptions(scheduleSchema, parsed.schedule ?? {}, `${where}: schedule`)
     const sampler = parseSampler(schedule, parsed.sampler, `${where}: sampler`)
-    const resolved = await resolveDevice(parsed.device, parsed.precision)
-    const settings = { unet, schedule, sampler, ...resolved, threads: parsed.threads, ema: parsed.ema }
+    const { threads, ema, group } = parsed
+    const resolved = await resolveDevice(parsed.device, parsed.precision, group?.localRank)
+    const settings = { unet, schedule, sampler, ...resolved, threads, ema, group }
     return new Learner(await createCore(settings, parsed.seed, parsed.images))
   }
 
@@ -145,6 +147,15 @@ export class Learner implements AsyncDisposable {
   get images(): ResidentImages {
     live(this.#core)
     return this.#core.images
+  }
+
+  /**
+   * The processes that train this learner together; null where this one does so alone.
+   *
+   * @internal
+   */
+  get group(): Group | null {
+    return this.#core.settings.group ?? null
   }
 
   /** The network; its `num_class_embeds` is larger once its table has grown. */
@@ -292,13 +303,18 @@ export class Learner implements AsyncDisposable {
   /**
    * As {@link Learner.sample}, with noise that no other use of the seed draws.
    *
+   * @param group whose processes generate the images together; null: this one does alone
    * @internal
    */
-  async sampleFor(use: SampleUse, options: Omit<SampleOptions, 'format'>): Promise<ImageBatch> {
-    return (await this.#sample(use, options)) as ImageBatch
+  async sampleFor(use: SampleUse, options: Omit<SampleOptions, 'format'>, group = this.group): Promise<ImageBatch> {
+    return (await this.#sample(use, options, group)) as ImageBatch
   }
 
-  async #sample({ purpose, part }: SampleUse, options: SampleOptions): Promise<ImageBatch | FloatImages> {
+  async #sample(
+    { purpose, part }: SampleUse,
+    options: SampleOptions,
+    group: Group | null = this.group,
+  ): Promise<ImageBatch | FloatImages> {
     const native = live(this.#core)
     const { signal, guide, onProgress, ...parsed } = parseOptions(sampleSchema, options, 'sample')
     const { count, batchSize, start, stepNoise, format, seed = this.seed } = parsed
@@ -318,14 +334,17 @@ export class Learner implements AsyncDisposable {
     checkLength(start, pixels, 'sample: start')
     checkLength(stepNoise, addedNoises(sampler) * pixels, 'sample: stepNoise')
     const use = { purpose: sampleUses[purpose], part }
-    const given = { weights, count, batchSize, sampler, labels, guide: from, seed, start, stepNoise, use }
+    const turns = group && { turn: group.rank, turns: group.size }
+    const given = { weights, count, batchSize, sampler, labels, guide: from, seed, start, stepNoise, use, ...turns }
     const shape = { count, height: size, width: size, channels }
     const run = async (flag: Int32Array) =>
       format === 'uint8'
         ? { ...shape, data: await call(() => native.sample({ ...given, format }, flag)) }
         : { ...shape, data: (await call(() => native.sample({ ...given, format }, flag))).data }
     const tell = onProgress && ((part: number) => onProgress({ done: Math.floor(part * count), total: count }))
-    return withCancel(signal, run, tell)
+    const images = await withCancel(signal, run, tell)
+    await group?.gather(images.data, signal)
+    return images
   }
 
   /**

@@ -2,6 +2,7 @@ import type { SamplerOptions } from '../config/sampler.js'
 import type { ScheduleConfig } from '../config/schedule.js'
 import type { UNetOptions } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
+import type { Group } from '../engine/group.js'
 import type { ImageStore } from '../engine/image-store.js'
 import type { Device, Precision } from '../validation/fields.js'
 
@@ -46,6 +47,8 @@ export interface LearnerOptions {
   ema?: number
   /** Store of the images on the device. Learners, solvers and classifiers may share one. Default: the learner makes its own. */
   images?: ImageStore
+  /** The processes that train this learner together; all of them make it. Default: this process trains it alone. */
+  group?: Group
 }
 
 /**
@@ -75,6 +78,8 @@ export interface LoadOptions {
   threads?: number | undefined
   /** As in {@link LearnerOptions}. */
   images?: ImageStore
+  /** As in {@link LearnerOptions}; another number of processes gives the same steps, up to rounding. */
+  group?: Group
 }
 
 /**

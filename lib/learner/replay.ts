@@ -16,6 +16,8 @@ import type { LearnedTask } from './schemas.js'
 
 /** Number of images that one call of the engine generates: which images a pool has must not depend on how fast that is. */
 const atOnce = 128
+/** Images whose classes are noted without letting others run. */
+const listedAtOnce = 2 ** 16
 /** So many calls have noise of their own for one pool of one task. */
 const mostCalls = 2 ** 16
 /** A pool is held in memory twice while it is brought to a device. */
@@ -219,6 +221,7 @@ async function generate(
   const classAt = weights && proportioned(weights, total)
   const numbers = new Int32Array(total)
   const distance = stopAtTimestep ? core.settings.schedule.timesteps : 1
+  const { group } = core.settings
   for (let from = 0; from < total; from += atOnce) {
     const count = Math.min(atOnce, total - from)
     const use = { purpose: sampleUses.pool, part: first + from / atOnce }
@@ -229,6 +232,7 @@ async function generate(
       stopTimesteps.map((t, i) => (labels?.[i] ?? 0) * distance + t),
       from,
     )
+    if (group && (from / atOnce) % group.size !== group.rank) continue // another process generates them
     const some = await withCancel(signal, (flag: CancelFlag) =>
       call(async () =>
         stopAtTimestep
@@ -239,6 +243,7 @@ async function generate(
     images.set(some, from * each)
     onPool?.({ task: task.number, images: from + count, total } satisfies PoolProgress)
   }
+  await group?.gather(images, signal)
   const pool = { key, images, labels: numbers }
   core.pool = pool
   return pool
@@ -268,7 +273,7 @@ export async function evened(lists: readonly (readonly number[])[]): Promise<Int
 async function sortByClass(
   core: Core,
   { images }: PoolImages,
-  { task, classifier, onPool, where }: Filling,
+  { task, classifier, onPool, signal, where }: Filling,
 ): Promise<SortedImages> {
   const { classes, classify } = classifier as ReplayClassifier
   const seen = new Set<string>()
@@ -295,8 +300,10 @@ async function sortByClass(
   })
   const each = pixelsOf(core)
   const total = images.length / each
-  const byClass: number[][] = columns.map(() => [])
-  for (let from = 0; from < total; from += atOnce) {
+  const { group } = core.settings
+  // By the first process of a group: by another one's rounding an image might be of another class.
+  const found = new Float64Array(total)
+  for (let from = 0; from < total && (group?.rank ?? 0) === 0; from += atOnce) {
     const count = Math.min(atOnce, total - from)
     // A copy, as the classifier may be the user's own.
     const data = images.slice(from * each, (from + count) * each) as Uint8Array
@@ -310,8 +317,14 @@ async function sortByClass(
     }
     for (let i = 0; i < count; i++) {
       const row = columns.map((column) => logits[i * classes.length + column] as number)
-      byClass[row.indexOf(Math.max(...row))]?.push(from + i)
+      found[from + i] = row.indexOf(Math.max(...row))
     }
+  }
+  await group?.sum(found, signal)
+  const byClass: number[][] = columns.map(() => [])
+  for (let from = 0; from < total; from += listedAtOnce) {
+    for (let i = from; i < Math.min(total, from + listedAtOnce); i++) byClass[found[i]!]?.push(i)
+    await setImmediate()
   }
   const counts = Object.fromEntries(names.map((name, i) => [name, byClass[i]?.length ?? 0]))
   onPool?.({ task: task.number, images: total, total, classes: counts })

@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import { z } from 'zod'
 import { scheduleSchema } from '../config/schedule.js'
 import { subsetSchema } from '../data/schemas.js'
+import { groupSchema } from '../engine/group.js'
 import { ImageStore } from '../engine/image-store.js'
 import { optimizerStateSchema } from '../methods/objective-schema.js'
 import type { taskSchema } from '../streams/schemas.js'
@@ -62,6 +63,7 @@ export const createSchema = z.strictObject({
   seed: seedSchema.default(0),
   ema: rate.default(0),
   images: z.instanceof(ImageStore).optional(),
+  group: groupSchema.optional(),
 })
 
 export const loadSchema = z.strictObject({
@@ -75,6 +77,7 @@ export const loadSchema = z.strictObject({
     .optional(),
   learnedBefore: z.int().min(0).max(mostSteps).optional(),
   images: z.instanceof(ImageStore).optional(),
+  group: groupSchema.optional(),
 })
 
 export const saveSchema = z.strictObject({ format: z.enum(['model', 'pipeline']).default('model') })

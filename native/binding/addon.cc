@@ -19,6 +19,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   defineDiffusion(env, exports);
   defineEvaluation(env, exports);
   defineTorchScript(env, exports);
+  defineGroup(env, exports);
   defineSystem(env, exports);
   return exports;
 }

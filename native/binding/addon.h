@@ -11,7 +11,7 @@ struct AddonState {
   explicit AddonState(Napi::Env env) : engine(env) {}
 
   Engine engine;
-  Napi::FunctionReference images, learner, session, classifier, torchScript;  // constructors
+  Napi::FunctionReference images, learner, session, classifier, torchScript, group;  // constructors
 };
 
 inline AddonState& state(Napi::Env env) { return *env.GetInstanceData<AddonState>(); }
@@ -24,6 +24,7 @@ void defineClassifier(Napi::Env env, Napi::Object exports);
 void defineDiffusion(Napi::Env env, Napi::Object exports);
 void defineEvaluation(Napi::Env env, Napi::Object exports);
 void defineTorchScript(Napi::Env env, Napi::Object exports);
+void defineGroup(Napi::Env env, Napi::Object exports);
 void defineSystem(Napi::Env env, Napi::Object exports);
 
 }  // namespace continual

@@ -47,6 +47,11 @@ void Engine::close() {
   napi_release_threadsafe_function(finished_, napi_tsfn_abort);
 }
 
+void Engine::atEnd(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  last_.push_back(std::move(work));
+}
+
 void Engine::submit(Napi::Env env, std::unique_ptr<Job> job) {
   if (closing_) throw makeError(env, "ERR_ENGINE", "the process is exiting: no more work is taken");
   if (pending_++ == 0) napi_ref_threadsafe_function(env, finished_);
@@ -68,7 +73,7 @@ void Engine::loop() {
         trimTensorMemory();
         wake_.wait(lock, called);
       }
-      if (closing_) return;
+      if (closing_) break;
       job = std::move(waiting_.front());
       waiting_.pop_front();
     }
@@ -83,6 +88,7 @@ void Engine::loop() {
     }
     napi_call_threadsafe_function(finished_, nullptr, napi_tsfn_nonblocking);
   }
+  for (const auto& work : last_) work();  // nobody adds to them any more
 }
 
 void Engine::settle(napi_env rawEnv, napi_value, void* context, void*) {

@@ -47,6 +47,8 @@ class Engine {
   const std::atomic<bool>* closing() const { return &closing_; }
   /// Stops and joins the thread; called while the environment still lives.
   void close();
+  /// To be done on the engine thread as the last thing that it does.
+  void atEnd(std::function<void()> work);
 
  private:
   struct Job {
@@ -81,6 +83,7 @@ class Engine {
   std::condition_variable wake_;
   std::deque<std::unique_ptr<Job>> waiting_;
   std::deque<std::unique_ptr<Job>> done_;
+  std::vector<std::function<void()>> last_;
   std::atomic<bool> closing_{false};
   int64_t pending_ = 0;  // JavaScript's thread only
 };

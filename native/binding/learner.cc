@@ -3,6 +3,7 @@
 
 #include "binding/configs.h"
 #include "binding/draws.h"
+#include "binding/group.h"
 #include "binding/handle.h"
 #include "binding/images.h"
 #include "binding/session.h"
@@ -139,6 +140,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const at::Tensor target = overTensor(info[2], "target").clone(), weight = overFloats(info[3], "weight").clone();
       checkBatch(xt, timesteps, value()->timesteps(), "xt");
       const at::Tensor labels = labelsFrom(info[4], value()->unet(), timesteps.numel());
+      const Cancellation cancel(nullptr, state(env).engine.closing());
       if (target.sizes() != xt.sizes() || weight.numel() != timesteps.numel()) {
         throw Error("ERR_INVALID_ARGUMENT", "target must have xt's shape, and weight one value per image");
       }
@@ -149,7 +151,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
               return t.defined() ? t.to(learner.trainer.model.how.device) : t;
             };
             return onHost(learner.trainer.step.compute({there(xt), there(timesteps), there(labels)}, there(target),
-                                                       there(weight)));
+                                                       there(weight), cancel));
           },
           toLosses);
     });
@@ -271,6 +273,8 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
           .seed = continual::seed(options),
           .use = {static_cast<uint64_t>(integer(use, "purpose", 0, 15)),
                   static_cast<uint64_t>(integer(use, "part", 0, (int64_t{1} << 32) - 1))},
+          .turn = has(options, "turn") ? integer(options, "turn", 0, int64_t{1} << 20) : 0,
+          .turns = has(options, "turns") ? integer(options, "turns", 1, int64_t{1} << 20) : 1,
           .pixels = string(options, "format") == "uint8",
       };
       config.labels = labelsFrom(field(options, "labels"), value()->unet(), config.count);
@@ -388,12 +392,13 @@ Napi::Value createLearner(const Napi::CallbackInfo& info) {
     const Compute compute = parseCompute(string(options, "device"), string(options, "precision"), threads(options));
     const uint64_t seed = continual::seed(options);
     const double emaDecay = number(options, "emaDecay");
+    const Group group = groupOf(options);
     return state(env).engine.run(
         env, {},
         [=] {
           const ThreadScope scope(compute.threads);
-          return std::shared_ptr<LearnerValue>(
-              new LearnerValue{{unet, NoiseSchedule(table, compute.device), predicted, compute, seed, emaDecay}});
+          return std::shared_ptr<LearnerValue>(new LearnerValue{
+              {unet, NoiseSchedule(table, compute.device), predicted, compute, seed, emaDecay, group}});
         },
         [](Napi::Env env, std::shared_ptr<LearnerValue> learner) -> Napi::Value {
           return LearnerHandle::wrap(env, state(env).learner, std::move(learner));

@@ -56,8 +56,9 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(
         env, name,
-        {InstanceMethod<&SessionHandle::runSteps>("run"), InstanceMethod<&SessionHandle::setReplay>("setReplay"),
-         InstanceMethod<&SessionHandle::draw>("draw"), InstanceMethod<&SessionHandle::drawSamples>("drawSamples"),
+        {InstanceMethod<&SessionHandle::runSteps>("run"), InstanceMethod<&SessionHandle::stop>("stop"),
+         InstanceMethod<&SessionHandle::setReplay>("setReplay"), InstanceMethod<&SessionHandle::draw>("draw"),
+         InstanceMethod<&SessionHandle::drawSamples>("drawSamples"),
          InstanceMethod<&SessionHandle::consolidate>("consolidate"),
          InstanceMethod("dispose", &SessionHandle::dispose)});
   }
@@ -72,6 +73,14 @@ class SessionHandle : public Handle<SessionHandle, SessionValue> {
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
       return run(
           env, {info[1]}, [=](SessionValue& value) { return value.session->run(steps, seconds, cancel); }, toReport);
+    });
+  }
+
+  Napi::Value stop(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return guarded(env, [&] {
+      const Cancellation cancel = cancellation(info[0], state(env).engine.closing());
+      return run(env, {info[0]}, [=](SessionValue& value) { value.session->stop(cancel); });
     });
   }
 

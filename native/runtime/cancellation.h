@@ -14,9 +14,9 @@ class Cancellation {
   Cancellation(const int32_t* requested, const std::atomic<bool>* closing) : requested_(requested), closing_(closing) {}
 
   bool requested() const {
-    return (requested_ != nullptr && __atomic_load_n(requested_, __ATOMIC_RELAXED) != 0) ||
-           (closing_ != nullptr && closing_->load(std::memory_order_relaxed));
+    return (requested_ != nullptr && __atomic_load_n(requested_, __ATOMIC_RELAXED) != 0) || closing();
   }
+  bool closing() const { return closing_ != nullptr && closing_->load(std::memory_order_relaxed); }
   void check() const {
     if (requested()) throw Cancelled{};
   }

@@ -2,6 +2,8 @@
 
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 #include "runtime/error.h"
 
 namespace continual {
@@ -11,21 +13,22 @@ namespace {
 /// Estimates from the gradients of single samples.
 class Samples {
  public:
-  Samples(const DiffusionModel& model, ModelState& state, Team& team, const Draws& draws,
+  Samples(const DiffusionModel& model, ModelState& state, Team& team, const Group& group, const Draws& draws,
           const Cancellation& cancellation)
-      : model_(model), state_(state), team_(team), draws_(draws), cancellation_(cancellation) {}
+      : model_(model), state_(state), team_(team), group_(group), draws_(draws), cancellation_(cancellation) {}
 
   /// Means over the samples of what `add(gradient, sum)` adds to a member's sum.
   at::Tensor mean(at::IntArrayRef shape, at::ScalarType dtype,
                   const std::function<void(const at::Tensor& gradient, const at::Tensor& sum)>& add) const {
     const PrecisionScope precision(model_.how);
-    const int64_t count = draws_.x0.size(0), parts = std::min(team_.size(), count);
+    const int64_t count = draws_.x0.size(0), first = group_.begin(count), own = group_.length(count);
+    const int64_t parts = std::clamp<int64_t>(own, 1, team_.size());  // none of its own: a sum of nothing
     std::vector<at::Tensor> sums(static_cast<size_t>(parts));
     team_.run(parts, [&](int64_t member) {
       GradientSum gradient(model_.layout(), state_.student.master);  // of one sample at a time
       at::Tensor& sum = sums[static_cast<size_t>(member)];
       sum = at::zeros(shape, state_.student.master.options().dtype(dtype));
-      for (int64_t i = count * member / parts; i < count * (member + 1) / parts; ++i) {
+      for (int64_t i = first + own * member / parts; i < first + own * (member + 1) / parts; ++i) {
         cancellation_.check();
         const Draws one = draws_.with([i](const at::Tensor& t, int64_t images) { return t.narrow(images, i, 1); });
         const at::Tensor &x0 = one.x0, &noise = one.noise, &t = one.timesteps;
@@ -41,6 +44,7 @@ class Samples {
     });
     const c10::NoGradGuard noGrad;
     for (int64_t member = 1; member < parts; ++member) sums[0].add_(sums[static_cast<size_t>(member)]);
+    if (group_.size > 1) group_.sum(sums[0], cancellation_);
     return sums[0].div_(static_cast<double>(count));
   }
 
@@ -48,6 +52,7 @@ class Samples {
   const DiffusionModel& model_;
   ModelState& state_;
   Team& team_;
+  const Group& group_;
   const Draws& draws_;
   const Cancellation& cancellation_;
 };
@@ -94,7 +99,7 @@ Draws drawSamples(const DiffusionModel& model, const Position& at, const Consoli
   return draws;
 }
 
-void consolidate(const DiffusionModel& model, ModelState& state, Team& team,
+void consolidate(const DiffusionModel& model, ModelState& state, Team& team, const Group& group,
                  const std::vector<Consolidation>& consolidations, const Pool& pool, const Cancellation& cancellation) {
   const at::Tensor anchor = state.student.master.clone();
   std::vector<Consolidated> results;
@@ -104,7 +109,7 @@ void consolidate(const DiffusionModel& model, ModelState& state, Team& team,
       measured = fromPath(state, c);
     } else {
       const Draws draws = drawSamples(model, state.position(), c, pool);
-      measured = fromGradients({model, state, team, draws, cancellation}, model.layout().total(), c);
+      measured = fromGradients({model, state, team, group, draws, cancellation}, model.layout().total(), c);
     }
     const c10::NoGradGuard noGrad;
     results.push_back(state.penalties.after(c, anchor, measured));

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "data/images.h"
+#include "distributed/group.h"
 #include "runtime/cancellation.h"
 #include "runtime/team.h"
 #include "training/model_state.h"
@@ -16,7 +17,7 @@ Draws drawSamples(const DiffusionModel& model, const Position& at, const Consoli
 
 /// Adds the task that ends here to what is kept for penalties. All of it or, where it throws or is cancelled (throws
 /// Cancelled), nothing.
-void consolidate(const DiffusionModel& model, ModelState& state, Team& team,
+void consolidate(const DiffusionModel& model, ModelState& state, Team& team, const Group& group,
                  const std::vector<Consolidation>& consolidations, const Pool& pool, const Cancellation& cancellation);
 
 }  // namespace continual

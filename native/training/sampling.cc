@@ -21,6 +21,23 @@ Predict Sampling::predictor(StateTensor which) {
   };
 }
 
+namespace {
+
+int64_t wholeFours(int64_t numbers) { return (numbers + 3) / 4 * 4; }  // as random numbers come
+
+}  // namespace
+
+at::Tensor Sampling::others(int64_t length, const SampleConfig& config, Random& start, std::vector<Random>& noises) {
+  const std::vector<int64_t> shape = model_.imageShape(length);
+  const int64_t each = wholeFours(shape[1] * shape[2] * shape[3]);
+  if (!config.start.defined()) start.take(length * each);
+  if (!config.stepNoise.defined()) {
+    for (Random& random : noises) random.take(length * each);
+  }
+  const auto options = at::TensorOptions(model_.how.device).dtype(config.pixels ? at::kByte : at::kFloat);
+  return config.pixels ? at::zeros({length, shape[2], shape[3], shape[1]}, options) : at::zeros(shape, options);
+}
+
 at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const Cancellation& cancellation,
                             const Predict& weaker) {
   const c10::NoGradGuard noGrad;
@@ -35,7 +52,7 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
   }
   const auto drawn = [&](Random& random, int64_t length) {
     const std::vector<int64_t> shape = model_.imageShape(length);
-    const int64_t size = shape[1] * shape[2] * shape[3], whole = (size + 3) / 4 * 4;  // numbers come in fours
+    const int64_t size = shape[1] * shape[2] * shape[3], whole = wholeFours(size);
     return model_.normal(random, {length, whole}).narrow(1, 0, size).reshape(shape);
   };
   RunAhead ahead(model_.how.device);
@@ -43,6 +60,10 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
   at::Tensor finite = at::ones({}, at::TensorOptions(model_.how.device).dtype(at::kBool));
   for (int64_t first = 0; first < config.count; first += config.batchSize) {
     const int64_t length = std::min(config.batchSize, config.count - first), parts = std::min(team_.size(), length);
+    if (first / config.batchSize % config.turns != config.turn) {
+      result.push_back(others(length, config, start, stepNoise));
+      continue;
+    }
     const auto ofBatch = [&](const at::Tensor& t, int64_t dim = 0) {
       return t.defined() ? toDevice(t.narrow(dim, first, length), model_.how.device) : t;
     };

@@ -25,6 +25,9 @@ struct SampleConfig {
   at::Tensor labels = {};  // one per image on the CPU, or undefined
   /// In place of what the seed draws, or undefined: float32 count × C × H × W, and noises × count × C × H × W.
   at::Tensor start = {}, stepNoise = {};
+  /// Of every so many batches only this one is generated, and the others' images are zeros: other processes generate
+  /// them.
+  int64_t turn = 0, turns = 1;
   int32_t* done = nullptr;  // where it is said how much is done, in 10,000ths
   bool pixels;              // uint8 N×H×W×C in place of float32 N×C×H×W in [−1, 1]
 };
@@ -43,6 +46,9 @@ class Sampling {
   Predict predictor(StateTensor weights);
 
  private:
+  /// Zeros for a batch that another process generates, and the streams of noise as they are after it.
+  at::Tensor others(int64_t length, const SampleConfig& config, Random& start, std::vector<Random>& noises);
+
   const DiffusionModel& model_;
   const ModelState& state_;
   Team& team_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "runtime/error.h"
 
@@ -17,9 +18,15 @@ Session::Session(const DiffusionModel& model, ModelState& state, Team& team, con
       drawer_(model, config_.batches, group),
       step_(model, state, team, group),
       team_(team),
+      group_(group),
       replacements_(state.replacements()),
       recorded_(model.how.device) {
   step_.requireTeacher(config_.objective);
+  if (model.how.device.is_cuda() && config_.batches.batchSize < group.size) {
+    throw Error("ERR_INVALID_ARGUMENT", "batchSize is " + std::to_string(config_.batches.batchSize) +
+                                            "; expected at least one image for each of the " +
+                                            std::to_string(group.size) + " processes, which compute on GPUs");
+  }
   for (const Source& source : config_.objective.sources) {
     if (source.kind == SourceKind::task && config_.batches.task.size() == 0) {
       throw Error("ERR_INVALID_ARGUMENT", "the task has no images to train on");
@@ -51,6 +58,10 @@ void Session::requireReplay() const {
       throw Error("ERR_INVALID_ARGUMENT", "a source draws from a pool of images that it was not given yet");
     }
   }
+}
+
+void Session::stop(const Cancellation& cancellation) {
+  if (!std::exchange(stopped_, true)) step_.stop(config_.objective.terms.size(), cancellation);
 }
 
 std::vector<Draws> Session::draw() {
@@ -169,12 +180,20 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
   if (replacements_ != state_.replacements()) forget();
   if (drawnFor_ != state_.position()) drawn_.clear();
 
-  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  const auto start = std::chrono::steady_clock::now();
+  const auto sinceStart = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
   const int64_t before = state_.position().step;
   std::vector<at::Tensor> all;
   TrainReport report;
   RunAhead ahead(model_.how.device);
   try {
+    if (group_.size > 1 && !cancellation.requested()) {
+      // Before the first step nothing is known of how long one takes.
+      const double some = std::clamp(seconds / (secondsEach_ > 0 ? secondsEach_ : 1), 1.0, 1e6);
+      steps = step_.agree(config_.objective.terms.size(), std::min(steps, static_cast<int64_t>(some)), cancellation);
+    }
     while (static_cast<int64_t>(all.size()) < steps && !cancellation.requested()) {
       if (drawn_.empty()) drawAhead(steps - static_cast<int64_t>(all.size()), cancellation);
       const std::vector<at::Tensor> draws = flattened(drawn_.front());
@@ -186,12 +205,16 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
       state_.advance();
       drawnFor_ = state_.position();
       ahead.launched();
-      if (std::chrono::steady_clock::now() >= end) break;
+      if (group_.size == 1 && sinceStart() >= seconds) break;
     }
+    if (!all.empty()) secondsEach_ = sinceStart() / static_cast<double>(all.size());
+    if (cancellation.requested() && static_cast<int64_t>(all.size()) < steps) stop(cancellation);
   } catch (const Cancelled&) {
+    stopped_ = true;
     drawn_.clear();
     state_.gradNorm.reset();
   } catch (...) {
+    stopped_ = true;
     drawn_.clear();
     state_.gradNorm.reset();  // what diverged must not be applied by a later `update`
     throw;

@@ -36,13 +36,16 @@ class Session {
 
   /// draw → compute → update, until `steps` are done, or so many seconds have passed, or it is cancelled: always whole
   /// steps, and at least one unless it is cancelled. Throws ERR_DIVERGED before a non-finite loss reaches the weights
-  /// (on CUDA: at the end of the call).
+  /// (on CUDA: at the end of the call). All processes of a group take the same number of steps, which the first's clock
+  /// decides; where another one stops, it throws ERR_GROUP.
   TrainReport run(int64_t steps, double seconds, const Cancellation& cancellation);
   /// Takes the images that sources of this number (Source::pool) draw from, in place of earlier ones. Throws
   /// ERR_INVALID_ARGUMENT where there are none.
   void setReplay(int64_t number, Pool images);
   /// The images of the task.
   const Pool& task() const { return config_.batches.task; }
+  /// Tells the group's other processes that this one takes no more steps, where they don't know yet.
+  void stop(const Cancellation& cancellation);
   /// The draws of the next step: a pure function of (seed, step, data).
   std::vector<Draws> draw();
 
@@ -67,12 +70,15 @@ class Session {
   Drawer drawer_;
   TrainingStep step_;
   Team& team_;
+  const Group& group_;
 
   std::deque<std::vector<Draws>> drawn_;  // for the next steps
   Position drawnFor_{};                   // of the first of them
   int64_t replacements_;                  // of the state, when all that follows was recorded
   Graphed recorded_;
   std::map<size_t, Graphed> ahead_;  // what the teacher makes of several steps' draws, by source
+  double secondsEach_ = 0;           // of a step, once some were taken
+  bool stopped_ = false;             // as the group's other processes know
   bool looksAhead_ = true;           // until there was no memory for it
 };
 

@@ -35,7 +35,12 @@ class TrainingStep {
   Losses compute(const Objective& objective, const std::vector<Draws>& draws, const Cancellation& cancellation,
                  int64_t turns = 1);
   /// The same for a whole given batch: mean over the images of weightᵢ times its mean squared error to `target`.
-  Losses compute(const ModelInput& input, const at::Tensor& target, const at::Tensor& weight);
+  Losses compute(const ModelInput& input, const at::Tensor& target, const at::Tensor& weight,
+                 const Cancellation& cancellation);
+  /// Tells the group's other processes, which take a step of so many terms, that this one takes none.
+  void stop(size_t terms, const Cancellation& cancellation, Standing standing = Standing::stopped);
+  /// The first process's number, at all of them: in the place of a step's losses, so that one that stopped is noticed.
+  int64_t agree(size_t terms, int64_t number, const Cancellation& cancellation);
   /// Clip, Adam, EMA with the kept gradient.
   void update(const OptimizerConfig& optimizer);
 
@@ -43,9 +48,14 @@ class TrainingStep {
   using Part = std::function<TermLosses(int64_t first, int64_t length, const Weights& weights)>;
   /// Splits this process's `count` images between the members of the team, in turns: `part` gives a part's mean losses,
   /// which count by their length, for the student's weights as it gets them.
-  Losses backward(int64_t count, const Part& part, const std::vector<Penalty>& penalties, int64_t turns = 1);
-  /// The sums over the group's processes of what each has as means over its own images.
-  void reduce(int64_t count, TermLosses& losses);
+  Losses backward(int64_t count, size_t terms, const Part& part, const std::vector<Penalty>& penalties, int64_t turns,
+                  const Cancellation& cancellation);
+  /// Mean losses over this process's images, whose gradient is kept.
+  TermLosses differentiate(int64_t count, size_t terms, const Part& part, int64_t turns);
+  /// The means over the images of all processes, from what each has as means over its own.
+  void reduce(int64_t count, TermLosses& losses, const Cancellation& cancellation);
+  /// What is summed up of a step that isn't taken.
+  at::Tensor nothing(size_t terms) const;
 
   const DiffusionModel& model_;
   ModelState& state_;

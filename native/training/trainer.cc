@@ -38,7 +38,7 @@ at::Tensor Trainer::predict(StateTensor which, const ModelInput& input) {
 
 void Trainer::consolidate(const std::vector<Consolidation>& consolidations, const Pool& pool,
                           const Cancellation& cancellation) {
-  continual::consolidate(model, state, team, consolidations, pool, cancellation);
+  continual::consolidate(model, state, team, group, consolidations, pool, cancellation);
 }
 
 }  // namespace continual

@@ -84,11 +84,12 @@ export async function secondTask(model) {
 /**
  * A learner with a teacher, and what can be done with it.
  * @param {Settings} settings
+ * @param {import('../../dist/index.js').Group} [group]
  */
-export async function createWorkload({ model, batch, device, precision }) {
+export async function createWorkload({ model, batch, device, precision }, group) {
   const addon = loadAddon()
   const unet = models[model]
-  const native = await createNative({ unet, schedule: paperSchedule, device, precision, ema: 0 }, 42)
+  const native = await createNative({ unet, schedule: paperSchedule, device, precision, ema: 0, group }, 42)
   await native.freezeTeacher()
   const images = new ResidentImages(device, unet.sample_size)
   const task = await images.pool([(await secondTask(model)).train])

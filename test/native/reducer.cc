@@ -97,7 +97,8 @@ int main() {
     for (int64_t rank = 0; rank < size; ++rank) {
       ranks.emplace_back([&, rank] {
         weights[static_cast<size_t>(rank)] =
-            train({rank, size, [&sums, rank](const at::Tensor& flat) { sums.sum(rank, flat); }});
+            train({rank, size,
+                   [&sums, rank](const at::Tensor& flat, const continual::Cancellation&) { sums.sum(rank, flat); }});
       });
     }
     for (std::thread& rank : ranks) rank.join();

@@ -1,0 +1,45 @@
+import { fileURLToPath } from 'node:url'
+import { beforeAll, expect, it } from 'vitest'
+import { mpirun, runGroup } from './support/mpi.js'
+import { compile, run } from './support/processes.js'
+
+const program = fileURLToPath(new URL('support/group-program.mjs', import.meta.url))
+
+interface Found {
+  readonly size: number
+  readonly losses: Readonly<Record<string, readonly (readonly number[])[]>>
+  readonly images: readonly string[]
+  readonly values: unknown
+}
+
+let alone: Found
+
+beforeAll(async () => {
+  await compile()
+  await mpirun()
+  const { stdout, stderr } = await run([program])
+  expect(stderr).toBe('')
+  alone = JSON.parse(stdout)
+}, 300_000)
+
+/** `RANKS=4 npx vitest run test/group.test.ts` tries four processes. */
+const sizes = process.env.RANKS ? [Number(process.env.RANKS)] : [2, 3]
+
+it.each(sizes)(
+  '%i processes take the steps of one, and generate its images',
+  async (size) => {
+    const { code, stdout, stderr } = await runGroup(size, [program])
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const found: Found = JSON.parse(stdout)
+    expect(found.size).toBe(size)
+    expect(found.images).toEqual(alone.images)
+    expect(found.values).toEqual(alone.values)
+    for (const [name, steps] of Object.entries(alone.losses)) {
+      expect(steps.length, name).toBe(24)
+      const pairs = steps.flatMap((of, i) => of.map((value, n) => [value, found.losses[name]![i]![n]!] as const))
+      const far = Math.max(...pairs.map(([a, b]) => Math.abs(a - b) / Math.max(Math.abs(a), 1e-12)))
+      expect(far, name).toBeLessThan(1e-5)
+    }
+  },
+  300_000,
+)
