@@ -241,6 +241,24 @@ test.each([
   [['sample'], /missing required argument/],
   [['dance'], /unknown command 'dance'/],
   [['compare'], /missing required argument/],
+  // What only the library knows to be wrong.
+  [['run', '--steps', '10', '--epochs', '1'], /--steps.*cannot be used with.*--epochs/],
+  [['run', '--device', 'gpu'], /demo: --device is 'gpu'; expected 'auto'/],
+  [['run', '--precision', 'fp16'], /demo: --precision is 'fp16'/],
+  [['run', '--tasks', '11'], /demo: --tasks is 11/],
+  [['run', '--method', 'finetun'], /did you mean 'finetune'/],
+  [['run', '--method', 'joint+'], /'joint\+' has no name beside a '\+'/],
+  [['run', '--threads', '2000'], /demo: --threads is 2000/],
+  [['run', '--seed', '1', '1'], /demo: --seed is \[ 1, 1 \]; expected each seed once/],
+  [['run', '--out', ''], /demo: --out is ''/],
+  [['run', '--count', '3'], /demo: --count is 3; expected more than evaluation.k, which is 3/],
+  [['run', '--data', 'idx'], /demo: --data-folder is missing/],
+  [['run', '--data-folder', 'x'], /demo: --data-folder is 'x'; expected none: the subset/],
+  [['sample', 'x', '--out', 'x.jpg'], /--out.*ends in \.png/],
+  [['sample', 'x', '--count', '1000000000'], /--count.*1 to 100000/],
+  [['sample', 'x', '--guide', 'y'], /--guide is given without --guidance/],
+  [['evaluate', '.', '--experiment', 'dem'], /did you mean 'demo'/],
+  [['data', 'get', 'minst'], /did you mean 'mnist'/],
 ])('wrong usage exits with 2: %j', async (args, message) => {
   const { status, stdout, stderr } = await run(await temporaryFolder(), ...args)
   expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
@@ -267,7 +285,9 @@ test('errors exit with 1: one message with its code, and a stack only when asked
   expect((await run(folder, 'run', 'demo', '--data', 'mnst')).stderr).toMatch(/'mnst'.*mnist/)
   expect((await run(folder, 'compare', 'nowhere')).stderr).toMatch(/^ERR_DATA_NOT_FOUND: .*nowhere/)
   await writeFile(path.join(folder, 'broken.json'), '{')
-  expect((await run(folder, 'run', 'broken.json')).stderr).toMatch(/^ERR_INVALID_ARGUMENT: broken\.json is not JSON/)
+  expect((await run(folder, 'run', 'broken.json')).stderr).toMatch(
+    /^ERR_INVALID_ARGUMENT: broken\.json is not JSON: line 1, column 2: found the end of the file; expected a key/,
+  )
   expect(await filesBelow(folder)).toEqual(['broken.json', 'tiny.json'])
 })
 

@@ -1,11 +1,14 @@
+import path from 'node:path'
 import { InvalidArgumentError } from 'commander'
+import { ContinualDiffusionError } from '../errors.js'
 
-/** Reads a whole number ≥ `least` from the command line. */
-export function wholeNumber(least: number): (text: string) => number {
+/** Reads a whole number, `least` to `most`, from the command line. */
+export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text)
-    if (!Number.isSafeInteger(value) || value < least || text.trim() === '') {
-      throw new InvalidArgumentError(`Expected a whole number, at least ${least}.`)
+    if (!Number.isSafeInteger(value) || value < least || value > most || text.trim() === '') {
+      const range = most === Number.MAX_SAFE_INTEGER ? `at least ${least}` : `${least} to ${most}`
+      throw new InvalidArgumentError(`Expected a whole number, ${range}.`)
     }
     return value
   }
@@ -47,4 +50,42 @@ export function partOf(text: string): { number: number; of: number } {
     throw new InvalidArgumentError('Expected two numbers, e.g. 3/10: the third of ten parts.')
   }
   return { number, of }
+}
+
+/** The name of a PNG file; what is no file, such as /dev/stdout, has no end. */
+export function pngFile(text: string): string {
+  if (text === '' || !/^$|^\.png$/i.test(path.extname(text))) {
+    throw new InvalidArgumentError('Expected the name of a PNG file, which ends in .png.')
+  }
+  return text
+}
+
+/** An error that is due to what was typed, for which a command exits with 2. */
+export class WrongUsage extends Error {
+  override readonly name = 'WrongUsage'
+  /** The error, with the options as they were typed. */
+  override readonly cause: ContinualDiffusionError
+
+  constructor(cause: ContinualDiffusionError) {
+    super(cause.message)
+    this.cause = cause
+  }
+}
+
+/**
+ * What went wrong with what was typed: the library's messages, with the option in place of the key that the library has for it.
+ *
+ * @param keys the option as typed, by the way to the key in messages
+ * @param always whether the error is due to the options even where its message names none
+ * @returns a {@link WrongUsage}; any other error as it is
+ */
+export function asTyped(error: unknown, keys: Readonly<Record<string, string>>, always: boolean): unknown {
+  if (!(error instanceof ContinualDiffusionError)) return error
+  const message = Object.entries(keys).reduce((text, [key, option]) => {
+    const named = new RegExp(`(?<![\\w.'-])${key.replaceAll('.', '\\.')}(?:\\[\\d+\\])?(?= is |: )`, 'g')
+    return text.replaceAll(named, option)
+  }, error.message)
+  const typed = new ContinualDiffusionError(error.code, message, { cause: error })
+  const isUsage = error.code === 'ERR_INVALID_ARGUMENT' && (always || message !== error.message)
+  return isUsage ? new WrongUsage(typed) : message === error.message ? error : typed
 }

@@ -106,15 +106,22 @@ export function formatDoctor(report: DoctorReport): string {
     say('', `an installation would take ${version}, ${build(variant)}, at ${path}`)
   }
   const sets = report.instructionSets.join(', ') || 'none that the kernels use'
-  say('processor', `${report.processors} threads; ${sets}`)
+  say('processor', `${report.processors} thread${report.processors === 1 ? '' : 's'}; ${sets}`)
   if ('error' in addon) {
     say('addon', `does not load: ${addon.error}`)
     if (rebuildHelps(addon.error)) say('', `to mend: ${rebuild} (in a clone: npm run build)`)
-    else say('', 'to mend: put right what is named; to build the addon again does not help')
+    else
+      say(
+        '',
+        'to mend: put right what is named here, e.g. install the library. Building the addon again does not help.',
+      )
   } else {
     const { cpu, cudaVersion, cudaDevices, cudaError } = addon
     say('addon', `${addon.version}, loads, with libtorch ${addon.libtorchVersion}`)
-    say('devices', `cpu (${cpu.capability}, ${cpu.threads} threads, bf16 ${cpu.bf16 ? 'native' : 'not native'})`)
+    say(
+      'devices',
+      `cpu (${cpu.capability}, ${cpu.threads} thread${cpu.threads === 1 ? '' : 's'}, bf16 ${cpu.bf16 ? 'native' : 'not native'})`,
+    )
     for (const [i, { name, error, noKernels }] of cudaDevices.entries()) {
       say('', `cuda:${i} (${name}, CUDA ${cudaVersion})`)
       if (error !== null) say('', ...`it can't be used: ${error}`.split('\n'))

@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
+import type { EvaluateSavedOptions } from '../experiment/evaluate-saved.js'
 import type { Device } from '../validation/fields.js'
-import { wholeNumber } from './arguments.js'
-import { lineWidth, print } from './output.js'
+import { asTyped, wholeNumber } from './arguments.js'
+import { lineWidth, print, say } from './output.js'
 
 interface Options {
   experiment?: string
@@ -12,6 +13,16 @@ interface Options {
   device: string
   threads?: number
   json?: boolean
+}
+
+/** What messages call the options. */
+const typed = {
+  'evaluate: task': '--task',
+  'evaluate: count': '--count',
+  'evaluate: seed': '--seed',
+  steps: '--steps',
+  device: '--device',
+  threads: '--threads',
 }
 
 /** Adds the command `evaluate`: a saved learner against the test images of what it has learned. */
@@ -25,35 +36,48 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
       "preset or JSON file with the data and metrics (default: those of the learner's run)",
     )
     .option('--task <number>', 'compare with the tasks up to this one (default: the tasks learned)', wholeNumber(1))
-    .option('-n, --count <count>', "images to generate (default: the experiment's)", wholeNumber(2))
+    .option('-n, --count <count>', "images to generate (default: the experiment's)", wholeNumber(2, 1_000_000))
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
     .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))
     .option('--json', 'print the values as JSON')
     .action(async (folder: string, { experiment: named, json, device, ...options }: Options) => {
-      const [{ evaluateSaved }, { evaluationTable }, { asGroup }, { experimentOf }, { runDisplay }] = await Promise.all(
-        [
+      const [{ evaluateSaved }, { evaluationTable }, { asGroup }, { experimentOf }, { progressBar }] =
+        await Promise.all([
           import('../experiment/evaluate-saved.js'),
           import('../report/evaluation-table.js'),
           import('./as-group.js'),
           import('./experiment.js'),
-          import('./run-display.js'),
-        ],
-      )
+          import('./progress.js'),
+        ])
       await asGroup(async (group) => {
         const experiment = await experimentOf(folder, named)
-        const display = runDisplay(process.stderr)
+        const bar = await progressBar()
         const isFirst = group.rank === 0
+        let current = ''
+        const shown: Pick<EvaluateSavedOptions, 'onEvent' | 'onProgress'> = {
+          onEvent: (event) => {
+            const isDownload = event.kind === 'download'
+            const what = isDownload ? event.file : 'classifier for the metrics'
+            bar.update(what, isDownload ? event : { done: event.fraction, total: 1 })
+            if (!process.stderr.isTTY && what !== current)
+              say(isDownload ? `downloading ${what}` : `training the ${what}`)
+            current = what
+          },
+          onProgress: (progress) => bar.update('evaluating', progress),
+        }
         try {
           const found = await evaluateSaved(folder, {
             ...{ ...options, experiment, device: device as Device, signal, group },
-            ...(isFirst && { onEvent: display.show }),
+            ...(isFirst && shown),
           })
-          display.end()
+          bar.end()
           if (isFirst) print(json ? JSON.stringify(found, null, 2) : evaluationTable(found, lineWidth()))
+        } catch (error) {
+          throw asTyped(error, typed, true)
         } finally {
-          display.end()
+          bar.end()
         }
       })
     })

@@ -3,9 +3,12 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { runOf } from '../experiment/evaluate-saved.js'
 import { fromFile } from '../experiment/inputs.js'
+import { whyNoLearner } from '../experiment/kept-learners.js'
 import { presetNames } from '../experiment/presets.js'
+import { jsonProblem, withoutComments } from '../files/json-text.js'
 import { parseJson } from '../files/read-json.js'
 import { unknownName } from '../validation/names.js'
+import { asTyped } from './arguments.js'
 
 /**
  * An experiment as the command line names it: a preset, or a JSON file.
@@ -29,37 +32,42 @@ export async function readExperiment(experiment: string): Promise<ExperimentInpu
     }
     throw invalid(`${experiment} can't be read: ${(cause as Error).message}`, cause)
   }
-  try {
-    return fromFile(parseJson(withoutComments(text)), experiment) as ExperimentInput
-  } catch (cause) {
-    throw invalid(`${experiment} is not JSON: ${(cause as Error).message}`, cause)
-  }
+  const bare = withoutComments(text.replace(/^\ufeff/, ''))
+  // Of a key that stands there twice, JSON.parse would drop the first value in silence.
+  const problem = jsonProblem(bare)
+  if (problem !== undefined) throw invalid(`${experiment} is not JSON: ${problem}`)
+  return fromFile(parseJson(bare), experiment) as ExperimentInput
 }
 
-/** JSON whose comments, of either kind of JavaScript's, are blank, so that messages name the places of the file. */
-function withoutComments(text: string): string {
-  return text.replace(/"(?:[^"\\\n]|\\.)*"|\/\/.*|\/\*[\s\S]*?\*\//g, (part) =>
-    part.startsWith('"') ? part : part.replace(/[^\n]/g, ' '),
-  )
+/**
+ * Checks that there is a folder where a learner is expected.
+ *
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND` that names the learner which is in its place, where it is one of a run
+ */
+export async function checkLearner(folder: string): Promise<void> {
+  await access(folder).catch(async (cause) => {
+    const why = (await whyNoLearner(folder)) ?? 'expected the folder of a saved learner'
+    const message = `${folder}: there is no such folder, or it can't be read; ${why}`
+    throw new ContinualDiffusionError('ERR_DATA_NOT_FOUND', message, { cause })
+  })
 }
 
 /** The experiment that a saved learner is judged by: the one named, or that of the run which its folder is in. */
 export async function experimentOf(learner: string, named: string | undefined): Promise<ExperimentInput> {
-  await access(learner).catch((cause) => {
-    throw new ContinualDiffusionError(
-      'ERR_DATA_NOT_FOUND',
-      `${learner}: there is no such folder, or it can't be read; expected the folder of a saved learner`,
-      { cause },
-    )
-  })
-  const file = named ?? (await runOf(learner))
+  await checkLearner(learner)
+  if (named !== undefined) return resolved(named).catch((error) => Promise.reject(asTyped(error, {}, true)))
+  const file = await runOf(learner)
   if (file === undefined) {
     throw invalid(
       `${learner} is not in a run folder; name the data, classifier and metrics by --experiment: a preset ` +
         `(${presetNames.join(', ')}) or a JSON file`,
     )
   }
-  const input = await readExperiment(file)
-  resolveExperiment(input, file)
+  return resolved(file)
+}
+
+async function resolved(experiment: string): Promise<ExperimentInput> {
+  const input = await readExperiment(experiment)
+  resolveExperiment(input, experiment)
   return input
 }

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import { invalid } from '../errors.js'
+import { ContinualDiffusionError } from '../errors.js'
 import { writeError } from '../files/atomic.js'
 
 const schemaFile = fileURLToPath(new URL('../experiment.schema.json', import.meta.url))
@@ -18,7 +18,11 @@ export function registerInit(program: Command): void {
         await writeFile(file, starter(path.relative(path.dirname(path.resolve(file)), schemaFile)), { flag: 'wx' })
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw writeError(file, error)
-        throw invalid(`${file} is there already; expected the name of a new file`, error)
+        throw new ContinualDiffusionError(
+          'ERR_WRITE_FAILED',
+          `${file} is there already; expected the name of a new file`,
+          { cause: error },
+        )
       }
       console.log(`${file}: change it, then run it by: continual-diffusion run ${file}`)
     })

@@ -3,12 +3,13 @@ import { inspect } from 'node:util'
 import { Command, CommanderError } from 'commander'
 import { ContinualDiffusionError } from '../errors.js'
 import { packageVersion } from '../experiment/versions.js'
+import { WrongUsage } from './arguments.js'
 import { registerCompare } from './compare.js'
 import { registerData } from './data.js'
 import { registerEvaluate } from './evaluate.js'
 import { registerInit } from './init.js'
 import { Interrupted, interruptSignal, Silent, untilInterrupted } from './interrupt.js'
-import { print, say, watchOutput } from './output.js'
+import { print, say, sayWarnings, watchOutput } from './output.js'
 import { registerReport } from './report.js'
 import { registerRun } from './run.js'
 import { registerSample } from './sample.js'
@@ -19,6 +20,7 @@ import { registerWatch } from './watch.js'
 const verbose = process.argv.includes('--verbose') || Boolean(process.env.DEBUG)
 const signal = interruptSignal()
 const output = watchOutput()
+sayWarnings()
 
 const program = new Command('continual-diffusion')
   .description('Train one diffusion model on a sequence of tasks without forgetting.')
@@ -71,7 +73,8 @@ function report(error: unknown): number {
     say(error.message)
     return error.status
   }
-  if (verbose || !(error instanceof ContinualDiffusionError)) say(inspect(error))
-  else say(`${error.code}: ${error.message}`)
-  return 1
+  const known = error instanceof WrongUsage ? error.cause : error
+  if (verbose || !(known instanceof ContinualDiffusionError)) say(inspect(known))
+  else say(`${known.code}: ${known.message}`)
+  return error instanceof WrongUsage ? 2 : 1
 }

@@ -24,6 +24,18 @@ export function say(text: string): void {
   console.error(printable(before + text))
 }
 
+/** Warnings as a command's own: without the process's number, and advice for programmers. What Node was told of warnings stays so. */
+export function sayWarnings(): void {
+  const told = [
+    ...process.execArgv,
+    process.env.NODE_OPTIONS ?? '',
+    process.env.NODE_NO_WARNINGS ? '--no-warnings' : '',
+  ]
+  if (told.some((option) => option.includes('warning'))) return
+  process.removeAllListeners('warning')
+  process.on('warning', ({ name, message }) => say(`${name === 'Warning' ? 'warning' : name}: ${message}`))
+}
+
 /** What became of the two streams that a command writes to. */
 export interface Output {
   /** What couldn't be written, and why, once all that was written has gone out; undefined where nothing was lost. */

@@ -1,10 +1,12 @@
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import type { Group } from '../engine/group.js'
-import { ContinualDiffusionError, messageOf } from '../errors.js'
+import { messageOf } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } from '../experiment/run.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
 import { tablesAtEnd } from '../report/table.js'
+import { asTyped } from './arguments.js'
 import { asGroup } from './as-group.js'
 import { readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
@@ -22,6 +24,7 @@ export interface RunCommandOptions {
   epochs?: number
   batchSize?: number
   lr?: number
+  count?: number
   device?: string
   precision?: string
   threads?: number
@@ -105,9 +108,12 @@ async function runAs(
   } catch (error) {
     display.end()
     if (error instanceof Interrupted && folder !== '') {
-      say(`The results so far are in ${folder}; to resume: continual-diffusion run --resume ${folder}`)
+      const found = existsSync(path.join(folder, 'results.json'))
+        ? 'The results so far are'
+        : 'The run, which has no results yet, is'
+      say(`${found} in ${folder}; to resume: continual-diffusion run --resume ${folder}`)
     }
-    throw error
+    throw asTyped(error, typed(options), false)
   } finally {
     await (await watching)?.close()
   }
@@ -134,15 +140,22 @@ async function watched(
 
 async function readInput(experiment: string, options: RunCommandOptions): Promise<ExperimentInput> {
   const named = await readExperiment(experiment)
-  // Checked before the options are put in, so that messages name the file.
-  if (options.data === undefined && options.dataFolder === undefined) resolveExperiment(named, experiment)
+  const problem = (input: ExperimentInput) => {
+    try {
+      resolveExperiment(input, experiment)
+    } catch (error) {
+      return error as Error
+    }
+  }
+  const own = problem(named)
+  // Before the options are put in, so that messages name the file; what is wrong with the data they may mend.
+  if (own !== undefined && options.data === undefined && options.dataFolder === undefined) throw own
   try {
     const input = withOptions(named, options)
     resolveExperiment(input, experiment)
     return input
   } catch (error) {
-    if (!(error instanceof ContinualDiffusionError)) throw error
-    throw new ContinualDiffusionError(error.code, asTyped(error.message, options), { cause: error })
+    throw asTyped(error, typed(options), (error as Error).message !== own?.message)
   }
 }
 
@@ -153,23 +166,26 @@ const keys = {
   'train.batchSize': ['--batch-size', 'batchSize'],
   'train.lr': ['--lr', 'lr'],
   'stream.tasks': ['--tasks', 'tasks'],
+  'classIncremental: tasks': ['--tasks', 'tasks'],
+  'dataIncremental: tasks': ['--tasks', 'tasks'],
+  'evaluation.count': ['--count', 'count'],
   // A data set that is named on the command line needs its folder there.
   'data.folder': ['--data-folder', 'data'],
   'data.name': ['--data', 'data'],
+  methods: ['--method', 'method'],
+  seeds: ['--seed', 'seed'],
   device: ['--device', 'device'],
   precision: ['--precision', 'precision'],
   threads: ['--threads', 'threads'],
+  log: ['--log', 'log'],
+  out: ['--out', 'out'],
 } as const
 
-/** A message that names the options that were given as they were typed. */
-function asTyped(message: string, options: RunCommandOptions): string {
-  return Object.entries(keys).reduce(
-    (text, [key, [option, given]]) =>
-      options[given] === undefined
-        ? text
-        : text.replaceAll(new RegExp(`(?<![\\w.])${key.replace('.', '\\.')} is `, 'g'), `${option} is `),
-    message,
-  )
+/** The options that were given, by what messages call them. */
+function typed(options: RunCommandOptions): Readonly<Record<string, string>> {
+  const { data = options.dataFolder } = options
+  const given = Object.entries(keys).filter(([, [, option]]) => ({ ...options, data })[option] !== undefined)
+  return Object.fromEntries(given.map(([key, [option]]) => [key, option]))
 }
 
 /**
@@ -177,7 +193,7 @@ function asTyped(message: string, options: RunCommandOptions): string {
  * named by its label.
  */
 export function withOptions(input: ExperimentInput, options: RunCommandOptions): ExperimentInput {
-  const { method, seed, device, precision, threads, log, out, part, data, dataFolder, tasks, ...train } = options
+  const { method, seed, device, precision, threads, log, out, part, data, dataFolder, tasks, count, ...train } = options
   const changed: Record<string, unknown> = { ...input }
   if (Object.keys(train).length > 0) {
     const before: Record<string, unknown> = { ...input.train }
@@ -193,6 +209,7 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
       ...(dataFolder === undefined ? {} : { folder: dataFolder }),
     }
   }
+  if (count !== undefined) changed.evaluation = { ...input.evaluation, count }
   if (tasks !== undefined) changed.stream = { ...input.stream, tasks: tasks.length === 1 ? tasks[0] : tasks }
   for (const [key, value] of Object.entries({ seeds: seed, device, precision, threads, log, out, part })) {
     if (value !== undefined) changed[key] = value

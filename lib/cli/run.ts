@@ -20,10 +20,13 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     .option('--tasks <counts...>', 'number of tasks, or how many classes each task brings', wholeNumbers(1))
     .option('-m, --method <names...>', 'methods, instead of the configured ones; a configured method keeps its options')
     .option('-s, --seed <seeds...>', 'seeds, instead of the configured ones', wholeNumbers(0))
-    .option('--steps <count>', 'training steps for each task', wholeNumber(1))
-    .option('--epochs <count>', 'passes over the data of each task', wholeNumber(1))
+    .addOption(
+      new Option('--steps <count>', 'training steps for each task').argParser(wholeNumber(1)).conflicts('epochs'),
+    )
+    .option('--epochs <count>', 'passes over the data of each task, e.g. 0.5', positiveNumber)
     .option('--batch-size <count>', 'images in a batch', wholeNumber(1))
     .option('--lr <rate>', 'learning rate', positiveNumber)
+    .option('--count <count>', 'images that are generated after each task, to be compared', wholeNumber(2))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')
     .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))

@@ -2,7 +2,6 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Group } from '../engine/group.js'
-import { invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { cachedClassifier } from '../experiment/evaluate-saved.js'
 import { planExperiment } from '../experiment/plan.js'
@@ -12,9 +11,8 @@ import { writeImages } from '../images/image-files.js'
 import { Learner } from '../learner/learner.js'
 import { classHistogram } from '../report/evaluation-table.js'
 import type { Device } from '../validation/fields.js'
-import { asGroup } from './as-group.js'
-import { experimentOf } from './experiment.js'
 import { print } from './output.js'
+import { progressBar } from './progress.js'
 
 /** What the command line gives. */
 export interface SampleOptions {
@@ -28,21 +26,22 @@ export interface SampleOptions {
   steps?: number
   seed?: number
   device: string
-  histogram?: boolean
-  experiment?: string
 }
 
-/** Draws images with a saved learner, and writes and prints what was asked for. */
-export async function sample(folder: string, options: SampleOptions, signal: AbortSignal): Promise<void> {
-  await asGroup((group) => sampleAs(group, folder, options, signal))
-}
-
-async function sampleAs(group: Group, folder: string, options: SampleOptions, signal: AbortSignal): Promise<void> {
-  const { count, out, files, columns, steps, seed, device, histogram } = options
-  if (options.guide !== undefined && options.guidance === undefined) {
-    throw invalid('--guide is given without --guidance; expected both, e.g. --guidance 2')
-  }
-  const experiment = histogram ? await experimentOf(folder, options.experiment) : undefined
+/**
+ * Draws images with a saved learner, and writes and prints what was asked for.
+ *
+ * @param group the processes that draw; the first of them writes and prints
+ * @param experiment whose classifier counts the images by class
+ */
+export async function sample(
+  group: Group,
+  folder: string,
+  options: SampleOptions,
+  experiment: ExperimentInput | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const { count, out, files, columns, steps, seed, device } = options
   await using learner = await Learner.load(folder, { device: device as Device, group })
   const sampler = {
     ...(steps !== undefined && { steps }),
@@ -56,17 +55,23 @@ async function sampleAs(group: Group, folder: string, options: SampleOptions, si
   const classes = options.class ?? learner.classesLearned
   const inRow = Math.ceil(count / Math.max(1, classes.length))
   const rows = rowsByClass(classes, inRow)
-  // Of a model from elsewhere no names are known, and its labels are numbers.
-  const labels = rows?.labels.map((name) => (learner.classes.length === 0 && /^\d+$/.test(name) ? Number(name) : name))
-  const images = await learner.sample({
-    count,
-    sampler,
-    seed,
-    signal,
-    ...rows,
-    ...(labels && { labels }),
-    ...(guide && { guide }),
-  })
+  // A number is a class's index, unless a class is named so.
+  const labels = rows?.labels.map((name) =>
+    /^\d+$/.test(name) && !learner.classes.includes(name) ? Number(name) : name,
+  )
+  const bar = await progressBar()
+  const images = await learner
+    .sample({
+      count,
+      sampler,
+      seed,
+      signal,
+      ...rows,
+      ...(labels && { labels }),
+      ...(guide && { guide }),
+      onProgress: (progress) => bar.update('sampling', progress),
+    })
+    .finally(bar.end)
   if (group.rank > 0) return
   const grid = await imageGrid(images, { columns: columns ?? (rows && inRow) })
   await replaceFile(out, (temporary) => writeFile(temporary, grid))

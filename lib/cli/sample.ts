@@ -1,6 +1,20 @@
 import type { Command } from 'commander'
-import { atLeastZero, wholeNumber } from './arguments.js'
+import { asTyped, atLeastZero, pngFile, wholeNumber } from './arguments.js'
 import type { SampleOptions } from './sample-action.js'
+
+interface Options extends SampleOptions {
+  histogram?: boolean
+  experiment?: string
+}
+
+/** What messages call the options. */
+const typed = {
+  'sample: labels': '--class',
+  'sample: guide': '--guide',
+  'sample: sampler: guidance': '--guidance',
+  steps: '--steps',
+  device: '--device',
+}
 
 /** Adds the command `sample`: images from a saved learner, or from a diffusers model folder. */
 export function registerSample(program: Command, signal: AbortSignal): void {
@@ -8,8 +22,13 @@ export function registerSample(program: Command, signal: AbortSignal): void {
     .command('sample')
     .description('generate images with a saved learner, or with a diffusers model folder')
     .argument('<learner>', 'its folder')
-    .option('-n, --count <count>', 'images to generate; of classes, as many more as fill the rows', wholeNumber(1), 36)
-    .option('-o, --out <file>', 'PNG file for a grid of all images', 'samples.png')
+    .option(
+      '-n, --count <count>',
+      'images to generate; of classes, as many more as fill the rows',
+      wholeNumber(1, 100_000),
+      36,
+    )
+    .option('-o, --out <file>', 'PNG file for a grid of all images', pngFile, 'samples.png')
     .option('--files <folder>', 'also write each image to a PNG file of its own')
     .option('--columns <count>', 'images in a row of the grid', wholeNumber(1))
     .option(
@@ -30,8 +49,23 @@ export function registerSample(program: Command, signal: AbortSignal): void {
       '-e, --experiment <experiment>',
       "for --histogram: preset or JSON file with the data (default: those of the learner's run)",
     )
-    .action(async (folder: string, options: SampleOptions) => {
-      const { sample } = await import('./sample-action.js')
-      await sample(folder, options, signal)
+    .action(async (folder: string, { experiment: named, histogram, ...options }: Options, command: Command) => {
+      if (options.guide !== undefined && options.guidance === undefined) {
+        command.error('error: --guide is given without --guidance; expected both, e.g. --guidance 2')
+      }
+      const [{ sample }, { asGroup }, { checkLearner, experimentOf }] = await Promise.all([
+        import('./sample-action.js'),
+        import('./as-group.js'),
+        import('./experiment.js'),
+      ])
+      await asGroup(async (group) => {
+        await checkLearner(folder)
+        const experiment = histogram ? await experimentOf(folder, named) : undefined
+        try {
+          await sample(group, folder, options, experiment, signal)
+        } catch (error) {
+          throw asTyped(error, typed, true)
+        }
+      })
     })
 }

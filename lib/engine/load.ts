@@ -31,7 +31,7 @@ export const addonFile = `${buildFolder}Release/${addonName}`
 export const rebuild = 'npm rebuild continual-diffusion --ignore-scripts=false --foreground-scripts'
 const mend = `Run \`${rebuild}\` (in a clone of its repository: \`npm run build\`)`
 const noMend =
-  'To build it again does not help: install the library that is named, or put right what is said of it (a file system without `noexec`, a whole file)'
+  'Building it again does not help: install the library that the message names, or fix what it says of it (e.g. a file system mounted with `noexec`, a file that is not whole)'
 
 const isMissingTorch = (reason: string) =>
   /\blib(?:c10|torch)\w*\.so: cannot open shared object file: No such file/.test(reason)

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { badFile } from './bad-file.js'
+import { jsonProblem } from './json-text.js'
 
 /** Bytes of the largest file that is read: no file of a checkpoint comes near it. */
 const largest = 100_000_000
@@ -38,6 +39,8 @@ export async function readJson(file: string): Promise<unknown> {
 /**
  * JSON of a file: past the byte-order mark that some editors begin it with, and with the numbers that JSON hasn't as Python writes them,
  * `Infinity`, `-Infinity` and `NaN`; the last becomes the string 'NaN', which no number is.
+ *
+ * @throws SyntaxError that tells line and column
  */
 export function parseJson(text: string): unknown {
   const marked = text.replace(/^\ufeff/, '')
@@ -47,7 +50,10 @@ export function parseJson(text: string): unknown {
     const finite = marked.replace(/"(?:[^"\\]|\\.)*"|Infinity|NaN/g, (token) =>
       token === 'Infinity' ? '1e999' : token === 'NaN' ? '"NaN"' : token,
     )
-    if (finite === marked) throw error
-    return JSON.parse(finite)
+    try {
+      return JSON.parse(finite)
+    } catch {
+      throw new SyntaxError(jsonProblem(marked) ?? (error as Error).message)
+    }
   }
 }

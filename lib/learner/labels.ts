@@ -3,6 +3,7 @@ import { hasClassTable, isConditional, type UNetConfig } from '../config/unet.js
 import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import type { ResolvedObjective } from '../methods/objective.js'
+import { nearest } from '../validation/names.js'
 import { shown } from '../validation/options.js'
 import type { Core, LearnedClasses } from './core.js'
 import type { Label, LearnOptions, NetworkLabels } from './options.js'
@@ -247,8 +248,11 @@ function indexOf(core: Core, label: Label, where: string): number {
   }
   const index = core.classes?.names.indexOf(label) ?? -1
   if (index >= 0) return index
+  const names = core.classes?.names
+  const near = nearest(label, names ?? [])
   throw invalid(
-    `${where}: no class is named ${shown(label)}; the classes are ${core.classes?.names.join(', ') ?? 'not known yet'}`,
+    `${where}: no class is named ${shown(label)}${near === undefined ? '' : ` (did you mean ${shown(near)}?)`}; ` +
+      `the classes are ${names?.join(', ') ?? 'not known yet'}`,
   )
 }
 

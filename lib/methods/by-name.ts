@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
 import { unknownName } from '../validation/names.js'
 import { parseOptions } from '../validation/options.js'
 import { compose } from './compose.js'
@@ -72,6 +72,9 @@ export function methodByName(name: string, options?: unknown): Method {
   const names = parseOptions(z.string(), name, 'methodByName: name')
     .split('+')
     .map((part) => part.trim())
+  if (names.length > 1 && names.includes('')) {
+    throw invalid(`the method '${name}' has no name beside a '+'; expected names joined by '+', e.g. 'joint+ewc'`)
+  }
   if (names.length === 1) return single(names.join(), options)
   const shape = Object.fromEntries(names.map((part) => [part, z.unknown().optional()]))
   const byName = parseOptions(z.strictObject(shape).prefault({}), options, name)
