@@ -4,7 +4,8 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
-import { withOptions } from '../lib/cli/run-action.js'
+import { WrongUsage } from '../lib/cli/arguments.js'
+import { run as runCommand, withOptions } from '../lib/cli/run-action.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import type { Results } from '../lib/report/results.js'
 import { main, startCommand as start } from './support/child.js'
@@ -241,28 +242,33 @@ test.each([
   [['sample'], /missing required argument/],
   [['dance'], /unknown command 'dance'/],
   [['compare'], /missing required argument/],
-  // What only the library knows to be wrong.
   [['run', '--steps', '10', '--epochs', '1'], /--steps.*cannot be used with.*--epochs/],
+  // What only the library knows to be wrong.
   [['run', '--device', 'gpu'], /demo: --device is 'gpu'; expected 'auto'/],
-  [['run', '--precision', 'fp16'], /demo: --precision is 'fp16'/],
-  [['run', '--tasks', '11'], /demo: --tasks is 11/],
-  [['run', '--method', 'finetun'], /did you mean 'finetune'/],
-  [['run', '--method', 'joint+'], /'joint\+' has no name beside a '\+'/],
-  [['run', '--threads', '2000'], /demo: --threads is 2000/],
-  [['run', '--seed', '1', '1'], /demo: --seed is \[ 1, 1 \]; expected each seed once/],
-  [['run', '--out', ''], /demo: --out is ''/],
-  [['run', '--count', '3'], /demo: --count is 3; expected more than evaluation.k, which is 3/],
-  [['run', '--data', 'idx'], /demo: --data-folder is missing/],
-  [['run', '--data-folder', 'x'], /demo: --data-folder is 'x'; expected none: the subset/],
   [['sample', 'x', '--out', 'x.jpg'], /--out.*ends in \.png/],
-  [['sample', 'x', '--count', '1000000000'], /--count.*1 to 100000/],
-  [['sample', 'x', '--guide', 'y'], /--guide is given without --guidance/],
   [['evaluate', '.', '--experiment', 'dem'], /did you mean 'demo'/],
   [['data', 'get', 'minst'], /did you mean 'mnist'/],
 ])('wrong usage exits with 2: %j', async (args, message) => {
   const { status, stdout, stderr } = await run(await temporaryFolder(), ...args)
   expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
   expect(stderr).toMatch(message)
+})
+
+test.each([
+  [{ precision: 'fp16' }, /demo: --precision is 'fp16'/],
+  [{ tasks: [11] }, /demo: --tasks is 11/],
+  [{ method: ['finetun'] }, /did you mean 'finetune'/],
+  [{ method: ['joint+'] }, /'joint\+' has no name beside a '\+'/],
+  [{ threads: 2000 }, /demo: --threads is 2000/],
+  [{ seed: [1, 1] }, /demo: --seed is \[ 1, 1 \]; expected each seed once/],
+  [{ out: '' }, /demo: --out is ''/],
+  [{ count: 3 }, /demo: --count is 3; expected more than evaluation.k, which is 3/],
+  [{ data: 'idx' }, /demo: --data-folder is missing/],
+  [{ dataFolder: 'x' }, /demo: --data-folder is 'x'; expected none: the subset/],
+])('what the library finds wrong with options is wrong usage, and named as typed: %j', async (options, message) => {
+  const error = await runCommand('demo', options, {}, new AbortController().signal).catch((error) => error)
+  expect(error).toBeInstanceOf(WrongUsage)
+  expect(error.message).toMatch(message)
 })
 
 test('errors exit with 1: one message with its code, and a stack only when asked for', async () => {

@@ -89,6 +89,12 @@ test.each([
     /1001.*1000/,
   ],
   ['more sampler steps than timesteps', { sampler: { steps: 1001 } }, /sampler\.steps is 1001.*1000/],
+  [
+    'more bands than timesteps',
+    { evaluation: { denoisingBands: 1001 } },
+    /denoisingBands is 1001; expected at most schedule/,
+  ],
+  ['more samples than a grid has', { samples: { count: 1e9 } }, /samples\.count is 1000000000; expected at most 10000/],
   ['an option of another sampler', { sampler: { kind: 'heun', eta: 1 } }, /sampler\.eta is 1; expected 0: only 'ddim'/],
   [
     'an option of another schedule',

@@ -13,7 +13,7 @@ const isJson = (text: string) => {
 
 it('finds a problem in just those texts that JSON.parse refuses, the numbers of Python aside', () => {
   const json = fc.json({ noUnicodeString: false }).filter((text) => !/NaN|Infinity/.test(text))
-  fc.assert(fc.property(json, (text) => expect(jsonProblem(text)).toBeUndefined()))
+  fc.assert(fc.property(json, (text) => void expect(jsonProblem(text)).toBeUndefined()))
   // A piece is taken out, doubled or put in: most texts are broken, and some are not.
   const damaged = fc
     .tuple(json, fc.nat(), fc.nat(4), fc.constantFrom('', ',', ':', '[', '}', '"', '1', '0', ' ', '\\', 'e', '-', '\n'))
@@ -28,7 +28,7 @@ it('finds a problem in just those texts that JSON.parse refuses, the numbers of 
       if (problem?.includes('a second time')) return
       expect(problem === undefined).toBe(isJson(text))
     }),
-    { numRuns: 2000 },
+    { numRuns: 500 },
   )
 })
 

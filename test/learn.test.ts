@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   finetune,
   generativeDistillation,
@@ -46,6 +46,21 @@ describe('learn', () => {
     expectClose([last.loss], [real / 2 + 0.75 * (replayed / 2)], 1e-6)
     expect(learner.tasksLearned).toBe(2)
     expect(learner.stepsDone).toBe(7)
+  })
+
+  it('tells of a task that is learned out of turn', async () => {
+    const learner = await tinyLearner()
+    const codes: (string | undefined)[] = []
+    const note = ({ code }: NodeJS.ErrnoException) => codes.push(code)
+    process.on('warning', note)
+    onTestFinished(() => void process.off('warning', note))
+    const one: LearnOptions = { ...quick, steps: 1 }
+    for (const task of [first, first, second, second]) await learner.train(task, finetune(), one)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(codes).toEqual([])
+    await learner.train(first, finetune(), one)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(codes).toEqual(['CONTINUAL_DIFFUSION_TASK_ORDER'])
   })
 
   it.each(devices)('lowers its loss, on %s', async (device) => {

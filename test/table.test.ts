@@ -59,7 +59,7 @@ test('the notes on the tables at the end say what was noted, what a dash is, and
     60,
   )
   expect(text).toMatch(
-    /\nrank-deficient\\u000acovariance\nNo table of forgetting: the tasks were not evaluated by\nthemselves/,
+    /\nFréchet distance: rank-deficient\\u000acovariance\.\nNo table of forgetting: the tasks were not evaluated by\nthemselves/,
   )
   expect(text).toMatch(/\n–: not measured/)
   expect(

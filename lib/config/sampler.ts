@@ -179,15 +179,19 @@ export function samplerSteps(schedule: Pick<ScheduleConfig, 'timesteps'>, steps 
   return Math.min(steps, schedule.timesteps)
 }
 
-/** What of a sampler doesn't fit the schedule: where, and what was expected. */
+/**
+ * What of a sampler doesn't fit the schedule: where, and what was expected.
+ *
+ * @param most what messages call the number of timesteps
+ */
 export function samplerProblems(
   { timesteps }: Pick<ScheduleConfig, 'timesteps'>,
   { kind, steps, spacing, offset, guidance }: SamplerConfig,
+  most = `the schedule's ${timesteps} timesteps`,
 ): { path: (string | number)[]; message: string }[] {
   const problems: { path: (string | number)[]; message: string }[] = []
-  const most = `the schedule's ${timesteps} timesteps`
   if ((guidance?.timesteps?.[1] ?? 0) > timesteps) {
-    problems.push({ path: ['guidance', 'timesteps', 1], message: `expected at most ${most}` })
+    problems.push({ path: ['guidance', 'timesteps'], message: `expected at most ${most}` })
   }
   // Of S + 1 timesteps these take the last S, and leading ones must be apart.
   const isOneLess = spacing === 'leading' && (kind === 'unipc' || kind.endsWith('dpm-solver++'))

@@ -17,11 +17,13 @@ const lostPixels = /premature|truncated|bad (Huffman|arithmetic) code|instead of
 /** Rec. 601's luma, in the 65536ths that Pillow adds up and rounds. */
 const luma = [19595, 38470, 7471].map((weight) => weight / 65536) as [number, number, number]
 
-/** Whether an image is stored in colour, were it grey to look at. */
+/** Whether an image has colour to look at: one of its pixels, in a small copy, is no grey. */
 export async function isInColour(bytes: Uint8Array): Promise<boolean> {
   const { default: sharp } = await import('sharp')
-  const { channels } = await sharp(bytes, { failOn: 'none' }).metadata()
-  return channels >= 3
+  const small = sharp(bytes, { failOn: 'none' }).resize(16, 16, { fit: 'fill' }).flatten().toColourspace('srgb')
+  const pixels = await small.raw({ depth: 'uchar' }).toBuffer()
+  const [r, g, b] = [0, 1, 2].map((channel) => pixels.filter((_, i) => i % 3 === channel)) as [Buffer, Buffer, Buffer]
+  return r.some((red, i) => Math.max(red, g[i]!, b[i]!) - Math.min(red, g[i]!, b[i]!) > 16)
 }
 
 /**

@@ -86,14 +86,6 @@ const namedAtMost = 5
  * @category Data
  */
 export async function loadImageFolder(folder: string, options: ImageFolderOptions): Promise<Dataset> {
-  return (await loadCounted(folder, options)).dataset
-}
-
-/** As {@link loadImageFolder}; `madeGrey`: how many of the images are stored in colour, and were made grey. */
-export async function loadCounted(
-  folder: string,
-  options: ImageFolderOptions,
-): Promise<{ dataset: Dataset; madeGrey: number }> {
   parseOptions(pathSchema, folder, 'loadImageFolder: folder')
   const parsed = parseOptions(schema, options, 'loadImageFolder')
   const { name = folder, size, channels, followLinks, signal, onProgress } = parsed
@@ -105,16 +97,14 @@ export async function loadCounted(
     `${folder}: ${files.length} images of ${height} × ${width} × ${channels}`,
   )
   const refused: number[] = []
-  let [next, done, madeGrey] = [0, 0, 0]
+  let [next, done] = [0, 0]
   const decodeSome = async () => {
     while (next < files.length) {
       signal?.throwIfAborted()
       const i = next++
       try {
         // libvips keeps what it reads from a path, and doesn't see that the file has changed since.
-        const bytes = await readFile(files[i]!.path)
-        images.set(await decodeImage(bytes, parsed), i * imageBytes)
-        if (channels === 1 && (await isInColour(bytes))) madeGrey++
+        images.set(await decodeImage(await readFile(files[i]!.path), parsed), i * imageBytes)
       } catch (error) {
         if (lackOf(error)) throw bad(files[i]!.text, messageOf(error), error)
         refused.push(i)
@@ -145,7 +135,16 @@ export async function loadCounted(
     )
   }
   const labels = files.map(({ label }) => label)
-  return { dataset: fromArrays({ name, images, labels, classes, height, width, channels }), madeGrey }
+  return fromArrays({ name, images, labels, classes, height, width, channels })
+}
+
+/** The first image of the first class whose first image is in colour; undefined where there is none. It takes a folder that was loaded. */
+export async function firstInColour(folder: string, followLinks: boolean): Promise<string | undefined> {
+  const { files } = await list({ path: Buffer.from(folder), text: folder }, followLinks, undefined)
+  for (const [i, { path, text, label }] of files.entries()) {
+    if (label !== files[i - 1]?.label && (await isInColour(await readFile(path)))) return text
+  }
+  return undefined
 }
 
 /** Where something is: for the system, and in a message. */

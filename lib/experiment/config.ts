@@ -60,8 +60,8 @@ export const experimentSchema = z
     /** The grid of samples that is generated after each task: number of images, and of images in a row. */
     samples: z
       .strictObject({
-        count: positive.default(36),
-        columns: positive.default(6),
+        count: positive.max(10_000).default(36),
+        columns: positive.max(10_000).default(6),
         /**
          * Training steps between two small grids of samples of the current weights, which the live page shows during a task; 0: none. They change
          * nothing that is computed. Default: as many as take no more than 1 % of the training's time.
@@ -172,8 +172,12 @@ export const experimentSchema = z
       )
     }
     const steps = sampler.steps ?? samplerSteps(schedule)
-    for (const { path, message } of samplerProblems(schedule, { ...sampler, steps })) {
+    const most = `schedule.timesteps, which is ${schedule.timesteps}`
+    for (const { path, message } of samplerProblems(schedule, { ...sampler, steps }, most)) {
       refuse(['sampler', ...path], message)
+    }
+    if ((evaluation.denoisingBands ?? 1) > schedule.timesteps) {
+      refuse(['evaluation', 'denoisingBands'], `expected at most schedule.timesteps, which is ${schedule.timesteps}`)
     }
     if (evaluation.areaSteps?.some((steps) => steps > schedule.timesteps)) {
       refuse(['evaluation', 'areaSteps'], `expected at most schedule.timesteps, which is ${schedule.timesteps}`)

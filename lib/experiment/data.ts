@@ -7,7 +7,7 @@ import type { TrainTest } from '../data/dataset.js'
 import { knownSources } from '../data/known.js'
 import { loadCifar10, loadCifar100 } from '../data/load-cifar.js'
 import { loadIdx } from '../data/load-idx.js'
-import { loadCounted } from '../data/load-image-folder.js'
+import { firstInColour, loadImageFolder } from '../data/load-image-folder.js'
 import { fashionMnist, mnist } from '../data/load-known.js'
 import { splitSchema, trainTestSplit } from '../data/split.js'
 import { warn } from '../validation/printable.js'
@@ -110,11 +110,13 @@ export async function loadData(config: DataConfig, unet: UNetConfig, signal?: Ab
       const name = path.basename(path.resolve(folder))
       const options = { size, fit, channels, grey, alpha, followLinks, signal }
       const load = async (at: string, name: string) => {
-        const { dataset, madeGrey } = await loadCounted(at, { ...options, name })
-        if (madeGrey > 0 && config.channels === undefined) {
+        const dataset = await loadImageFolder(at, { ...options, name })
+        const isGreyAsked = config.channels !== undefined || channels !== 1
+        const coloured = isGreyAsked ? undefined : await firstInColour(at, followLinks)
+        if (coloured !== undefined) {
           warn(
-            `${at}: ${madeGrey} of ${dataset.labels.length} images are stored in colour and become grey, as unet.in_channels is 1; for colour, set ` +
-              'unet.in_channels and unet.out_channels to 3',
+            `${coloured} is in colour: images become grey, as unet.in_channels is 1; for colour, set unet.in_channels and ` +
+              'unet.out_channels to 3',
             'CONTINUAL_DIFFUSION_GREY',
           )
         }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { TrainTest } from '../data/dataset.js'
 import { classIncremental, tasksSchema } from '../streams/class-incremental.js'
-import { dataIncremental } from '../streams/data-incremental.js'
+import { dataIncremental, shareCountSchema } from '../streams/data-incremental.js'
 import { type Domain, domainIncremental, permuted, rotated, unchanged } from '../streams/domain-incremental.js'
 import { fromDatasets } from '../streams/from-datasets.js'
 import { single } from '../streams/single.js'
@@ -38,7 +38,7 @@ export const streamSchema = z.discriminatedUnion(
     z.strictObject({
       kind: z.literal('data-incremental'),
       /** Number of tasks; the images are dealt out by each seed. Default 5. */
-      tasks: z.int().min(1).default(5),
+      tasks: shareCountSchema.default(5),
     }),
     // One task for each data set: `data` is then a list of them.
     z.strictObject({ kind: z.literal('from-datasets') }),

@@ -14,6 +14,7 @@ export function versions(threads?: number): Versions {
     cudaVersion: addon.cudaVersion,
     cpu: addon.cpu(),
   }))
+  const count = threads ?? cpu.threads
   const model = cpus()[0]?.model.trim() ?? process.arch
   return {
     package: packageVersion(),
@@ -21,7 +22,7 @@ export function versions(threads?: number): Versions {
     cuda: cudaVersion,
     node: process.versions.node,
     platform: `${process.platform}-${process.arch}`,
-    cpu: `${model}, ${cpu.capability}${cpu.amx ? ' with AMX' : ''}, ${threads ?? cpu.threads} threads`,
+    cpu: `${model}, ${cpu.capability}${cpu.amx ? ' with AMX' : ''}, ${count} thread${count === 1 ? '' : 's'}`,
   }
 }
 

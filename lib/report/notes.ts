@@ -15,7 +15,10 @@ export function notesAtEnd(results: Results, tables: string): string[] {
   const tasks = results.runs.flatMap((run) => run.tasks.filter(({ task }) => task === last))
   // Where there is a value, its note stands below its own table.
   const noted = tasks.flatMap(({ metrics }) =>
-    Object.values(metrics).flatMap((found) => (measuredValue(found) === undefined ? (found.note ?? []) : [])),
+    Object.entries(metrics).flatMap(([name, found]) => {
+      const title = results.metrics[name]?.title.replace(/ \(.*$/, '') ?? name
+      return found.note === undefined || measuredValue(found) !== undefined ? [] : [`${title}: ${found.note}.`]
+    }),
   )
   const isForgettingShown = Object.keys(results.metrics).some((metric) => hasMatrix(results, metricMatrix(metric)))
   const isAlone = tasks.some(({ alone }) => alone !== undefined)

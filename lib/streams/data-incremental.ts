@@ -13,13 +13,16 @@ import type { Stream } from './stream.js'
  * @category Streams
  */
 export interface DataIncrementalOptions {
-  /** Number of tasks. */
+  /** Number of tasks, 1 … 100,000. */
   tasks: number
   /** Seed of the shuffle of the images, 0 … 2³² − 1. Default 0. */
   seed?: number
 }
 
-const schema = z.strictObject({ tasks: z.int().min(1), seed: seedSchema.default(0) })
+/** Schema of `tasks`. */
+export const shareCountSchema = z.int().min(1).max(100_000)
+
+const schema = z.strictObject({ tasks: shareCountSchema, seed: seedSchema.default(0) })
 
 /**
  * Each task brings an equal share of the images of all classes, drawn at random. Shares differ by one image at most. Training and test images

@@ -22,17 +22,22 @@ export function parseOptions<S extends z.ZodType>(
 ): z.output<S> {
   const result = schema.safeParse(value, { error: expectation })
   if (result.success) return result.data
-  const lines = issuesOf(schema, value, result.error.issues).flatMap((issue) => describe(issue, schema, value, []))
+  const { issues } = result.error
+  const isLeftOut = value === undefined && issues[0]?.path.length === 0 && issues[0].message === 'expected an object'
+  const needed = isLeftOut ? neededKeys(schema) : []
+  const lines =
+    needed.length > 0
+      ? [`the value is missing; expected an object with ${needed.join(', ')}`]
+      : issues.flatMap((issue) => describe(issue, schema, value, []))
   const more = lines.length > namedAtMost ? [`and ${lines.length - namedAtMost} more`] : []
   const message = [...lines.slice(0, namedAtMost), ...more].join('; ')
   throw new ContinualDiffusionError(code, `${where}: ${message}`, { cause: result.error })
 }
 
-/** Of options that were left out altogether, those that must be given are named. */
-function issuesOf(schema: z.ZodType, value: unknown, issues: readonly Issue[]): readonly Issue[] {
-  if (value !== undefined) return issues
-  const missing = schema.safeParse({}, { error: expectation }).error?.issues ?? []
-  return missing.some(({ path }) => path.length > 0) ? missing : issues
+/** The keys without which options are refused. */
+function neededKeys(schema: z.ZodType): string[] {
+  const issues = schema.safeParse({}).error?.issues ?? []
+  return [...new Set(issues.filter(({ path }) => path.length > 0).map(({ path }) => String(path[0])))]
 }
 
 /** Wrong options that a message names. */
