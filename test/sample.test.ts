@@ -30,15 +30,15 @@ describe('sample', () => {
     const controller = new AbortController()
     const onProgress = (progress: { done: number; total: number }) => {
       told.push(progress)
-      if (told.length === 3) controller.abort('enough')
+      if (progress.done > 0) controller.abort('enough')
     }
-    const options = { count: 1_000_000, sampler: { steps: 100 }, signal: controller.signal, onProgress }
+    const options = { count: 20_000, sampler: { steps: 100 }, signal: controller.signal, onProgress }
     await expect(learner.sample(options)).rejects.toBe('enough')
-    expect(told.every(({ total }) => total === 1_000_000)).toBe(true)
+    expect(told.every(({ total }) => total === 20_000)).toBe(true)
     const counts = told.map(({ done }) => done)
     expect(counts).toEqual([...counts].sort((a, b) => a - b))
-    expect(counts[2]).toBeGreaterThan(0)
-    expect(counts[2]).toBeLessThan(1_000_000)
+    expect(counts.at(-1)).toBeGreaterThan(0)
+    expect(counts.at(-1)).toBeLessThan(20_000)
   })
 
   it('aborted in the middle, rejects with the reason', async () => {
