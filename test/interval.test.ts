@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { mersenneTwister } from '../lib/data/torch-random.js'
 import { momentsDistance, RunningMoments } from '../lib/engine/moments.js'
 import {
   intervalOfCounts,
@@ -16,7 +17,6 @@ import {
   precision,
   recall,
 } from '../lib/index.js'
-import { mersenneTwister } from '../lib/streams/torch-random.js'
 import { bandsData, bandsStream, tinyLearner } from './support/tiny.js'
 
 it('the bounds are the percentiles of NumPy, moved to the value', () => {

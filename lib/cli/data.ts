@@ -3,6 +3,7 @@ import { type KnownSource, knownSource, knownSources, locate, type Place } from 
 import type { GetOptions } from '../data/load-known.js'
 import { ContinualDiffusionError, invalid, lackOf } from '../errors.js'
 import { unknownName } from '../validation/names.js'
+import { asTyped } from './arguments.js'
 import { print, say } from './output.js'
 import { progressBar } from './progress.js'
 
@@ -52,7 +53,7 @@ export function registerData(program: Command, signal?: AbortSignal): void {
 
 /** Downloads what is named. Returns a sentence that says where it is. */
 async function get(name: string, options: GetOptions): Promise<string> {
-  if (!gettable.includes(name)) throw invalid(unknownName('data set', name, gettable))
+  if (!gettable.includes(name)) throw asTyped(invalid(unknownName('data set', name, gettable)), {}, true)
   if (name === inception) {
     const [{ getInception, networksFolder }, { inceptionFile }] = await Promise.all([
       import('../evaluation/inception.js'),
