@@ -109,28 +109,21 @@ export async function loadData(config: DataConfig, unet: UNetConfig, signal?: Ab
       } = config
       const name = path.basename(path.resolve(folder))
       const options = { size, fit, channels, grey, alpha, followLinks, signal }
-      const load = async (at: string, name: string) => {
-        const dataset = await loadImageFolder(at, { ...options, name })
-        const isGreyAsked = config.channels !== undefined || channels !== 1
-        const coloured = isGreyAsked ? undefined : await firstInColour(at, followLinks)
-        if (coloured !== undefined) {
-          warn(
-            `${coloured} is in colour: images become grey, as unet.in_channels is 1; for colour, set unet.in_channels and ` +
-              'unet.out_channels to 3',
-            'CONTINUAL_DIFFUSION_GREY',
-          )
-        }
+      const part = async (which: 'train' | 'test') => {
+        const at = path.join(folder, config[which])
+        const dataset = await loadImageFolder(at, { ...options, name: `${name}/${which}` })
+        if (isGreyUnasked(config, channels)) await warnOfColour(at, followLinks)
         return dataset
       }
-      const part = (which: 'train' | 'test') => load(path.join(folder, config[which]), `${name}/${which}`)
       const isSplit = existsSync(path.join(folder, config.train)) || existsSync(path.join(folder, config.test))
       if (isSplit) return trainTest(await part('train'), await part('test'))
-      const split = trainTestSplit(await load(folder, name), config.split)
+      const split = trainTestSplit(await loadImageFolder(folder, { ...options, name }), config.split)
       warn(
         `${folder} has no ${config.train}/ and ${config.test}/, so that each class is split by seed ${config.split.seed}: ` +
           `${split.train.labels.length} training and ${split.test.labels.length} test images`,
         'CONTINUAL_DIFFUSION_SPLIT',
       )
+      if (isGreyUnasked(config, channels)) await warnOfColour(folder, followLinks)
       return split
     }
     case 'idx': {
@@ -142,6 +135,19 @@ export async function loadData(config: DataConfig, unet: UNetConfig, signal?: Ab
       return loadIdx({ name: path.basename(folder), train: within(train), test: within(test), classes, size, signal })
     }
   }
+}
+
+function isGreyUnasked(config: { channels?: number | undefined }, channels: number): boolean {
+  return config.channels === undefined && channels === 1
+}
+
+async function warnOfColour(folder: string, followLinks: boolean): Promise<void> {
+  const coloured = await firstInColour(folder, followLinks)
+  if (coloured === undefined) return
+  warn(
+    `${coloured} is in colour: images become grey, as unet.in_channels is 1; for colour, set unet.in_channels and unet.out_channels to 3`,
+    'CONTINUAL_DIFFUSION_GREY',
+  )
 }
 
 /** The packed file is taken where the plain one isn't there. */
