@@ -17,6 +17,7 @@ export {
 } from './config/sampler.js'
 export { noiseLevels, paperSchedule, type ScheduleConfig, schedule } from './config/schedule.js'
 export { parseUNetConfig, toDiffusersConfig, type UNetConfig, type UNetOptions } from './config/unet.js'
+export type { DownBlockType, UpBlockType } from './config/unet-config.js'
 export {
   type ArraysOptions,
   type AsyncIterableOptions,

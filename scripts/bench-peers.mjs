@@ -1,6 +1,6 @@
 /**
  * `npm run bench:peers`: the engine beside Python's PyTorch and diffusers, on the same step and the same sampling, in
- * turn. Options: --model paper|demo, --batch images of each kind, --device, --precision (the engine's), --threads,
+ * turn. Options: --model paper|demo|ddpm-cifar10, --batch images of each kind, --device, --precision (the engine's), --threads,
  * --peers eager,best,compile, --seconds for the steps and again for the sampling, --compile-mode torch.compile's mode
  * (on CUDA max-autotune, which tries kernels for many minutes; reduce-overhead has CUDA graphs too, and doesn't try any).
  *
@@ -79,7 +79,7 @@ async function compare(chosen) {
   /** @type {Record<string, Worker>} */
   const workers = { ours: ours(precision), ...Object.fromEntries(chosen.map((kind) => [kind, peer(kind)])) }
   // Enough of them in a call that waiting for a GPU at its end doesn't count.
-  const steps = device === 'cpu' ? (options.model === 'paper' ? 2 : 20) : 40
+  const steps = device === 'cpu' ? (options.model === 'demo' ? 20 : 2) : 40
   const step = await timed(workers, { do: 'step', count: steps })
   const sampling = await timed(workers, { do: 'sample', count: images, steps: samplingSteps })
   console.log(`${cpus()[0]?.model}, ${device}, ${options.threads} threads; torch ${torch}, diffusers ${diffusers}`)

@@ -1,9 +1,10 @@
+import { readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { diffusersVersion } from '../lib/config/unet.js'
 import type { NativeLearner } from '../lib/engine/addon.js'
 import { ContinualDiffusionError, parseUNetConfig, presets, toDiffusersConfig } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
-import { expectClose, Golden, goldenJson, goldenUNet } from './support/golden.js'
+import { expectClose, Golden, goldenJson, goldenPath, goldenUNet } from './support/golden.js'
 import { fp32Learner } from './support/native.js'
 import { tinyUNet } from './support/tiny.js'
 
@@ -23,6 +24,9 @@ interface Manifest {
   parameters: number
   state_dict: [name: string, shape: number[]][]
 }
+
+/** Configurations that between them have every kind of block and every option; see test/fixtures/golden/README.md. */
+const oddOnes = readdirSync(goldenPath('unets')).filter((name) => name.startsWith('odd-'))
 
 describe.each(devices)("the U-Net is diffusers' UNet2DModel, on %s", (device) => {
   it.each(['tiny-gray', 'tiny-rgb'])('%s: names, shapes, output, loss and gradient norm', async (name) => {
@@ -46,6 +50,28 @@ describe.each(devices)("the U-Net is diffusers' UNet2DModel, on %s", (device) =>
       native.parameters.map(({ name }) => filled.get(name) as Float32Array),
     )
     await expectGolden(native, 'unet/fmnist-paper', device)
+    native.dispose()
+  })
+
+  it.each(oddOnes)('%s: prediction, loss and gradient norm', async (name) => {
+    const config = goldenUNet(`unets/${name}/config.json`)
+    const native = await fp32Learner(config, device)
+    const weights = await Golden.read(`unets/${name}/diffusion_pytorch_model.safetensors`)
+    expect(new Set(weights.names)).toEqual(new Set(native.parameters.map((parameter) => parameter.name)))
+    await native.write('student', weights.weights(native))
+    const io = await Golden.read(`unets/${name}/io.safetensors`)
+    const at = io.numbers('timesteps')
+    const isWhole = at.every(Number.isInteger) && config.time_embedding_type !== 'fourier'
+    const timesteps = isWhole ? Int32Array.from(at) : Float32Array.from(at)
+    const given = io.names.includes('class_labels') ? io.numbers('class_labels') : undefined
+    const labels = given && (config.class_embed_type === 'identity' ? Float32Array.from(given) : Int32Array.from(given))
+    const sample = io.tensor('sample')
+    const { data } = await native.predict('student', sample, timesteps, labels)
+    expectClose(data, io.tensor('prediction').data, tolerance(device, 1e-4), 'prediction')
+    const ones = new Float32Array(at.length).fill(1)
+    const { loss, gradNorm } = await native.computeGiven(sample, timesteps, io.tensor('target'), ones, labels)
+    expectClose([loss], [io.scalar('loss')], tolerance(device, 1e-5), 'loss')
+    expectClose([gradNorm], [io.scalar('grad_norm')], tolerance(device, 1e-4), 'gradient norm')
     native.dispose()
   })
 
@@ -140,33 +166,87 @@ describe('config.json', () => {
 
   it.each<[string, Record<string, unknown>, RegExp]>([
     ['another class embedding', { class_embed_type: 'projection' }, /class_embed_type is 'projection'; expected/],
-    ['dropout', { dropout: 0.1 }, /dropout is 0.1; expected 0/],
-    ['another activation', { act_fn: 'relu' }, /act_fn is 'relu'; expected "silu"/],
-    ['scale and shift', { resnet_time_scale_shift: 'scale_shift' }, /resnet_time_scale_shift is 'scale_shift'/],
-    ['another downsampling', { downsample_type: 'resnet' }, /downsample_type is 'resnet'/],
-    ['another time embedding', { time_embedding_type: 'fourier' }, /time_embedding_type is 'fourier'/],
+    ['dropout', { dropout: 1.5 }, /dropout is 1.5; expected at most 1/],
+    ['another activation', { act_fn: 'tanh' }, /act_fn is 'tanh'; expected 'silu', 'swish'/],
+    [
+      'scale and shift',
+      { resnet_time_scale_shift: 'ada_group' },
+      /is 'ada_group'; expected 'default' or 'scale_shift'/,
+    ],
+    ['another downsampling', { downsample_type: 'pool' }, /downsample_type is 'pool'; expected 'conv' or 'resnet'/],
+    ['another time embedding', { time_embedding_type: 'sigma' }, /time_embedding_type is 'sigma'; expected/],
+    ['a table without a length', { time_embedding_type: 'learned' }, /num_train_timesteps is null; expected a number/],
     ['another class', { _class_name: 'UNet2DConditionModel' }, /_class_name is 'UNet2DConditionModel'/],
     [
-      'an unknown block',
-      { down_block_types: ['DownBlock2D', 'SkipDownBlock2D'] },
-      /down_block_types\[1\] is 'SkipDown/,
+      'a block that needs a text',
+      { down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D'] },
+      /down_block_types\[1\] is 'CrossAttnDown.*attends to a text/,
+    ],
+    [
+      'a block of an autoencoder',
+      { up_block_types: ['UpDecoderBlock2D', 'UpBlock2D'] },
+      /up_block_types\[0\] is 'UpDecoderBlock2D'.*autoencoder/,
+    ],
+    [
+      'skip blocks for grey images',
+      { down_block_types: ['SkipDownBlock2D', 'DownBlock2D'] },
+      /down_block_types\[0\] is 'SkipDownBlock2D'.*3 channels, and in_channels is 1/,
+    ],
+    [
+      'blocks that do not meet',
+      { up_block_types: ['KUpBlock2D', 'UpBlock2D'] },
+      /up_block_types\[0\] is 'KUpBlock2D'; expected another block/,
     ],
     ['an unknown key', { norm_num_group: 8 }, /unknown option 'norm_num_group' \(did you mean 'norm_num_groups'\?\)/],
     ['a size that the blocks cannot halve', { sample_size: 15 }, /sample_size is 15; expected a multiple of 2/],
+    ['a width that they cannot', { sample_size: [16, 15] }, /sample_size is \[ 16, 15 \]; expected a multiple of 2/],
     ['lists of different lengths', { up_block_types: ['UpBlock2D'] }, /up_block_types is .*; expected 2 entries/],
     [
       'widths that the groups do not divide',
       { block_out_channels: [32, 48] },
       /\[1\] is 48; expected a multiple of norm/,
     ],
+    ['no groups where blocks need them', { norm_num_groups: null }, /norm_num_groups is null; expected a number/],
     ['a head wider than a block that attends', { attention_head_dim: 96 }, /is 64; expected at least attention_head/],
-    ['five channels', { in_channels: 5, out_channels: 5 }, /in_channels is 5; expected at most 4/],
-    ['a prediction of another shape', { out_channels: 2 }, /out_channels is 2; expected in_channels, which is 1/],
+    ['seventeen channels', { in_channels: 17, out_channels: 17 }, /in_channels is 17; expected at most 16/],
+    ['nothing to divide by', { mid_block_scale_factor: 0 }, /mid_block_scale_factor is 0; expected a number other/],
   ])('refuses %s by name', (_, change, message) => {
-    const parse = () => parseUNetConfig({ ...given, ...change }, 'a/config.json')
+    const { _class_name: name, _diffusers_version: version, ...own } = given
+    const parse = () => parseUNetConfig({ ...own, ...change }, 'a/config.json')
     expect(parse).toThrow(ContinualDiffusionError)
     expect(parse).toThrow(message)
     expect(parse).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }))
     expect(parse).toThrow(/^a\/config\.json: /)
+  })
+
+  it('names all that is wrong at once', () => {
+    const parse = () => parseUNetConfig({ ...given, act_fn: 'tanh', dropout: -1, layers_per_block: 1.5 }, 'here')
+    expect(parse).toThrow(/act_fn is .*; dropout is .*|dropout is .*; act_fn is .*/)
+    expect(parse).toThrow(/layers_per_block is 1.5/)
+  })
+
+  it('takes other words for the same, and what has no effect', () => {
+    const change = {
+      act_fn: 'SWISH',
+      num_train_timesteps: 1000,
+      time_embedding_dim: 0,
+      sample_size: [16, 16],
+      decay: 0.99,
+    }
+    const blocks = { down_block_types: ['UNetResDownBlock2D', 'UNetResAttnDownBlock2D'] }
+    expect(parseUNetConfig({ ...given, ...change, ...blocks }, 'here')).toEqual({
+      ...parseUNetConfig(given, 'here'),
+      num_train_timesteps: 1000,
+    })
+  })
+
+  it('warns of what it does not know in a config.json, once', async () => {
+    const warned = new Promise<Error>((resolve) => process.once('warning', resolve))
+    parseUNetConfig({ ...given, norm_num_group: 8, odd: 1, power: 0.75 }, 'a/config.json')
+    const { message } = await warned
+    expect(message).toMatch(/^a\/config\.json: unknown option 'norm_num_group' \(did you mean/)
+    expect(message.match(/known: /g)).toHaveLength(1)
+    expect(message).toContain("'odd'")
+    expect(message).not.toContain('power')
   })
 })

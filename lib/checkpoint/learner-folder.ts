@@ -3,7 +3,7 @@ import path from 'node:path'
 import { z } from 'zod'
 import { defaultSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
-import { hasClassTable, parseUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
+import { hasClassTable, readUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
 import { type ParameterInfo, type StateTensor, sampledWeights } from '../engine/state.js'
 import { replaceFolder } from '../engine/whole-folder.js'
 import { type ContinualDiffusionError, invalid } from '../errors.js'
@@ -112,6 +112,8 @@ export interface Given {
   readonly variant?: string | undefined
   /** Number of tasks that the model learned elsewhere. */
   readonly learnedBefore?: number | undefined
+  /** What to take in place of the `sample_size` in config.json. */
+  readonly sampleSize?: UNetConfig['sample_size'] | undefined
 }
 
 /**
@@ -131,7 +133,7 @@ export async function readLearnerFolder(named: string, given: Given = {}): Promi
   if (isRecord(config) && 'methods' in config && 'stream' in config) {
     throw bad(file(configFile), isRunFolder)
   }
-  const unet = parseUNetConfig(config, file(configFile), 'ERR_BAD_CHECKPOINT')
+  const unet = readUNetConfig(config, file(configFile), given.sampleSize)
 
   const own = await readJson(file(learnerFile))
   if (own !== undefined) {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { readSolverFolder, writeSolverFolder } from '../checkpoint/solver-folder.js'
+import { imageSize } from '../config/unet.js'
 import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.js'
@@ -396,10 +397,11 @@ export class Solver implements AsyncDisposable {
           'generates images of the earlier tasks; on each task, teach the solver before the generator',
       )
     }
-    const { sample_size: size, in_channels: channels } = generator.unet
-    if (size !== this.size || channels !== this.channels) {
+    const { in_channels: channels } = generator.unet
+    const { height, width } = imageSize(generator.unet, where)
+    if (height !== this.size || width !== this.size || channels !== this.channels) {
       throw invalid(
-        `${where}: the generator's images are ${size} × ${size} × ${channels}; expected ${this.size} × ${this.size} × ` +
+        `${where}: the generator's images are ${height} × ${width} × ${channels}; expected ${this.size} × ${this.size} × ` +
           `${this.channels}, as the stream's`,
       )
     }

@@ -241,7 +241,8 @@ export interface ScheduleTable {
   readonly straight: boolean
 }
 
-export function scheduleTable(config: ScheduleConfig): ScheduleTable {
+/** @param tellsLevels whether the network is told the noise level σ/α where it would be told another function of it */
+export function scheduleTable(config: ScheduleConfig, tellsLevels = false): ScheduleTable {
   if (config.kind === 'betas') {
     const alpha2 = new Float32Array(schedule(config).alphasCumprod)
     // σ² = 1 − α² of the rounded α², as in the reference's arithmetic.
@@ -251,7 +252,10 @@ export function scheduleTable(config: ScheduleConfig): ScheduleTable {
   const isFlow = config.kind === 'flow'
   const told = isFlow
     ? sigma.map((s) => s * config.timesteps)
-    : sigma.map((s, t) => Math.log(s / (alpha[t] as number)) / 4)
+    : sigma.map((s, t) => {
+        const level = s / (alpha[t] as number)
+        return tellsLevels ? level : Math.log(level) / 4
+      })
   return {
     alpha2: new Float32Array(alpha.map((a) => a * a)),
     sigma2: new Float32Array(sigma.map((s) => s * s)),

@@ -95,6 +95,9 @@ export interface NativeTrainReport {
   readonly graphFailure?: string
 }
 
+/** Side in pixels of squares, or height and width. */
+export type Size = number | readonly [height: number, width: number]
+
 /** The random draws of one distinct source of an objective; which fields exist depends on the source. */
 export interface NativeDraws {
   /** Clean images, float32 in [−1, 1]; for `teacher` it is generated from `z` when absent. */
@@ -111,6 +114,8 @@ export interface NativeDraws {
   readonly stepNoise?: NativeTensor
   /** The teacher's prediction; it is asked for it when absent. */
   readonly prediction?: NativeTensor
+  /** Keys of the student's dropout, where it has some. */
+  readonly dropout?: Int32Array
 }
 
 export interface NativeLosses {
@@ -148,13 +153,18 @@ export interface NativeLearner {
   beginSession(options: NativeSessionOptions): Promise<NativeSession>
   /** Loss and gradients for given draws (one entry per distinct source, in order of first appearance); keeps the gradients for `update`. */
   compute(objective: ResolvedObjective, draws: readonly NativeDraws[]): Promise<NativeLosses>
-  /** Loss and gradients of Σ weightᵢ · mean((prediction(xt, t) − target)ᵢ²) / N. */
+  /**
+   * Loss and gradients of Σ weightᵢ · mean((prediction(xt, t) − target)ᵢ²) / N. Timesteps with fractions are noise levels σ/α where the
+   * network is told these.
+   */
   computeGiven(
     xt: NativeTensor,
-    timesteps: Int32Array,
+    timesteps: Int32Array | Float32Array,
     target: NativeTensor,
     weight: Float32Array,
     labels?: Int32Array | Float32Array,
+    /** Whether the network's dropout is on; default: it isn't. */
+    dropout?: boolean,
   ): Promise<NativeLosses>
   /** Clip, Adam, EMA with the gradients of the last `compute`. */
   update(optimizer: NativeOptimizer): Promise<void>
@@ -176,7 +186,7 @@ export interface NativeLearner {
   predict(
     weights: 'student' | 'ema' | 'teacher',
     xt: NativeTensor,
-    timesteps: Int32Array,
+    timesteps: Int32Array | Float32Array,
     labels?: Int32Array | Float32Array,
   ): Promise<NativeTensor>
   /** Images in [−1, 1], float32 N×C×H×W. */
@@ -376,8 +386,8 @@ export interface Addon {
     options: NativeStoredImages & {
       labels: Int32Array
       count: number
-      /** Square side to resize to; 0: as given. */
-      size: number
+      /** What to resize to; 0: as given. */
+      size: Size
       device: string
     },
   ): Promise<NativeImages>

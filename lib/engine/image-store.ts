@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import type { Dataset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
-import type { NativeImages } from './addon.js'
+import type { NativeImages, Size } from './addon.js'
 import { call, disposedError } from './call.js'
 
 /** How much of a data set one call copies on JavaScript's thread, in bytes: about a millisecond's work. */
@@ -37,12 +37,12 @@ export class ImageStore implements AsyncDisposable {
   #disposed = false
 
   /**
-   * A data set's images on a device, resized to squares of `size` pixels a side; they are brought there where they aren't yet.
+   * A data set's images on a device, resized to `size`; they are brought there where they aren't yet.
    *
    * @throws ContinualDiffusionError `ERR_BAD_DATA`, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
    * @internal
    */
-  images(dataset: Dataset, device: string, size: number): Promise<NativeImages> {
+  images(dataset: Dataset, device: string, size: Size): Promise<NativeImages> {
     this.checkLive()
     const places = this.#resident.get(dataset) ?? new Map<string, Promise<NativeImages>>()
     this.#resident.set(dataset, places)
@@ -125,9 +125,9 @@ export type Bringable = Pick<Dataset, 'name' | 'labels' | 'height' | 'width' | '
 /**
  * Copies images to a device part by part, so that JavaScript's thread never copies for long.
  *
- * @param size side of the squares that they are resized to; 0: as given
+ * @param size what they are resized to; 0: as given
  */
-export async function bring(dataset: Bringable, device: string, size: number): Promise<NativeImages> {
+export async function bring(dataset: Bringable, device: string, size: Size): Promise<NativeImages> {
   const { name, images, labels, height, width, channels } = dataset
   const count = labels.length
   const each = height * width * channels

@@ -1,14 +1,14 @@
 import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
-import type { NativeImages, NativePool } from './addon.js'
+import type { NativeImages, NativePool, Size } from './addon.js'
 import { call } from './call.js'
 import { ImageStore } from './image-store.js'
 
-/** Images as one owner uses them: on one device, resized to one square size. */
+/** Images as one owner uses them: on one device, resized to one size. */
 export class ResidentImages {
   /** `cpu` or `cuda:N`. */
   readonly device: string
-  /** Side in pixels that all images are resized to. */
-  readonly size: number
+  /** What all images are resized to. */
+  readonly size: Size
   readonly store: ImageStore
   readonly #isOwner: boolean
 
@@ -16,7 +16,7 @@ export class ResidentImages {
    * @param store where the images are kept. Default: a store of its own
    * @throws ContinualDiffusionError `ERR_DISPOSED` for a store that was disposed
    */
-  constructor(device: string, size: number, store?: ImageStore) {
+  constructor(device: string, size: Size, store?: ImageStore) {
     store?.checkLive()
     this.device = device
     this.size = size
@@ -40,7 +40,8 @@ export class ResidentImages {
       const images = await this.#bring(dataset)
       return call((addon) => addon.readImages(images, indices))
     })
-    return { data, count: indices.length, height: this.size, width: this.size, channels: dataset.channels }
+    const [height, width] = typeof this.size === 'number' ? [this.size, this.size] : this.size
+    return { data, count: indices.length, height, width, channels: dataset.channels }
   }
 
   /** Disposes of the store where it is its own. */

@@ -27,6 +27,17 @@ function unique<T extends z.ZodType>(schema: T, key: (value: z.output<T>) => unk
     .refine((values) => new Set(values.map(key)).size === values.length, { message: `expected each ${what} once` })
 }
 
+/** A network that learns from data sets, whose images are resized to squares. */
+const squareUNet = unetSchema
+  .superRefine((unet, context) => {
+    const refuse = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
+    if (typeof unet.sample_size !== 'number') refuse('sample_size', 'expected an integer, the side of squares')
+    if (unet.out_channels !== unet.in_channels) {
+      refuse('out_channels', `expected in_channels, which is ${unet.in_channels}`)
+    }
+  })
+  .transform((unet) => ({ ...unet, sample_size: unet.sample_size as number }))
+
 /**
  * Schema of a whole experiment. Experiment files, the command line and {@link runExperiment} share it. Keys that are left out have the
  * defaults given here. An unknown key is an error.
@@ -41,7 +52,7 @@ export const experimentSchema = z
     data: z.union([z.array(dataSchema).min(1), dataSchema]),
     /** Default: class-incremental in five tasks. */
     stream: streamSchema.prefault({}),
-    unet: unetSchema,
+    unet: squareUNet,
     schedule: scheduleSchema.prefault({}),
     /** The sampler of evaluation and of the grids of samples. */
     sampler: experimentSamplerSchema.prefault({}),

@@ -85,7 +85,11 @@ export type DataConfig = z.output<typeof dataSchema>
  * @param unet what an image folder's images are made for
  * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND`, `ERR_BAD_DATA`, `ERR_DOWNLOAD_FAILED`
  */
-export async function loadData(config: DataConfig, unet: UNetConfig, signal?: AbortSignal): Promise<TrainTest> {
+export async function loadData(
+  config: DataConfig,
+  unet: UNetConfig & { sample_size: number },
+  signal?: AbortSignal,
+): Promise<TrainTest> {
   switch (config.name) {
     case 'fashion-mnist': {
       const { size, folder, subset } = config

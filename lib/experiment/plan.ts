@@ -112,6 +112,7 @@ async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size
         `${name}/${which}`,
         tasks.map((task) => task[which]),
         images,
+        size,
       )
     return { train: await part('train'), test: await part('test') }
   } finally {
@@ -119,8 +120,12 @@ async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size
   }
 }
 
-async function merge(name: string, subsets: readonly Subset[], resident: ResidentImages): Promise<Dataset> {
-  const { size } = resident
+async function merge(
+  name: string,
+  subsets: readonly Subset[],
+  resident: ResidentImages,
+  size: number,
+): Promise<Dataset> {
   const { channels, classes } = subsets[0]!.dataset
   const count = countImages(subsets)
   const images = new Uint8Array(count * size * size * channels)

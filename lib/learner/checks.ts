@@ -1,5 +1,7 @@
 import { types } from 'node:util'
-import type { UNetConfig } from '../config/unet.js'
+import type { ScheduleConfig } from '../config/schedule.js'
+import { imageSize, type UNetConfig } from '../config/unet.js'
+import { imageSides } from '../config/unet-config.js'
 import { countImages, type Subset } from '../data/dataset.js'
 import { call } from '../engine/call.js'
 import { checkFits } from '../engine/memory.js'
@@ -12,21 +14,61 @@ import type { LearnedTask } from './schemas.js'
 
 /** Checks that images are of the size and channels that the U-Net takes. */
 export function checkImages(unet: UNetConfig, subsets: readonly Subset[], where: string): void {
-  const { in_channels: channels, sample_size: size } = unet
+  const { in_channels: channels } = unet
+  const { height, width } = imageSize(unet, where)
   for (const { dataset } of subsets) {
-    const { name, height, width } = dataset
+    const { name, size } = dataset
     if (dataset.channels !== channels) {
       throw invalid(
         `${where}: the images of ${name} have ${dataset.channels} channels; expected the U-Net's ${channels}`,
       )
     }
-    if (dataset.size === undefined ? height !== size || width !== size : dataset.size !== size) {
-      const found = dataset.size === undefined ? `${height} × ${width}` : `${dataset.size} × ${dataset.size}`
+    const found = { height: size ?? dataset.height, width: size ?? dataset.width }
+    if (found.height !== height || found.width !== width) {
+      const resize = height === width ? `load them with { size: ${height} }, or ` : ''
       throw invalid(
-        `${where}: the images of ${name} are ${found}; expected ${size} × ${size}, the U-Net's sample_size; ` +
-          `load them with { size: ${size} }, or change the U-Net`,
+        `${where}: the images of ${name} are ${found.height} × ${found.width}; expected ${height} × ${width}, the U-Net's sample_size; ` +
+          `${resize}change the U-Net`,
       )
     }
+  }
+}
+
+/**
+ * Checks that the network can learn, or draw, images by the schedule.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export function checkDiffuses({ settings }: Core, what: 'learn' | 'draw', where: string): void {
+  const { unet, schedule } = settings
+  const { in_channels: channels, out_channels: out, num_train_timesteps: rows = 0, time_embedding_type: kind } = unet
+  imageSize(unet, where)
+  if (out !== channels && !(what === 'draw' && out === 2 * channels)) {
+    throw invalid(
+      `${where}: the U-Net's out_channels is ${out}; expected in_channels, which is ${channels}${what === 'draw' ? ', or twice as many' : ''}: ` +
+        (what === 'learn' && out === 2 * channels
+          ? 'a learned variance has a loss of its own, which this package does not have. The network draws images and predicts; with step() you ' +
+            'can train it on a loss of yours'
+          : 'with predict() and step() you can use the network in a loop of your own'),
+    )
+  }
+  if (kind === 'fourier' && schedule.kind === 'betas') {
+    throw invalid(
+      `${where}: the U-Net's time_embedding_type is 'fourier', which is told noise levels above 0, and the schedule of the kind 'betas' tells ` +
+        "timesteps from 0; expected a schedule of the kind 'edm' or 'flow'",
+    )
+  }
+  if (kind !== 'learned') return
+  if (schedule.kind !== 'betas') {
+    throw invalid(
+      `${where}: the U-Net's time_embedding_type is 'learned', a table of timesteps, and the schedule of the kind '${schedule.kind}' tells noise ` +
+        "levels; expected one of the kind 'betas'",
+    )
+  }
+  if (schedule.timesteps > rows) {
+    throw invalid(
+      `${where}: the schedule has ${schedule.timesteps} timesteps; expected at most num_train_timesteps, the ${rows} rows of the U-Net's table`,
+    )
   }
 }
 
@@ -91,38 +133,80 @@ export function checkKeeps(
  */
 export function checkBatch({ settings }: Core, batchSize: number, what: 'training' | 'sampling', where: string): void {
   const { unet, precision, device } = settings
-  const layer = (level: number) => unet.block_out_channels[level]! * (unet.sample_size / 2 ** level) ** 2
+  const { height, width } = imageSize(unet, where)
+  const layer = (level: number) =>
+    unet.block_out_channels[level]! * Math.floor(height / 2 ** level) * Math.floor(width / 2 ** level)
   const layers = unet.block_out_channels.map((_, level) => 2 * unet.layers_per_block * layer(level))
   const numbers = what === 'sampling' ? layer(0) : layers.reduce((sum, one) => sum + one, 0)
   const bytes = 2 * numbers * (precision === 'bf16' ? 2 : 4)
   checkFits(batchSize * bytes, device, `${where}: batchSize is ${batchSize}; expected a smaller batch`)
 }
 
-/** The shape N × C × H × W of images with a timestep each, once they are checked to have it. */
+/**
+ * The shape N × C × H × W of images with a timestep each, once they are checked to have it. Of a network without a size they are squares.
+ *
+ * @param timesteps whole ones, or with fractions; of a network with the Fourier embedding these are noise levels above 0
+ */
 export function checkedShape(
   { settings: { unet, schedule } }: Core,
   data: Float32Array,
-  timesteps: Int32Array,
+  timesteps: Int32Array | Float32Array,
   where: string,
 ): number[] {
-  if (!types.isInt32Array(timesteps)) {
-    throw invalid(`${where}: timesteps is ${shown(timesteps)}; expected an Int32Array with a timestep for each image`)
-  }
-  const { in_channels: channels, sample_size: size } = unet
-  const shape = [timesteps.length, channels, size, size]
-  const expected = timesteps.length * channels * size * size
-  if (!types.isFloat32Array(data) || data.length !== expected || expected === 0) {
-    const found = types.isFloat32Array(data) ? `has ${held(data)}` : `is ${shown(data)}`
+  const hasFractions = types.isFloat32Array(timesteps)
+  if (!hasFractions && !types.isInt32Array(timesteps)) {
     throw invalid(
-      `${where} ${found}; expected a Float32Array of ${expected}: ` +
-        `${shape.join(' × ')}, as there are ${held(timesteps, 'timesteps')}`,
+      `${where}: timesteps is ${shown(timesteps)}; expected an Int32Array, or a Float32Array, with a timestep for each image`,
     )
   }
-  const outside = timesteps.find((t) => t < 0 || t >= schedule.timesteps)
-  if (outside !== undefined) {
-    throw invalid(`${where}: timestep ${outside}; expected 0 … ${schedule.timesteps - 1}`)
+  const count = timesteps.length
+  const { in_channels: channels } = unet
+  const side = types.isFloat32Array(data) ? Math.floor(Math.sqrt(data.length / (count * channels))) : 0
+  const [height, width] = imageSides(unet) ?? [side, side]
+  const expected = count * channels * height * width
+  if (!types.isFloat32Array(data) || data.length !== expected || expected === 0) {
+    const found = types.isFloat32Array(data) ? `has ${held(data)}` : `is ${shown(data)}`
+    const size = unet.sample_size === null ? [count, channels, 'S', 'S'] : [count, channels, height, width]
+    throw invalid(
+      `${where} ${found}; expected a Float32Array of ${unet.sample_size === null ? 'squares' : expected}: ` +
+        `${size.join(' × ')}, as there are ${held(timesteps, 'timesteps')}`,
+    )
   }
-  return shape
+  const factor = 2 ** (unet.block_out_channels.length - 1)
+  if (side % factor !== 0 && unet.sample_size === null) {
+    throw invalid(
+      `${where}: the images are squares of ${side}; expected a multiple of ${factor}, as the U-Net's blocks halve them`,
+    )
+  }
+  checkTimesteps(unet, schedule, timesteps, where)
+  return [count, channels, height, width]
+}
+
+function checkTimesteps(
+  unet: UNetConfig,
+  schedule: ScheduleConfig,
+  timesteps: Int32Array | Float32Array,
+  where: string,
+): void {
+  const { time_embedding_type: kind, num_train_timesteps: rows = 0 } = unet
+  const hasFractions = types.isFloat32Array(timesteps)
+  const list: ArrayLike<number> = timesteps
+  const found = (isRight: (t: number) => boolean) =>
+    Array.prototype.find.call(list, (t: number) => !isRight(t)) as number | undefined
+  if (kind === 'fourier' && hasFractions) {
+    const wrong = found((level) => level > 0 && Number.isFinite(level))
+    if (wrong === undefined) return
+    throw invalid(
+      `${where}: the noise level ${wrong}; expected finite numbers above 0, which the U-Net's Fourier embedding takes`,
+    )
+  }
+  if (kind === 'learned' && hasFractions) {
+    throw invalid(`${where}: timesteps is a Float32Array; expected an Int32Array: the U-Net has a table of timesteps`)
+  }
+  const last = (kind === 'learned' ? Math.min(schedule.timesteps, rows) : schedule.timesteps) - 1
+  const first = kind === 'fourier' && schedule.kind === 'betas' ? 1 : 0
+  const outside = found((t) => t >= first && t <= last)
+  if (outside !== undefined) throw invalid(`${where}: timestep ${outside}; expected ${first} … ${last}`)
 }
 
 /** Checks that noise, where some is given, is as long as the images that a call makes want it. */

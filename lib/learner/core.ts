@@ -83,7 +83,7 @@ export function createNative(settings: Omit<Settings, 'sampler'>, seed: number):
   const { unet, schedule, device, precision, ema, group } = settings
   const threads = settings.threads ?? group?.threads
   const { prediction } = schedule
-  const table = scheduleTable(schedule)
+  const table = scheduleTable(schedule, unet.time_embedding_type === 'fourier')
   return call((addon) =>
     addon.createLearner({
       ...{ unet, schedule: table, prediction, device, precision, threads, seed },
@@ -96,7 +96,8 @@ export function createNative(settings: Omit<Settings, 'sampler'>, seed: number):
 /** @param images where images are kept on the device; without one, in a store of the learner's own */
 export async function createCore(given: Settings, seed: number, images: ImageStore | undefined): Promise<Core> {
   const settings = { ...given, group: given.group && given.group.size > 1 ? given.group : undefined }
-  const resident = new ResidentImages(settings.device, settings.unet.sample_size, images)
+  // Of a network without a size no images are asked for.
+  const resident = new ResidentImages(settings.device, settings.unet.sample_size ?? 0, images)
   return {
     native: await createNative(settings, seed),
     settings,

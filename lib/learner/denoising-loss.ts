@@ -5,7 +5,7 @@ import { call, withCancel } from '../engine/call.js'
 import { sampledWeights } from '../engine/state.js'
 import { invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
-import { checkImages } from './checks.js'
+import { checkDiffuses, checkImages } from './checks.js'
 import { type Core, live } from './core.js'
 import { checkLabels } from './labels.js'
 import type { DenoisingLoss, DenoisingLossOptions } from './options.js'
@@ -22,6 +22,7 @@ export async function denoisingLoss(
   const { bands, signal, seed = own, ...rest } = parseOptions(denoisingLossSchema, options, where)
   const given = Array.isArray(images) ? images : [images]
   const subsets = parseOptions(z.array(subsetSchema), given, `${where}: images`)
+  checkDiffuses(core, 'learn', where)
   checkImages(core.settings.unet, subsets, where)
   checkLabels(core, subsets, { labelDropout: 0, grow: false }, where)
   const count = countImages(subsets)

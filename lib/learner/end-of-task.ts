@@ -1,4 +1,4 @@
-import { isConditional } from '../config/unet.js'
+import { imageSize, isConditional } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import type { NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
@@ -66,8 +66,9 @@ export async function endTask(
  * freeze them. A weight that isn't finite makes some of the network's prediction so, as every one of them is in it.
  */
 async function checkSound(core: Core, where: string): Promise<void> {
-  const { in_channels: channels, sample_size: size } = core.settings.unet
-  const image = { data: new Float32Array(channels * size * size), shape: [1, channels, size, size] }
+  const { in_channels: channels } = core.settings.unet
+  const { height, width } = imageSize(core.settings.unet, where)
+  const image = { data: new Float32Array(channels * height * width), shape: [1, channels, height, width] }
   const { data } = await call(() => core.native.predict('student', image, Int32Array.of(0), someLabels(core, 1)))
   if (data.every(Number.isFinite)) return
   core.inProgress = undefined

@@ -1,5 +1,5 @@
 import type { Guidance } from '../config/sampler.js'
-import { hasClassTable } from '../config/unet.js'
+import { embeddingWidth, hasClassTable } from '../config/unet.js'
 import { invalid } from '../errors.js'
 import type { Core } from './core.js'
 import type { NetworkLabels } from './options.js'
@@ -39,11 +39,11 @@ export function checkGuide(
 /** What two learners must have in common for one to guide the other. `named`: so many classes have names in both. */
 function aspects({ settings, classes }: Core, named: number) {
   const { unet, schedule, device, precision } = settings
-  const { sample_size, in_channels, class_embed_type = null, num_class_embeds = null, block_out_channels } = unet
+  const { sample_size, in_channels, class_embed_type = null, num_class_embeds = null } = unet
   return {
     unet: {
       ...{ sample_size, in_channels, class_embed_type, num_class_embeds },
-      ...(class_embed_type === 'identity' && { 'block_out_channels[0]': block_out_channels[0] }),
+      ...(class_embed_type === 'identity' && { 'width of a label': embeddingWidth(unet) }),
     },
     schedule,
     device,

@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { hasClassTable, isConditional, type UNetConfig } from '../config/unet.js'
+import { embeddingWidth, hasClassTable, isConditional } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import type { ResolvedObjective } from '../methods/objective.js'
@@ -259,11 +259,7 @@ function indexOf(core: Core, label: Label, where: string): number {
 /** Labels that the network takes, whatever they mean; undefined where it takes none. */
 export function someLabels({ settings: { unet } }: Core, count: number): NetworkLabels | undefined {
   if (!isConditional(unet)) return undefined
-  return unet.class_embed_type === 'identity' ? new Float32Array(count * labelWidth(unet)) : new Int32Array(count)
-}
-
-function labelWidth({ block_out_channels: [first = 0] }: UNetConfig): number {
-  return 4 * first
+  return unet.class_embed_type === 'identity' ? new Float32Array(count * embeddingWidth(unet)) : new Int32Array(count)
 }
 
 /**
@@ -280,7 +276,7 @@ export function networkLabels(
   const { unet } = core.settings
   if (!isConditional(unet)) return none(given, where)
   const areVectors = unet.class_embed_type === 'identity'
-  const each = areVectors ? labelWidth(unet) : 1
+  const each = areVectors ? embeddingWidth(unet) : 1
   const isKind = areVectors ? types.isFloat32Array(given) : types.isInt32Array(given)
   if (!isKind || given?.length !== count * each) {
     throw invalid(

@@ -10,7 +10,7 @@ import type { Task } from '../streams/stream.js'
 import { countSteps } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
-import { checkBatch, checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
+import { checkBatch, checkDiffuses, checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
 import { alone, type Core, checkIdle, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
 import { type Grown, grow, takeOver } from './grow.js'
@@ -201,6 +201,7 @@ function planTask(core: Core, task: LearnedTask, method: Method, options: LearnO
   const { signal, resume, onStep, callback, callbackEvery, classifier, onPool, grow, ...rest } = others
   const { batchSize, accumulate = 1, lrSchedule, horizontalFlip, optimizer, labelDropout, replayLabels, ...adam } = rest
   const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
+  checkDiffuses(core, 'learn', where)
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
   const { names, growth } = checkLabels(core, [...subsets, ...memory], { labelDropout, grow }, where)

@@ -1,6 +1,6 @@
 import { addedNoises, parseSampler, type SamplerConfig, type SamplerOptions } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
-import { parseUNetConfig, type UNetConfig } from '../config/unet.js'
+import { imageSize, parseUNetConfig, type UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import { call, withCancel } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
@@ -12,7 +12,7 @@ import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions, shown } from '../validation/options.js'
-import { checkBatch, checkedShape, checkLength } from './checks.js'
+import { checkBatch, checkDiffuses, checkedShape, checkLength } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
@@ -53,7 +53,7 @@ export interface SampleOptions {
   sampler?: SamplerOptions
   /**
    * For a class-conditional network: the class of all images, or of each. Default: the classes learned, in turn. An `Int32Array` has indices; for
-   * the identity embedding it is a `Float32Array`, count × 4 · block_out_channels[0].
+   * the identity embedding it is a `Float32Array`, count × the width of the embedding (`time_embedding_dim`, or 4 · block_out_channels[0]).
    */
   labels?: Label | readonly Label[] | NetworkLabels
   /**
@@ -115,6 +115,7 @@ export class Learner implements AsyncDisposable {
     const where = 'Learner.create'
     const parsed = parseOptions(createSchema, options, where)
     const unet = parseUNetConfig(parsed.unet, `${where}: unet`)
+    imageSize(unet, where)
     const schedule = parseOptions(scheduleSchema, parsed.schedule ?? {}, `${where}: schedule`)
     const sampler = parseSampler(schedule, parsed.sampler, `${where}: sampler`)
     const { threads, ema, group } = parsed
@@ -163,7 +164,7 @@ export class Learner implements AsyncDisposable {
     return this.#core.settings.unet
   }
 
-  /** Number of trainable parameters of the U-Net. */
+  /** Number of parameters of the U-Net. */
   get parameterCount(): number {
     return live(this.#core).parameters.reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0)
   }
@@ -326,17 +327,19 @@ export class Learner implements AsyncDisposable {
     const weaker = guide === undefined ? undefined : guide.#core
     if (weaker) checkGuide(this.#core, weaker, sampler.guidance, labels, 'sample: guide')
     else checkGuidance(this.#core, sampler.guidance, 'sample: sampler')
+    checkDiffuses(this.#core, 'draw', 'sample')
     checkBatch(this.#core, Math.min(count, batchSize), 'sampling', 'sample')
     const weights = sampledWeights(this.ema)
     const from = weaker && { learner: live(weaker, 'sample: guide'), weights: sampledWeights(weaker.settings.ema) }
-    const { sample_size: size, in_channels: channels } = this.unet
-    const pixels = count * channels * size * size
+    const { in_channels: channels } = this.unet
+    const { height, width } = imageSize(this.unet, 'sample')
+    const pixels = count * channels * height * width
     checkLength(start, pixels, 'sample: start')
     checkLength(stepNoise, addedNoises(sampler) * pixels, 'sample: stepNoise')
     const use = { purpose: sampleUses[purpose], part }
     const turns = group && { turn: group.rank, turns: group.size }
     const given = { weights, count, batchSize, sampler, labels, guide: from, seed, start, stepNoise, use, ...turns }
-    const shape = { count, height: size, width: size, channels }
+    const shape = { count, height, width, channels }
     const run = async (flag: Int32Array) =>
       format === 'uint8'
         ? { ...shape, data: await call(() => native.sample({ ...given, format }, flag)) }
@@ -350,13 +353,14 @@ export class Learner implements AsyncDisposable {
   /**
    * The network's prediction. It uses the moving average of the weights if there is one.
    *
-   * @param xt noisy images, N × C × H × W
-   * @param timesteps one per image, 0 … T − 1
+   * @param xt noisy images, N × C × H × W; of a network whose `sample_size` is null any squares that its blocks can halve
+   * @param timesteps one per image, 0 … T − 1; in a `Float32Array` they may have fractions. A network with the Fourier embedding takes noise
+   *   levels in a `Float32Array`: σ/α, above 0
    * @param labels for a class-conditional network: the row of the table for each image, or any whole number ≥ 0 for the `timestep` embedding;
-   *   for the `identity` embedding N × 4 · block_out_channels[0] numbers
-   * @returns N × C × H × W: ε, x₀ or v, as the schedule's `prediction` says
+   *   for the `identity` embedding N × the width of the embedding
+   * @returns N × out_channels × H × W: ε, x₀ or v, as the schedule's `prediction` says, and the rest where `out_channels` is more than `in_channels`
    */
-  async predict(xt: Float32Array, timesteps: Int32Array, labels?: NetworkLabels): Promise<Float32Array> {
+  async predict(xt: Float32Array, timesteps: Int32Array | Float32Array, labels?: NetworkLabels): Promise<Float32Array> {
     const native = live(this.#core)
     const shape = checkedShape(this.#core, xt, timesteps, 'predict: xt')
     const told = networkLabels(this.#core, labels, timesteps.length, 'predict: labels')

@@ -74,6 +74,8 @@ export interface LoadOptions {
    * two alike. Not for networks that take labels, as the model doesn't tell its classes' names. Default 0.
    */
   learnedBefore?: number
+  /** Side of square images, or height and width, in place of the model's `sample_size`: of a model that was saved without, or for another size. */
+  sampleSize?: number | readonly [height: number, width: number]
   /** As in {@link LearnerOptions}; it is not saved. */
   threads?: number | undefined
   /** As in {@link LearnerOptions}. */
@@ -409,12 +411,17 @@ export interface DenoisingLoss {
 export interface StepOptions extends UpdateOptions {
   /** Noisy images, N × C × H × W. */
   xt: Float32Array
-  /** One per image, 0 … T − 1. */
-  timesteps: Int32Array
-  /** Target of the prediction, N × C × H × W. */
+  /** One per image, as for `Learner.predict`. */
+  timesteps: Int32Array | Float32Array
+  /** Target of the prediction, N × out_channels × H × W. */
   target: Float32Array
   /** For a class-conditional network: as for `Learner.predict`. */
   labels?: NetworkLabels
   /** Factor of the mean squared error of each image (N numbers), or one factor ≥ 0 for all images. Default 1. */
   weight?: Float32Array | number
+  /**
+   * Whether the network's dropout is on in this step: a function of (seed, number of the step). Default false: the step is then a function of
+   * the arrays alone.
+   */
+  dropout?: boolean
 }

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual, types } from 'node:util'
-import { isConditional } from '../config/unet.js'
+import { imageSize, isConditional } from '../config/unet.js'
 import { mersenneTwister } from '../data/torch-random.js'
 import type { CancelFlag, NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
@@ -332,9 +332,10 @@ async function sortByClass(
 }
 
 function shapeOf({ settings: { unet } }: Core) {
-  return { height: unet.sample_size, width: unet.sample_size, channels: unet.in_channels }
+  return { ...imageSize(unet, 'learn'), channels: unet.in_channels }
 }
 
-function pixelsOf({ settings: { unet } }: Core): number {
-  return unet.sample_size ** 2 * unet.in_channels
+function pixelsOf(core: Core): number {
+  const { height, width, channels } = shapeOf(core)
+  return height * width * channels
 }

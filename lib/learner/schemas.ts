@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { z } from 'zod'
 import { scheduleSchema } from '../config/schedule.js'
+import { sizeSchema } from '../config/unet.js'
 import { subsetSchema } from '../data/schemas.js'
 import { groupSchema } from '../engine/group.js'
 import { ImageStore } from '../engine/image-store.js'
@@ -76,6 +77,7 @@ export const loadSchema = z.strictObject({
     .regex(/^[\w-]+$/, "expected a variant's name, as fp16")
     .optional(),
   learnedBefore: z.int().min(0).max(mostSteps).optional(),
+  sampleSize: sizeSchema.optional(),
   images: z.instanceof(ImageStore).optional(),
   group: groupSchema.optional(),
 })
@@ -186,8 +188,9 @@ export const denoisingLossSchema = z.strictObject({
 export const stepSchema = z.strictObject({
   ...updateShape,
   xt: arraySchema(Float32Array),
-  timesteps: arraySchema(Int32Array),
+  timesteps: z.union([arraySchema(Int32Array), arraySchema(Float32Array)]),
   target: arraySchema(Float32Array),
   labels: z.union([arraySchema(Int32Array), arraySchema(Float32Array)]).optional(),
   weight: z.union([arraySchema(Float32Array), z.number().min(0)]).default(1),
+  dropout: z.boolean().default(false),
 })

@@ -1,5 +1,6 @@
 import { call } from '../engine/call.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
+import { held } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape } from './checks.js'
 import { alone, type Core, live } from './core.js'
@@ -10,9 +11,23 @@ import { stepSchema } from './schemas.js'
 /** See `Learner.step`. */
 export async function step(core: Core, options: StepOptions): Promise<{ loss: number; gradNorm: number }> {
   const native = live(core)
-  const { xt, timesteps, target, labels: given, weight, ...optimizer } = parseOptions(stepSchema, options, 'step')
+  const {
+    xt,
+    timesteps,
+    target,
+    labels: given,
+    weight,
+    dropout,
+    ...optimizer
+  } = parseOptions(stepSchema, options, 'step')
   const shape = checkedShape(core, xt, timesteps, 'step: xt')
-  checkedShape(core, target, timesteps, 'step: target')
+  const predicted = shape.with(1, core.settings.unet.out_channels)
+  const expected = predicted.reduce((product, n) => product * n, 1)
+  if (target.length !== expected) {
+    throw invalid(
+      `step: target has ${held(target)}; expected a Float32Array of ${expected}: ${predicted.join(' × ')}, as the prediction`,
+    )
+  }
   const labels = networkLabels(core, given, timesteps.length, 'step: labels')?.slice()
   const weights = typeof weight === 'number' ? new Float32Array(timesteps.length).fill(weight) : weight
   if (weights.length !== timesteps.length) {
@@ -20,7 +35,7 @@ export async function step(core: Core, options: StepOptions): Promise<{ loss: nu
   }
   return alone(core, 'step', 'step', async () => {
     const { loss, gradNorm } = await call(() =>
-      native.computeGiven({ data: xt, shape }, timesteps, { data: target, shape }, weights, labels),
+      native.computeGiven({ data: xt, shape }, timesteps, { data: target, shape: predicted }, weights, labels, dropout),
     )
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
       throw new ContinualDiffusionError(

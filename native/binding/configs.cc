@@ -1,6 +1,7 @@
 #include "binding/configs.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "binding/engine.h"
 #include "binding/values.h"
@@ -9,10 +10,32 @@ namespace continual {
 
 namespace {
 
-std::vector<bool> attends(const Napi::Object& object, const char* name, const std::string& withAttention) {
-  std::vector<bool> result;
-  for (const std::string& type : strings(object, name)) result.push_back(type == withAttention);
+std::vector<BlockKind> blocks(const Napi::Object& object, const char* name, const std::string& direction) {
+  constexpr std::pair<const char*, BlockKind> kinds[] = {{"*Block2D", BlockKind::plain},
+                                                         {"Attn*Block2D", BlockKind::attention},
+                                                         {"Resnet*Block2D", BlockKind::resnet},
+                                                         {"Skip*Block2D", BlockKind::skip},
+                                                         {"AttnSkip*Block2D", BlockKind::attentionSkip},
+                                                         {"K*Block2D", BlockKind::k},
+                                                         {"KCrossAttn*Block2D", BlockKind::kAttention}};
+  std::vector<BlockKind> result;
+  for (const std::string& type : strings(object, name)) {
+    const auto* const found = std::find_if(std::begin(kinds), std::end(kinds), [&](const auto& entry) {
+      std::string known = entry.first;
+      // Diffusers calls the blocks that resample by a residual block by what they do.
+      const bool samples = entry.second == BlockKind::resnet;
+      return known.replace(known.find('*'), 1, samples ? direction + "sample" : direction) == type;
+    });
+    if (found == std::end(kinds)) {
+      throw Napi::TypeError::New(object.Env(), std::string(name) + ": unknown value '" + type + "'");
+    }
+    result.push_back(found->second);
+  }
   return result;
+}
+
+std::optional<int64_t> optionalInteger(const Napi::Object& object, const char* name) {
+  return has(object, name) ? std::optional(integer(object, name)) : std::nullopt;
 }
 
 ClassEmbedding classEmbedding(const Napi::Object& value) {
@@ -68,28 +91,57 @@ Loss readLoss(const Napi::Object& term) {
 }  // namespace
 
 UNetConfig unetConfig(const Napi::Object& value) {
-  UNetConfig c{integer(value, "sample_size"),
-               integer(value, "in_channels"),
-               integer(value, "out_channels"),
-               integerList(field(value, "block_out_channels"), "block_out_channels"),
-               attends(value, "down_block_types", "AttnDownBlock2D"),
-               attends(value, "up_block_types", "AttnUpBlock2D"),
-               integer(value, "layers_per_block"),
-               integer(value, "norm_num_groups"),
-               number(value, "norm_eps"),
-               field(value, "attention_head_dim").IsNull() ? 0 : integer(value, "attention_head_dim"),
-               boolean(value, "add_attention"),
-               boolean(value, "flip_sin_to_cos"),
-               number(value, "freq_shift"),
-               classEmbedding(value),
-               has(value, "num_class_embeds") ? integer(value, "num_class_embeds", 1, 1 << 20) : 0};
+  UNetConfig c;
+  const auto is = [&](const char* name, const char* word) { return has(value, name) && string(value, name) == word; };
+  const auto flag = [&](const char* name, bool& to) { to = has(value, name) ? boolean(value, name) : to; };
+  const auto decimal = [&](const char* name, double& to) { to = has(value, name) ? number(value, name) : to; };
+  if (has(value, "sample_size")) std::tie(c.sampleHeight, c.sampleWidth) = sides(value, "sample_size", 4096);
+  c.inChannels = integer(value, "in_channels");
+  c.outChannels = integer(value, "out_channels");
+  c.blockOutChannels = integerList(field(value, "block_out_channels"), "block_out_channels");
+  c.down = blocks(value, "down_block_types", "Down");
+  c.up = blocks(value, "up_block_types", "Up");
+  c.layersPerBlock = integer(value, "layers_per_block");
+  c.normNumGroups = optionalInteger(value, "norm_num_groups");
+  c.normEps = number(value, "norm_eps");
+  c.attentionHeadDim = optionalInteger(value, "attention_head_dim");
+  c.middle = field(value, "mid_block_type").IsUndefined() || !field(value, "mid_block_type").IsNull();
+  c.midAttention = boolean(value, "add_attention");
+  c.midAttentionGroups = optionalInteger(value, "attn_norm_num_groups");
+  decimal("mid_block_scale_factor", c.midScale);
+  c.downsampleByResnet = is("downsample_type", "resnet");
+  c.upsampleByResnet = is("upsample_type", "resnet");
+  c.padsAfter = has(value, "downsample_padding") && integer(value, "downsample_padding") == 0;
+  c.timeScalesAndShifts = is("resnet_time_scale_shift", "scale_shift");
+  if (has(value, "act_fn")) {
+    c.activation = choose<Activation>(value, "act_fn",
+                                      {{"silu", Activation::silu},
+                                       {"mish", Activation::mish},
+                                       {"gelu", Activation::gelu},
+                                       {"relu", Activation::relu}});
+  }
+  decimal("dropout", c.dropout);
+  flag("center_input_sample", c.centersInput);
+  if (has(value, "time_embedding_type")) {
+    c.timeEmbedding = choose<TimeEmbedding>(value, "time_embedding_type",
+                                            {{"positional", TimeEmbedding::positional},
+                                             {"fourier", TimeEmbedding::fourier},
+                                             {"learned", TimeEmbedding::learned}});
+  }
+  if (c.timeEmbedding == TimeEmbedding::learned) c.timeRows = integer(value, "num_train_timesteps", 1, 1 << 20);
+  if (has(value, "time_embedding_dim")) c.timeEmbeddingDim = integer(value, "time_embedding_dim", 1, 1 << 20);
+  c.flipSinToCos = boolean(value, "flip_sin_to_cos");
+  c.freqShift = number(value, "freq_shift");
+  c.classEmbedding = classEmbedding(value);
+  if (has(value, "num_class_embeds")) c.classRows = integer(value, "num_class_embeds", 1, 1 << 20);
+
   const size_t levels = c.blockOutChannels.size();
   // Bounds of lib/config/unet.ts too: within them no number of elements overflows.
-  const auto unfit = [&](int64_t width) { return width < 2 || width > 65536; };
-  if (levels == 0 || levels > 12 || c.downAttention.size() != levels || c.upAttention.size() != levels ||
-      c.layersPerBlock < 1 || c.layersPerBlock > 64 || c.normNumGroups < 1 || c.attentionHeadDim < 0 ||
-      c.sampleSize < 1 || c.sampleSize > 4096 || c.inChannels < 1 || c.inChannels > 4 || c.outChannels < 1 ||
-      c.outChannels > 4 || std::any_of(c.blockOutChannels.begin(), c.blockOutChannels.end(), unfit)) {
+  const auto outside = [](int64_t number, int64_t least, int64_t most) { return number < least || number > most; };
+  if (levels == 0 || levels > 12 || c.down.size() != levels || c.up.size() != levels ||
+      outside(c.layersPerBlock, 0, 64) || outside(c.inChannels, 1, 64) || outside(c.outChannels, 1, 64) ||
+      std::any_of(c.blockOutChannels.begin(), c.blockOutChannels.end(),
+                  [&](int64_t width) { return outside(width, 1, 65536); })) {
     throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "unet: its blocks do not fit each other");
   }
   return c;
@@ -167,11 +219,12 @@ OptimizerConfig optimizerConfig(const Napi::Object& value) {
           has(value, "decoupledWeightDecay") && boolean(value, "decoupledWeightDecay")};
 }
 
-Objective objective(const Napi::Object& value, int64_t timesteps, bool labelled, const std::vector<int64_t>& pools) {
+Objective objective(const Napi::Object& value, int64_t timesteps, const UNet& unet, const std::vector<int64_t>& pools) {
   Objective result;
   for (const Napi::Object& term : elements(field(value, "terms"), "terms")) {
     Source source = readSource(term, timesteps);
-    source.labelled = labelled;
+    source.labelled = unet.isConditional();
+    source.dropsOut = unet.config().dropout > 0;
     if (result.terms.size() < pools.size()) source.pool = pools[result.terms.size()];
     if (source.pool >= 0 && source.kind != SourceKind::teacher) {
       throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "pools: only a teacher's images are drawn from a pool");

@@ -19,9 +19,8 @@ SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps);
 /// { lr, lrSchedule?: { kind, warmup, final, steps } }.
 LearningRate learningRate(const Napi::Object& value);
 OptimizerConfig optimizerConfig(const Napi::Object& value);
-/// `timesteps`: T, the default range of timesteps. `labelled`: whether the network takes labels. `pools`: by term,
-/// Source::pool.
-Objective objective(const Napi::Object& value, int64_t timesteps, bool labelled,
+/// `timesteps`: T, the default range of timesteps. `pools`: by term, Source::pool.
+Objective objective(const Napi::Object& value, int64_t timesteps, const UNet& unet,
                     const std::vector<int64_t>& pools = {});
 StateTensor stateTensor(const Napi::Value& value);
 Shape shape(const Napi::Object& value);

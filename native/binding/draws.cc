@@ -1,5 +1,7 @@
 #include "binding/draws.h"
 
+#include <limits>
+
 #include "binding/engine.h"
 #include "binding/values.h"
 
@@ -41,11 +43,26 @@ Draws drawsOfOne(const Napi::Object& entry, const Source& source, int64_t total)
 
 void checkBatch(const at::Tensor& images, const at::Tensor& timesteps, int64_t total, const char* what) {
   const bool fits = images.dim() == 4 && images.size(0) >= 1 && images.size(0) == timesteps.numel() &&
-                    timesteps.min().item<int64_t>() >= 0 && timesteps.max().item<int64_t>() < total;
+                    timesteps.min().item<double>() >= 0 &&
+                    timesteps.max().item<double>() <= static_cast<double>(total - 1);
   if (!fits) {
     throw Error("ERR_INVALID_ARGUMENT", std::string(what) + ": expected N×C×H×W with N ≥ 1 and N timesteps in 0 … " +
                                             std::to_string(total - 1));
   }
+}
+
+ModelInput modelInput(const Napi::Value& xt, const Napi::Value& timesteps, const Napi::Value& labels,
+                      const DiffusionModel& model) {
+  const bool hasFractions =
+      timesteps.IsTypedArray() && timesteps.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array;
+  const bool areLevels = hasFractions && model.unet.config().timeEmbedding == TimeEmbedding::fourier;
+  // Copies: JavaScript may change, resize or transfer its buffers before the job runs.
+  ModelInput input{overTensor(xt, "xt").clone(),
+                   hasFractions ? overFloats(timesteps, "timesteps").clone() : integers(timesteps, "timesteps")};
+  constexpr int64_t anyLevel = std::numeric_limits<int64_t>::max();
+  checkBatch(input.xt, input.timesteps, areLevels ? anyLevel : model.schedule.timesteps(), "xt");
+  input.labels = labelsFrom(labels, model.unet, input.timesteps.numel());
+  return input;
 }
 
 at::Tensor labelsFrom(const Napi::Value& value, const UNet& unet, int64_t count) {

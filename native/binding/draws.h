@@ -18,6 +18,10 @@ std::vector<Draws> drawsFrom(const Napi::Value& value, const Objective& objectiv
 /// Throws ERR_INVALID_ARGUMENT unless they are a batch of images with a timestep each, which index the schedule's
 /// table.
 void checkBatch(const at::Tensor& images, const at::Tensor& timesteps, int64_t total, const char* what);
+/// Images with timesteps, of an Int32Array or, with fractions, of a Float32Array; which are noise levels of a network
+/// that is told these, each more than 0. Copies.
+ModelInput modelInput(const Napi::Value& xt, const Napi::Value& timesteps, const Napi::Value& labels,
+                      const DiffusionModel& model);
 
 /// Labels for `count` images, or undefined: int64, or float32 vectors where the network takes such.
 at::Tensor labelsFrom(const Napi::Value& value, const UNet& unet, int64_t count);

@@ -77,13 +77,15 @@ Napi::Value createImages(const Napi::CallbackInfo& info) {
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
     const at::Tensor labels = integers(field(options, "labels"), "labels");
-    const int64_t count = integer(options, "count"), size = integer(options, "size", 0, 65536);
+    const int64_t count = integer(options, "count");
+    const auto size = sides(options, "size", 65536);
     if (count < 1 || labels.numel() != count) {
       throw Error("ERR_BAD_DATA", "images: count is " + std::to_string(count) + ", and there are " +
                                       std::to_string(labels.numel()) + " labels; expected one for each image");
     }
     const at::Tensor pixels = pixelsFrom(options, count);
-    const int64_t height = size > 0 ? size : pixels.size(1), width = size > 0 ? size : pixels.size(2);
+    const int64_t height = size.first > 0 ? size.first : pixels.size(1);
+    const int64_t width = size.second > 0 ? size.second : pixels.size(2);
     if (static_cast<double>(count) * height * width * pixels.size(3) > 0x1p53) {
       throw Error("ERR_OUT_OF_MEMORY", "images: " + std::to_string(count) + " × " + std::to_string(height) + " × " +
                                            std::to_string(width) + " are more than any memory holds");

@@ -120,8 +120,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
   Napi::Value compute(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
-      const Objective terms =
-          objective(info[0].As<Napi::Object>(), value()->timesteps(), value()->unet().isConditional());
+      const Objective terms = objective(info[0].As<Napi::Object>(), value()->timesteps(), value()->unet());
       const std::vector<Draws> draws = drawsFrom(info[1], terms, value()->timesteps());
       const Cancellation cancel(nullptr, state(env).engine.closing());
       return run(
@@ -136,22 +135,27 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
   Napi::Value computeGiven(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
-      const at::Tensor xt = overTensor(info[0], "xt").clone(), timesteps = integers(info[1], "timesteps");
+      const ModelInput input = modelInput(info[0], info[1], info[4], value()->trainer.model);
       const at::Tensor target = overTensor(info[2], "target").clone(), weight = overFloats(info[3], "weight").clone();
-      checkBatch(xt, timesteps, value()->timesteps(), "xt");
-      const at::Tensor labels = labelsFrom(info[4], value()->unet(), timesteps.numel());
       const Cancellation cancel(nullptr, state(env).engine.closing());
-      if (target.sizes() != xt.sizes() || weight.numel() != timesteps.numel()) {
-        throw Error("ERR_INVALID_ARGUMENT", "target must have xt's shape, and weight one value per image");
+      const bool dropsOut = info[5].ToBoolean().Value();
+      std::vector<int64_t> shape = input.xt.sizes().vec();
+      shape[1] = value()->unet().config().outChannels;
+      if (target.sizes() != shape || weight.numel() != shape[0]) {
+        throw Error("ERR_INVALID_ARGUMENT", "target must have the prediction's shape, and weight one value per image");
       }
       return run(
           env, {},
           [=](LearnerValue& learner) {
-            const auto there = [&](const at::Tensor& t) {
-              return t.defined() ? t.to(learner.trainer.model.how.device) : t;
-            };
-            return onHost(learner.trainer.step.compute({there(xt), there(timesteps), there(labels)}, there(target),
-                                                       there(weight), cancel));
+            Trainer& trainer = learner.trainer;
+            const auto there = [&](const at::Tensor& t) { return t.defined() ? t.to(trainer.model.how.device) : t; };
+            ModelInput given = trainer.model.ofLevels({there(input.xt), there(input.timesteps), there(input.labels)});
+            if (dropsOut) {
+              const Position at = trainer.state.position();
+              Random random(at.seed, Purpose::training, static_cast<uint64_t>(at.step));
+              given.dropoutKeys = there(dropoutKeys(random, target.size(0)));
+            }
+            return onHost(trainer.step.compute(given, there(target), there(weight), cancel));
           },
           toLosses);
     });
@@ -248,13 +252,13 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
     const Napi::Env env = info.Env();
     return guarded(env, [&] {
       const StateTensor weights = stateTensor(info[0]);
-      // A copy: JavaScript may change, resize or transfer its buffer before the job runs.
-      const at::Tensor xt = overTensor(info[1], "xt").clone(), timesteps = integers(info[2], "timesteps");
-      checkBatch(xt, timesteps, value()->timesteps(), "xt");
-      const at::Tensor labels = labelsFrom(info[3], value()->unet(), timesteps.numel());
+      const ModelInput input = modelInput(info[1], info[2], info[3], value()->trainer.model);
       return run(
           env, {},
-          [=](LearnerValue& learner) { return learner.trainer.predict(weights, {xt, timesteps, labels}).to(at::kCPU); },
+          [=](LearnerValue& learner) {
+            Trainer& trainer = learner.trainer;
+            return trainer.predict(weights, trainer.model.ofLevels(input)).to(at::kCPU);
+          },
           toTensorObject);
     });
   }
@@ -290,7 +294,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const auto given = [&](const char* name, std::vector<int64_t> shape) {
         if (!has(options, name)) return at::Tensor();
         const at::Tensor numbers = overFloats(field(options, name), name);
-        shape.insert(shape.end(), {config.count, unet.inChannels, unet.sampleSize, unet.sampleSize});
+        shape.insert(shape.end(), {config.count, unet.inChannels, unet.sampleHeight, unet.sampleWidth});
         if (numbers.numel() != c10::multiply_integers(shape)) {
           throw Error("ERR_INVALID_ARGUMENT",
                       std::string(name) + ": expected count × C × H × W numbers for each noise");

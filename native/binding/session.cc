@@ -139,8 +139,7 @@ Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<Learner
   const auto optimizer = object(options, "optimizer");
   const std::vector<int64_t> pools =
       has(options, "pools") ? integerList(field(options, "pools"), "pools") : std::vector<int64_t>{};
-  const Objective terms =
-      objective(object(options, "objective"), learner->timesteps(), learner->unet().isConditional(), pools);
+  const Objective terms = objective(object(options, "objective"), learner->timesteps(), learner->unet(), pools);
   return state(info.Env())
       .engine.run(
           info.Env(), {},

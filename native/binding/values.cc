@@ -120,6 +120,20 @@ std::vector<int64_t> integerList(const Napi::Value& value, const char* what) {
   return result;
 }
 
+std::pair<int64_t, int64_t> sides(const Napi::Object& object, const char* name, int64_t highest) {
+  const Napi::Value given = field(object, name);
+  if (given.IsNumber()) {
+    const int64_t side = integer(object, name, 0, highest);
+    return {side, side};
+  }
+  const std::vector<int64_t> both = integerList(given, name);
+  for (const int64_t side : both) {
+    if (both.size() != 2 || side < 0 || side > highest) wrongType(object.Env(), name, "a side, or height and width");
+  }
+  if (both.empty()) wrongType(object.Env(), name, "a side, or height and width");
+  return {both[0], both[1]};
+}
+
 at::Tensor overBytes(const Napi::Value& value, const char* what) {
   return over<Napi::Uint8Array>(value, what, napi_uint8_array, "a Uint8Array", at::kByte);
 }

@@ -32,6 +32,8 @@ Napi::Object object(const Napi::Object& object, const char* name);
 std::vector<Napi::Object> elements(const Napi::Value& value, const char* what);
 std::vector<std::string> strings(const Napi::Object& object, const char* name);
 std::vector<int64_t> integerList(const Napi::Value& value, const char* what);
+/// Height and width of at most `highest` each: two integers, or one for both.
+std::pair<int64_t, int64_t> sides(const Napi::Object& object, const char* name, int64_t highest);
 /// The value that the word in a field stands for.
 template <class T>
 T choose(const Napi::Object& object, const char* name, std::initializer_list<std::pair<const char*, T>> choices) {

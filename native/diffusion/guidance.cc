@@ -9,7 +9,7 @@ namespace {
 /// The predictions for the labels and for the null label.
 std::pair<at::Tensor, at::Tensor> withAndWithoutLabels(const Predict& predict, const ModelInput& input,
                                                        int64_t nullLabel) {
-  const auto& [xt, timesteps, labels] = input;
+  const at::Tensor &xt = input.xt, &timesteps = input.timesteps, &labels = input.labels;
   const at::Tensor both = predict(
       {at::cat({xt, xt}), at::cat({timesteps, timesteps}), at::cat({labels, at::full_like(labels, nullLabel)})});
   return {both.narrow(0, 0, xt.size(0)), both.narrow(0, xt.size(0), xt.size(0))};

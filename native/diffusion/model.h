@@ -21,6 +21,8 @@ struct DiffusionModel {
   const ParameterLayout& layout() const { return unet.layout(); }
   /// The network's prediction in float32, whatever it computes in.
   at::Tensor predict(const Weights& weights, const ModelInput& input) const;
+  /// The same input, of a network that is told noise levels: timesteps with fractions are such levels, σ/α.
+  ModelInput ofLevels(ModelInput input) const;
   /// What a perfect network would predict.
   at::Tensor target(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& timesteps) const;
   at::Tensor loss(const Loss& kind, const at::Tensor& prediction, const at::Tensor& target,

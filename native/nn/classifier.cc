@@ -37,7 +37,7 @@ ClassifierNet::Output ClassifierNet::operator()(const Weights& w, const at::Tens
                                                 const at::Tensor& keep) const {
   at::Tensor x = input.contiguous(memoryFormat_);
   for (size_t i = 0; i < convolutions_.size(); ++i) {
-    x = norms_[i].silu(w, convolutions_[i](w, x));
+    x = norms_[i].activated(w, convolutions_[i](w, x), Activation::silu);
     if (i == 1 || i == 3) x = at::max_pool2d(x, 2);
   }
   const at::Tensor averaged = x.mean({2, 3});

@@ -49,4 +49,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 /// Images twice as high and wide, every pixel four times; differentiable.
 at::Tensor upsample(const at::Tensor& x);
 
+enum class Activation { silu, mish, gelu, relu };
+at::Tensor activated(const at::Tensor& x, Activation activation);
+
 }  // namespace continual

@@ -10,6 +10,10 @@ struct ModelInput {
   at::Tensor timesteps;  // int64 N, or float32 where they have fractions
   /// int64 N, or float32 N × D for the identity embedding; undefined for networks without classes.
   at::Tensor labels = {};
+  /// float32 N: what the network is told in place of what the schedule has for its timesteps; or undefined.
+  at::Tensor told = {};
+  /// int64 N, with which each image's dropout is drawn; undefined where nothing is dropped.
+  at::Tensor dropoutKeys = {};
 };
 
 }  // namespace continual

@@ -7,8 +7,16 @@ namespace continual {
 int ParameterLayout::add(std::string name, std::vector<int64_t> shape, Initial initial) {
   const int64_t count = c10::multiply_integers(shape);
   parameters_.push_back({std::move(name), std::move(shape), total_, count, initial});
-  total_ += count;
+  trained_ = total_ += count;
   return static_cast<int>(parameters_.size()) - 1;
+}
+
+int ParameterLayout::addFixed(std::string name, std::vector<int64_t> shape, Initial initial) {
+  const int64_t before = trained_;
+  const int index = add(std::move(name), std::move(shape), initial);
+  trained_ = before;
+  parameters_.back().isFixed = true;
+  return index;
 }
 
 Weights ParameterLayout::views(const at::Tensor& flat) const {
@@ -29,11 +37,12 @@ at::Tensor ParameterLayout::initialise(Random& random) const {
   at::Tensor flat = at::empty({total_}, at::kFloat);
   const Weights targets = views(flat);
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    const auto& [name, shape, offset, count, initial] = parameters_[i];
+    const auto& [name, shape, offset, count, initial, isFixed] = parameters_[i];
     if (initial.kind == Initial::Kind::uniform) {
       targets[i].copy_(random.uniform(shape, -initial.value, initial.value));
     } else if (initial.kind == Initial::Kind::normal) {
       targets[i].copy_(random.normal(shape));
+      if (initial.value != 1) targets[i].mul_(initial.value);
     } else {
       targets[i].fill_(initial.value);
     }
@@ -70,7 +79,12 @@ void ParameterLayout::write(const at::Tensor& flat, const std::vector<at::Tensor
 WeightSet::WeightSet(const ParameterLayout& layout, at::Tensor masters, const Compute& how)
     : master(std::move(masters)),
       compute(how.dtype == at::kFloat ? master : master.to(how.dtype)),
-      views(layout.views(compute)) {}
+      views(layout.views(compute)) {
+  const Weights inFull = layout.views(master);
+  for (size_t i = 0; i < views.size(); ++i) {
+    if (layout.parameters()[i].isFixed) views[i] = inFull[i];
+  }
+}
 
 void WeightSet::refresh(int64_t begin, int64_t end) {
   if (!compute.is_same(master)) compute.slice(0, begin, end).copy_(master.slice(0, begin, end));

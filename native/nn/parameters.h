@@ -13,10 +13,10 @@ namespace continual {
 /// The tensors a network computes with, indexed by the layers that own them.
 using Weights = std::vector<at::Tensor>;
 
-/// Initial values: uniform in [−bound, bound], standard normal, or a constant.
+/// Initial values: uniform in [−bound, bound], normal with mean 0, or a constant.
 struct Initial {
   enum class Kind { uniform, normal, constant } kind;
-  double value = 0;  // the bound, or the constant
+  double value = 0;  // the bound, the standard deviation, or the constant
 };
 
 struct Parameter {
@@ -25,6 +25,7 @@ struct Parameter {
   int64_t offset;
   int64_t count;
   Initial initial;
+  bool isFixed = false;  // never trained, and read in float32 whatever the network computes in
 };
 
 /// The names, shapes and places of a network's parameters inside one flat float32 tensor. Keeping them in one tensor
@@ -34,9 +35,13 @@ class ParameterLayout {
   explicit ParameterLayout(at::MemoryFormat convolutions) : convolutions_(convolutions) {}
 
   int add(std::string name, std::vector<int64_t> shape, Initial initial);
+  /// One that isn't trained. None that is may come after it.
+  int addFixed(std::string name, std::vector<int64_t> shape, Initial initial);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t total() const { return total_; }
+  /// Elements [0, trained) are those that training changes.
+  int64_t trained() const { return trained_; }
 
   /// Views of `flat` in the parameters' shapes; convolution kernels in the layout's memory format.
   Weights views(const at::Tensor& flat) const;
@@ -50,7 +55,7 @@ class ParameterLayout {
  private:
   at::MemoryFormat convolutions_;
   std::vector<Parameter> parameters_;
-  int64_t total_ = 0;
+  int64_t total_ = 0, trained_ = 0;
 };
 
 /// One set of weights: float32 masters, and the views (of a copy in the compute dtype, if that is another) that the

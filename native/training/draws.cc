@@ -25,6 +25,8 @@ at::Tensor mirrored(const at::Tensor& noise, const at::Tensor& timesteps, int64_
 
 }  // namespace
 
+at::Tensor dropoutKeys(Random& random, int64_t count) { return random.integers(count, 0, int64_t{1} << 31); }
+
 std::vector<at::Tensor> flattened(const std::vector<Draws>& draws) {
   std::vector<at::Tensor> result;
   for (const Draws& d : draws) {
@@ -100,6 +102,7 @@ Draws Drawer::draw(const Source& source, const Position& at, Random& random) {
     noises.insert(noises.begin(), source.sampler.noises());
     draws.stepNoise = model_.normal(random, noises);
   }
+  if (source.dropsOut) draws.dropout = dropoutKeys(random, count);
   return draws.with([&](const at::Tensor& t, int64_t images) {
     return toDevice(group_.size == 1 ? t : group_.share(t, images), model_.how.device);
   });

@@ -24,6 +24,7 @@ struct Draws {
   at::Tensor z;           // where the teacher's sampler starts, or the Gaussian input
   at::Tensor stepNoise;   // noises × N × C × H × W, of the teacher's sampler
   at::Tensor prediction;  // the teacher's; computed in the step where undefined
+  at::Tensor dropout;     // int64 N: keys of the student's dropout
 
   /// `change(tensor, dimension of the images)` of each tensor that is defined.
   template <class Change>
@@ -39,7 +40,7 @@ struct DrawsField {
   bool isInteger;
   bool (*drawn)(const Source&);
 };
-inline constexpr std::array<DrawsField, 8> drawsFields{{
+inline constexpr std::array<DrawsField, 9> drawsFields{{
     {"x0", &Draws::x0, 0, false, [](const Source& s) { return s.isReal() || s.pool >= 0; }},
     {"noise", &Draws::noise, 0, false, [](const Source& s) { return s.addsNoise(); }},
     {"timesteps", &Draws::timesteps, 0, true, [](const Source&) { return true; }},
@@ -48,6 +49,7 @@ inline constexpr std::array<DrawsField, 8> drawsFields{{
     {"z", &Draws::z, 0, false, [](const Source& s) { return s.generates() || s.kind == SourceKind::gaussian; }},
     {"stepNoise", &Draws::stepNoise, 1, false, [](const Source& s) { return s.generates() && s.sampler.noises() > 0; }},
     {"prediction", &Draws::prediction, 0, false, [](const Source&) { return false; }},
+    {"dropout", &Draws::dropout, 0, true, [](const Source& s) { return s.dropsOut; }},
 }};
 
 template <class Change>
@@ -59,6 +61,9 @@ Draws Draws::with(Change change) const {
   }
   return result;
 }
+
+/// A key for each image of a batch: 31 bits, so that JavaScript's integers hold them.
+at::Tensor dropoutKeys(Random& random, int64_t count);
 
 /// As a list of tensors in the fields' order, source by source.
 std::vector<at::Tensor> flattened(const std::vector<Draws>& draws);

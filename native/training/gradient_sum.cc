@@ -59,7 +59,7 @@ void addTo(const at::Tensor& sum, bool first, const at::Tensor& a, const at::Ten
 }  // namespace
 
 GradientSum::GradientSum(const ParameterLayout& layout, const at::Tensor& master)
-    : flat_(at::empty_like(master)), views_(layout.views(flat_)), arrivals_(views_.size()) {}
+    : flat_(at::zeros_like(master)), views_(layout.views(flat_)), arrivals_(views_.size()) {}
 
 void GradientSum::begin(int64_t parts) {
   parts_ = parts;
@@ -75,10 +75,12 @@ void GradientSum::add(int64_t part, const Weights& weights, const std::function<
     leaves.push_back(weight.detach().requires_grad_());  // a part's own: graphs write to their leaves
   }
   if (!flat_.is_cpu()) {  // one part after the other, whose gradients take one launch for all of them, not one each
-    const Weights gradients = torch::autograd::grad({total(leaves)}, leaves);
+    const Weights gradients = torch::autograd::grad({total(leaves)}, leaves, {}, std::nullopt, /*create_graph=*/false,
+                                                    /*allow_unused=*/true);
     const c10::NoGradGuard noGrad;
     Weights rows, targets;
     for (size_t i = 0; i < weights.size(); ++i) {
+      if (!gradients[i].defined()) continue;
       // Convolutions are channels-last.
       const auto inOrder = [](const at::Tensor& t) { return t.dim() == 4 ? t.permute({0, 2, 3, 1}) : t; };
       rows.push_back(inOrder(gradients[i]).reshape({-1}));

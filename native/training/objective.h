@@ -21,6 +21,7 @@ struct Source {
   int64_t pool = -1;            // teacher: which of Batches::replay its images are drawn from; −1: generated anew
   bool symmetric = false;       // gaussian
   bool labelled = false;        // the network takes labels
+  bool dropsOut = false;        // the student has dropout
   int64_t from = 0, to = 0;     // timesteps are drawn from [from, to)
 
   bool operator==(const Source&) const = default;

@@ -40,7 +40,7 @@ NoisyInput noisyInput(const DiffusionModel& model, const Source& source, const D
 TermLosses objectiveLoss(const DiffusionModel& model, const Objective& objective, const std::vector<Draws>& draws,
                          const Weights& student, const Weights* teacher, const Cancellation& cancellation) {
   std::vector<NoisyInput> noisy;
-  std::vector<at::Tensor> xts, timesteps, labels, teacherPredictions;
+  std::vector<at::Tensor> xts, timesteps, labels, dropout, teacherPredictions;
   {
     const c10::NoGradGuard noGrad;
     for (size_t i = 0; i < objective.sources.size(); ++i) {
@@ -48,6 +48,7 @@ TermLosses objectiveLoss(const DiffusionModel& model, const Objective& objective
       xts.push_back(noisy[i].input.xt);
       timesteps.push_back(noisy[i].input.timesteps);
       if (noisy[i].input.labels.defined()) labels.push_back(noisy[i].input.labels);
+      if (draws[i].dropout.defined()) dropout.push_back(draws[i].dropout);
       teacherPredictions.push_back(draws[i].prediction);  // where it was computed ahead
     }
     for (const Term& term : objective.terms) {
@@ -59,8 +60,11 @@ TermLosses objectiveLoss(const DiffusionModel& model, const Objective& objective
     }
     cancellation.check();
   }
+  const auto joined = [](const std::vector<at::Tensor>& parts) {
+    return parts.empty() ? at::Tensor() : at::cat(parts);
+  };
   const at::Tensor predictions =
-      model.predict(student, {at::cat(xts), at::cat(timesteps), labels.empty() ? at::Tensor() : at::cat(labels)});
+      model.predict(student, {at::cat(xts), at::cat(timesteps), joined(labels), {}, joined(dropout)});
 
   std::vector<at::Tensor> bySource;
   int64_t start = 0;

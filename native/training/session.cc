@@ -82,7 +82,8 @@ void Session::drawAhead(int64_t most, const Cancellation& cancellation) {
   // that a graph always fits, and an image does not depend on how many there are.
   constexpr int64_t enoughPixels = 1 << 19, mostSteps = 8;
   const std::vector<Source>& sources = config_.objective.sources;
-  const int64_t side = model_.unet.config().sampleSize, batch = config_.batches.batchSize * side * side;
+  const UNetConfig& unet = model_.unet.config();
+  const int64_t batch = config_.batches.batchSize * unet.sampleHeight * unet.sampleWidth;
   int64_t pixels = std::max<int64_t>(batch, 1);
   for (const Source& source : sources) {
     if (source.generates()) pixels = std::max(pixels, batch * source.sampler.noises());

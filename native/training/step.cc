@@ -35,8 +35,9 @@ Losses TrainingStep::compute(const ModelInput& input, const at::Tensor& target, 
       group_.length(target.size(0)), 1,
       [&](int64_t first, int64_t length, const Weights& weights) -> TermLosses {
         const auto cut = [&](const at::Tensor& t) { return t.narrow(0, begin + first, length); };
-        const at::Tensor prediction = model_.predict(
-            weights, {cut(input.xt), cut(input.timesteps), input.labels.defined() ? cut(input.labels) : at::Tensor()});
+        const auto some = [&](const at::Tensor& t) { return t.defined() ? cut(t) : t; };
+        const at::Tensor prediction = model_.predict(weights, {cut(input.xt), cut(input.timesteps), some(input.labels),
+                                                               some(input.told), some(input.dropoutKeys)});
         const at::Tensor error = (prediction - cut(target)).square().flatten(1).mean(1);
         const at::Tensor total = (error * cut(weight)).mean();
         return {total, total.unsqueeze(0)};
@@ -144,7 +145,7 @@ void TrainingStep::update(const OptimizerConfig& optimizer) {
   WeightSet& student = state_.student;
   Path& path = state_.path;
   state_.adam.begin();
-  overRanges(team_, student.master.numel(), [&](int64_t begin, int64_t end) {
+  overRanges(team_, model_.layout().trained(), [&](int64_t begin, int64_t end) {
     const auto part = [&](const at::Tensor& t) { return t.slice(0, begin, end); };
     if (path) part(path.before).copy_(part(student.master));
     state_.adam.update(student.master, state_.gradient.flat(), state_.gradNorm, optimizer, begin, end);

@@ -31,7 +31,7 @@ at::Tensor Trainer::predict(StateTensor which, const ModelInput& input) {
     const int64_t begin = count * member / parts, end = count * (member + 1) / parts;
     const auto own = [&](const at::Tensor& t) { return t.defined() ? t.slice(0, begin, end).to(model.how.device) : t; };
     predictions[static_cast<size_t>(member)] =
-        model.predict(weights, {own(input.xt), own(input.timesteps), own(input.labels)});
+        model.predict(weights, {own(input.xt), own(input.timesteps), own(input.labels), own(input.told)});
   });
   return at::cat(predictions);
 }

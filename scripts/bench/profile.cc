@@ -84,9 +84,17 @@ void profile(const std::string& what, int rounds, size_t most, const std::functi
 int main(int count, char** arguments) {
   const int64_t batch = count > 1 ? std::stoll(arguments[1]) : 128;
   const size_t most = count > 2 ? std::stoull(arguments[2]) : 40;
+  using continual::BlockKind;
   const continual::UNetConfig unet{
-      32,   1,    1, {64, 128, 256, 512}, {false, false, false, true}, {true, false, false, false}, 1, 32, 1e-5, 8,
-      true, true, 0};
+      .sampleHeight = 32,
+      .sampleWidth = 32,
+      .inChannels = 1,
+      .outChannels = 1,
+      .blockOutChannels = {64, 128, 256, 512},
+      .down = {BlockKind::plain, BlockKind::plain, BlockKind::plain, BlockKind::attention},
+      .up = {BlockKind::attention, BlockKind::plain, BlockKind::plain, BlockKind::plain},
+      .layersPerBlock = 1,
+  };
   // Linear betas; what numbers they give makes no difference to the time.
   const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
   continual::Trainer trainer(unet, continual::NoiseSchedule({alpha2, 1 - alpha2}, device),

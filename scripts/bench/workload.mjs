@@ -22,8 +22,28 @@ import { parseObjective } from '../../dist/methods/objective-schema.js'
 /** @typedef {import('../../dist/index.js').Term} Term */
 /** @typedef {Awaited<ReturnType<typeof settings>>} Settings */
 
+/** google/ddpm-cifar10-32's network (arXiv 2006.11239), as diffusers has it; for the images of the other two in colour. */
+const ddpmCifar10 = /** @type {const} */ ({
+  ...presets.fashionMnist,
+  in_channels: 3,
+  out_channels: 3,
+  block_out_channels: [128, 256, 256, 256],
+  down_block_types: ['DownBlock2D', 'AttnDownBlock2D', 'DownBlock2D', 'DownBlock2D'],
+  up_block_types: ['UpBlock2D', 'UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
+  layers_per_block: 2,
+  attention_head_dim: null,
+  downsample_padding: 0,
+  flip_sin_to_cos: false,
+  freq_shift: 1,
+  norm_eps: 1e-6,
+})
+
 /** The U-Nets by the name that `--model` gives them. */
-export const models = /** @type {const} */ ({ paper: presets.fashionMnist, demo: presets.demo })
+export const models = /** @type {const} */ ({
+  paper: presets.fashionMnist,
+  demo: presets.demo,
+  'ddpm-cifar10': ddpmCifar10,
+})
 
 /** What `parseArgs` is told of the options that all benchmarks have. */
 export const sharedOptions = /** @type {const} */ ({
@@ -76,9 +96,21 @@ const neverCancelled = new Int32Array(1)
  * @param {keyof typeof models} model whose images' size it has
  */
 export async function secondTask(model) {
-  const data = await fashionMnist({ subset: true, size: models[model].sample_size })
+  const { sample_size: size, in_channels: channels } = models[model]
+  const { train, test } = await fashionMnist({ subset: true, size })
+  const data = { train: inChannels(train, channels), test: inChannels(test, channels) }
   const { tasks } = classIncremental(data, { tasks: 5, seed: 42 })
   return /** @type {import('../../dist/index.js').Task} */ (tasks[1])
+}
+
+/**
+ * Grey images with so many equal channels.
+ * @param {import('../../dist/index.js').Dataset} grey @param {number} channels
+ */
+function inChannels(grey, channels) {
+  if (channels === 1) return grey
+  const images = new Uint8Array(grey.images.length * channels).map((_, i) => grey.images[Math.floor(i / channels)] ?? 0)
+  return { ...grey, images, channels }
 }
 
 /**

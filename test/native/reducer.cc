@@ -48,7 +48,16 @@ class Sums {
 };
 
 std::unique_ptr<continual::Trainer> makeTrainer(continual::Group group) {
-  const continual::UNetConfig unet{8, 1, 1, {16, 32}, {false, true}, {true, false}, 1, 8, 1e-5, 8, true, false, 0};
+  const continual::UNetConfig unet{.sampleHeight = 8,
+                                   .sampleWidth = 8,
+                                   .inChannels = 1,
+                                   .outChannels = 1,
+                                   .blockOutChannels = {16, 32},
+                                   .down = {continual::BlockKind::plain, continual::BlockKind::attention},
+                                   .up = {continual::BlockKind::attention, continual::BlockKind::plain},
+                                   .layersPerBlock = 1,
+                                   .normNumGroups = 8,
+                                   .flipSinToCos = false};
   const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
   const continual::NoiseSchedule schedule({alpha2, 1 - alpha2}, at::kCPU);
   return std::make_unique<continual::Trainer>(unet, schedule, continual::parametrisation("epsilon"),

@@ -4,7 +4,7 @@ import type { Task } from '../../lib/streams/stream.js'
 import { bandsStream, collect, tinyLearner, tinyUNet } from './tiny.js'
 
 /** For four classes and the null label. */
-export const classUNet: UNetConfig = { ...tinyUNet, num_class_embeds: 5 }
+export const classUNet = { ...tinyUNet, num_class_embeds: 5 } satisfies UNetConfig
 export const classTraining = { steps: 4, batchSize: 8, lr: 1e-3, labelDropout: 0.2 } satisfies LearnOptions
 
 /** The two tasks of the stream of bands. */

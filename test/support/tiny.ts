@@ -10,7 +10,7 @@ import type { Stream } from '../../lib/streams/stream.js'
 import { temporaryFolder } from './folders.js'
 
 /** A U-Net that takes milliseconds a step. */
-export const tinyUNet: UNetConfig = {
+export const tinyUNet = {
   sample_size: 8,
   in_channels: 1,
   out_channels: 1,
@@ -24,7 +24,7 @@ export const tinyUNet: UNetConfig = {
   add_attention: true,
   flip_sin_to_cos: true,
   freq_shift: 0,
-}
+} satisfies UNetConfig
 
 /** A learner of a tiny U-Net on the CPU in fp32, disposed with the test. */
 export async function tinyLearner(options: Partial<LearnerOptions> = {}): Promise<Learner> {
