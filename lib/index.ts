@@ -7,6 +7,7 @@
 export { Classifier, type ClassifierOptions } from './classifiers/classifier.js'
 export { Solver } from './classifiers/solver.js'
 export type { SolverLearnOptions, SolverOptions } from './classifiers/solver-options.js'
+export type { Ema, EmaWarmup } from './config/ema.js'
 export { presets } from './config/presets.js'
 export {
   type Guidance,
@@ -16,6 +17,7 @@ export {
   type Thresholding,
 } from './config/sampler.js'
 export { noiseLevels, paperSchedule, type ScheduleConfig, schedule } from './config/schedule.js'
+export type { TimestepDistribution, Timesteps } from './config/timesteps.js'
 export { parseUNetConfig, toDiffusersConfig, type UNetConfig, type UNetOptions } from './config/unet.js'
 export type { DownBlockType, UpBlockType } from './config/unet-config.js'
 export {
@@ -76,6 +78,7 @@ export type {
   UpdateOptions,
 } from './learner/options.js'
 export type { TaskInProgress } from './learner/task-in-progress.js'
+export type { Validation, ValidationOptions } from './learner/validation-options.js'
 export * from './methods/index.js'
 export * from './streams/index.js'
 export type { Device, Precision } from './validation/fields.js'

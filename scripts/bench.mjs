@@ -8,9 +8,10 @@ import { cpus } from 'node:os'
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { networkCalls, samplerKinds } from '../dist/config/sampler.js'
 import { loadAddon } from '../dist/engine/load.js'
 import { Learner } from '../dist/index.js'
-import { deviceMemory, inTurn, milliseconds, peakMemory } from './bench/timing.mjs'
+import { deviceMemory, inTurn, median, milliseconds, peakMemory } from './bench/timing.mjs'
 import { createWorkload, method, models, objectives, secondTask, settings, sharedOptions } from './bench/workload.mjs'
 
 const { values } = parseArgs({
@@ -60,6 +61,17 @@ async function bench(settings, seconds) {
 
   const images = device === 'cpu' ? 64 : 512
   const { medians: sampling } = await inTurn(seconds / 2, { ms: () => milliseconds(() => work.sample(images, 10)) })
+  const samplers = await inTurn(
+    seconds,
+    Object.fromEntries(samplerKinds.map((kind) => [kind, () => milliseconds(() => work.sample(2 * batch, 10, kind))])),
+  )
+  /** @param {import('../dist/index.js').SamplerConfig['kind']} kind */
+  const evaluation = (kind) => {
+    const calls = networkCalls({ kind, steps: 10 })
+    // In each round beside DDIM's, as what else the machine does meets both alike.
+    const ratios = samplers.byRound[kind]?.map((ms, i) => ms / calls / (Number(samplers.byRound.ddim?.[i]) / 10)) ?? []
+    return { ms: Number(samplers.medians[kind]) / calls, percentOverDdim: (median(ratios) - 1) * 100 }
+  }
   const loop = await overhead(settings, parts.whole, seconds)
   return {
     ...settings,
@@ -74,7 +86,15 @@ async function bench(settings, seconds) {
       backward: parts.withoutTeacher - parts.forward - parts.update,
       update: parts.update,
     },
-    sampling: { images, steps: 10, imagesPerSecond: (images * 1000) / sampling.ms },
+    sampling: {
+      ...{
+        images,
+        steps: 10,
+        rounds: samplers.rounds,
+        imagesPerSecond: (images * 1000) / sampling.ms,
+      },
+      evaluations: samplerKinds.map((kind) => ({ kind, ...evaluation(kind) })),
+    },
     memory,
     loop,
   }
@@ -145,7 +165,14 @@ function describe({ model, batch, device, precision, threads, cpu, libtorch, rou
   const rows = [
     ['step', `${ms(step.total)}, median of ${rounds} rounds`],
     ...parts.map(([name, value]) => [`  ${name}`, `${ms(value)}, ${((100 * value) / step.total).toFixed(0)} %`]),
-    ['sampling', `${sampling.imagesPerSecond.toFixed(1)} images/s, ${sampling.images} in ${sampling.steps} steps`],
+    [
+      'sampling',
+      `${sampling.imagesPerSecond.toFixed(1)} images/s, ${sampling.images} in ${sampling.steps} steps of DDIM`,
+    ],
+    ...sampling.evaluations.map(({ kind, ms: each, percentOverDdim }) => [
+      `  ${kind}`,
+      `${ms(each)} an evaluation, ${percentOverDdim.toFixed(2)} % over DDIM's, median of ${sampling.rounds} rounds`,
+    ]),
     ['peak memory', `${memory.host.toFixed(0)} MiB${memory.device ? `; GPU ${memory.device} MiB` : ''}`],
     [
       'event loop',

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
+import { samplerKinds } from '../lib/config/sampler.js'
 
 const script = fileURLToPath(new URL('../scripts/bench.mjs', import.meta.url))
 const eventLoop = fileURLToPath(new URL('../scripts/bench-event-loop.mjs', import.meta.url))
@@ -16,8 +17,15 @@ it('measures what it is asked to', async () => {
   const number = expect.any(Number) // null where it was no finite one
   const parts = { teacherSampling: number, teacherTarget: number, studentForward: number, backward: number }
   expect(found.step).toEqual({ total: number, ...parts, update: number })
-  expect(found.sampling).toEqual({ images: 64, steps: 10, imagesPerSecond: number })
-  expect(found.loop).toEqual({ steps: number, overheadPercent: number, eventLoop: { p50: number, p99: number } })
+  const evaluation = { kind: expect.any(String), ms: number, percentOverDdim: number }
+  const evaluations = samplerKinds.map(() => evaluation)
+  expect(found.sampling).toEqual({ images: 64, steps: 10, imagesPerSecond: number, rounds: 3, evaluations })
+  expect(found.loop).toEqual({
+    steps: number,
+    overheadPercent: number,
+    typescriptPercent: number,
+    eventLoop: { p50: number, p99: number },
+  })
   // In MiB: Node alone has tens, the network little more.
   expect(found.memory.host).toBeGreaterThan(50)
   expect(found.memory.host).toBeLessThan(4000)

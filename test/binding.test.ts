@@ -85,7 +85,7 @@ interface Objects {
 
 const schedule = scheduleTable(paperSchedule)
 const prediction = 'epsilon'
-const unet = { unet: tinyUNet, schedule, prediction, device: 'cpu', precision: 'fp32', seed: 1, emaDecay: 0 } as const
+const unet = { unet: tinyUNet, schedule, prediction, device: 'cpu', precision: 'fp32', seed: 1, ema: 0 } as const
 
 async function objects(): Promise<Objects> {
   const learner = await addon.createLearner(unet)

@@ -55,7 +55,8 @@ function values(schema: Schema): string {
 function rows(schema: Schema, at: string): string[] {
   const { properties = {}, required = [], oneOf, anyOf, items } = schema
   const inner = [...(oneOf ?? []), ...(anyOf ?? [])].flatMap((one) => {
-    const kind = one.properties?.kind?.const ?? one.properties?.name?.const
+    const { kind: ofKind, name, warmup } = one.properties ?? {}
+    const kind = ofKind?.const ?? name?.const ?? warmup?.const
     return rows(one, kind === undefined ? at : `${at} (${kind})`)
   })
   const own = Object.entries(properties).flatMap(([key, value]) => {

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
+import { emaSchema } from '../config/ema.js'
 import { defaultSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { hasClassTable, readUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
@@ -52,6 +53,15 @@ const taskInProgressSchema = z
     steps: z.int().min(1),
     // They are written again when the learner is saved in mid-task.
     settings: z.record(z.string(), z.unknown()).refine(isShallow, shallowExpected),
+    // The last validation, the best, and how many have come since that.
+    validation: z
+      .strictObject({
+        step: z.int().min(1),
+        value: z.number(),
+        best: z.strictObject({ step: z.int().min(1), value: z.number() }),
+        waited: z.int().min(0),
+      })
+      .optional(),
   })
   .refine(({ step, steps }) => step <= steps, 'expected step ≤ steps')
 
@@ -73,7 +83,7 @@ const learnerSchema = z
       .refine(({ names, counts }) => names.length === counts.length, 'expected a count for each name')
       .optional(),
     nullLabel: z.boolean().optional(),
-    ema: z.number().min(0).lt(1),
+    ema: emaSchema,
     precision: z.enum(['fp32', 'tf32', 'bf16']),
     schedule: scheduleSchema,
     sampler: samplerSchema.transform((sampler): SamplerConfig => sampler),
@@ -86,6 +96,9 @@ const learnerSchema = z
     message: 'expected at most step',
   })
 
+/** The tensors of a learner, and the weights of the best validation of its task in progress. */
+export type StoredState = StateTensor | 'best_student' | 'best_ema'
+
 /** The numbers of a learner besides its tensors. */
 export type LearnerRecord = Omit<z.output<typeof learnerSchema>, 'format'>
 
@@ -97,7 +110,7 @@ export interface LearnerFolder {
   /** Null for a folder that is a diffusers model and no more. */
   readonly record: LearnerRecord | null
   /** Reads and checks the tensors, once the names and shapes that the network has are known. */
-  readTensors(parameters: readonly ParameterInfo[]): Promise<Map<StateTensor, Float32Array[]>>
+  readTensors(parameters: readonly ParameterInfo[]): Promise<Map<StoredState, Float32Array[]>>
   readPenalties(parameters: readonly ParameterInfo[]): Promise<StoredPenalty[]>
   readMemory(): Promise<MemoryItem[]>
   /** The generated images that a replay pool keeps. */
@@ -216,7 +229,7 @@ export interface LearnerContents {
   }
   readonly parameters: readonly ParameterInfo[]
   /** The tensors that the learner has. */
-  readonly tensors: ReadonlyMap<StateTensor, readonly Float32Array[]>
+  readonly tensors: ReadonlyMap<StoredState, readonly Float32Array[]>
   readonly penalties: readonly StoredPenalty[]
   readonly memory: readonly MemoryItem[]
   readonly kept: readonly MemoryItem[]
@@ -291,10 +304,12 @@ async function writeFiles(folder: string, contents: LearnerContents): Promise<vo
 }
 
 async function readAll(folder: string, parameters: readonly ParameterInfo[], record: LearnerRecord) {
-  const tensors = new Map([[sampledWeights(record.ema) as StateTensor, await readWeights(folder, parameters)]])
+  const tensors = new Map<StoredState, Float32Array[]>([
+    [sampledWeights(record.ema), await readWeights(folder, parameters)],
+  ])
 
   const training = path.join(folder, trainingFile)
-  const groups = new Map<StateTensor, Map<string, StoredTensor>>()
+  const groups = new Map<StoredState, Map<string, StoredTensor>>()
   for (const [name, tensor] of (await readSafetensors(training)).tensors) {
     const dot = name.indexOf('.')
     const which = trainingTensors.find((known) => known === name.slice(0, dot))
@@ -304,7 +319,10 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
     groups.set(which, group.set(name.slice(dot + 1), tensor))
   }
   for (const [which, group] of groups) tensors.set(which, pick(training, group, parameters, `${which}.`))
-  const needed: StateTensor[] = [
+  const { validation, settings } = record.taskInProgress ?? {}
+  const keepsBest = validation !== undefined && isRecord(settings?.validation) && settings.validation.keepBest === true
+  const needed: StoredState[] = [
+    ...(keepsBest ? ([`best_${sampledWeights(record.ema)}`, 'best_student'] as const) : []),
     'student',
     ...(record.tasksLearned + record.learnedBefore > 0 ? (['teacher'] as const) : []),
     ...(record.optimizerStep > 0 ? (['exp_avg', 'exp_avg_sq'] as const) : []),
@@ -322,11 +340,13 @@ async function readAll(folder: string, parameters: readonly ParameterInfo[], rec
   return tensors
 }
 
-const trainingTensors: readonly StateTensor[] = [
+const trainingTensors: readonly StoredState[] = [
   'student',
   'teacher',
   'exp_avg',
   'exp_avg_sq',
   'path_start',
   'path_integral',
+  'best_student',
+  'best_ema',
 ]

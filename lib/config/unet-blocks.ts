@@ -1,36 +1,4 @@
-/** The blocks of diffusers' `UNet2DModel`, from high resolutions to low ones. */
-export const downBlocks = [
-  'DownBlock2D',
-  'AttnDownBlock2D',
-  'ResnetDownsampleBlock2D',
-  'SkipDownBlock2D',
-  'AttnSkipDownBlock2D',
-  'KDownBlock2D',
-  'KCrossAttnDownBlock2D',
-] as const
-/** And from low resolutions to high ones. */
-export const upBlocks = [
-  'UpBlock2D',
-  'AttnUpBlock2D',
-  'ResnetUpsampleBlock2D',
-  'SkipUpBlock2D',
-  'AttnSkipUpBlock2D',
-  'KUpBlock2D',
-  'KCrossAttnUpBlock2D',
-] as const
-
-/**
- * A block of {@link UNetConfig} that halves images, but at the lowest resolution.
- *
- * @category Networks, schedules and samplers
- */
-export type DownBlockType = (typeof downBlocks)[number]
-/**
- * A block of {@link UNetConfig} that doubles images, but at the highest resolution.
- *
- * @category Networks, schedules and samplers
- */
-export type UpBlockType = (typeof upBlocks)[number]
+import { type DownBlockType, imageSides, type UNetConfig, type UpBlockType } from './unet-config.js'
 
 type Path = (string | number)[]
 /** What is wrong with an option: the way to it, and what was expected. */
@@ -249,12 +217,4 @@ export function checkBlocks(unet: UNetConfig, refuse: Refuse): void {
       ? 'expected downsample_padding 0 or 1, so that the blocks that double it come to the same size'
       : `expected a multiple of ${factor}: ${last + 1} blocks halve it ${last} times`,
   )
-}
-
-/** Height and width, where they are known. */
-export function imageSides({
-  sample_size: size,
-}: Pick<UNetConfig, 'sample_size'>): readonly [number, number] | undefined {
-  if (size === null) return undefined
-  return typeof size === 'number' ? [size, size] : size
 }

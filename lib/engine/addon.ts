@@ -4,8 +4,10 @@
  * row-major order: images as uint8 N×H×W×C, everything inside the diffusion process as float32 N×C×H×W.
  */
 
+import type { ResolvedEma } from '../config/ema.js'
 import type { SamplerConfig } from '../config/sampler.js'
 import type { ScheduleConfig, ScheduleTable } from '../config/schedule.js'
+import type { TimestepTable } from '../config/timesteps.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Consolidation, ResolvedObjective } from '../methods/objective.js'
@@ -48,6 +50,8 @@ export interface NativeSessionOptions {
   readonly objective: ResolvedObjective
   /** For each term the number of the replay pool that its source draws from, see `NativeSession.setReplay`; −1: from none. Default: none does. */
   readonly pools?: readonly number[]
+  /** Distributions of timesteps, and for each term the number of its own; −1: uniform. Default: all are. */
+  readonly timesteps?: { readonly tables: readonly TimestepTable[]; readonly numbers: readonly number[] }
   readonly task: NativePool
   readonly memory: NativePool
   /** Images of a step, which are worked on in `accumulate` parts, one after the other. Default: in one. */
@@ -401,8 +405,7 @@ export interface Addon {
     precision: string
     threads?: number | undefined
     seed: number
-    /** EMA decay; 0: none. */
-    emaDecay: number
+    ema: ResolvedEma
     /** With which it is trained. Default: by this process alone. */
     group?: NativeGroup | undefined
   }): Promise<NativeLearner>

@@ -1,3 +1,5 @@
+import { type Ema, emaDecay } from '../config/ema.js'
+
 /** What leaves the engine as plain data that is kept: the state of networks, and moments. */
 
 /** A parameter of a network. */
@@ -18,9 +20,9 @@ export const stateTensors = [
 ] as const
 export type StateTensor = (typeof stateTensors)[number]
 
-/** The weights that sampling uses: the moving average where there is one. `ema`: its decay; 0: none. */
-export function sampledWeights(ema: number): 'student' | 'ema' {
-  return ema > 0 ? 'ema' : 'student'
+/** The weights that sampling uses: the moving average where there is one. */
+export function sampledWeights(ema: Ema): 'student' | 'ema' {
+  return emaDecay(ema) > 0 ? 'ema' : 'student'
 }
 
 /** What is consolidated under a name: the sum of `parts` quadratics of one shape. */

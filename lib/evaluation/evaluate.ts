@@ -1,3 +1,4 @@
+import { imageSize } from '../config/unet.js'
 import { z } from 'zod'
 import { parseSampler, type SamplerOptions } from '../config/sampler.js'
 import { countImages, type ImageBatch } from '../data/dataset.js'
@@ -188,8 +189,9 @@ async function* generated(
   }: { count: number; batchSize: number } & Pick<SampleOptions, 'sampler' | 'signal' | 'seed'>,
 ): AsyncGenerator<{ readonly images: ImageBatch; readonly labels: Int32Array | undefined }> {
   const { group } = learner
-  const { sample_size: size, in_channels: channels } = learner.unet
-  const each = size * size * channels
+  const { height, width } = imageSize(learner.unet, 'evaluate')
+  const { in_channels: channels } = learner.unet
+  const each = height * width * channels
   const { rank, size: turns } = group ?? { rank: 0, size: 1 }
   for (let first = 0; first < count; first += batchSize * turns) {
     const batches = Array.from({ length: turns }, (_, i) => first + i * batchSize)
@@ -209,7 +211,7 @@ async function* generated(
     await group?.gather(all, signal)
     for (const { at, length, labels } of batches) {
       const data = all.subarray((at - first) * each, (at - first + length) * each)
-      yield { images: { data, count: length, height: size, width: size, channels }, labels }
+      yield { images: { data, count: length, height, width, channels }, labels }
     }
   }
 }

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { learnSchema as solverSchema } from '../classifiers/solver-options.js'
+import { emaSchema } from '../config/ema.js'
 import { experimentSamplerSchema, samplerProblems, samplerSteps } from '../config/sampler.js'
 import { scheduleSchema } from '../config/schedule.js'
 import { hasClassTable, isConditional, unetSchema } from '../config/unet.js'
@@ -56,8 +57,8 @@ export const experimentSchema = z
     schedule: scheduleSchema.prefault({}),
     /** The sampler of evaluation and of the grids of samples. */
     sampler: experimentSamplerSchema.prefault({}),
-    /** Decay of the moving average of the weights, which teacher and sampling use. Default 0: no average. */
-    ema: z.number().min(0).lt(1).default(0),
+    /** The moving average of the weights, which teacher and sampling use: its decay, or a decay with warm-up. Default 0: no average. */
+    ema: emaSchema.default(0),
     device: deviceSchema.default('auto'),
     precision: precisionSchema.default('auto'),
     /** Threads of the CPU that compute the networks. Another number gives other digits. Default: libtorch's, see `OMP_NUM_THREADS`. */

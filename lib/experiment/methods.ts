@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { rangeOf } from '../config/timesteps.js'
 import { isConditional, type UNetConfig } from '../config/unet.js'
 import { invalid } from '../errors.js'
 import { type MethodName, type MethodOptions, methodByName } from '../methods/by-name.js'
@@ -108,7 +109,7 @@ export function resolveMethod(
     if (value <= timesteps) return
     throw invalid(`${label}: ${what} is ${value}; expected at most schedule.timesteps, which is ${timesteps}`)
   }
-  for (const { source, timesteps: range } of method.objective(2).terms) {
+  for (const { source, timesteps: drawn } of method.objective(2).terms) {
     if (source.kind === 'teacher') {
       const { sampler: { steps = 0, guidance } = {}, stopAtTimestep, pool } = source
       atMost('teacher.steps', steps)
@@ -132,7 +133,7 @@ export function resolveMethod(
         throw invalid(`${label}: pool.keep is true, and the network takes labels; expected a pool without keep`)
       }
     }
-    if (range) atMost('timesteps[1]', range[1])
+    atMost('timesteps[1]', rangeOf(drawn)?.[1] ?? 0)
   }
   for (const consolidation of method.keeps?.consolidations ?? []) {
     if ('timesteps' in consolidation && consolidation.timesteps) atMost('timesteps[1]', consolidation.timesteps[1])

@@ -3,6 +3,7 @@ import { memoryUse } from '../engine/memory.js'
 import { imageGrid, rowsByClass } from '../images/grid.js'
 import type { Learner } from '../learner/learner.js'
 import type { LearnOptions, PoolProgress, Progress, StepLosses, TaskLength } from '../learner/options.js'
+import type { Validation } from '../learner/validation-options.js'
 import type { TaskResult } from '../report/results.js'
 import type { Stream, Task } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
@@ -170,8 +171,13 @@ async function learn(
     const line = losses.add(step)
     if (line) lines.push(line)
   }
+  const validations: Validation[] = []
   const flush = async () => {
-    const about = { kind: 'train', method: entry.label, seed, task: task.number }
+    const about = { method: entry.label, seed, task: task.number }
+    for (const { step, value, best } of validations.splice(0)) {
+      await folder.log({ kind: 'validate', ...about, step, loss: value, best })
+      await run.loggers.scalars(earlier + step, { task: task.number, 'validation/loss': value }, part)
+    }
     const newest = lines.at(-1)?.step
     if (newest === undefined) return
     const now = performance.now()
@@ -179,7 +185,7 @@ async function learn(
     told = { step: newest, time: now }
     for (const line of lines.splice(0)) {
       const memory = memoryUse(learner.device)
-      await folder.log({ ...about, ...line })
+      await folder.log({ kind: 'train', ...about, ...line })
       onEvent({ kind: 'losses', part, losses: line, stepsPerSecond, memory })
       await run.loggers.scalars(earlier + line.step, scalarsOf(line, task.number, stepsPerSecond, memory.used), part)
     }
@@ -201,7 +207,8 @@ async function learn(
     }
     const drawEvery = run.samples.everySteps
     const callback = drawEvery && { callback: draw, callbackEvery: drawEvery }
-    const options = { ...learnOptions(run, work, part), resume: true, onStep, ...callback }
+    const onValidation = (validation: Validation) => validations.push(validation)
+    const options = { ...learnOptions(run, work, part), resume: true, onStep, onValidation, ...callback }
     for await (const progress of learner.learn(task, entry.method, options)) {
       const secondsLeft = secondsLeftOf(run.runs, part, progress.secondsLeft)
       onEvent({ kind: 'learn', part, progress, memory: memoryUse(learner.device), secondsLeft })

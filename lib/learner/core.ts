@@ -1,5 +1,6 @@
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import type { MemoryItem } from '../checkpoint/memory-file.js'
+import type { ResolvedEma } from '../config/ema.js'
 import type { SamplerConfig } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleTable } from '../config/schedule.js'
 import type { UNetConfig } from '../config/unet.js'
@@ -20,8 +21,7 @@ export interface Settings {
   readonly precision: 'fp32' | 'tf32' | 'bf16'
   /** Threads of the CPU; undefined: libtorch's. */
   readonly threads?: number | undefined
-  /** Decay of the weights' moving average; 0: none. */
-  readonly ema: number
+  readonly ema: ResolvedEma
   /** The processes that train it; undefined: this one alone. */
   readonly group?: Group | undefined
 }
@@ -35,6 +35,9 @@ export interface PoolImages {
   /** Each image's label, or 0; where images were stopped, label · T + timestep. */
   readonly labels: Int32Array
 }
+
+/** The weights of a moment, by the names of their tensors. */
+export type KeptWeights = ReadonlyMap<'student' | 'ema', readonly Float32Array[]>
 
 /** The classes of the data that a conditional learner has learned from. */
 export interface LearnedClasses {
@@ -64,6 +67,8 @@ export interface Core {
   /** Number of tasks that the model learned elsewhere, before task 1. */
   learnedBefore: number
   inProgress: StoredTaskInProgress | undefined
+  /** Of the task in progress: the weights of its best validation, where it is to end with them. */
+  best: KeptWeights | undefined
   /** Ends the task in progress after the steps that are done. Unknown of a task that was begun by another process. */
   endEarly: (() => Promise<void>) | undefined
   /** How often the teacher changed: what it generated before then is not what it would generate now. */
@@ -86,8 +91,7 @@ export function createNative(settings: Omit<Settings, 'sampler'>, seed: number):
   const table = scheduleTable(schedule, unet.time_embedding_type === 'fourier')
   return call((addon) =>
     addon.createLearner({
-      ...{ unet, schedule: table, prediction, device, precision, threads, seed },
-      emaDecay: ema,
+      ...{ unet, schedule: table, prediction, device, precision, threads, seed, ema },
       group: group?.native,
     }),
   )
@@ -109,6 +113,7 @@ export async function createCore(given: Settings, seed: number, images: ImageSto
     tasksLearned: 0,
     learnedBefore: 0,
     inProgress: undefined,
+    best: undefined,
     endEarly: undefined,
     teachers: 0,
     pool: undefined,

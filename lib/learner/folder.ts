@@ -1,4 +1,4 @@
-import { readLearnerFolder, writeLearnerFolder } from '../checkpoint/learner-folder.js'
+import { readLearnerFolder, type StoredState, writeLearnerFolder } from '../checkpoint/learner-folder.js'
 import type { StoredPenalty } from '../checkpoint/penalties-file.js'
 import { isConditional } from '../config/unet.js'
 import { call } from '../engine/call.js'
@@ -41,7 +41,13 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
   const core = await createCore(settings, record?.seed ?? 0, parsed.images)
   const { native } = core
   try {
-    for (const [tensor, values] of tensors) await call(() => native.write(tensor, values))
+    const best = new Map<'student' | 'ema', readonly Float32Array[]>()
+    for (const [tensor, values] of tensors) {
+      if (tensor === 'best_student') best.set('student', values)
+      else if (tensor === 'best_ema') best.set('ema', values)
+      else await call(() => native.write(tensor, values))
+    }
+    if (best.size > 0) core.best = best
     for (const { name, shape, quadratics } of penalties) {
       for (const quadratic of quadratics) await call(() => native.writePenalty({ name, shape, ...quadratic }))
     }
@@ -73,6 +79,7 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
   const { format } = parseOptions(saveSchema, options, 'save')
   checkIdle(core, 'save')
   const taskInProgress = core.inProgress && { ...core.inProgress }
+  const best = (taskInProgress && core.best) ?? []
   // All is asked for before the first result is awaited: what begins meanwhile comes after it in the engine's queue.
   const { seed, step, optimizerStep } = native.state
   const { memory, kept, tasksLearned, learnedBefore, classes, nullLabel } = core
@@ -82,7 +89,8 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
     .filter((tensor) => call(() => native.has(tensor)))
     .map(async (tensor) => [tensor, await call(() => native.read(tensor))] as const)
   const readingPenalties = call(() => native.readPenalties())
-  const tensors = new Map(await Promise.all(reading))
+  const tensors = new Map<StoredState, readonly Float32Array[]>(await Promise.all(reading))
+  for (const [kind, values] of best) tensors.set(`best_${kind}`, values)
   const penalties: StoredPenalty[] = await readingPenalties
   const ofClasses = isConditional(unet) ? { classes, nullLabel } : {}
   const record = {

@@ -1,25 +1,24 @@
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
-import { countImages, type Subset } from '../data/dataset.js'
+import type { Subset } from '../data/dataset.js'
 import type { NativeSession, NativeTrainReport } from '../engine/addon.js'
 import { call, trainingMilliseconds, withCancel } from '../engine/call.js'
+import { sampledWeights } from '../engine/state.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
-import { checkMethod, objectiveOf } from '../methods/objective-schema.js'
+import { checkMethod } from '../methods/objective-schema.js'
 import { taskSchema } from '../streams/schemas.js'
 import type { Task } from '../streams/stream.js'
-import { countSteps } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
-import { checkBatch, checkDiffuses, checkImages, checkKeeps, checkPenalties, checkTerms } from './checks.js'
+import { checkPenalties } from './checks.js'
 import { alone, type Core, checkIdle, createNative, live } from './core.js'
 import { endTask } from './end-of-task.js'
 import { type Grown, grow, takeOver } from './grow.js'
-import { checkLabels, checkNullLabel, labelWeights } from './labels.js'
-import { subsetsOf } from './memory.js'
 import type { ChangeableSetting, LearnOptions, Progress, ReplayImages, StepLosses } from './options.js'
-import { fillPools, firstPool, planPools, stepsToRefresh } from './replay.js'
-import { type LearnedTask, learnSchema } from './schemas.js'
+import { planTask } from './plan.js'
+import { fillPools, firstPool, stepsToRefresh } from './replay.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
+import { isDue, isOver, lastValidation, stepsToValidation, validate, withBest } from './validation.js'
 
 /** Learns a task; see `Learner.learn`. */
 export function learn(
@@ -45,15 +44,15 @@ async function* learnStepwise(
   options: LearnOptions,
 ): AsyncGenerator<Progress, void, undefined> {
   live(core)
-  const task = parseOptions(taskSchema, givenTask, 'learn: task')
+  const given = parseOptions(taskSchema, givenTask, 'learn: task')
   const method = {
     ...checkMethod(givenMethod, 'learn: method'),
     objective: (k: number) => givenMethod.objective(k),
   }
-  const where = `learn, task ${task.number} by ${method.name}`
-  const plan = planTask(core, task, method, options, where)
-  warnOfOrder(core, task.number, where)
-  const { objective, keeps, steps, pools, onStep, callback, callbackEvery } = plan
+  const where = `learn, task ${given.number} by ${method.name}`
+  const plan = planTask(core, given, method, options, where)
+  warnOfOrder(core, given.number, where)
+  const { task, objective, keeps, steps, pools, validation, onStep, callback, callbackEvery } = plan
   const filling = { task, where, ...plan.filling }
   const { signal, weights } = plan.filling
   const { labelDropout } = plan
@@ -72,7 +71,11 @@ async function* learnStepwise(
   try {
     signal?.throwIfAborted()
     const { training, progress } = await alone(core, 'learn', where, async () => {
-      const digests = { images: await digestOf(plan.subsets), memory: await digestOf(plan.memory) }
+      const digests = {
+        images: await digestOf(plan.subsets),
+        memory: await digestOf(plan.memory),
+        ...(validation && { heldOut: await digestOf(validation.heldOut) }),
+      }
       await checkAlike(core, digests, plan.settings, where, signal)
       const settings = plainSettings({ ...plan.settings, ...digests })
       const resumed = plan.resume ? toResume(core, task.number, settings, plan.change, where) : undefined
@@ -80,7 +83,8 @@ async function* learnStepwise(
       if (resumed === undefined && plan.growth) grown = await grow(core, plan.growth)
       const begun = await core.images.using(async () => {
         const images = { task: await core.images.pool(plan.subsets), memory: await core.images.pool(plan.memory) }
-        const options = { objective, pools: plan.numbers, ...plan.batch, ...images, optimizer: plan.adam }
+        const { numbers, timesteps, batch, adam } = plan
+        const options = { objective, pools: numbers, timesteps, ...batch, ...images, optimizer: adam }
         return call(() => (grown?.native ?? live(core)).beginSession(options))
       })
       session = begun
@@ -89,6 +93,7 @@ async function* learnStepwise(
       live(core)
       if (resumed === undefined) {
         core.inProgress = undefined
+        core.best = undefined
         if (grown) takeOver(core, grown)
         const { native } = core
         await call(() => native.beginTask(plan.keepOptimizer))
@@ -103,37 +108,51 @@ async function* learnStepwise(
     const learnedFrom = (kind: string, subsets: readonly Subset[]) =>
       objective.terms.some(({ source }) => source.kind === kind) ? subsets : []
     const learned = { tasks: learnedFrom('task', plan.subsets), kept: learnedFrom('memory', plan.memory) }
-    const end = async () => {
+    const end = withBest.bind(undefined, core, async () => {
       await endTask(core, task, keeps, { names: plan.names, ...learned, weights }, training, where, signal)
       // Until then the teacher may know it.
       if (method.weights === 'fresh' && plan.k > 1 && weights) core.nullLabel = labelDropout > 0
+    })
+    const over = () => isOver(validation, progress, steps)
+    const pause = async (steps: number) => {
+      if (isDue(validation, progress, steps)) {
+        await validate(core, validation, progress, signal)
+        plan.onValidation?.(lastValidation(progress)!)
+      }
+      if (isOver(validation, progress, steps)) await end()
     }
     let ending: Promise<void> | undefined
     core.endEarly = () => {
-      ending = alone(core, 'learn', where, end)
+      ending = alone(core, 'learn', where, () => pause(progress.step))
       return ending
     }
-    if (progress.step === steps) await alone(core, 'learn', where, end)
+    if (progress.step > 0) await alone(core, 'learn', where, () => pause(steps))
     const start = performance.now()
     const first = progress.step
     // The first steps are told of soon, however fast they are.
     let most = 1
-    while (progress.step < steps) {
+    while (!over()) {
       live(core)
-      const toCallback = callbackEvery - (progress.step % callbackEvery)
-      const wanted = Math.min(most, steps - progress.step, stepsToRefresh(pools, progress.step), toCallback)
+      const { step: from } = progress
+      const toCallback = callbackEvery - (from % callbackEvery)
+      const toPause = Math.min(stepsToRefresh(pools, from), stepsToValidation(validation, from), toCallback)
+      const wanted = Math.min(most, steps - from, toPause)
       const done = await alone(core, 'learn', where, async () => {
-        if (progress.step > first) await fillPools(core, training, pools, progress.step, false, filling)
+        if (from > first) await fillPools(core, training, pools, from, false, filling)
         const done = await train(core, training, progress, wanted, penalties, onStep, signal, where)
-        if (progress.step === steps) await end()
+        await pause(steps)
         return done
       })
       most = done.length * 4
       const { step } = progress
       const stepsPerSecond = ((step - first) * 1000) / (performance.now() - start)
       const secondsLeft = (steps - step) / stepsPerSecond
-      const told = { ...meanOf(done), task: task.number, step, steps, stepsPerSecond, secondsLeft }
-      if (done.length === toCallback || step === steps) await callback?.(told)
+      const last = lastValidation(progress)
+      const told = {
+        ...{ ...meanOf(done), task: task.number, step, steps, stepsPerSecond, secondsLeft },
+        ...(last && { validation: last }),
+      }
+      if (done.length === toCallback || over()) await callback?.(told)
       yield told
       if (ending === undefined) continue
       // Who ended the task early is told what went wrong.
@@ -186,84 +205,11 @@ export async function replayPool(
   options: LearnOptions,
 ): Promise<ReplayImages | undefined> {
   live(core)
-  const task = parseOptions(taskSchema, givenTask, 'replayPool: task')
+  const given = parseOptions(taskSchema, givenTask, 'replayPool: task')
   checkMethod(method, 'replayPool: method')
-  const where = `replayPool, task ${task.number} by ${method.name}`
-  const { pools, filling } = planTask(core, task, method, options, where)
+  const where = `replayPool, task ${given.number} by ${method.name}`
+  const { task, pools, filling } = planTask(core, given, method, options, where)
   return firstPool(core, pools, { task, where, ...filling })
-}
-
-/** Checks all that a task's training is made of. */
-function planTask(core: Core, task: LearnedTask, method: Method, options: LearnOptions, where: string) {
-  const { unet, schedule } = core.settings
-  const parsed = parseOptions(learnSchema, options, where)
-  const { epochs, steps: given, memory = subsetsOf(core.memory), ...others } = parsed
-  const { signal, resume, onStep, callback, callbackEvery, classifier, onPool, grow, ...rest } = others
-  const { batchSize, accumulate = 1, lrSchedule, horizontalFlip, optimizer, labelDropout, replayLabels, ...adam } = rest
-  const subsets = (method.data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
-  checkDiffuses(core, 'learn', where)
-  checkImages(unet, subsets, where)
-  checkImages(unet, memory, `${where}: memory`)
-  const { names, growth } = checkLabels(core, [...subsets, ...memory], { labelDropout, grow }, where)
-  checkBatch(core, batchSize, 'training', where)
-  const k = core.learnedBefore + task.number
-  const objective = objectiveOf(method, k, schedule.timesteps, where)
-  // What is wrong with the terms for earlier tasks is to be known before the first task is learned.
-  const replaying = k === 1 ? objectiveOf(method, 2, schedule.timesteps, where) : objective
-  checkTerms(core, objective, memory, where)
-  checkNullLabel(core, replaying, labelDropout, k === 1, where)
-  const keeps = method.keeps ?? {}
-  checkKeeps(keeps, task, schedule.timesteps, where)
-  if (task.train.indices.length === 0) {
-    throw invalid(`${where}: the task has no images to train on; expected at least one`)
-  }
-  const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(subsets)
-  const drawn = batchSize * accumulate
-  const steps = given ?? countSteps(epochs as number, perEpoch, drawn, where)
-  if (lrSchedule && lrSchedule.warmup >= steps) {
-    throw invalid(`${where}: lrSchedule.warmup is ${lrSchedule.warmup}; expected fewer than the task's steps, ${steps}`)
-  }
-  const keepOptimizer = (optimizer ?? method.optimizer) === 'keep'
-  if (keepOptimizer && method.weights === 'fresh') {
-    throw invalid(`${where}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
-  }
-  const { pools, numbers } = planPools(core, objective, { steps, batchSize: drawn, classifier }, where)
-  const settings = {
-    ...{ method: method.name, objective, keeps, steps, ...rest },
-    optimizer: keepOptimizer ? 'keep' : 'reset',
-  }
-  const generates = objective.terms.some(({ source }) => source.kind === 'teacher' || source.kind === 'gaussian')
-  const weights = labelWeights(core, replayLabels, names, generates, where)
-  const batch = {
-    batchSize: drawn,
-    accumulate,
-    horizontalFlip,
-    ...(weights && { labels: { dropout: labelDropout, weights } }),
-  }
-  const filling = { classifier, weights, onPool, signal }
-  return {
-    k,
-    subsets,
-    memory,
-    objective,
-    pools,
-    numbers,
-    keeps,
-    steps,
-    batch,
-    adam: { ...adam, ...(lrSchedule && { lrSchedule: { ...lrSchedule, steps } }) },
-    keepOptimizer,
-    names,
-    growth,
-    labelDropout,
-    settings,
-    filling,
-    resume: resume !== false,
-    change: typeof resume === 'object' ? resume.change : [],
-    onStep,
-    callback,
-    callbackEvery: callbackEvery ?? Number.POSITIVE_INFINITY,
-  }
 }
 
 /** The task in progress, if it is this one, with the settings that may change as they are now; undefined where it is to be begun. */
@@ -295,7 +241,7 @@ async function renewWeights({ native, settings }: Core, task: number): Promise<v
   try {
     const weights = await call(() => fresh.read('student'))
     await call(() => native.write('student', weights))
-    if (settings.ema > 0) await call(() => native.write('ema', weights))
+    if (sampledWeights(settings.ema) === 'ema') await call(() => native.write('ema', weights))
   } finally {
     call(() => fresh.dispose())
   }
@@ -304,14 +250,14 @@ async function renewWeights({ native, settings }: Core, task: number): Promise<v
 /** Checks that all processes of a learner's group begin the same task with the same learner. */
 async function checkAlike(
   { native, settings: { unet, schedule, precision, ema, group } }: Core,
-  { images, memory }: { images: string; memory: string },
+  digests: Record<string, string>,
   settings: Record<string, unknown>,
   where: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   if (group === undefined) return
   const learner = JSON.stringify([unet, schedule, precision, ema, native.state])
-  const facts = { learner, 'method and settings': JSON.stringify(settings), images, memory }
+  const facts = { learner, 'method and settings': JSON.stringify(settings), ...digests }
   await group.agree(facts, where, signal)
 }
 

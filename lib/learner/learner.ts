@@ -1,3 +1,4 @@
+import type { Ema } from '../config/ema.js'
 import { addedNoises, parseSampler, type SamplerConfig, type SamplerOptions } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { imageSize, parseUNetConfig, type UNetConfig } from '../config/unet.js'
@@ -91,8 +92,8 @@ export class Learner implements AsyncDisposable {
   readonly device: string
   /** `fp32`, `tf32` or `bf16`. */
   readonly precision: 'fp32' | 'tf32' | 'bf16'
-  /** Decay of the weights' moving average; 0: there is no average. */
-  readonly ema: number
+  /** The weights' moving average; 0: there is none. */
+  readonly ema: Ema
   readonly #core: Core
 
   private constructor(core: Core) {

@@ -1,10 +1,13 @@
+import type { Ema } from '../config/ema.js'
 import type { SamplerOptions } from '../config/sampler.js'
 import type { ScheduleConfig } from '../config/schedule.js'
+import type { Timesteps } from '../config/timesteps.js'
 import type { UNetOptions } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import type { Group } from '../engine/group.js'
 import type { ImageStore } from '../engine/image-store.js'
 import type { Device, Precision } from '../validation/fields.js'
+import type { Validation, ValidationOptions } from './validation-options.js'
 
 /**
  * A label of an image to generate: a class's name or index, or null for an image of no class in particular.
@@ -41,10 +44,10 @@ export interface LearnerOptions {
   /** Seed of the first weights and of all random draws, 0 … 2³² − 1. Default 0. */
   seed?: number
   /**
-   * Decay of the exponential moving average of the weights, 0 ≤ decay < 1. If it is above 0, sampling and the teacher use the average.
+   * Exponential moving average of the weights, which sampling and the teacher then use: its decay, 0 ≤ decay < 1, or a decay with warm-up.
    * Default 0: no average.
    */
-  ema?: number
+  ema?: Ema
   /** Store of the images on the device. Learners, solvers and classifiers may share one. Default: the learner makes its own. */
   images?: ImageStore
   /** The processes that train this learner together; all of them make it. Default: this process trains it alone. */
@@ -177,6 +180,11 @@ export interface LearnSettings extends UpdateOptions {
   accumulate?: number
   /** How the learning rate changes over the task's steps. Default: it doesn't. */
   lrSchedule?: LrScheduleKind | LrSchedule
+  /**
+   * Where those of the method's terms draw their timesteps that don't say so themselves: a range [from, to), or a distribution. Default: uniformly in
+   * [0, T).
+   */
+  timesteps?: Timesteps
   /** Whether every drawn real image is mirrored with probability ½. Default false. */
   horizontalFlip?: boolean
   /**
@@ -221,6 +229,10 @@ export interface LearnSettings extends UpdateOptions {
    * called for the steps before an abort. Unlike progress, its calls don't depend on how fast the steps are. It must not throw.
    */
   onStep?: (losses: StepLosses) => void
+  /** Validation every so many steps, with early stopping and the best weights as options. Its values come with the progress. Default: none. */
+  validation?: ValidationOptions
+  /** Called once for each validation, in order. It must not throw. */
+  onValidation?: (validation: Validation) => void
   /**
    * Called after every `callbackEvery` steps of the task, counted from the task's beginning, and after its last step; training waits for its promise. It may
    * call what uses the learner's weights and changes nothing, such as `sample`, `evaluate` and `save`, and it may call `endTask`: the training's draws and
@@ -336,6 +348,8 @@ export interface Progress {
   readonly lr: number
   /** Mean speed since the first step of this call of `learn`. */
   readonly stepsPerSecond: number
+  /** The task's last validation. */
+  readonly validation?: Validation
   /** Estimated seconds to the last step, at the speed of `stepsPerSecond`. */
   readonly secondsLeft: number
 }

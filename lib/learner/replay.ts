@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual, types } from 'node:util'
+import { placeIn, type ResolvedTimesteps, rangeOf, timestepTable } from '../config/timesteps.js'
 import { imageSize, isConditional } from '../config/unet.js'
 import { mersenneTwister } from '../data/torch-random.js'
 import type { CancelFlag, NativeSession } from '../engine/addon.js'
@@ -26,8 +27,8 @@ const mostBytes = 2 ** 32
 /** A replay pool of an objective, as a task of known length needs it. */
 export interface PlannedPool {
   readonly source: TeacherSource
-  /** The term's range of timesteps, in which the teacher stops if it does. */
-  readonly timesteps: readonly [from: number, to: number]
+  /** The term's timesteps, at which the teacher stops if it does. */
+  readonly timesteps: ResolvedTimesteps
   readonly images: number
   /** Steps between two pools. */
   readonly refresh: number
@@ -65,14 +66,14 @@ export function planPools(
   where: string,
 ): { readonly pools: readonly PlannedPool[]; readonly numbers: readonly number[] } {
   const pools: PlannedPool[] = []
-  const numbers = terms.map(({ source, timesteps: range }) => {
+  const numbers = terms.map(({ source, timesteps: drawn }) => {
     if (source.kind !== 'teacher' || source.pool === undefined) return -1
     const { images, refresh } = poolImages(source.pool, { steps, batchSize })
     const { labels, ...generating } = source
     const even = source.pool.classes === 'even'
     const keep = source.pool.keep ?? false
-    // Clean images serve every range of timesteps.
-    const timesteps = (source.stopAtTimestep && range) || ([0, core.settings.schedule.timesteps] as const)
+    // Clean images serve all timesteps.
+    const timesteps = (source.stopAtTimestep && drawn) || ([0, core.settings.schedule.timesteps] as const)
     const pool = { source: generating, timesteps, images, refresh, even, keep, isUntold: labels === null }
     const known = pools.findIndex((other) => isDeepStrictEqual(other, pool))
     return known < 0 ? pools.push(pool) - 1 : known
@@ -204,30 +205,37 @@ async function generate(
   pools: readonly PlannedPool[],
   number: number,
   round: number,
-  { task, weights, onPool, signal }: Filling,
+  { task, weights, onPool, signal, where }: Filling,
 ): Promise<PoolImages> {
-  const { source, images: total, timesteps: range } = pools[number] as PlannedPool
+  const { source, images: total, timesteps } = pools[number] as PlannedPool
   const { sampler, stopAtTimestep } = source
   // Noise of its own for each task, for each of its pools and for each call.
   const seed = live(core).state.seed + 2 ** 32 * task.number
   const first = (round * pools.length + number) * mostCalls
-  const what = [sampler, stopAtTimestep ?? false, range, total, weights && [...weights]]
+  const what = [sampler, stopAtTimestep ?? false, timesteps, total, weights && [...weights]]
   const key = JSON.stringify([what, seed, first, core.teachers])
   if (core.pool?.key === key) return core.pool
   core.pool = undefined
   const each = pixelsOf(core)
   const images = stopAtTimestep ? new Float32Array(total * each) : new Uint8Array(total * each)
-  const timestep = stopAtTimestep ? drawnTimesteps(range, seed, first) : () => 0
+  const { schedule } = core.settings
+  const table = timestepTable(timesteps, schedule, where)
+  const [begin, end] = rangeOf(timesteps) ?? [0, schedule.timesteps]
+  const random = stopAtTimestep ? uniform(seed, first) : () => 0
+  const timestep = (i: number) => {
+    const u = random()
+    return begin + (table ? placeIn(table, table.stratified ? (i + u) / total : u) : Math.floor(u * (end - begin)))
+  }
   const classAt = weights && proportioned(weights, total)
   const numbers = new Int32Array(total)
-  const distance = stopAtTimestep ? core.settings.schedule.timesteps : 1
+  const distance = stopAtTimestep ? schedule.timesteps : 1
   const { group } = core.settings
   for (let from = 0; from < total; from += atOnce) {
     const count = Math.min(atOnce, total - from)
     const use = { purpose: sampleUses.pool, part: first + from / atOnce }
     const labels = classAt && new Int32Array(count).map((_, i) => classAt(from + i))
     const options = { weights: 'teacher' as const, count, batchSize: atOnce, sampler, labels, seed, use }
-    const stopTimesteps = new Int32Array(count).map(timestep)
+    const stopTimesteps = new Int32Array(count).map((_, i) => timestep(from + i))
     numbers.set(
       stopTimesteps.map((t, i) => (labels?.[i] ?? 0) * distance + t),
       from,
@@ -249,12 +257,12 @@ async function generate(
   return pool
 }
 
-/** @returns one after the other */
-function drawnTimesteps([from, to]: readonly [number, number], seed: number, part: number): () => number {
+/** @returns numbers in [0, 1), one after the other */
+function uniform(seed: number, part: number): () => number {
   const random = mersenneTwister(
     (Math.imul(seed % 2 ** 32, 0x9e3779b9) ^ Math.imul(seed / 2 ** 32, 0x85ebca6b) ^ part) >>> 0,
   )
-  return () => from + Math.floor((random() / 2 ** 32) * (to - from))
+  return () => random() / 2 ** 32
 }
 
 /** Each position as often as makes all lists equally long, as nearly as whole numbers allow. Empty lists stay empty. */

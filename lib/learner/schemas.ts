@@ -1,7 +1,10 @@
 import { types } from 'node:util'
 import { z } from 'zod'
+import { emaSchema } from '../config/ema.js'
 import { scheduleSchema } from '../config/schedule.js'
+import { drawnTimestepsSchema } from '../config/timesteps.js'
 import { sizeSchema } from '../config/unet.js'
+import type { Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { groupSchema } from '../engine/group.js'
 import { ImageStore } from '../engine/image-store.js'
@@ -27,6 +30,7 @@ import type {
   ReplayClassifier,
   TrainOptions,
 } from './options.js'
+import type { ValidationOptions } from './validation-options.js'
 
 /** Schemas of the learner's options. */
 
@@ -62,7 +66,7 @@ export const createSchema = z.strictObject({
   precision: precisionSchema.default('auto'),
   threads: threadsSchema.optional(),
   seed: seedSchema.default(0),
-  ema: rate.default(0),
+  ema: emaSchema.default(0),
   images: z.instanceof(ImageStore).optional(),
   group: groupSchema.optional(),
 })
@@ -84,6 +88,39 @@ export const loadSchema = z.strictObject({
 
 export const saveSchema = z.strictObject({ format: z.enum(['model', 'pipeline']).default('model') })
 
+/** Fields of a schema for a validation, in experiments too. */
+const validationShape = {
+  /** Training steps between two validations. */
+  every: z.int().min(1),
+  /** Part of each task's training images that is held out, drawn by the seed. */
+  fraction: z.number().gt(0).lt(1),
+  /** Draws of timestep and noise for each image. */
+  samples: z.int().min(1).max(1_000_000).default(1),
+  /** Images in one forward pass. */
+  batchSize,
+  /** The task ends when so many validations in a row were no better. Default: it doesn't. */
+  patience: z.int().min(1).optional(),
+  /** By how much the loss must be lower than the best to be better. */
+  minDelta: z.number().min(0).default(0),
+  /** Whether the task ends with the weights of its best validation. */
+  keepBest: z.boolean().default(false),
+}
+
+const validation = z
+  .strictObject({
+    ...validationShape,
+    fraction: validationShape.fraction.optional(),
+    images: z
+      .union([z.array(subsetSchema).readonly(), subsetSchema.transform((one): readonly Subset[] => [one])])
+      .optional(),
+    metric: functionSchema<NonNullable<ValidationOptions['metric']>>().optional(),
+  })
+  .refine(
+    (given) => [given.fraction, given.images, given.metric].filter((one) => one !== undefined).length === 1,
+    'expected exactly one of fraction, images and metric',
+  )
+export type ParsedValidation = z.output<typeof validation>
+
 /** Fields of a schema for what a task is trained with, in experiments too; {@link oneLength} goes with them. */
 export const trainShape = {
   /** Training steps for each task; exactly one of `steps` and `epochs`. */
@@ -96,6 +133,8 @@ export const trainShape = {
   ...updateShape,
   /** How the learning rate changes over a task's steps: a kind, or with warm-up. Default: not at all. */
   lrSchedule: lrSchedule.optional(),
+  /** Where the terms draw their timesteps that don't say so themselves: a range [from, to), or a distribution. Default: uniformly in [0, T). */
+  timesteps: drawnTimestepsSchema.optional(),
   horizontalFlip: z.boolean().default(false),
   /** What a task after the first begins with: a fresh state of Adam, or that of the last task. Default: the method's. */
   optimizer: optimizerStateSchema.optional(),
@@ -105,6 +144,8 @@ export const trainShape = {
   replayLabels: z.union([z.enum(['uniform', 'frequency']), z.record(z.string(), z.number().min(0))]).default('uniform'),
   /** For a class-conditional network: whether its table of classes gets rows for classes that it has none for. */
   grow: z.boolean().default(false),
+  /** Validation on held-out images, with early stopping and the best weights as options. Default: none. */
+  validation: z.strictObject(validationShape).optional(),
 }
 export const oneLength = [
   (train: { steps?: number | undefined; epochs?: number | undefined }) =>
@@ -118,6 +159,7 @@ export const changeable = ['lr', 'steps'] as const satisfies readonly Changeable
 export const learnSchema = z
   .strictObject({
     ...trainShape,
+    validation: validation.optional(),
     memory: z.array(subsetSchema).readonly().optional(),
     resume: z
       .union(
@@ -133,6 +175,7 @@ export const learnSchema = z
       .optional(),
     onPool: functionSchema<NonNullable<LearnOptions['onPool']>>().optional(),
     onStep: functionSchema<NonNullable<LearnOptions['onStep']>>().optional(),
+    onValidation: functionSchema<NonNullable<LearnOptions['onValidation']>>().optional(),
     callback: functionSchema<NonNullable<LearnOptions['callback']>>().optional(),
     callbackEvery: z.int().min(1).optional(),
     signal: signalSchema.optional(),

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { timestepsSchema } from '../config/schedule.js'
+import { drawnTimestepsSchema, type Timesteps } from '../config/timesteps.js'
 import { parseOptions } from '../validation/options.js'
 import type { MemoryOptions, Method } from './objective.js'
 import { memoryShape } from './objective-schema.js'
@@ -13,8 +13,8 @@ import { gate, lambdaSchema, taskNumber, taskTerm } from './terms.js'
 export interface ExperienceReplayOptions extends Partial<MemoryOptions> {
   /** Weight λ of the loss on the memory; ≥ 0. Default 1. */
   lambda?: number
-  /** The term on the memory draws its timesteps from [from, to), 0 ≤ from < to ≤ T; its weight stays the same. Default: [0, T). */
-  timesteps?: readonly [from: number, to: number]
+  /** Where the term on the memory draws its timesteps; its weight stays the same. Default: `LearnOptions.timesteps`. */
+  timesteps?: Timesteps
 }
 
 const schema = z
@@ -22,7 +22,7 @@ const schema = z
     size: memoryShape.size.default(200),
     policy: memoryShape.policy.default('reservoir'),
     lambda: lambdaSchema.default(1),
-    timesteps: timestepsSchema.optional(),
+    timesteps: drawnTimestepsSchema.optional(),
   })
   .prefault({})
 

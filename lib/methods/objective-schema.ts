@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { teacherSamplerSchema } from '../config/sampler.js'
 import { timestepsSchema } from '../config/schedule.js'
+import { drawnTimestepsSchema, rangeOf } from '../config/timesteps.js'
 import { invalid } from '../errors.js'
 import { functionSchema } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
@@ -52,7 +53,7 @@ export const termSchema = z.strictObject({
   target: z.enum(['data', 'teacher']),
   weight: z.number().min(0),
   loss: lossSchema.optional(),
-  timesteps: timestepsSchema.optional(),
+  timesteps: drawnTimestepsSchema.optional(),
 })
 
 const penaltySchema = z.strictObject({ name: z.string().min(1), strength: z.number().min(0) })
@@ -147,7 +148,7 @@ export function objectiveOf(method: Method, task: number, timesteps: number, whe
  */
 export function parseObjective(objective: unknown, timesteps: number, where: string): ResolvedObjective {
   const checked = schema.superRefine(({ terms }, context) => {
-    for (const [i, { source, target, timesteps: range }] of terms.entries()) {
+    for (const [i, { source, target, timesteps: drawn }] of terms.entries()) {
       const refuse = (path: string[], message: string) =>
         context.addIssue({ code: 'custom', path: ['terms', i, ...path], message })
       if (target === 'data' && (source.kind === 'gaussian' || (source.kind === 'teacher' && source.stopAtTimestep))) {
@@ -172,7 +173,7 @@ export function parseObjective(objective: unknown, timesteps: number, where: str
           `expected at most the schedule's ${timesteps} timesteps for its end`,
         )
       }
-      if (range !== undefined && range[1] > timesteps) {
+      if ((rangeOf(drawn)?.[1] ?? 0) > timesteps) {
         refuse(['timesteps'], `expected at most the schedule's ${timesteps} timesteps for its end`)
       }
     }

@@ -1,4 +1,5 @@
 import type { SamplerConfig, SamplerOptions } from '../config/sampler.js'
+import type { ResolvedTimesteps, Timesteps } from '../config/timesteps.js'
 
 /**
  * Where the noisy input x_t of a term comes from.
@@ -93,8 +94,8 @@ export interface Term {
   readonly weight: number
   /** Default `mse`. */
   readonly loss?: Loss
-  /** Range [from, to) from which the timesteps are drawn. Default [0, T). */
-  readonly timesteps?: readonly [from: number, to: number]
+  /** Where the timesteps are drawn. Default: `LearnOptions.timesteps`. */
+  readonly timesteps?: Timesteps
 }
 
 /**
@@ -195,7 +196,10 @@ export interface Objective {
 
 /** An objective with all defaults filled in. */
 export interface ResolvedObjective extends Objective {
-  readonly terms: readonly (Omit<Term, 'source'> & { readonly source: ResolvedSource })[]
+  readonly terms: readonly (Omit<Term, 'source' | 'timesteps'> & {
+    readonly source: ResolvedSource
+    readonly timesteps?: ResolvedTimesteps | undefined
+  })[]
 }
 
 type ResolvedSource = Exclude<Source, { kind: 'teacher' }> | TeacherSource

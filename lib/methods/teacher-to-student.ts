@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { timestepsSchema } from '../config/schedule.js'
+import { drawnTimestepsSchema, type Timesteps } from '../config/timesteps.js'
 import { parseOptions } from '../validation/options.js'
 import type { Loss, Method, ReplayPool, Source } from './objective.js'
 import { lossSchema } from './objective-schema.js'
@@ -29,8 +29,8 @@ export interface TeacherToStudentOptions {
   target?: 'teacher' | 'data'
   /** How the predictions are compared. Default `mse`. */
   loss?: Loss
-  /** Range [from, to) from which the timesteps are drawn, 0 ≤ from < to ≤ T. Default: [0, T). */
-  timesteps?: readonly [from: number, to: number]
+  /** Where the timesteps are drawn. Default: `LearnOptions.timesteps`. */
+  timesteps?: Timesteps
 }
 
 const schema = z
@@ -39,7 +39,7 @@ const schema = z
     input: z.enum(['generation', 'partial-generation', 'gaussian', 'symmetric-gaussian']).default('generation'),
     target: z.enum(['teacher', 'data']).default('teacher'),
     loss: lossSchema.default('mse'),
-    timesteps: timestepsSchema.optional(),
+    timesteps: drawnTimestepsSchema.optional(),
   })
   .refine(({ input, target }) => target === 'teacher' || input === 'generation', {
     error: "expected 'generation', as target 'data' needs clean images, which the other inputs don't have",

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type SamplerConfig, type SamplerOptions, teacherSamplerSchema } from '../config/sampler.js'
-import { timestepsSchema } from '../config/schedule.js'
+import { drawnTimestepsSchema, type Timesteps } from '../config/timesteps.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { shown } from '../validation/options.js'
 import type { Method, Objective, ReplayPool, Source, Term } from './objective.js'
@@ -26,11 +26,8 @@ export interface TeacherTermOptions {
    * the teacher is made from that average.
    */
   teacherDecay?: number
-  /**
-   * Range [from, to) from which the term for the earlier tasks draws its timesteps, 0 ≤ from < to ≤ T; its weight stays the same.
-   * Default: [0, T).
-   */
-  timesteps?: readonly [from: number, to: number]
+  /** Where the term for the earlier tasks draws its timesteps; its weight stays the same. Default: `LearnOptions.timesteps`. */
+  timesteps?: Timesteps
 }
 
 /**
@@ -53,7 +50,7 @@ export const lambdaSchema = z.number().min(0)
 /** Fields of a schema for {@link TeacherTermOptions}. */
 export const teacherTermShape = {
   teacherDecay: z.number().min(0).lt(1).default(0),
-  timesteps: timestepsSchema.optional(),
+  timesteps: drawnTimestepsSchema.optional(),
 }
 
 /** Fields of a schema for how the teacher's images are generated. */
@@ -72,7 +69,7 @@ export function generated(
 }
 
 /** What a term's options say of its timesteps. */
-export function gate(timesteps: readonly [number, number] | undefined): Pick<Term, 'timesteps'> {
+export function gate<T extends Timesteps>(timesteps: T | undefined): { timesteps?: T } {
   return timesteps === undefined ? {} : { timesteps }
 }
 

@@ -10,7 +10,7 @@ const number = z.int().min(1)
 export const taskSchema = z.looseObject({
   number,
   train: subsetSchema,
-  earlier: z.array(z.looseObject({ train: subsetSchema })),
+  earlier: z.array(z.looseObject({ number: number.optional(), train: subsetSchema })),
 })
 
 /** What is learned and tested. */

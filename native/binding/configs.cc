@@ -46,13 +46,14 @@ ClassEmbedding classEmbedding(const Napi::Object& value) {
   return has(value, "num_class_embeds") ? ClassEmbedding::table : ClassEmbedding::none;
 }
 
-/// [from, to), all timesteps where none are given.
+/// [from, to), which may be the `range` of a distribution; all timesteps where none are given.
 void readTimesteps(const Napi::Object& object, int64_t timesteps, int64_t& from, int64_t& to) {
   to = timesteps;
-  if (has(object, "timesteps")) {
-    const auto range = continual::object(object, "timesteps");
-    from = integer(range, "0");
-    to = integer(range, "1");
+  Napi::Value range = field(object, "timesteps");
+  if (range.IsObject() && !range.IsArray()) range = field(range.As<Napi::Object>(), "range");
+  if (range.IsArray()) {
+    from = integer(range.As<Napi::Object>(), "0");
+    to = integer(range.As<Napi::Object>(), "1");
   }
   if (from < 0 || from >= to || to > timesteps) {
     throw makeError(object.Env(), "ERR_INVALID_ARGUMENT",
@@ -219,13 +220,25 @@ OptimizerConfig optimizerConfig(const Napi::Object& value) {
           has(value, "decoupledWeightDecay") && boolean(value, "decoupledWeightDecay")};
 }
 
-Objective objective(const Napi::Object& value, int64_t timesteps, const UNet& unet, const std::vector<int64_t>& pools) {
+AverageDecay averageDecay(const Napi::Value& value) {
+  if (value.IsNumber()) return {value.As<Napi::Number>().DoubleValue()};
+  const auto given = value.As<Napi::Object>();
+  const auto warmUp = choose<AverageDecay::WarmUp>(
+      given, "warmup", {{"ratio", AverageDecay::WarmUp::ratio}, {"power", AverageDecay::WarmUp::power}});
+  if (warmUp == AverageDecay::WarmUp::ratio) return {number(given, "decay"), warmUp};
+  return {number(given, "decay"), warmUp, number(given, "invGamma"), number(given, "power")};
+}
+
+Objective objective(const Napi::Object& value, int64_t timesteps, const UNet& unet,
+                    const std::vector<int64_t>& pools, const std::vector<int64_t>& distributions) {
   Objective result;
   for (const Napi::Object& term : elements(field(value, "terms"), "terms")) {
     Source source = readSource(term, timesteps);
     source.labelled = unet.isConditional();
     source.dropsOut = unet.config().dropout > 0;
-    if (result.terms.size() < pools.size()) source.pool = pools[result.terms.size()];
+    const size_t i = result.terms.size();
+    if (i < pools.size()) source.pool = pools[i];
+    if (i < distributions.size()) source.distribution = distributions[i];
     if (source.pool >= 0 && source.kind != SourceKind::teacher) {
       throw makeError(value.Env(), "ERR_INVALID_ARGUMENT", "pools: only a teacher's images are drawn from a pool");
     }

@@ -168,7 +168,7 @@ class LearnerHandle : public Handle<LearnerHandle, LearnerValue> {
       const OptimizerConfig optimizer = optimizerConfig(options);
       return run(info.Env(), {}, [=](LearnerValue& learner) {
         ModelState& state = learner.trainer.state;
-        state.adam.setLearningRate(rate);
+        state.setRates(rate);
         learner.trainer.step.update(optimizer);
         state.advance();
       });
@@ -395,14 +395,14 @@ Napi::Value createLearner(const Napi::CallbackInfo& info) {
     const Parametrisation& predicted = parametrisation(string(options, "prediction"));
     const Compute compute = parseCompute(string(options, "device"), string(options, "precision"), threads(options));
     const uint64_t seed = continual::seed(options);
-    const double emaDecay = number(options, "emaDecay");
+    const AverageDecay average = averageDecay(field(options, "ema"));
     const Group group = groupOf(options);
     return state(env).engine.run(
         env, {},
         [=] {
           const ThreadScope scope(compute.threads);
           return std::shared_ptr<LearnerValue>(new LearnerValue{
-              {unet, NoiseSchedule(table, compute.device), predicted, compute, seed, emaDecay, group}});
+              {unet, NoiseSchedule(table, compute.device), predicted, compute, seed, average, group}});
         },
         [](Napi::Env env, std::shared_ptr<LearnerValue> learner) -> Napi::Value {
           return LearnerHandle::wrap(env, state(env).learner, std::move(learner));

@@ -47,6 +47,15 @@ Labels labelsOf(const Napi::Object& options) {
   return {number(labels, "dropout"), overDoubles(field(labels, "weights"), "weights").clone()};
 }
 
+/// [{ cumulative, stratified }].
+std::vector<TimestepDistribution> distributionsOf(const Napi::Object& timesteps) {
+  std::vector<TimestepDistribution> result;
+  for (const Napi::Object& table : elements(field(timesteps, "tables"), "tables")) {
+    result.push_back({overDoubles(field(table, "cumulative"), "cumulative").clone(), boolean(table, "stratified")});
+  }
+  return result;
+}
+
 class SessionHandle : public Handle<SessionHandle, SessionValue> {
  public:
   static constexpr const char* name = "NativeSession";
@@ -139,18 +148,27 @@ Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<Learner
   const auto optimizer = object(options, "optimizer");
   const std::vector<int64_t> pools =
       has(options, "pools") ? integerList(field(options, "pools"), "pools") : std::vector<int64_t>{};
-  const Objective terms = objective(object(options, "objective"), learner->timesteps(), learner->unet(), pools);
+  std::vector<int64_t> distributions;
+  std::vector<TimestepDistribution> tables;
+  if (has(options, "timesteps")) {
+    const auto timesteps = object(options, "timesteps");
+    distributions = integerList(field(timesteps, "numbers"), "numbers");
+    tables = distributionsOf(timesteps);
+  }
+  const Objective terms = objective(object(options, "objective"), learner->timesteps(), learner->unet(), pools,
+                                   , distributions);
   return state(info.Env())
       .engine.run(
           info.Env(), {},
           [learner = std::move(learner), terms, task = poolParts(field(options, "task")),
            memory = poolParts(field(options, "memory")), batchSize = integer(options, "batchSize", 1, largestBatch),
-           flip = boolean(options, "horizontalFlip"), labels = labelsOf(options), rate = learningRate(optimizer),
+           flip = boolean(options, "horizontalFlip"), labels = labelsOf(options), tables,
+           rate = learningRate(optimizer),
            accumulate = has(options, "accumulate") ? integer(options, "accumulate", 1, largestBatch) : 1,
            adam = optimizerConfig(optimizer)] {
             const ThreadScope scope(learner->threads());
             SessionConfig config{
-                terms, {Pool(task), Pool(memory), batchSize, flip, labels, {}}, rate, adam, accumulate};
+                terms, {Pool(task), Pool(memory), batchSize, flip, labels, {}, tables}, rate, adam, accumulate};
             return std::make_shared<SessionValue>(SessionValue{learner, learner->trainer.begin(std::move(config))});
           },
           [](Napi::Env env, std::shared_ptr<SessionValue> session) -> Napi::Value {

@@ -57,8 +57,19 @@ at::Tensor Drawer::told(const at::Tensor& classes, Random& random) const {
   return classes.masked_fill(dropped, model_.unet.nullLabel());
 }
 
+at::Tensor Drawer::timesteps(const Source& source, Random& random) const {
+  const int64_t count = batches_.batchSize;
+  if (source.distribution < 0) return random.integers(count, source.from, source.to);
+  const auto& [cumulative, stratified] = batches_.distributions[static_cast<size_t>(source.distribution)];
+  at::Tensor u = random.uniform({count}, 0, 1).to(at::kDouble);
+  if (stratified) u = (u + at::tensor(random.permutation(count), at::kDouble)) / count;
+  const int64_t last = source.to - source.from - 1;
+  const at::Tensor place = at::searchsorted(cumulative, u * cumulative[last], /*out_int32=*/false, /*right=*/true);
+  return source.from + place.clamp_max(last);
+}
+
 Draws Drawer::draw(const Source& source, const Position& at, Random& random) {
-  const auto& [task, memory, count, flips, labels, replay] = batches_;
+  const auto& [task, memory, count, flips, labels, replay, distributions] = batches_;
   const std::vector<int64_t> shape = model_.imageShape(count);
   Draws draws;
   at::Tensor classes;
@@ -90,7 +101,7 @@ Draws Drawer::draw(const Source& source, const Position& at, Random& random) {
     if (source.generates()) draws.classes = classes;
   }
   if (source.labelled) draws.labels = told(classes, random);
-  if (!draws.timesteps.defined()) draws.timesteps = random.integers(count, source.from, source.to);
+  if (!draws.timesteps.defined()) draws.timesteps = timesteps(source, random);
   if (source.addsNoise()) draws.noise = model_.normal(random, shape);
   if (source.generates() || source.kind == SourceKind::gaussian) draws.z = model_.normal(random, shape);
   if (source.symmetric) {

@@ -84,6 +84,12 @@ struct Labels {
   at::Tensor weights;  // float64, of each class that the teacher's images may have
 };
 
+/// How likely timesteps are that are not drawn uniformly.
+struct TimestepDistribution {
+  at::Tensor cumulative;  // float64: of the source's first 1, 2, … timesteps together, up to a factor
+  bool stratified;        // over the batch
+};
+
 /// What the draws of training steps are taken from.
 struct Batches {
   Pool task, memory;
@@ -92,6 +98,7 @@ struct Batches {
   Labels labels = {};
   /// The teacher's images by Source::pool, with their classes; class · T + timestep where the teacher stops there.
   std::vector<Pool> replay = {};
+  std::vector<TimestepDistribution> distributions = {};  // by Source::distribution
 };
 
 /// Draws what steps train on: a pure function of (position, batches, sources), but for permutations that it remembers.
@@ -105,6 +112,7 @@ class Drawer {
 
  private:
   Draws draw(const Source& source, const Position& at, Random& random);
+  at::Tensor timesteps(const Source& source, Random& random) const;
   /// What the networks are told of images with these classes.
   at::Tensor told(const at::Tensor& classes, Random& random) const;
 

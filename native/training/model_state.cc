@@ -15,18 +15,23 @@ at::Tensor freshWeights(const DiffusionModel& model, uint64_t seed) {
 
 }  // namespace
 
-ModelState::ModelState(const DiffusionModel& model, uint64_t seed, double emaDecay)
+ModelState::ModelState(const DiffusionModel& model, uint64_t seed, const AverageDecay& average)
     : student(model.layout(), freshWeights(model, seed), model.how),
       adam(student.master),
       gradient(model.layout(), student.master),
       model_(model),
-      emaDecay_(emaDecay),
+      average_(average),
+      averageWeight_(1 - average.after(0)),
       seed_(seed) {
-  if (emaDecay_ > 0) ema.emplace(model.layout(), student.master.clone(), model.how);
+  if (average_.most > 0) ema.emplace(model.layout(), student.master.clone(), model.how);
+  const bool changes = average_.warmUp != AverageDecay::WarmUp::none;
+  if (changes && !model.how.device.is_cpu()) {
+    averageWeightOnDevice_ = at::full({}, averageWeight_, student.master.options());
+  }
 }
 
 bool ModelState::has(StateTensor which) const {
-  if (which == StateTensor::ema) return emaDecay_ > 0;
+  if (which == StateTensor::ema) return average_.most > 0;
   if (which == StateTensor::teacher) return hasTeacher_;
   if (which == StateTensor::pathStart || which == StateTensor::pathIntegral) return hasPath_;
   return which != StateTensor::gradient;
@@ -63,6 +68,25 @@ void ModelState::write(StateTensor which, const std::vector<at::Tensor>& tensors
   for (WeightSet* set : {&student, ema ? &*ema : nullptr, teacher ? &*teacher : nullptr}) {
     if (set != nullptr) set->refresh(0, model_.layout().total());
   }
+}
+
+void ModelState::setRates(double learningRate) {
+  adam.setLearningRate(learningRate);
+  const double weight = 1 - average_.after(taskStep_);
+  if (weight == averageWeight_) return;
+  averageWeight_ = weight;
+  if (averageWeightOnDevice_.defined()) averageWeightOnDevice_.fill_(weight);
+}
+
+void ModelState::average(int64_t begin, int64_t end) {
+  if (!ema) return;
+  const at::Tensor own = ema->master.slice(0, begin, end), other = student.master.slice(0, begin, end);
+  if (averageWeightOnDevice_.defined()) {
+    own.lerp_(other, averageWeightOnDevice_);
+  } else {
+    own.lerp_(other, averageWeight_);
+  }
+  ema->refresh(begin, end);
 }
 
 void ModelState::beginTask(bool keepOptimizer) {

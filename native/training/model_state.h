@@ -22,8 +22,8 @@ enum class StateTensor { student, ema, teacher, expAvg, expAvgSq, pathStart, pat
 /// where it stands.
 class ModelState {
  public:
-  /// Fresh weights, drawn from the seed. `emaDecay` 0: no average is kept.
-  ModelState(const DiffusionModel& model, uint64_t seed, double emaDecay);
+  /// Fresh weights, drawn from the seed.
+  ModelState(const DiffusionModel& model, uint64_t seed, const AverageDecay& average);
 
   WeightSet student;
   std::optional<WeightSet> ema, teacher;
@@ -33,7 +33,11 @@ class ModelState {
   GradientSum gradient;
   at::Tensor gradNorm;  // undefined: there is no gradient to apply
 
-  double emaDecay() const { return emaDecay_; }
+  /// What changes from step to step: the learning rate, and the average's decay by the steps of the task that are done.
+  /// A recorded graph of the update follows both.
+  void setRates(double learningRate);
+  /// Moves elements [begin, end) of the average, if there is one, to the student's.
+  void average(int64_t begin, int64_t end);
   bool has(StateTensor which) const;
   /// Those of student, EMA or teacher. Throws ERR_INVALID_ARGUMENT where there are none.
   const WeightSet& weights(StateTensor which) const;
@@ -71,7 +75,9 @@ class ModelState {
   void makeTeacher();
 
   const DiffusionModel& model_;
-  double emaDecay_;
+  AverageDecay average_;
+  double averageWeight_;              // of the student in the next step's average
+  at::Tensor averageWeightOnDevice_;  // float32 scalar; undefined on the CPU, and where it doesn't change
   int64_t replacements_ = 0;
   // Written on the engine thread, read by JavaScript's.
   std::atomic<uint64_t> seed_;

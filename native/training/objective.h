@@ -23,6 +23,7 @@ struct Source {
   bool labelled = false;        // the network takes labels
   bool dropsOut = false;        // the student has dropout
   int64_t from = 0, to = 0;     // timesteps are drawn from [from, to)
+  int64_t distribution = -1;    // which of Batches::distributions they are drawn by; −1: uniformly
 
   bool operator==(const Source&) const = default;
 

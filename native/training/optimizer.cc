@@ -31,6 +31,19 @@ double LearningRate::after(int64_t done) const {
   return peak * (final + (1 - final) * (1 + std::cos(std::numbers::pi * progress)) / 2);
 }
 
+double AverageDecay::after(int64_t done) const {
+  const auto t = static_cast<double>(done);
+  switch (warmUp) {
+    case WarmUp::none:
+      return most;
+    case WarmUp::ratio:
+      return done == 0 ? 0 : std::min(most, (1 + t) / (10 + t));
+    case WarmUp::power:
+      break;
+  }
+  return std::min(most, 1 - std::pow(1 + t / invGamma, -power));
+}
+
 Adam::Adam(const at::Tensor& weights)
     : expAvg(at::zeros_like(weights)),
       expAvgSq(at::zeros_like(weights)),

@@ -26,6 +26,17 @@ struct LearningRate {
   double after(int64_t done) const;
 };
 
+/// The decay of a moving average of the weights over the steps of a task: from 0 to `most`, if it has warm-up.
+struct AverageDecay {
+  enum class WarmUp { none, ratio, power };
+  double most = 0;  // 0: no average is kept
+  WarmUp warmUp = WarmUp::none;
+  double invGamma = 1, power = 1;  // of WarmUp::power
+
+  /// Of the step that comes after so many.
+  double after(int64_t done) const;
+};
+
 /// Adam (arXiv 1412.6980) over one flat float32 tensor, with the gradient's norm clipped in the same pass.
 class Adam {
  public:

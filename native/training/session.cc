@@ -36,6 +36,12 @@ Session::Session(const DiffusionModel& model, ModelState& state, Team& team, con
     if (drawsClasses && !(weights.defined() && weights.numel() > 0 && weights.sum().item<double>() > 0)) {
       throw Error("ERR_INVALID_ARGUMENT", "labels: a source without labels of its own needs weights to draw them by");
     }
+    const auto& distributions = config_.batches.distributions;
+    const auto number = static_cast<size_t>(source.distribution);
+    if (source.distribution >= 0 &&
+        (number >= distributions.size() || distributions[number].cumulative.numel() != source.to - source.from)) {
+      throw Error("ERR_INVALID_ARGUMENT", "timesteps: expected a distribution over the source's timesteps");
+    }
     if (source.kind == SourceKind::memory && config_.batches.memory.size() == 0) {
       throw Error("ERR_INVALID_ARGUMENT", "the memory holds no images yet");
     }
@@ -200,7 +206,7 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
       const std::vector<at::Tensor> draws = flattened(drawn_.front());
       drawn_.pop_front();
       const double rate = config_.learningRate.after(state_.position().taskStep);
-      state_.adam.setLearningRate(rate);
+      state_.setRates(rate);
       all.push_back(recorded_(draws, [&](const Graphed::Tensors& inputs) { return step(inputs, cancellation); }));
       report.learningRates.push_back(rate);
       state_.advance();

@@ -151,10 +151,7 @@ void TrainingStep::update(const OptimizerConfig& optimizer) {
     state_.adam.update(student.master, state_.gradient.flat(), state_.gradNorm, optimizer, begin, end);
     student.refresh(begin, end);
     if (path) part(path.integral).addcmul_(part(path.gradient), part(student.master) - part(path.before), -1);
-    if (state_.ema) {
-      part(state_.ema->master).lerp_(part(student.master), 1 - state_.emaDecay());
-      state_.ema->refresh(begin, end);
-    }
+    state_.average(begin, end);
   });
   state_.gradNorm.reset();
 }

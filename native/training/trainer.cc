@@ -8,9 +8,9 @@
 namespace continual {
 
 Trainer::Trainer(const UNetConfig& unet, NoiseSchedule schedule, const Parametrisation& parametrisation,
-                 const Compute& how, uint64_t seed, double emaDecay, Group processes)
+                 const Compute& how, uint64_t seed, const AverageDecay& average, Group processes)
     : model{how, UNet(unet, how.memoryFormat()), std::move(schedule), parametrisation},
-      state(model, seed, emaDecay),
+      state(model, seed, average),
       team(how.device.is_cpu() ? Team::forThisMachine() : Team(1, at::get_num_threads())),
       group(std::move(processes)),
       step(model, state, team, group),

@@ -22,7 +22,7 @@ struct Trainer {
   Sampling sampling;
 
   Trainer(const UNetConfig& unet, NoiseSchedule schedule, const Parametrisation& parametrisation, const Compute& how,
-          uint64_t seed, double emaDecay, Group processes = {});
+          uint64_t seed, const AverageDecay& average, Group processes = {});
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 

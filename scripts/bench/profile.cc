@@ -98,7 +98,7 @@ int main(int count, char** arguments) {
   // Linear betas; what numbers they give makes no difference to the time.
   const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
   continual::Trainer trainer(unet, continual::NoiseSchedule({alpha2, 1 - alpha2}, device),
-                             continual::parametrisation("epsilon"), {device, at::kBFloat16, false}, 42, 0);
+                             continual::parametrisation("epsilon"), {device, at::kBFloat16, false}, 42, {});
   trainer.state.freezeTeacher(0);
   const auto images = continual::blackImages(at::zeros({1024}, at::kLong), 32, 32, 1, device);
   continual::writeImages(*images, 0, at::randint(0, 256, {1024, 32, 32, 1}, at::kByte));

@@ -21,7 +21,7 @@ export async function milliseconds(work) {
  * @template {string} Name
  * @param {number} seconds
  * @param {Record<Name, () => Promise<number>>} measurements each gives milliseconds
- * @returns {Promise<{ rounds: number, medians: Record<Name, number> }>}
+ * @returns {Promise<{ rounds: number, medians: Record<Name, number>, byRound: Record<Name, number[]> }>}
  */
 export async function inTurn(seconds, measurements) {
   if (!(seconds >= 0)) throw new Error(`--seconds is ${seconds}; expected a number from 0`)
@@ -35,8 +35,11 @@ export async function inTurn(seconds, measurements) {
       if (rounds >= 0) found.push(value)
     }
   }
+  const byRound = /** @type {Record<Name, number[]>} */ (
+    Object.fromEntries(all.map(([name, , found]) => [name, found]))
+  )
   const medians = Object.fromEntries(all.map(([name, , found]) => [name, median(found)]))
-  return { rounds, medians: /** @type {Record<Name, number>} */ (medians) }
+  return { rounds, medians: /** @type {Record<Name, number>} */ (medians), byRound }
 }
 
 /** The most memory that this process has had, in MiB: its own on the machine. */

@@ -166,9 +166,9 @@ export async function createWorkload({ model, batch, device, precision }, group)
       // CUDA has only been asked for it. What is read back from there comes after it.
       for (const part of task.slice(0, 1)) await addon.readImages(part.images, part.indices.subarray(0, 1))
     },
-    /** @param {number} count images, all at once @param {number} steps of DDIM */
-    sample: (count, steps) => {
-      const sampler = { ...paperSampler, steps }
+    /** @param {number} count images, all at once @param {number} steps @param {import('../../dist/index.js').SamplerConfig['kind']} [kind] */
+    sample: (count, steps, kind = 'ddim') => {
+      const sampler = { ...paperSampler, steps, kind }
       return native.sample(
         {
           weights: 'student',

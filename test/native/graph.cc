@@ -126,14 +126,15 @@ int main() {
   const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
   const continual::ScheduleTable table{alpha2, 1 - alpha2};
   continual::Trainer trainer(unet, continual::NoiseSchedule(table, at::kMeta), continual::parametrisation("epsilon"),
-                             {at::kMeta, at::kFloat, false}, 1, 0.99);
+                             {at::kMeta, at::kFloat, false}, 1,
+                             {0.99, continual::AverageDecay::WarmUp::power, 1, 2.0 / 3});
   trainer.state.freezeTeacher(0);
   std::vector<at::Tensor> one;
   for (const auto& p : trainer.model.layout().parameters()) one.push_back(at::ones(p.shape));
   trainer.state.writePenalty("ewc", continual::Shape::diagonal, one, one);
   trainer.state.writePenalty("rank-1", continual::Shape::rankOne, one, one);
   trainer.state.followPath(true);
-  trainer.state.adam.setLearningRate(1e-3);
+  trainer.state.setRates(1e-3);
   const continual::OptimizerConfig optimizer{0.9, 0.999, 1e-8, 0, 1};
 
   const auto images = continual::blackImages(at::zeros({6}, at::kLong), 8, 8, 1, at::kByte);
@@ -164,10 +165,16 @@ int main() {
   add("teacher-ddpm", ancestral, teacher);
   add("teacher-partial", partial, teacher);
   add("gaussian", source(SourceKind::gaussian), teacher);
+  symmetric.distribution = 0;
   add("gaussian-symmetric", symmetric, teacher);
   cases.push_back({"penalties", {{source(SourceKind::task)}, {data}, {{"ewc", 1}, {"rank-1", 1}}}});
   for (const auto& [name, objective] : cases) {
-    const auto draws = trainer.begin({objective, {pool, pool, 4, true}, {1e-3}, optimizer})->draw();
+    const continual::Batches batches{.task = pool,
+                                     .memory = pool,
+                                     .batchSize = 4,
+                                     .horizontalFlip = true,
+                                     .distributions = {{at::arange(1, 1001, at::kDouble), true}}};
+    const auto draws = trainer.begin({objective, batches, {1e-3}, optimizer})->draw();
     watch(name, [&, &objective = objective] {
       trainer.step.compute(objective, draws, never);
       trainer.step.update(optimizer);
@@ -178,9 +185,9 @@ int main() {
   ofClasses.classEmbedding = continual::ClassEmbedding::table;
   ofClasses.classRows = 5;
   continual::Trainer conditional(ofClasses, continual::NoiseSchedule(table, at::kMeta),
-                                 continual::parametrisation("epsilon"), {at::kMeta, at::kFloat, false}, 1, 0.99);
+                                 continual::parametrisation("epsilon"), {at::kMeta, at::kFloat, false}, 1, {0.99});
   conditional.state.freezeTeacher(0);
-  conditional.state.adam.setLearningRate(1e-3);
+  conditional.state.setRates(1e-3);
   continual::Source labelled = source(SourceKind::task), guided = source(SourceKind::teacher);
   labelled.labelled = guided.labelled = true;
   guided.sampler.guidance = {2, 0, 500};

@@ -61,8 +61,8 @@ std::unique_ptr<continual::Trainer> makeTrainer(continual::Group group) {
   const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
   const continual::NoiseSchedule schedule({alpha2, 1 - alpha2}, at::kCPU);
   return std::make_unique<continual::Trainer>(unet, schedule, continual::parametrisation("epsilon"),
-                                              continual::Compute{at::kCPU, at::kFloat, false}, 1, 0.9,
-                                              std::move(group));
+                                              continual::Compute{at::kCPU, at::kFloat, false}, 1,
+                                              continual::AverageDecay{0.9}, std::move(group));
 }
 
 /// The weights after the steps.

@@ -8,6 +8,7 @@ import type {
   NativeTrainReport,
 } from '../../lib/engine/addon.js'
 import { createNative } from '../../lib/learner/core.js'
+import { planTimesteps } from '../../lib/learner/timesteps.js'
 import type { Objective, ResolvedObjective } from '../../lib/methods/objective.js'
 import { parseObjective } from '../../lib/methods/objective-schema.js'
 import type { TestDevice } from './devices.js'
@@ -46,7 +47,9 @@ export async function inSession<T>(
   batches: Batches,
   work: (session: NativeSession) => Promise<T>,
 ): Promise<T> {
-  const session = await native.beginSession({ ...batches, objective: resolve(objective), optimizer })
+  const resolved = resolve(objective)
+  const timesteps = planTimesteps(resolved, paperSchedule, 'test')
+  const session = await native.beginSession({ ...batches, objective: resolved, timesteps, optimizer })
   try {
     return await work(session)
   } finally {

@@ -9,8 +9,11 @@ import { tinyExperiment } from './tiny-experiment.js'
 export const brokenExperiment = {
   ...tinyExperiment,
   stream: { tasks: 2 },
-  ema: 0.9,
-  train: { steps: 30, batchSize: 4 },
+  ema: { decay: 0.9, warmup: 'ratio' },
+  train: {
+    ...{ steps: 30, batchSize: 4, timesteps: { kind: 'logit-normal', stratified: true } },
+    validation: { every: 7, fraction: 0.25, keepBest: true },
+  },
   methods: ['finetune', 'synaptic-intelligence'],
   evaluation: { count: 10, metrics: ['frechetDistance'] },
   samples: { count: 1, columns: 1 },
