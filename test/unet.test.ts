@@ -195,7 +195,7 @@ describe('config.json', () => {
     [
       'blocks that do not meet',
       { up_block_types: ['KUpBlock2D', 'UpBlock2D'] },
-      /up_block_types\[0\] is 'KUpBlock2D'; expected another block/,
+      /up_block_types\[1\] is 'UpBlock2D'; expected another block: the feature maps/,
     ],
     ['an unknown key', { norm_num_group: 8 }, /unknown option 'norm_num_group' \(did you mean 'norm_num_groups'\?\)/],
     ['a size that the blocks cannot halve', { sample_size: 15 }, /sample_size is 15; expected a multiple of 2/],
