@@ -229,8 +229,8 @@ AverageDecay averageDecay(const Napi::Value& value) {
   return {number(given, "decay"), warmUp, number(given, "invGamma"), number(given, "power")};
 }
 
-Objective objective(const Napi::Object& value, int64_t timesteps, const UNet& unet,
-                    const std::vector<int64_t>& pools, const std::vector<int64_t>& distributions) {
+Objective objective(const Napi::Object& value, int64_t timesteps, const UNet& unet, const std::vector<int64_t>& pools,
+                    const std::vector<int64_t>& distributions) {
   Objective result;
   for (const Napi::Object& term : elements(field(value, "terms"), "terms")) {
     Source source = readSource(term, timesteps);

@@ -21,7 +21,8 @@ LearningRate learningRate(const Napi::Object& value);
 OptimizerConfig optimizerConfig(const Napi::Object& value);
 /// A decay, or { decay, warmup, invGamma?, power? }.
 AverageDecay averageDecay(const Napi::Value& value);
-/// `timesteps`: T, the default range of timesteps. `pools` and `distributions`: by term, Source::pool and Source::distribution.
+/// `timesteps`: T, the default range of timesteps. `pools` and `distributions`: by term, Source::pool and
+/// Source::distribution.
 Objective objective(const Napi::Object& value, int64_t timesteps, const UNet& unet,
                     const std::vector<int64_t>& pools = {}, const std::vector<int64_t>& distributions = {});
 StateTensor stateTensor(const Napi::Value& value);

@@ -401,8 +401,8 @@ Napi::Value createLearner(const Napi::CallbackInfo& info) {
         env, {},
         [=] {
           const ThreadScope scope(compute.threads);
-          return std::shared_ptr<LearnerValue>(new LearnerValue{
-              {unet, NoiseSchedule(table, compute.device), predicted, compute, seed, average, group}});
+          return std::shared_ptr<LearnerValue>(
+              new LearnerValue{{unet, NoiseSchedule(table, compute.device), predicted, compute, seed, average, group}});
         },
         [](Napi::Env env, std::shared_ptr<LearnerValue> learner) -> Napi::Value {
           return LearnerHandle::wrap(env, state(env).learner, std::move(learner));

@@ -155,8 +155,8 @@ Napi::Value beginSession(const Napi::CallbackInfo& info, std::shared_ptr<Learner
     distributions = integerList(field(timesteps, "numbers"), "numbers");
     tables = distributionsOf(timesteps);
   }
-  const Objective terms = objective(object(options, "objective"), learner->timesteps(), learner->unet(), pools,
-                                   , distributions);
+  const Objective terms =
+      objective(object(options, "objective"), learner->timesteps(), learner->unet(), pools, distributions);
   return state(info.Env())
       .engine.run(
           info.Env(), {},

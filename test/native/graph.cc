@@ -169,11 +169,8 @@ int main() {
   add("gaussian-symmetric", symmetric, teacher);
   cases.push_back({"penalties", {{source(SourceKind::task)}, {data}, {{"ewc", 1}, {"rank-1", 1}}}});
   for (const auto& [name, objective] : cases) {
-    const continual::Batches batches{.task = pool,
-                                     .memory = pool,
-                                     .batchSize = 4,
-                                     .horizontalFlip = true,
-                                     .distributions = {{at::arange(1, 1001, at::kDouble), true}}};
+    continual::Batches batches{pool, pool, 4, true};
+    batches.distributions.push_back({at::arange(1, 1001, at::kDouble), true});
     const auto draws = trainer.begin({objective, batches, {1e-3}, optimizer})->draw();
     watch(name, [&, &objective = objective] {
       trainer.step.compute(objective, draws, never);
