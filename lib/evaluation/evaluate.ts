@@ -1,6 +1,6 @@
-import { imageSize } from '../config/unet.js'
 import { z } from 'zod'
 import { parseSampler, type SamplerOptions } from '../config/sampler.js'
+import { imageSize } from '../config/unet.js'
 import { countImages, type ImageBatch } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
