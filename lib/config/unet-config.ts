@@ -22,12 +22,14 @@ export const upBlocks = [
 /**
  * A block of {@link UNetConfig} that halves images, but at the lowest resolution.
  *
+ * @useDeclaredType
  * @category Networks, schedules and samplers
  */
 export type DownBlockType = (typeof downBlocks)[number]
 /**
  * A block of {@link UNetConfig} that doubles images, but at the highest resolution.
  *
+ * @useDeclaredType
  * @category Networks, schedules and samplers
  */
 export type UpBlockType = (typeof upBlocks)[number]
