@@ -183,9 +183,9 @@ describe('a diffusers folder', () => {
       'an option that we do not have',
       async (f) => {
         const config = JSON.parse(await readFile(path.join(f, 'config.json'), 'utf8'))
-        await writeFile(path.join(f, 'config.json'), JSON.stringify({ ...config, dropout: 0.5 }))
+        await writeFile(path.join(f, 'config.json'), JSON.stringify({ ...config, act_fn: 'tanh' }))
       },
-      /config.json: dropout is 0.5; expected 0/,
+      /config.json: act_fn is 'tanh'; expected/,
     ],
   ])('with %s is refused', async (_, spoil, message) => {
     const folder = await diffusersFolder()
