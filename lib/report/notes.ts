@@ -1,7 +1,18 @@
 import { oneLine } from '../validation/printable.js'
 import { hasMatrix, metricMatrix } from './forgetting.js'
-import type { Results } from './results.js'
+import type { Results, TaskResult } from './results.js'
 import { measuredValue, tasksOf } from './summary.js'
+
+/** Why values are missing after tasks, once each. Where there is a value, its note stands below its own table. */
+export function whyMissing({ metrics: known }: Results, tasks: readonly Pick<TaskResult, 'metrics'>[]): string[] {
+  const noted = tasks.flatMap(({ metrics }) =>
+    Object.entries(metrics).flatMap(([name, found]) => {
+      const title = known[name]?.title.replace(/ \(.*$/, '') ?? name
+      return found.note === undefined || measuredValue(found) !== undefined ? [] : [`${title}: ${found.note}.`]
+    }),
+  )
+  return [...new Set(noted)]
+}
 
 /**
  * What a reader of the tables at the end should know: why values are missing after the last task, why there is no table of
@@ -13,20 +24,13 @@ import { measuredValue, tasksOf } from './summary.js'
 export function notesAtEnd(results: Results, tables: string): string[] {
   const last = tasksOf(results).at(-1) ?? 0
   const tasks = results.runs.flatMap((run) => run.tasks.filter(({ task }) => task === last))
-  // Where there is a value, its note stands below its own table.
-  const noted = tasks.flatMap(({ metrics }) =>
-    Object.entries(metrics).flatMap(([name, found]) => {
-      const title = results.metrics[name]?.title.replace(/ \(.*$/, '') ?? name
-      return found.note === undefined || measuredValue(found) !== undefined ? [] : [`${title}: ${found.note}.`]
-    }),
-  )
   const isForgettingShown = Object.keys(results.metrics).some((metric) => hasMatrix(results, metricMatrix(metric)))
   const isAlone = tasks.some(({ alone }) => alone !== undefined)
   const forgetting = isAlone
     ? 'too few images of the earlier tasks’ classes were generated (evaluation.perTaskMinimum)'
     : 'the tasks were not evaluated by themselves (evaluation.perTask)'
   return [
-    ...[...new Set(noted)].map(oneLine),
+    ...whyMissing(results, tasks).map(oneLine),
     ...(last > 1 && !isForgettingShown ? [`No table of forgetting: ${forgetting}.`] : []),
     ...(/(^|\s)–(\s|$)/m.test(tables) ? ['–: not measured, as its notes say, or the run has not come so far.'] : []),
   ]

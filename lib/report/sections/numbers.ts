@@ -4,6 +4,7 @@ import { seriesOf } from '../colors.js'
 import { escapeXml as e } from '../escape.js'
 import { metricMatrix, transferOf } from '../forgetting.js'
 import { details, inline, methodName, table } from '../html.js'
+import { whyMissing } from '../notes.js'
 import { pairedRows } from '../paired.js'
 import type { Results } from '../results.js'
 import { type Cell, cell, dagger, formatCell, inSentence, methodsOf, seedsOf, tasksOf } from '../summary.js'
@@ -22,7 +23,12 @@ export function numbersSection(results: Results): string {
 ${details('Values', tableByTask(tables[i]!))}
 </div>`,
   )
-  const notes = new Set(tables.flatMap(({ rows }) => rows.flatMap(({ cells }) => cells.flatMap((c) => c?.notes ?? []))))
+  const marked = tables.flatMap(({ rows }) => rows.flatMap(({ cells }) => cells.flatMap((c) => c?.notes ?? [])))
+  const missing = whyMissing(
+    results,
+    results.runs.flatMap(({ tasks }) => tasks),
+  )
+  const notes = [...new Set(marked.map((note) => `${dagger} ${note}`)), ...missing]
   return `<section id="numbers">
 <h2>The numbers after task ${last}</h2>
 <p class="note">Generated images against the test images of all classes seen so far${overNote(results)}. The best value of each
@@ -31,7 +37,7 @@ would have. Numbers are comparable with each other, and with no table elsewhere 
 other counts of images.</p>
 ${finalTableHtml(results, last)}
 ${pairedHtml(results)}
-${notes.size === 0 ? '' : `<ul class="note">${[...notes].map((note) => `<li>${dagger} ${e(note)}</li>`).join('')}</ul>`}
+${notes.length === 0 ? '' : `<ul class="note">${notes.map((note) => `<li>${e(note)}</li>`).join('')}</ul>`}
 </section>
 <section id="by-task">
 <h2>From task to task</h2>
