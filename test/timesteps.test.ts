@@ -147,7 +147,7 @@ describe('a task learned at timesteps of a distribution', () => {
     const settings = { ...options, accumulate: 2, timesteps: distribution }
     for (const learner of [whole, broken]) await learner.train(first, method, settings)
     await whole.train(second, method, settings)
-    for await (const { step } of broken.learn(second, method, settings)) if (step >= 2) break
+    for await (const { step } of broken.learn(second, method, settings)) if (step >= 1) break
     await collect(broken.learn(second, method, { ...settings, resume: true }))
     expect(await tensorsOf(broken)).toEqual(await tensorsOf(whole))
   })
