@@ -19,7 +19,7 @@ async function train(steps: number, everySteps: number | undefined, fails = fals
       return { data: new Uint8Array(count), count, height: 1, width: 1, channels: 1 }
     },
   }
-  const folder = { remove: async () => {}, write: async () => {} }
+  const folder = { isWriter: true, remove: async () => {}, write: async () => {} }
   const config = {
     samples: { count: 36, columns: 6, everySteps },
     sampler: { steps: 10 },
