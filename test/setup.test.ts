@@ -35,7 +35,10 @@ test('what is compiled is compiled again only when a source is newer, at whateve
   const copy = machine.copyOfPackage()
   cpSync(join(root, 'tsconfig.json'), join(copy, 'tsconfig.json'))
   const source = join(copy, 'lib', 'index.ts')
-  mkdirSync(join(copy, 'lib'))
+  const page = join(copy, 'lib', 'report', 'live', 'page')
+  mkdirSync(page, { recursive: true })
+  cpSync(join(root, 'lib', 'report', 'live', 'page', 'tsconfig.json'), join(page, 'tsconfig.json'))
+  writeFileSync(join(page, 'page.ts'), 'export {}\n')
   const compile = async () => {
     const { code, stdout, stderr } = await machine.start([join(copy, 'scripts', 'compile.mjs'), '--if-stale']).ended
     expect(code, stdout).toBe(0)

@@ -41,6 +41,8 @@ export function embeddingWidth({ time_embedding_dim: width, block_out_channels: 
   return width ?? 4 * first
 }
 
+/** More residual blocks at one resolution are not looked at, as the check follows each of them. */
+const mostLayers = 64
 const count = z.int().min(1)
 const side = count.max(4096)
 export const sizeSchema = z.union([side, z.tuple([side, side]).readonly()])
@@ -94,7 +96,7 @@ const shape = {
   block_out_channels: z.array(count.max(65536)).min(1).max(12).readonly(),
   down_block_types: z.array(block(downBlocks, otherDown)).readonly(),
   up_block_types: z.array(block(upBlocks, otherUp)).readonly(),
-  layers_per_block: z.int().min(0).max(64).default(2),
+  layers_per_block: z.int().min(0).max(mostLayers).default(2),
   norm_num_groups: count.nullable().default(32),
   norm_eps: z.number().min(0).default(1e-5),
   attention_head_dim: count.nullable().default(8),
@@ -140,7 +142,7 @@ function check(unet: Given, refuse: (path: (string | number)[], message: string)
   }
   if (unet.norm_num_groups === null && hasPlainNorms(config)) {
     refuse(['norm_num_groups'], 'expected a number, as only skip and K blocks count their groups themselves')
-  } else if (lists.every((key) => unet[key].length === blocks)) {
+  } else if (lists.every((key) => unet[key].length === blocks) && unet.layers_per_block <= mostLayers) {
     checkBlocks(config, refuse)
   }
   const first = unet.block_out_channels[0]!
