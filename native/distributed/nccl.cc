@@ -15,14 +15,9 @@
 
 namespace continual {
 
+#ifdef CONTINUAL_DIFFUSION_CUDA
 namespace {
 
-/// What the processes of a communicator have in common, as NCCL hands it out.
-struct UniqueId {
-  std::array<char, 128> bytes;
-};
-
-#ifdef CONTINUAL_DIFFUSION_CUDA
 // Numbers of NCCL's interface, the same in all versions of it.
 constexpr int addUp = 0;
 
@@ -42,11 +37,16 @@ int typeOf(at::ScalarType type) {
       throw Error("ERR_ENGINE", "a group can't sum numbers of this type");
   }
 }
-#endif
 
 }  // namespace
+#endif
 
 struct Nccl::Functions {
+  /// What the processes of a communicator have in common, as NCCL hands it out.
+  struct UniqueId {
+    std::array<char, 128> bytes;
+  };
+
   int (*getUniqueId)(UniqueId*);
   int (*initRank)(void**, int, UniqueId, int);
   int (*allReduce)(const void*, void*, size_t, int, int, void*, void*);
@@ -90,7 +90,7 @@ void Nccl::check(int code, const char* what) const {
 
 void Nccl::join() {
   nccl_ = std::make_unique<Functions>();
-  UniqueId id{};
+  Functions::UniqueId id{};
   if (rank_ == 0) check(nccl_->getUniqueId(&id), "ncclGetUniqueId");
   const std::string all = share_(std::string(id.bytes.data(), id.bytes.size()));
   std::memcpy(id.bytes.data(), all.data(), std::min(all.size(), id.bytes.size()));
