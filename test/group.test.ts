@@ -39,7 +39,8 @@ it.each(sizes)(
       const pairs = steps.flatMap((of, i) => of.map((value, n) => [value, found.losses[name]![i]![n]!] as const))
       // While the student is the teacher still, a term is no more than rounding: 1e-14, where the losses are about 1.
       const far = Math.max(...pairs.map(([a, b]) => Math.abs(a - b) / Math.max(Math.abs(a), 1e-6)))
-      expect(far, name).toBeLessThan(1e-5)
+      // A teacher's last bits may change a pixel of a pool, whose images are bytes.
+      expect(far, name).toBeLessThan(/ pool$/.test(name) ? 1e-4 : 1e-5)
     }
   },
   300_000,
