@@ -89,7 +89,7 @@ Napi::Value joinGroup(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
-    std::function<Joined()> join;
+    std::function<JoinedGroup()> join;
     if (has(options, "library")) {
       join = [library = string(options, "library")] { return joinByMpi(library); };
     } else {
@@ -103,7 +103,7 @@ Napi::Value joinGroup(const Napi::CallbackInfo& info) {
     return engine.run(
         env, {},
         [join, gradients, &engine] {
-          const Joined joined = join();
+          const JoinedGroup joined = join();
           auto value = std::make_shared<GroupValue>(GroupValue{joined.group, joined.transport});
           value->group.gradients = gradients;
           engine.atEnd([leave = joined.leave, how = value->leaving] { leave(how->seconds, how->why); });

@@ -14,7 +14,7 @@ constexpr int64_t secondsToMeet = 300;
 
 }  // namespace
 
-Joined joinByMpi(const std::string& library) {
+JoinedGroup joinByMpi(const std::string& library) {
   const auto mpi = std::make_shared<Mpi>(library);
   const auto share = [mpi](const std::string& own) {
     const at::Tensor bytes = at::zeros({static_cast<int64_t>(own.size())}, at::kByte);
@@ -36,7 +36,7 @@ Joined joinByMpi(const std::string& library) {
           }};
 }
 
-Joined joinByAddress(const Member& member) {
+JoinedGroup joinByAddress(const Member& member) {
   const auto meeting = std::make_shared<Rendezvous>(member.host, member.port, member.rank, member.size, secondsToMeet);
   const auto share = [meeting](const std::string& own) { return meeting->share(own); };
   const auto nccl = std::make_shared<Nccl>(member.rank, member.size, share);

@@ -8,7 +8,7 @@
 namespace continual {
 
 /// A group that this process has joined.
-struct Joined {
+struct JoinedGroup {
   Group group;
   std::string transport;  // e.g. "MPICH Version: 5.0.2"
   /// See Mpi::leave.
@@ -16,7 +16,7 @@ struct Joined {
 };
 
 /// Joins the processes that an MPI launcher started: MPI sums on the CPU, and NCCL on GPUs. `library`: see Mpi.
-Joined joinByMpi(const std::string& library);
+JoinedGroup joinByMpi(const std::string& library);
 
 /// A process that knows how many there are and where they meet.
 struct Member {
@@ -25,6 +25,6 @@ struct Member {
   int64_t device;  // of CUDA, on this machine
 };
 /// Joins processes that meet at an address: NCCL sums on their GPUs, also what is on the CPU.
-Joined joinByAddress(const Member& member);
+JoinedGroup joinByAddress(const Member& member);
 
 }  // namespace continual
