@@ -76,7 +76,6 @@ async function runAs(
         if (!isFirst) return
         if (event.kind === 'folder') {
           folder = event.folder
-          // A page that can't be served is no reason to end the run.
           if (watch) watching = watched(folder, port, display)
         }
         display.show(event)

@@ -1,6 +1,7 @@
 import type { WriteStream } from 'node:tty'
 import { SingleBar } from 'cli-progress'
-import type { Part, RunEvent } from '../experiment/events.js'
+import type { RunEvent } from '../experiment/events.js'
+import type { Part } from '../report/live/entries.js'
 import type { MetricInfo } from '../report/results.js'
 import { formatNumber } from '../report/summary.js'
 import { oneLine, printable } from '../validation/printable.js'

@@ -1,3 +1,5 @@
+import { sidesOf } from '../validation/size.js'
+
 /** The blocks of diffusers' `UNet2DModel`, from high resolutions to low ones. */
 export const downBlocks = [
   'DownBlock2D',
@@ -118,6 +120,5 @@ export interface UNetConfig {
 export function imageSides({
   sample_size: size,
 }: Pick<UNetConfig, 'sample_size'>): readonly [number, number] | undefined {
-  if (size === null) return undefined
-  return typeof size === 'number' ? [size, size] : size
+  return size === null ? undefined : sidesOf(size)
 }

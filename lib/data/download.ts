@@ -97,8 +97,8 @@ async function fetchOnce(
 }
 
 /**
- * Gets a file that isn't packed, beginning with what there is of it, and asks for the rest where the connection breaks: `retries` times,
- * counted anew whenever something arrived.
+ * Gets a file that isn't packed. What there is of it already is kept, and where the connection breaks, the rest is asked for: up to
+ * `retries` times in a row with nothing new.
  */
 async function fetchRest(
   temporary: string,

@@ -11,6 +11,7 @@ import type { TimestepTable } from '../config/timesteps.js'
 import type { UNetConfig } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
 import type { Consolidation, ResolvedObjective } from '../methods/objective.js'
+import type { ImageSize } from '../validation/size.js'
 import type { sampleUses } from './sample-use.js'
 import type { Bootstrap, NativeMoments, NativePenalty, NativeQuadratic, ParameterInfo, StateTensor } from './state.js'
 
@@ -98,9 +99,6 @@ export interface NativeTrainReport {
   /** Why steps can't be recorded as a CUDA graph, where that was tried and failed. */
   readonly graphFailure?: string
 }
-
-/** Side in pixels of squares, or height and width. */
-export type Size = number | readonly [height: number, width: number]
 
 /** The random draws of one distinct source of an objective; which fields exist depends on the source. */
 export interface NativeDraws {
@@ -391,7 +389,7 @@ export interface Addon {
       labels: Int32Array
       count: number
       /** What to resize to; 0: as given. */
-      size: Size
+      size: ImageSize
       device: string
     },
   ): Promise<NativeImages>

@@ -2,7 +2,8 @@ import { types } from 'node:util'
 import type { Dataset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
-import type { NativeImages, Size } from './addon.js'
+import type { ImageSize } from '../validation/size.js'
+import type { NativeImages } from './addon.js'
 import { call, disposedError } from './call.js'
 
 /** How much of a data set one call copies on JavaScript's thread, in bytes: about a millisecond's work. */
@@ -42,7 +43,7 @@ export class ImageStore implements AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_BAD_DATA`, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
    * @internal
    */
-  images(dataset: Dataset, device: string, size: Size): Promise<NativeImages> {
+  images(dataset: Dataset, device: string, size: ImageSize): Promise<NativeImages> {
     this.checkLive()
     const places = this.#resident.get(dataset) ?? new Map<string, Promise<NativeImages>>()
     this.#resident.set(dataset, places)
@@ -127,7 +128,7 @@ export type Bringable = Pick<Dataset, 'name' | 'labels' | 'height' | 'width' | '
  *
  * @param size what they are resized to; 0: as given
  */
-export async function bring(dataset: Bringable, device: string, size: Size): Promise<NativeImages> {
+export async function bring(dataset: Bringable, device: string, size: ImageSize): Promise<NativeImages> {
   const { name, images, labels, height, width, channels } = dataset
   const count = labels.length
   const each = height * width * channels

@@ -1,5 +1,6 @@
 import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
-import type { NativeImages, NativePool, Size } from './addon.js'
+import { type ImageSize, sidesOf } from '../validation/size.js'
+import type { NativeImages, NativePool } from './addon.js'
 import { call } from './call.js'
 import { ImageStore } from './image-store.js'
 
@@ -8,7 +9,7 @@ export class ResidentImages {
   /** `cpu` or `cuda:N`. */
   readonly device: string
   /** What all images are resized to. */
-  readonly size: Size
+  readonly size: ImageSize
   readonly store: ImageStore
   readonly #isOwner: boolean
 
@@ -16,7 +17,7 @@ export class ResidentImages {
    * @param store where the images are kept. Default: a store of its own
    * @throws ContinualDiffusionError `ERR_DISPOSED` for a store that was disposed
    */
-  constructor(device: string, size: Size, store?: ImageStore) {
+  constructor(device: string, size: ImageSize, store?: ImageStore) {
     store?.checkLive()
     this.device = device
     this.size = size
@@ -40,7 +41,7 @@ export class ResidentImages {
       const images = await this.#bring(dataset)
       return call((addon) => addon.readImages(images, indices))
     })
-    const [height, width] = typeof this.size === 'number' ? [this.size, this.size] : this.size
+    const [height, width] = sidesOf(this.size)
     return { data, count: indices.length, height, width, channels: dataset.channels }
   }
 

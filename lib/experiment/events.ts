@@ -1,24 +1,7 @@
 import type { MemoryUse } from '../engine/memory.js'
 import type { PoolProgress, Progress, StepLosses } from '../learner/options.js'
+import type { Part } from '../report/live/entries.js'
 import type { MetricInfo, TaskResult } from '../report/results.js'
-
-/**
- * The part of a run that an event is about: one task of one method with one seed.
- *
- * @category Runs
- */
-export interface Part {
-  readonly method: string
-  readonly seed: number
-  /** The task's number, from 1. */
-  readonly task: number
-  /** Number of tasks in the stream. */
-  readonly tasks: number
-  /** Number of this part within the run, from 1, in the order of training. A shared first task counts once. */
-  readonly part: number
-  /** Number of parts in the run. */
-  readonly parts: number
-}
 
 /**
  * An event of a run in progress. It is plain data, so that `JSON.stringify` keeps all of it.

@@ -8,6 +8,7 @@ export type { MemoryUse } from '../engine/memory.js'
 export type { MetricValue } from '../evaluation/metric.js'
 export { type GridOptions, imageGrid } from '../images/grid.js'
 export type { MethodOptions } from '../methods/by-name.js'
+export type { Part } from '../report/live/entries.js'
 export { type PairedDifference, pairedDifference } from '../report/paired.js'
 export type { LossCurve, MethodRun, MetricInfo, Results, TaskResult, Versions } from '../report/results.js'
 export {
@@ -27,7 +28,7 @@ export {
   resolveExperiment,
 } from './config.js'
 export { type EvaluateSavedOptions, evaluateSaved, type SavedEvaluation } from './evaluate-saved.js'
-export type { Part, RunEvent } from './events.js'
+export type { RunEvent } from './events.js'
 export type { JoinedRuns } from './join.js'
 export type { Logged, Logger } from './logger.js'
 export type { ComposedName, MethodEntry, MethodInput, MethodPlace } from './methods.js'

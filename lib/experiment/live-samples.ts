@@ -3,9 +3,10 @@ import { ContinualDiffusionError } from '../errors.js'
 import { imageGrid } from '../images/grid.js'
 import type { Learner } from '../learner/learner.js'
 import type { Progress } from '../learner/options.js'
+import type { Part } from '../report/live/entries.js'
 import type { Stream } from '../streams/stream.js'
 import type { ExperimentConfig } from './config.js'
-import type { Part, RunEvent } from './events.js'
+import type { RunEvent } from './events.js'
 import { liveFolder, type RunFolder } from './folder.js'
 
 /** At most this part of the time of training goes into samples that nobody asked for. */

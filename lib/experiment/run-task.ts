@@ -4,11 +4,11 @@ import { imageGrid, rowsByClass } from '../images/grid.js'
 import type { Learner } from '../learner/learner.js'
 import type { LearnOptions, PoolProgress, Progress, StepLosses, TaskLength } from '../learner/options.js'
 import type { Validation } from '../learner/validation-options.js'
+import type { Part } from '../report/live/entries.js'
 import type { TaskResult } from '../report/results.js'
 import type { Stream, Task } from '../streams/stream.js'
 import type { Checkpoint } from './checkpoint.js'
 import { teacherCalls } from './cost.js'
-import type { Part } from './events.js'
 import { isKept, learnerPath } from './kept-learners.js'
 import type { Logged } from './logger.js'
 import { LossRecorder } from './loss-recorder.js'
@@ -108,7 +108,7 @@ export async function logTask(run: RunState, result: TaskResult, grid: Uint8Arra
   await run.loggers.image(step, 'samples', grid, of)
 }
 
-/** Steps of the tasks that the method in progress has learned to their ends. */
+/** Steps taken so far by the method in progress, its task in progress not counted. */
 function stepsBefore({ runs }: RunState): number {
   return (runs.at(-1)?.tasks ?? []).reduce((sum, { steps }) => sum + steps, 0)
 }

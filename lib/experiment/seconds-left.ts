@@ -1,5 +1,5 @@
+import type { Part } from '../report/live/entries.js'
 import type { MethodRun } from '../report/results.js'
-import type { Part } from './events.js'
 
 /**
  * Estimates the seconds left of a whole run: those of the task in progress, and for its evaluation and each later part the mean of the

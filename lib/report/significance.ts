@@ -7,7 +7,7 @@ const mostFlipped = 20
  * The exact sign-flip permutation test of whether the mean of paired differences is 0 (Fisher 1935): the share of all 2ⁿ choices of signs that give
  * a mean at least as far from 0, two-sided. Nothing is assumed but that a difference is as likely with either sign.
  *
- * @returns undefined for more than 20 differences, of which there are too many choices
+ * @returns the p-value, or undefined for more than 20 differences: their 2ⁿ choices of signs are too many to go through
  */
 export function signFlipP(differences: readonly number[]): number | undefined {
   const n = differences.length

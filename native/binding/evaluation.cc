@@ -132,11 +132,6 @@ Napi::Value kernels(const Napi::CallbackInfo& info) {
   });
 }
 
-std::vector<double> valuesOf(const at::Tensor& doubles) {
-  const auto* first = doubles.const_data_ptr<double>();
-  return {first, first + doubles.numel()};
-}
-
 Napi::Value counts(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
@@ -150,7 +145,7 @@ Napi::Value counts(const Napi::CallbackInfo& info) {
     const auto seed = static_cast<uint64_t>(integer(options, "seed"));
     const Cancellation cancel = cancellation(info[2], state(env).engine.closing());
     return state(env).engine.run(
-        env, {info[2]}, [=] { return valuesOf(resampledCounts(counts, replicates, seed, cancel)); }, toFloat64Array);
+        env, {info[2]}, [=] { return resampledCounts(counts, replicates, seed, cancel); }, toDoubles);
   });
 }
 
@@ -168,10 +163,9 @@ Napi::Value distances(const Napi::CallbackInfo& info) {
     return state(env).engine.run(
         env, keep,
         [=] {
-          return valuesOf(
-              resampledFrechetDistances(real.mean, real.covariance(), rows.joined(), replicates, seed, cancel));
+          return resampledFrechetDistances(real.mean, real.covariance(), rows.joined(), replicates, seed, cancel);
         },
-        toFloat64Array);
+        toDoubles);
   });
 }
 

@@ -22,7 +22,7 @@ struct Features {
   at::Tensor takeKept();
 };
 
-/// Where a block stands: in a U-Net that begins with `first` channels.
+/// Where a block stands in its U-Net: the beginning of its names, its kind, and its channels.
 struct BlockPlace {
   std::string name;
   BlockKind kind;

@@ -6,9 +6,9 @@ namespace continual {
 
 namespace {
 
-/// A block of the kind of its place, of the three families in `Block`.
-template <class Block, class Plain, class Skip, class K>
-Block makeBlock(ParameterLayout& layout, const BlockPlace& place, const UNetConfig& c) {
+/// A block of the kind of its place.
+template <class Plain, class Skip, class K>
+std::variant<Plain, Skip, K> makeBlock(ParameterLayout& layout, const BlockPlace& place, const UNetConfig& c) {
   switch (place.kind) {
     case BlockKind::skip:
     case BlockKind::attentionSkip:
@@ -25,14 +25,12 @@ Block makeBlock(ParameterLayout& layout, const BlockPlace& place, const UNetConf
 }
 
 auto makeDown(ParameterLayout& layout, const UNetConfig& c) {
-  std::vector<std::variant<DownBlock, SkipDownBlock, KDownBlock>> blocks;
+  std::vector<AnyDownBlock> blocks;
   const auto& channels = c.blockOutChannels;
   for (size_t level = 0; level < channels.size(); ++level) {
     const BlockPlace place{"down_blocks." + std::to_string(level), c.down[level], channels[level == 0 ? 0 : level - 1],
                            channels[level], level + 1 == channels.size()};
-    blocks.push_back(
-        makeBlock<std::variant<DownBlock, SkipDownBlock, KDownBlock>, DownBlock, SkipDownBlock, KDownBlock>(layout,
-                                                                                                            place, c));
+    blocks.push_back(makeBlock<DownBlock, SkipDownBlock, KDownBlock>(layout, place, c));
   }
   return blocks;
 }
@@ -43,7 +41,7 @@ std::optional<MiddleBlock> makeMiddle(ParameterLayout& layout, const UNetConfig&
 }
 
 auto makeUp(ParameterLayout& layout, const UNetConfig& c) {
-  std::vector<std::variant<UpBlock, SkipUpBlock, KUpBlock>> blocks;
+  std::vector<AnyUpBlock> blocks;
   const std::vector<int64_t> channels(c.blockOutChannels.rbegin(), c.blockOutChannels.rend());
   for (size_t level = 0; level < channels.size(); ++level) {
     const BlockPlace place{"up_blocks." + std::to_string(level),
@@ -52,8 +50,7 @@ auto makeUp(ParameterLayout& layout, const UNetConfig& c) {
                            channels[level],
                            level + 1 == channels.size(),
                            channels[level == 0 ? 0 : level - 1]};
-    blocks.push_back(
-        makeBlock<std::variant<UpBlock, SkipUpBlock, KUpBlock>, UpBlock, SkipUpBlock, KUpBlock>(layout, place, c));
+    blocks.push_back(makeBlock<UpBlock, SkipUpBlock, KUpBlock>(layout, place, c));
   }
   return blocks;
 }

@@ -15,6 +15,9 @@
 
 namespace continual {
 
+using AnyDownBlock = std::variant<DownBlock, SkipDownBlock, KDownBlock>;
+using AnyUpBlock = std::variant<UpBlock, SkipUpBlock, KUpBlock>;
+
 /// diffusers' `UNet2DModel`, with its parameter names: (x_t, t) → prediction. It holds no weights: they are passed in.
 class UNet {
  public:
@@ -35,9 +38,9 @@ class UNet {
   ParameterLayout layout_;
   Conv2d convIn_;
   ConditionEmbedding embedding_;
-  std::vector<std::variant<DownBlock, SkipDownBlock, KDownBlock>> down_;
+  std::vector<AnyDownBlock> down_;
   std::optional<MiddleBlock> middle_;
-  std::vector<std::variant<UpBlock, SkipUpBlock, KUpBlock>> up_;
+  std::vector<AnyUpBlock> up_;
   GroupNorm normOut_;
   Conv2d convOut_;
 };

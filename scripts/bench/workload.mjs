@@ -24,13 +24,7 @@ import { parseObjective } from '../../dist/methods/objective-schema.js'
 
 /** google/ddpm-cifar10-32's network (arXiv 2006.11239), as diffusers has it; for the images of the other two in colour. */
 const ddpmCifar10 = /** @type {const} */ ({
-  ...presets.fashionMnist,
-  in_channels: 3,
-  out_channels: 3,
-  block_out_channels: [128, 256, 256, 256],
-  down_block_types: ['DownBlock2D', 'AttnDownBlock2D', 'DownBlock2D', 'DownBlock2D'],
-  up_block_types: ['UpBlock2D', 'UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
-  layers_per_block: 2,
+  ...presets.cifar10,
   attention_head_dim: null,
   downsample_padding: 0,
   flip_sin_to_cos: false,

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "small_network.h"
 #include "training/trainer.h"
 
 namespace {
@@ -113,19 +114,8 @@ void watch(const std::string& name, Work work) {
 }  // namespace
 
 int main() {
-  const continual::UNetConfig unet{.sampleHeight = 8,
-                                   .sampleWidth = 8,
-                                   .inChannels = 1,
-                                   .outChannels = 1,
-                                   .blockOutChannels = {16, 32},
-                                   .down = {continual::BlockKind::plain, continual::BlockKind::attention},
-                                   .up = {continual::BlockKind::attention, continual::BlockKind::plain},
-                                   .layersPerBlock = 1,
-                                   .normNumGroups = 8,
-                                   .flipSinToCos = false};
-  const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
-  const continual::ScheduleTable table{alpha2, 1 - alpha2};
-  continual::Trainer trainer(unet, continual::NoiseSchedule(table, at::kMeta), continual::parametrisation("epsilon"),
+  const continual::NoiseSchedule schedule(continual::linearTable(), at::kMeta);
+  continual::Trainer trainer(continual::smallUNet(), schedule, continual::parametrisation("epsilon"),
                              {at::kMeta, at::kFloat, false}, 1,
                              {0.99, continual::AverageDecay::WarmUp::power, 1, 2.0 / 3});
   trainer.state.freezeTeacher(0);
@@ -178,11 +168,11 @@ int main() {
     });
   }
 
-  continual::UNetConfig ofClasses = unet;
+  continual::UNetConfig ofClasses = continual::smallUNet();
   ofClasses.classEmbedding = continual::ClassEmbedding::table;
   ofClasses.classRows = 5;
-  continual::Trainer conditional(ofClasses, continual::NoiseSchedule(table, at::kMeta),
-                                 continual::parametrisation("epsilon"), {at::kMeta, at::kFloat, false}, 1, {0.99});
+  continual::Trainer conditional(ofClasses, schedule, continual::parametrisation("epsilon"),
+                                 {at::kMeta, at::kFloat, false}, 1, {0.99});
   conditional.state.freezeTeacher(0);
   conditional.state.setRates(1e-3);
   continual::Source labelled = source(SourceKind::task), guided = source(SourceKind::teacher);

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "small_network.h"
 #include "training/trainer.h"
 
 namespace {
@@ -48,19 +49,8 @@ class Sums {
 };
 
 std::unique_ptr<continual::Trainer> makeTrainer(continual::Group group) {
-  const continual::UNetConfig unet{.sampleHeight = 8,
-                                   .sampleWidth = 8,
-                                   .inChannels = 1,
-                                   .outChannels = 1,
-                                   .blockOutChannels = {16, 32},
-                                   .down = {continual::BlockKind::plain, continual::BlockKind::attention},
-                                   .up = {continual::BlockKind::attention, continual::BlockKind::plain},
-                                   .layersPerBlock = 1,
-                                   .normNumGroups = 8,
-                                   .flipSinToCos = false};
-  const at::Tensor alpha2 = (1 - at::linspace(1e-4, 0.02, 1000)).cumprod(0);
-  const continual::NoiseSchedule schedule({alpha2, 1 - alpha2}, at::kCPU);
-  return std::make_unique<continual::Trainer>(unet, schedule, continual::parametrisation("epsilon"),
+  const continual::NoiseSchedule schedule(continual::linearTable(), at::kCPU);
+  return std::make_unique<continual::Trainer>(continual::smallUNet(), schedule, continual::parametrisation("epsilon"),
                                               continual::Compute{at::kCPU, at::kFloat, false}, 1,
                                               continual::AverageDecay{0.9}, std::move(group));
 }

@@ -32,18 +32,29 @@ export interface LiveStatus {
   readonly progress?: LiveProgress | undefined
 }
 
+/**
+ * A part of a run: one task of one method with one seed.
+ *
+ * @category Runs
+ */
+export interface Part {
+  readonly method: string
+  readonly seed: number
+  /** The task's number, from 1. */
+  readonly task: number
+  /** Number of tasks in the stream. */
+  readonly tasks: number
+  /** Number of this part within the run, from 1, in the order of training. A shared first task counts once. */
+  readonly part: number
+  /** Number of parts in the run. */
+  readonly parts: number
+}
+
 export interface LiveProgress {
   readonly doing: 'classifier' | 'pool' | 'learn' | 'evaluate'
   /** Part of this that is done, 0 … 1. */
   readonly fraction: number
-  readonly part?: {
-    readonly method: string
-    readonly seed: number
-    readonly task: number
-    readonly tasks: number
-    readonly part: number
-    readonly parts: number
-  }
+  readonly part?: Part
   readonly step?: number
   readonly steps?: number
   readonly loss?: number
