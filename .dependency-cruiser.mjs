@@ -67,7 +67,7 @@ export default {
       comment: 'The addon is known to lib/engine/ and to the files that wrap one native object, and to nothing else.',
       severity: 'error',
       from: { pathNot: knowAddon },
-      to: { path: '^lib/engine/addon[.]ts$' },
+      to: { path: '^lib/engine/(addon|native-learner|native-values)[.]ts$' },
     },
   ],
   options: {

@@ -51,30 +51,32 @@ export { ImageStore } from './engine/image-store.js'
 export { samplerTimesteps } from './engine/sampler-timesteps.js'
 export { ContinualDiffusionError, type ErrorCode } from './errors.js'
 export * from './evaluation/index.js'
-export { Learner, type SampleOptions } from './learner/learner.js'
 export type {
   ChangeableSetting,
+  Learning,
+  LearnOptions,
+  LearnSettings,
+  LrSchedule,
+  LrScheduleKind,
+  PoolProgress,
+  Progress,
+  ReplayClassifier,
+  StepLosses,
+  TaskLength,
+  TrainOptions,
+} from './learner/learn-options.js'
+export { Learner, type SampleOptions } from './learner/learner.js'
+export type {
   DenoisingLoss,
   DenoisingLossOptions,
   FloatImages,
   Label,
   LearnerOptions,
-  Learning,
-  LearnOptions,
-  LearnSettings,
   LoadOptions,
-  LrSchedule,
-  LrScheduleKind,
   NetworkLabels,
-  PoolProgress,
-  Progress,
-  ReplayClassifier,
   ReplayImages,
   SaveOptions,
-  StepLosses,
   StepOptions,
-  TaskLength,
-  TrainOptions,
   UpdateOptions,
 } from './learner/options.js'
 export type { TaskInProgress } from './learner/task-in-progress.js'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { NativeLearner } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import type { NativeLearner } from '../lib/engine/native-learner.js'
 import type { Objective, Term } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'

@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { NativeImages } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import type { NativeImages } from '../lib/engine/native-values.js'
 import { finetune, type Learner, type ScheduleConfig, type Subset, schedule } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { LossRecorder } from '../lib/experiment/loss-recorder.js'
-import type { StepLosses } from '../lib/learner/options.js'
+import type { StepLosses } from '../lib/learner/learn-options.js'
 
 const stepsOf = (losses: readonly number[]): StepLosses[] =>
   losses.map((loss, i) => ({

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { NativeDraws, NativeImages } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import type { NativeDraws } from '../lib/engine/native-learner.js'
+import type { NativeImages } from '../lib/engine/native-values.js'
 import { noiseLevels, type Objective, paperSchedule, type ScheduleConfig, type Term } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose } from './support/golden.js'

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { NativeDraws, NativeLearner, NativePool, NativeTensor } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import type { NativeDraws, NativeLearner } from '../lib/engine/native-learner.js'
+import type { NativePool, NativeTensor } from '../lib/engine/native-values.js'
 import type { NativeQuadratic } from '../lib/engine/state.js'
 import type { Consolidation, Objective } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'

@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { NativeLearner } from '../lib/engine/addon.js'
+import type { NativeLearner } from '../lib/engine/native-learner.js'
 import { finetune, paperSchedule } from '../lib/index.js'
 import { createNative } from '../lib/learner/core.js'
 import { devices } from './support/devices.js'

@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { NativeImages } from '../lib/engine/addon.js'
 import { call } from '../lib/engine/call.js'
+import type { NativeImages } from '../lib/engine/native-values.js'
 import {
   finetune,
   generativeDistillation,

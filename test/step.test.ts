@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { NativeDraws, NativeLearner } from '../lib/engine/addon.js'
+import type { NativeDraws, NativeLearner } from '../lib/engine/native-learner.js'
 import {
   finetune,
   gaussianDistillation,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { NativeImages } from '../lib/engine/addon.js'
 import { loadAddon } from '../lib/engine/load.js'
+import type { NativeImages } from '../lib/engine/native-values.js'
 import {
   finetune,
   gaussianDistillation,

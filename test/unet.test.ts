@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { diffusersVersion } from '../lib/config/unet.js'
-import type { NativeLearner } from '../lib/engine/addon.js'
+import type { NativeLearner } from '../lib/engine/native-learner.js'
 import { ContinualDiffusionError, parseUNetConfig, presets, toDiffusersConfig } from '../lib/index.js'
 import { devices, type TestDevice, tolerance } from './support/devices.js'
 import { expectClose, Golden, goldenJson, goldenPath, goldenUNet } from './support/golden.js'

@@ -1,7 +1,8 @@
 import { types } from 'node:util'
 import { ContinualDiffusionError, type ErrorCode } from '../errors.js'
-import type { Addon, CancelFlag } from './addon.js'
+import type { Addon } from './addon.js'
 import { loadAddon } from './load.js'
+import type { CancelFlag } from './native-values.js'
 
 /**
  * Calls into the addon. What it throws, or rejects with, comes out as a ContinualDiffusionError whose stack is the

@@ -3,8 +3,8 @@ import type { Dataset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
 import type { ImageSize } from '../validation/size.js'
-import type { NativeImages } from './addon.js'
 import { call, disposedError } from './call.js'
+import type { NativeImages } from './native-values.js'
 
 /** How much of a data set one call copies on JavaScript's thread, in bytes: about a millisecond's work. */
 export const copiedAtOnce = 2 ** 22

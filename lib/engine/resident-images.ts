@@ -1,8 +1,8 @@
 import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
 import { type ImageSize, sidesOf } from '../validation/size.js'
-import type { NativeImages, NativePool } from './addon.js'
 import { call } from './call.js'
 import { ImageStore } from './image-store.js'
+import type { NativeImages, NativePool } from './native-values.js'
 
 /** Images as one owner uses them: on one device, resized to one size. */
 export class ResidentImages {

@@ -1,5 +1,5 @@
 import type { MemoryUse } from '../engine/memory.js'
-import type { PoolProgress, Progress, StepLosses } from '../learner/options.js'
+import type { PoolProgress, Progress, StepLosses } from '../learner/learn-options.js'
 import type { Part } from '../report/live/entries.js'
 import type { MetricInfo, TaskResult } from '../report/results.js'
 

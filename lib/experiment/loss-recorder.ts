@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { StepLosses } from '../learner/options.js'
+import type { StepLosses } from '../learner/learn-options.js'
 
 /** How many lines a task gets at most: as many points as a chart can show. */
 const resolution = 100

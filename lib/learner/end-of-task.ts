@@ -1,7 +1,7 @@
 import { imageSize, isConditional } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
-import type { NativeSession } from '../engine/addon.js'
 import { call, withCancel } from '../engine/call.js'
+import type { NativeSession } from '../engine/native-learner.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Keeps } from '../methods/objective.js'
 import { type Core, freezeTeacher, live } from './core.js'

@@ -6,7 +6,8 @@ import type { ResolvedObjective } from '../methods/objective.js'
 import { nearest } from '../validation/names.js'
 import { shown } from '../validation/options.js'
 import type { Core, LearnedClasses } from './core.js'
-import type { Label, LearnOptions, NetworkLabels } from './options.js'
+import type { LearnOptions } from './learn-options.js'
+import type { Label, NetworkLabels } from './options.js'
 
 /** How a network's table of classes grows. */
 export interface Growth {

@@ -1,42 +1,39 @@
 import type { Ema } from '../config/ema.js'
-import { addedNoises, parseSampler, type SamplerConfig, type SamplerOptions } from '../config/sampler.js'
+import { parseSampler, type SamplerConfig } from '../config/sampler.js'
 import { type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { imageSize, parseUNetConfig, type UNetConfig } from '../config/unet.js'
 import type { ImageBatch, Subset } from '../data/dataset.js'
-import { call, withCancel } from '../engine/call.js'
+import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
 import type { Group } from '../engine/group.js'
 import type { ResidentImages } from '../engine/resident-images.js'
-import { type SampleUse, sampleUses } from '../engine/sample-use.js'
+import type { SampleUse } from '../engine/sample-use.js'
 import { sampledWeights } from '../engine/state.js'
 import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
-import { parseOptions, shown } from '../validation/options.js'
-import { checkBatch, checkDiffuses, checkedShape, checkLength } from './checks.js'
+import { parseOptions } from '../validation/options.js'
+import { checkedShape } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
-import { checkGuide } from './guide.js'
-import { checkGuidance, labelsInTurn, labelsToSample, learnedLabels, networkLabels } from './labels.js'
+import { labelsInTurn, learnedLabels, networkLabels } from './labels.js'
 import { endEarly, learn, replayPool } from './learn.js'
+import type { Learning, LearnOptions, TrainOptions } from './learn-options.js'
 import { subsetsOf } from './memory.js'
 import type {
   DenoisingLoss,
   DenoisingLossOptions,
   FloatImages,
-  Label,
   LearnerOptions,
-  Learning,
-  LearnOptions,
   LoadOptions,
   NetworkLabels,
   ReplayImages,
   SaveOptions,
   StepOptions,
-  TrainOptions,
 } from './options.js'
-import { createSchema, sampleSchema, trainSchema } from './schemas.js'
+import { type SampleSettings, sample } from './sample.js'
+import { createSchema, trainSchema } from './schemas.js'
 import { step } from './step.js'
 import type { TaskInProgress } from './task-in-progress.js'
 
@@ -45,36 +42,13 @@ import type { TaskInProgress } from './task-in-progress.js'
  *
  * @category Learner
  */
-export interface SampleOptions {
-  /** Number of images, ≥ 1. */
-  count: number
-  /** Number of images that are generated at once; the memory grows with it. Default 128. */
-  batchSize?: number
-  /** Fields that are left out are those of the learner's sampler. */
-  sampler?: SamplerOptions
-  /**
-   * For a class-conditional network: the class of all images, or of each. Default: the classes learned, in turn. An `Int32Array` has indices; for
-   * the identity embedding it is a `Float32Array`, count × the width of the embedding (`time_embedding_dim`, or 4 · block_out_channels[0]).
-   */
-  labels?: Label | readonly Label[] | NetworkLabels
+export interface SampleOptions extends SampleSettings {
   /**
    * A weaker learner of the same images, labels and schedule, e.g. one saved earlier, for guidance away from it (autoguidance, arXiv
    * 2406.02507): the sampler's `guidance` then takes this learner's prediction in place of the unconditional one. Unconditional networks take
    * it too.
    */
   guide?: Learner
-  /** Seed of the noise, 0 … 2⁵³ − 1. The same seed gives the same images. Default: the learner's seed. */
-  seed?: number
-  /** Standard normal noise to begin with, count × C × H × W, in place of the seed's: e.g. another program's, for the same images. */
-  start?: Float32Array
-  /** Standard normal noise of the steps of a sampler that adds some, S × count × C × H × W, in place of the seed's. */
-  stepNoise?: Float32Array
-  /** `uint8`: images as a data set stores them. `float32`: what the sampler ends with, unclipped. Default `uint8`. */
-  format?: 'uint8' | 'float32'
-  /** An abort rejects with `signal.reason`. */
-  signal?: AbortSignal
-  /** Called about five times a second while it generates; `done` and `total` count images. It must not throw. */
-  onProgress?: (progress: { done: number; total: number }) => void
 }
 
 /**
@@ -104,6 +78,10 @@ export class Learner implements AsyncDisposable {
     this.device = device
     this.precision = precision
     this.ema = ema
+  }
+
+  static #coreOf(value: unknown): Core | undefined {
+    return value instanceof Learner ? value.#core : undefined
   }
 
   /**
@@ -299,7 +277,7 @@ export class Learner implements AsyncDisposable {
   sample(options: SampleOptions & { format?: 'uint8' }): Promise<ImageBatch>
   sample(options: SampleOptions): Promise<ImageBatch | FloatImages>
   async sample(options: SampleOptions): Promise<ImageBatch | FloatImages> {
-    return this.#sample({ purpose: 'sampling', part: 0 }, options)
+    return sample(this.#core, { purpose: 'sampling', part: 0 }, options, Learner.#coreOf, this.group)
   }
 
   /**
@@ -309,46 +287,7 @@ export class Learner implements AsyncDisposable {
    * @internal
    */
   async sampleFor(use: SampleUse, options: Omit<SampleOptions, 'format'>, group = this.group): Promise<ImageBatch> {
-    return (await this.#sample(use, options, group)) as ImageBatch
-  }
-
-  async #sample(
-    { purpose, part }: SampleUse,
-    options: SampleOptions,
-    group: Group | null = this.group,
-  ): Promise<ImageBatch | FloatImages> {
-    const native = live(this.#core)
-    const { signal, guide, onProgress, ...parsed } = parseOptions(sampleSchema, options, 'sample')
-    const { count, batchSize, start, stepNoise, format, seed = this.seed } = parsed
-    const sampler = parseSampler(this.schedule, parsed.sampler, 'sample: sampler', this.sampler)
-    const labels = labelsToSample(this.#core, parsed.labels, count, 'sample: labels')
-    if (guide !== undefined && !(guide instanceof Learner)) {
-      throw invalid(`sample: guide is ${shown(guide)}; expected a Learner`)
-    }
-    const weaker = guide === undefined ? undefined : guide.#core
-    if (weaker) checkGuide(this.#core, weaker, sampler.guidance, labels, 'sample: guide')
-    else checkGuidance(this.#core, sampler.guidance, 'sample: sampler')
-    checkDiffuses(this.#core, 'draw', 'sample')
-    checkBatch(this.#core, Math.min(count, batchSize), 'sampling', 'sample')
-    const weights = sampledWeights(this.ema)
-    const from = weaker && { learner: live(weaker, 'sample: guide'), weights: sampledWeights(weaker.settings.ema) }
-    const { in_channels: channels } = this.unet
-    const { height, width } = imageSize(this.unet, 'sample')
-    const pixels = count * channels * height * width
-    checkLength(start, pixels, 'sample: start')
-    checkLength(stepNoise, addedNoises(sampler) * pixels, 'sample: stepNoise')
-    const use = { purpose: sampleUses[purpose], part }
-    const turns = group && { turn: group.rank, turns: group.size }
-    const given = { weights, count, batchSize, sampler, labels, guide: from, seed, start, stepNoise, use, ...turns }
-    const shape = { count, height, width, channels }
-    const run = async (flag: Int32Array) =>
-      format === 'uint8'
-        ? { ...shape, data: await call(() => native.sample({ ...given, format }, flag)) }
-        : { ...shape, data: (await call(() => native.sample({ ...given, format }, flag))).data }
-    const tell = onProgress && ((part: number) => onProgress({ done: Math.floor(part * count), total: count }))
-    const images = await withCancel(signal, run, tell)
-    await group?.gather(images.data, signal)
-    return images
+    return (await sample(this.#core, use, options, Learner.#coreOf, group)) as ImageBatch
   }
 
   /**

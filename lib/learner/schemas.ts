@@ -22,14 +22,8 @@ import {
   threadsSchema,
 } from '../validation/fields.js'
 import { isRecord } from '../validation/options.js'
-import type {
-  ChangeableSetting,
-  Label,
-  LearnOptions,
-  NetworkLabels,
-  ReplayClassifier,
-  TrainOptions,
-} from './options.js'
+import type { ChangeableSetting, LearnOptions, ReplayClassifier, TrainOptions } from './learn-options.js'
+import type { Label, NetworkLabels } from './options.js'
 import type { ValidationOptions } from './validation-options.js'
 
 /** Schemas of the learner's options. */

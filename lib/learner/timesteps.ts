@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ScheduleConfig } from '../config/schedule.js'
 import { type ResolvedTimesteps, type TimestepTable, timestepTable } from '../config/timesteps.js'
-import type { NativeSessionOptions } from '../engine/addon.js'
+import type { NativeSessionOptions } from '../engine/native-learner.js'
 import type { ResolvedObjective } from '../methods/objective.js'
 
 /** An objective whose terms draw their timesteps as they say, or else as `timesteps` says. */

@@ -147,7 +147,7 @@ export async function createWorkload({ model, batch, device, precision }, group)
       (await sessionOf(objective)).run({ steps, milliseconds: Number.POSITIVE_INFINITY }, neverCancelled),
     /** The draws of the next step. */
     draw: async () => (await sessionOf(objectives.whole)).draw(),
-    /** Losses and gradient of given draws of a whole step. @param {import('../../dist/engine/addon.js').NativeDraws[]} draws */
+    /** Losses and gradient of given draws of a whole step. @param {import('../../dist/engine/native-learner.js').NativeDraws[]} draws */
     compute: (draws) => native.compute(resolve(objectives.whole), draws),
     /** Makes a gradient for `update`, of few images: it is as large for one as for many. */
     gradient: async () => {

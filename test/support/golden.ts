@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'vitest'
 import { parseUNetConfig, type UNetConfig } from '../../lib/config/unet.js'
-import type { NativeLearner, NativeTensor } from '../../lib/engine/addon.js'
+import type { NativeLearner } from '../../lib/engine/native-learner.js'
+import type { NativeTensor } from '../../lib/engine/native-values.js'
 import { readSafetensors, type StoredTensor, toFloat32 } from '../../lib/files/safetensors.js'
 
 /** Path of a file that Python's PyTorch and diffusers wrote; see README.md there. */

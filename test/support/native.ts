@@ -1,12 +1,7 @@
 import { paperSchedule, type ScheduleConfig } from '../../lib/config/schedule.js'
 import type { UNetConfig } from '../../lib/config/unet.js'
-import type {
-  NativeDraws,
-  NativeLearner,
-  NativePool,
-  NativeSession,
-  NativeTrainReport,
-} from '../../lib/engine/addon.js'
+import type { NativeDraws, NativeLearner, NativeSession, NativeTrainReport } from '../../lib/engine/native-learner.js'
+import type { NativePool } from '../../lib/engine/native-values.js'
 import { createNative } from '../../lib/learner/core.js'
 import { planTimesteps } from '../../lib/learner/timesteps.js'
 import type { Objective, ResolvedObjective } from '../../lib/methods/objective.js'
