@@ -172,6 +172,7 @@ it('a wrong argument in any place of any function is told as an error of this pa
     evaluateSaved: [path.join(out, 'learner'), { experiment: { preset: 'nope' } }],
     compareRuns: [[nowhere], nowhere],
     writeReport: [nowhere],
+    watchRun: [nowhere, {}],
     finalTable: [results, 'text'],
     pairedTable: [results, 'text'],
     tablesByTask: [results, 'text'],

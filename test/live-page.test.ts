@@ -116,7 +116,7 @@ test('the page is served to this machine by its token alone, reads only, and a r
 
   const taken = startCommand(folder, 'watch', run, '--port', port)
   expect(await taken.ended).toMatchObject({
-    status: 1,
+    status: 2,
     stderr: expect.stringMatching(/^ERR_INVALID_ARGUMENT: --port is \d+, which is taken/),
   })
   child.kill('SIGINT')

@@ -2,6 +2,7 @@ import { mkdir, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { watchFolder } from '../lib/experiment/watch-folder.js'
+import { watchRun } from '../lib/experiment/watch-run.js'
 import type { LiveEntry } from '../lib/report/live/entries.js'
 import { LiveStore } from '../lib/report/live/store.js'
 import { temporaryFolder } from './support/folders.js'
@@ -130,6 +131,23 @@ test('a run that gave no sign for half a minute is told as silent, and a stopped
   expect(await state()).toBe('complete')
   await writeFile(path.join(folder, 'results.json'), JSON.stringify(results))
   expect(await state()).toBe('silent')
+})
+
+test('a program serves the page of a run until it closes it, or an abort does', async () => {
+  const folder = await temporaryFolder()
+  await writeRunFolder(folder)
+  const stop = new AbortController()
+  for (const end of ['close', 'abort']) {
+    const watching = await watchRun(folder, { signal: stop.signal })
+    const events = await fetch(`${watching.address}events`)
+    if (end === 'abort') stop.abort(new Error('enough'))
+    else await watching.close()
+    await watching.close()
+    // Who watches is told the end.
+    expect(await events.text()).toMatch(/"Fashion & <friends> in two tasks"[\s\S]*event: end/)
+    await expect(fetch(watching.address)).rejects.toThrow()
+  }
+  await expect(watchRun(folder, { signal: stop.signal })).rejects.toThrow('enough')
 })
 
 test('curves of twenty methods by ten seeds, or of a million steps, stay small', async () => {

@@ -4,7 +4,7 @@ import type { GetOptions } from '../data/load-known.js'
 import { ContinualDiffusionError, invalid, lackOf } from '../errors.js'
 import { unknownName } from '../validation/names.js'
 import { asTyped } from './arguments.js'
-import { print, say } from './output.js'
+import { print } from './output.js'
 import { progressBar } from './progress.js'
 
 /** The network of the FID, as the command line names it. */
@@ -35,12 +35,8 @@ export function registerData(program: Command, signal?: AbortSignal): void {
     )
     .action(async (name: string, { url }: { url?: string }) => {
       const bar = await progressBar()
-      let current = ''
-      const onProgress = (file: string, done: number, total: number) => {
-        bar.update(file, { done, total })
-        if (!process.stderr.isTTY && file !== current) say(`downloading ${file}`)
-        current = file
-      }
+      const onProgress = (file: string, done: number, total: number) =>
+        bar.update(file, { done, total }, `downloading ${file}`)
       try {
         const said = await get(name, { url, signal, onProgress })
         bar.end()

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { EvaluateSavedOptions } from '../experiment/evaluate-saved.js'
 import type { Device } from '../validation/fields.js'
 import { asTyped, wholeNumber } from './arguments.js'
-import { lineWidth, print, say } from './output.js'
+import { lineWidth, print } from './output.js'
 
 interface Options {
   experiment?: string
@@ -55,15 +55,13 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
         const experiment = await experimentOf(folder, named)
         const bar = await progressBar()
         const isFirst = group.rank === 0
-        let current = ''
         const shown: Pick<EvaluateSavedOptions, 'onEvent' | 'onProgress'> = {
           onEvent: (event) => {
-            const isDownload = event.kind === 'download'
-            const what = isDownload ? event.file : 'classifier for the metrics'
-            bar.update(what, isDownload ? event : { done: event.fraction, total: 1 })
-            if (!process.stderr.isTTY && what !== current)
-              say(isDownload ? `downloading ${what}` : `training the ${what}`)
-            current = what
+            if (event.kind === 'download') bar.update(event.file, event, `downloading ${event.file}`)
+            else {
+              const what = 'classifier for the metrics'
+              bar.update(what, { done: event.fraction, total: 1 }, `training the ${what}`)
+            }
           },
           onProgress: (progress) => bar.update('evaluating', progress),
         }

@@ -12,6 +12,7 @@ import { readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
 import { lineWidth, print, say } from './output.js'
 import { jsonDisplay, quietDisplay, type RunDisplay, runDisplay } from './run-display.js'
+import { typedPort } from './watch.js'
 
 /** What the command line may give. */
 export interface RunCommandOptions {
@@ -125,14 +126,14 @@ async function watched(
   display: RunDisplay,
 ): Promise<{ close(): Promise<void> } | undefined> {
   try {
-    const { watchRun } = await import('./watch-action.js')
-    const watching = await watchRun(folder, port)
+    const { watchRun } = await import('../experiment/watch-run.js')
+    const watching = await watchRun(folder, { port })
     display.pause()
     say(`watch at ${watching.address}`)
     return watching
   } catch (error) {
     display.pause()
-    say(`warning: no page is served: ${messageOf(error)}`)
+    say(`warning: no page is served: ${messageOf(asTyped(error, typedPort, false))}`)
     return undefined
   }
 }

@@ -1,11 +1,14 @@
 import { type Command, Option } from 'commander'
-import { port } from './arguments.js'
+import { asTyped, port } from './arguments.js'
 import { say } from './output.js'
 
 /** The port of the page; one that is free where it isn't given. */
 export function portOption(): Option {
   return new Option('--port <number>', 'port of the page (default: one that is free)').argParser(port)
 }
+
+/** What messages call it. */
+export const typedPort = { 'watchRun: port': '--port' }
 
 /** Adds the command `watch`: the page of a run under way. */
 export function registerWatch(program: Command, signal: AbortSignal): void {
@@ -15,8 +18,10 @@ export function registerWatch(program: Command, signal: AbortSignal): void {
     .argument('<run>', 'run folder')
     .addOption(portOption())
     .action(async (run: string, { port = 0 }: { port?: number }) => {
-      const { watchRun } = await import('./watch-action.js')
-      const watching = await watchRun(run, port)
+      const { watchRun } = await import('../experiment/watch-run.js')
+      const watching = await watchRun(run, { port }).catch((error: unknown) => {
+        throw asTyped(error, typedPort, false)
+      })
       say(`watch at ${watching.address}`)
       try {
         await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))

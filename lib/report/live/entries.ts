@@ -1,4 +1,4 @@
-/** What the page of a run under way is told: each entry takes the place of the one before with the same topic, method, seed and task. */
+/** What the page of a run under way is told: each entry takes the place of the one before with the same key, see {@link entryKey}. */
 export type LiveEntry =
   | {
       readonly topic: 'run'
@@ -23,6 +23,13 @@ export type LiveEntry =
       readonly grids: readonly { readonly step: number; readonly file: string }[]
     }
   | { readonly topic: 'log'; readonly lines: readonly LiveLine[] }
+
+/** There is one curve of each task, one table of each method and seed, and one entry of every other topic. */
+export function entryKey(entry: LiveEntry): string {
+  if (entry.topic === 'curve') return JSON.stringify([entry.topic, entry.method, entry.seed, entry.task])
+  if (entry.topic === 'found') return JSON.stringify([entry.topic, entry.method, entry.seed])
+  return entry.topic
+}
 
 /** How a run is, and how far. */
 export interface LiveStatus {

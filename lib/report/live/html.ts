@@ -10,7 +10,7 @@ export function livePage(): string {
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="style.css">
 <script src="echarts.js" defer></script>
-<script type="module" src="page.js"></script>
+<script type="module" src="page/page.js"></script>
 </head>
 <body>
 <a class="skip" href="#progress">Skip to the progress</a>

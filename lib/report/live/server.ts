@@ -30,8 +30,8 @@ export interface LiveContent {
 /** Milliseconds after which a reader that nothing is told hears that there is nothing. */
 const quiet = 15_000
 
-/** The page's modules. */
-const modules = ['page.js', 'charts.js', 'dom.js', 'sections.js']
+/** The page's modules, where they import each other. */
+const modules = ['page/page.js', 'page/charts.js', 'page/dom.js', 'page/sections.js', 'entries.js']
 
 /**
  * Serves the page on this machine alone, to those who know its address: it is bound to the loopback interface, the address has a random token,
@@ -111,7 +111,10 @@ export async function serveLive(content: LiveContent, port: number): Promise<Liv
   await once(server, 'listening').catch((cause: NodeJS.ErrnoException) => {
     if (cause.code !== 'EADDRINUSE' && cause.code !== 'EACCES') throw cause
     const why = cause.code === 'EACCES' ? 'may not be used' : 'is taken'
-    throw invalid(`--port is ${port}, which ${why}; name another one, or none: then one that is free is found`, cause)
+    throw invalid(
+      `watchRun: port is ${port}, which ${why}; name another one, or none: then one that is free is found`,
+      cause,
+    )
   })
   return {
     address: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${token}/`,
@@ -138,7 +141,7 @@ function digest(text: string): Buffer {
 
 /** The page's own modules, and ECharts in one file. */
 function scripts(): [name: string, file: string][] {
-  const own = modules.map((name): [string, string] => [name, fileURLToPath(new URL(`./page/${name}`, import.meta.url))])
+  const own = modules.map((name): [string, string] => [name, fileURLToPath(new URL(name, import.meta.url))])
   const echarts = path.join(path.dirname(createRequire(import.meta.url).resolve('echarts')), 'echarts.min.js')
   return [...own, ['echarts.js', echarts]]
 }

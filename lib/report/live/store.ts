@@ -1,4 +1,4 @@
-import type { LiveEntry } from './entries.js'
+import { entryKey, type LiveEntry } from './entries.js'
 
 /** An entry as it is sent, and the number of the change that made it. */
 export interface StoredEntry {
@@ -20,9 +20,7 @@ export class LiveStore {
   }
 
   put(entry: LiveEntry): void {
-    const { topic, method, seed, task } = entry as { topic: string; method?: string; seed?: number; task?: number }
-    // Of samples there are those of one task at a time.
-    const key = JSON.stringify(topic === 'samples' ? [topic] : [topic, method, seed, task])
+    const key = entryKey(entry)
     const json = JSON.stringify(entry)
     if (this.#entries.get(key)?.json === json) return
     this.#version++

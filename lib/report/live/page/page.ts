@@ -1,4 +1,4 @@
-import type { LiveCurve, LiveEntry, LiveFound } from '../entries.js'
+import { entryKey, type LiveEntry, type LiveFound } from '../entries.js'
 import { drawCharts, resizeCharts } from './charts.js'
 import { byId, make, setText } from './dom.js'
 import { type Entry, showFound, showLog, showProgress, showSamples, showStatus, states } from './sections.js'
@@ -18,11 +18,7 @@ function all<T extends LiveEntry['topic']>(topic: T): Entry<T>[] {
 }
 
 function take(entry: LiveEntry): void {
-  const key =
-    entry.topic === 'curve' || entry.topic === 'found'
-      ? JSON.stringify([entry.topic, entry.method, entry.seed, (entry as Partial<LiveCurve>).task])
-      : entry.topic
-  entries.set(key, entry)
+  entries.set(entryKey(entry), entry)
   changed.add(entry.topic)
   schedule()
 }
