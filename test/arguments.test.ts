@@ -181,7 +181,7 @@ it('a wrong argument in any place of any function is told as an error of this pa
     pairedDifference: [results, 'frechetDistance', 'finetune', 'generative-distillation'],
   }
   const withClassifier = ['classFrequencies', 'conditionalAccuracy', 'averageRatioDeviation']
-  const withExtractor = ['frechetDistance', 'kernelDistance', 'precision', 'recall']
+  const withExtractor = ['frechetDistance', 'kernelDistance', 'gaussianDistance', 'precision', 'recall']
   for (const name of [...withClassifier, ...withExtractor]) right[name] = [classifier, {}]
   const told: string[] = []
   for (const [name, call] of functions) {

@@ -253,5 +253,8 @@ test('a stream may say how many classes each task brings, in a file and on the c
   const uneven = resolveExperiment({ preset: 'demo', stream: { tasks: [4, 3, 3] } })
   expect(uneven.stream).toMatchObject({ kind: 'class-incremental', tasks: [4, 3, 3] })
   expect(resolveExperiment(withOptions({ preset: 'demo' }, { tasks: [4, 3, 3] }))).toEqual(uneven)
+  expect(
+    resolveExperiment(withOptions({ preset: 'demo' }, { lrSchedule: 'cosine', accumulate: 2 })).train,
+  ).toMatchObject({ steps: 400, lr: 4e-3, accumulate: 2, lrSchedule: { kind: 'cosine', warmup: 0, final: 0 } })
   expect(resolveExperiment(withOptions({ preset: 'demo' }, { tasks: [2] })).stream).toMatchObject({ tasks: 2 })
 })

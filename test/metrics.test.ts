@@ -7,6 +7,7 @@ import {
   type FeatureExtractor,
   forgetting,
   frechetDistance,
+  gaussianDistance,
   type ImageBatch,
   kernelDistance,
   type Metric,
@@ -144,7 +145,7 @@ describe('metrics of given features', () => {
     expect(found).toMatchObject({ real: m, generated: n })
   })
 
-  it('pairs are compared across blocks: kernel distance and precision of many rows are those of their formulas', async () => {
+  it('pairs are compared across blocks: kernel distances and precision of many rows are those of their formulas', async () => {
     // More rows than a block has, in two dimensions, in float64 here as there.
     const [reals, fakes] = [1100, 1040]
     let state = 1
@@ -164,11 +165,12 @@ describe('metrics of given features', () => {
     }
     const r = range(0, reals)
     const g = range(reals, reals + fakes)
-    const mean = (rows: number[], columns: number[]) => {
+    const mean = (of: typeof kernel, rows: number[], columns: number[]) => {
       let sum = 0
-      for (const i of rows) for (const j of columns) if (i !== j) sum += kernel(i, j)
+      for (const i of rows) for (const j of columns) if (i !== j) sum += of(i, j)
       return sum / (rows.length * (columns.length - (rows === columns ? 1 : 0)))
     }
+    const mmd2 = (of: typeof kernel) => mean(of, r, r) + mean(of, g, g) - 2 * mean(of, r, g)
     const inside = (manifold: number[], others: number[], k: number) => {
       const radii = manifold.map((i) => {
         const distances = Float64Array.from(
@@ -183,7 +185,9 @@ describe('metrics of given features', () => {
     }
     const pairs = looksUp(points, 2)
     const kid = await measured(kernelDistance(pairs), r, g, 400)
-    expectClose([kid.value], [mean(r, r) + mean(g, g) - 2 * mean(r, g)], 1e-6)
+    expectClose([kid.value], [mmd2(kernel)], 1e-6)
+    const gaussian = await measured(gaussianDistance(pairs, { sigma: 0.7 }), r, g, 400)
+    expectClose([gaussian.value], [1000 * mmd2((i, j) => Math.exp(-square(i, j) / (2 * 0.7 ** 2)))], 1e-6)
     expect((await measured(precision(pairs), r, g, 400)).value).toBe(inside(r, g, 3))
     expect((await measured(recall(pairs, { k: 5 }), r, g, 400)).value).toBe(inside(g, r, 5))
   })

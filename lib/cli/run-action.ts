@@ -24,7 +24,9 @@ export interface RunCommandOptions {
   steps?: number
   epochs?: number
   batchSize?: number
+  accumulate?: number
   lr?: number
+  lrSchedule?: string
   count?: number
   device?: string
   precision?: string
@@ -164,7 +166,9 @@ const keys = {
   'train.steps': ['--steps', 'steps'],
   'train.epochs': ['--epochs', 'epochs'],
   'train.batchSize': ['--batch-size', 'batchSize'],
+  'train.accumulate': ['--accumulate', 'accumulate'],
   'train.lr': ['--lr', 'lr'],
+  'train.lrSchedule': ['--lr-schedule', 'lrSchedule'],
   'stream.tasks': ['--tasks', 'tasks'],
   'classIncremental: tasks': ['--tasks', 'tasks'],
   'dataIncremental: tasks': ['--tasks', 'tasks'],

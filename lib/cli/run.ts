@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { dataNames } from '../experiment/data-names.js'
 import { presetNames } from '../experiment/presets.js'
+import { lrScheduleKinds } from '../learner/learn-options.js'
 import { partOf, positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
 import type { RunCommandOptions, Shown } from './run-action.js'
 import { portOption } from './watch.js'
@@ -25,7 +26,11 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     )
     .option('--epochs <count>', 'passes over the data of each task, e.g. 0.5', positiveNumber)
     .option('--batch-size <count>', 'images in a batch', wholeNumber(1))
+    .option('--accumulate <count>', 'batches whose gradients a step sums up', wholeNumber(1))
     .option('--lr <rate>', 'learning rate', positiveNumber)
+    .addOption(
+      new Option('--lr-schedule <kind>', 'learning rate over a task, without warm-up').choices(lrScheduleKinds),
+    )
     .option('--count <count>', 'images that are generated after each task, to be compared', wholeNumber(2))
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
     .option('--precision <precision>', 'auto, fp32, tf32 or bf16')

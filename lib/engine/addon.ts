@@ -217,12 +217,13 @@ export interface Addon {
     /** Which part of an output that is a tuple or list (position) or a dictionary (key). */
     output: number | string | undefined
   }): Promise<NativeTorchScript>
-  /** Unbiased MMD² of rows with D columns in the kernel (x·y / D + 1)³, over all pairs. */
+  /** Unbiased MMD² of rows with D columns in the kernel (x·y / D + 1)³ or, with σ, exp(−|x − y|² / 2σ²), over all pairs. */
   kernelDistance(
     real: readonly Float32Array[],
     generated: readonly Float32Array[],
     dimension: number,
     cancel: CancelFlag,
+    sigma?: number,
   ): Promise<number>
   /** {@link kernelDistance} of random subsets of as many real and generated rows. */
   kernelDistances(

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { call, withCancel } from '../engine/call.js'
 import type { Bootstrap, NativeMoments } from '../engine/state.js'
 
@@ -41,9 +42,12 @@ export async function intervalOfCounts(
   signal: AbortSignal | undefined,
 ): Promise<Interval> {
   const found = await withCancel(signal, (flag) => call((addon) => addon.resampledCounts(counts, bootstrap, flag)))
-  const values = Array.from({ length: bootstrap.replicates }, (_, i) =>
-    statistic(found.subarray(i * counts.length, (i + 1) * counts.length)),
-  )
+  const values = new Float64Array(bootstrap.replicates)
+  for (let i = 0; i < values.length; i++) {
+    values[i] = statistic(found.subarray(i * counts.length, (i + 1) * counts.length))
+    // Some milliseconds, after which others have their turn.
+    if (i % 1000 === 999) await setImmediate()
+  }
   return percentileInterval(statistic(counts), values, 0)
 }
 

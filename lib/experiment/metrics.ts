@@ -11,6 +11,7 @@ import { bootstrapSchema } from '../evaluation/evaluate.js'
 import { areaStepsSchema } from '../evaluation/frechet-area.js'
 import { frechetDistance } from '../evaluation/frechet-distance.js'
 import { frechetDistancePerClass, minimumOfClass } from '../evaluation/frechet-distance-per-class.js'
+import { gaussianDistance } from '../evaluation/gaussian-distance.js'
 import type { InceptionV3 } from '../evaluation/inception.js'
 import { defaultSplits, fid, inceptionScore, kid } from '../evaluation/inception-metrics.js'
 import { kernelDistance } from '../evaluation/kernel-distance.js'
@@ -34,6 +35,7 @@ interface Parts {
 const metrics = {
   frechetDistance: ({ extractor }: Parts) => frechetDistance(extractor, { name: 'frechetDistance' }),
   kernelDistance: ({ extractor }: Parts) => kernelDistance(extractor, { name: 'kernelDistance' }),
+  gaussianDistance: ({ extractor }: Parts) => gaussianDistance(extractor),
   precision: ({ extractor, k }: Parts) => precision(extractor, { k }),
   recall: ({ extractor, k }: Parts) => recall(extractor, { k }),
   classFrequencies: ({ classifier }: Parts) => classFrequencies(classifier),
@@ -120,6 +122,7 @@ export type EvaluationConfig = z.output<typeof evaluationSchema>
 const fewest: Partial<Record<MetricName, (k: number) => number>> = {
   frechetDistance: () => 2,
   kernelDistance: () => 2,
+  gaussianDistance: () => 2,
   precision: (k) => k + 1,
   recall: (k) => k + 1,
   fid: () => 2,

@@ -34,6 +34,8 @@ export type LearnOptions = LearnSettings & TaskLength
  */
 export type LrScheduleKind = 'constant' | 'linear' | 'cosine'
 
+export const lrScheduleKinds = ['constant', 'linear', 'cosine'] as const satisfies readonly LrScheduleKind[]
+
 /**
  * The learning rate over the steps of a task, as diffusers' schedules of these names have it.
  *

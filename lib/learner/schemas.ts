@@ -22,7 +22,13 @@ import {
   threadsSchema,
 } from '../validation/fields.js'
 import { isRecord } from '../validation/options.js'
-import type { ChangeableSetting, LearnOptions, ReplayClassifier, TrainOptions } from './learn-options.js'
+import {
+  type ChangeableSetting,
+  type LearnOptions,
+  lrScheduleKinds,
+  type ReplayClassifier,
+  type TrainOptions,
+} from './learn-options.js'
 import type { Label, NetworkLabels } from './options.js'
 import type { ValidationOptions } from './validation-options.js'
 
@@ -42,7 +48,7 @@ const updateShape = {
 
 const batchSize = batchSizeSchema.default(128)
 
-const lrScheduleKind = z.enum(['constant', 'linear', 'cosine'])
+const lrScheduleKind = z.enum(lrScheduleKinds)
 const lrSchedule = z.union([
   lrScheduleKind.transform((kind) => ({ kind, warmup: 0, final: 0 })),
   z.strictObject({

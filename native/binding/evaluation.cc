@@ -68,7 +68,7 @@ Napi::Value frechet(const Napi::CallbackInfo& info) {
       for (const char* name : {"mean", "m2"}) keep.push_back(field(moments.As<Napi::Object>(), name));
     }
     return state(env).engine.run(
-        env, keep, [=] { return frechetDistance(a.mean, a.covariance(), b.mean, b.covariance()); },
+        env, keep, [=] { return FrechetDistanceFrom(a.mean, a.covariance())(b.mean, b.covariance()); },
         [](Napi::Env env, double distance) { return Napi::Number::New(env, distance); });
   });
 }
@@ -109,8 +109,10 @@ Napi::Value kernel(const Napi::CallbackInfo& info) {
     std::vector<Napi::Value> keep{info[3]};
     const Rows real(info[0], dimension, 2, "real", keep), generated(info[1], dimension, 2, "generated", keep);
     const Cancellation cancel = cancellation(info[3], state(env).engine.closing());
+    const std::optional<double> sigma =
+        info[4].IsUndefined() ? std::nullopt : std::optional(info[4].ToNumber().DoubleValue());
     return state(env).engine.run(
-        env, keep, [=] { return kernelDistance(real.joined(), generated.joined(), cancel); },
+        env, keep, [=] { return kernelDistance(real.joined(), generated.joined(), sigma, cancel); },
         [](Napi::Env env, double distance) { return Napi::Number::New(env, distance); });
   });
 }

@@ -11,16 +11,18 @@ void accumulateMoments(const at::Tensor& rows, int64_t count, const at::Tensor& 
   mean.add_(shift, added / all);
 }
 
-double frechetDistance(const at::Tensor& mean1, const at::Tensor& covariance1, const at::Tensor& mean2,
-                       const at::Tensor& covariance2) {
+FrechetDistanceFrom::FrechetDistanceFrom(const at::Tensor& mean, const at::Tensor& covariance)
+    : mean_(mean), trace_(covariance.trace()) {
+  const auto [values, vectors] = at::linalg_eigh(covariance);
+  root_ = vectors * values.clamp_min(0).sqrt().unsqueeze(0);  // root · rootᵀ = Σ₁
+}
+
+double FrechetDistanceFrom::operator()(const at::Tensor& mean, const at::Tensor& covariance) const {
   // tr √(Σ₁Σ₂) = tr √(√Σ₁ Σ₂ √Σ₁), which is symmetric: eigenvalues of symmetric matrices stay real and accurate also
   // where a covariance is rank-deficient; what rounding makes negative is 0.
-  const auto [values, vectors] = at::linalg_eigh(covariance1);
-  const at::Tensor root = vectors * values.clamp_min(0).sqrt().unsqueeze(0);  // root · rootᵀ = Σ₁
-  const at::Tensor product = root.t().mm(covariance2).mm(root);
+  const at::Tensor product = root_.t().mm(covariance).mm(root_);
   const at::Tensor traceRoot = at::linalg_eigvalsh(product).clamp_min(0).sqrt().sum();
-  const at::Tensor distance =
-      (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * traceRoot;
+  const at::Tensor distance = (mean_ - mean).square().sum() + trace_ + covariance.trace() - 2 * traceRoot;
   return distance.item<double>();
 }
 

@@ -15,15 +15,29 @@ at::Tensor block(const at::Tensor& rows, int64_t first) {
   return rows.narrow(0, first, std::min(blockRows, rows.size(0) - first)).to(at::kDouble);
 }
 
+/// |a|² of every row, as a column.
+at::Tensor squares(const at::Tensor& a) { return a.square().sum(1, /*keepdim=*/true); }
+
+/// Squared distances of the rows of `a` and `b`. By one matrix product: rounding leaves about 1e-16 of |a|² + |b|².
+at::Tensor squaredDistances(const at::Tensor& a, const at::Tensor& b) {
+  return at::addmm(squares(a) + squares(b).t(), a, b.t(), 1, -2).clamp_min_(0);
+}
+
+/// k(a, b) of all pairs of rows: see `kernelDistance`.
+at::Tensor kernelOf(const at::Tensor& a, const at::Tensor& b, std::optional<double> sigma) {
+  if (sigma) return squaredDistances(a, b).mul_(-0.5 / (*sigma * *sigma)).exp_();
+  return a.mm(b.t()).mul_(1.0 / static_cast<double>(a.size(1))).add_(1).pow_(3);
+}
+
 /// Σ k(x, y) over all pairs; for x and y the same rows, over pairs of different ones.
-double kernelSum(const at::Tensor& x, const at::Tensor& y, bool same, const Cancellation& cancellation) {
-  const double scale = 1.0 / static_cast<double>(x.size(1));
+double kernelSum(const at::Tensor& x, const at::Tensor& y, bool same, std::optional<double> sigma,
+                 const Cancellation& cancellation) {
   double sum = 0;
   for (int64_t i = 0; i < x.size(0); i += blockRows) {
     const at::Tensor a = block(x, i);
     for (int64_t j = same ? i : 0; j < y.size(0); j += blockRows) {  // the kernel is symmetric
       cancellation.check();
-      const at::Tensor kernel = a.mm(block(y, j).t()).mul_(scale).add_(1).pow_(3);
+      const at::Tensor kernel = kernelOf(a, block(y, j), sigma);
       if (!same) {
         sum += kernel.sum().item<double>();
       } else if (i == j) {
@@ -34,14 +48,6 @@ double kernelSum(const at::Tensor& x, const at::Tensor& y, bool same, const Canc
     }
   }
   return sum;
-}
-
-/// |a|² of every row, as a column.
-at::Tensor squares(const at::Tensor& a) { return a.square().sum(1, /*keepdim=*/true); }
-
-/// Squared distances of the rows of `a` and `b`. By one matrix product: rounding leaves about 1e-16 of |a|² + |b|².
-at::Tensor squaredDistances(const at::Tensor& a, const at::Tensor& b) {
-  return at::addmm(squares(a) + squares(b).t(), a, b.t(), 1, -2).clamp_min_(0);
 }
 
 /// Squared distance of every row to its k-th nearest other row, N × 1.
@@ -63,11 +69,12 @@ at::Tensor squaredRadii(const at::Tensor& rows, int64_t k, const Cancellation& c
 
 }  // namespace
 
-double kernelDistance(const at::Tensor& real, const at::Tensor& generated, const Cancellation& cancellation) {
+double kernelDistance(const at::Tensor& real, const at::Tensor& generated, std::optional<double> sigma,
+                      const Cancellation& cancellation) {
   const double m = static_cast<double>(real.size(0)), n = static_cast<double>(generated.size(0));
-  return kernelSum(real, real, true, cancellation) / (m * (m - 1)) +
-         kernelSum(generated, generated, true, cancellation) / (n * (n - 1)) -
-         2 * kernelSum(real, generated, false, cancellation) / (m * n);
+  return kernelSum(real, real, true, sigma, cancellation) / (m * (m - 1)) +
+         kernelSum(generated, generated, true, sigma, cancellation) / (n * (n - 1)) -
+         2 * kernelSum(real, generated, false, sigma, cancellation) / (m * n);
 }
 
 std::vector<double> kernelDistances(const at::Tensor& real, const at::Tensor& generated, int64_t subsets, int64_t size,
@@ -80,7 +87,7 @@ std::vector<double> kernelDistances(const at::Tensor& real, const at::Tensor& ge
   std::vector<double> distances;
   for (int64_t i = 0; i < subsets; ++i) {
     const auto index = static_cast<uint64_t>(2 * i);
-    distances.push_back(kernelDistance(some(real, index), some(generated, index + 1), cancellation));
+    distances.push_back(kernelDistance(some(real, index), some(generated, index + 1), std::nullopt, cancellation));
   }
   return distances;
 }

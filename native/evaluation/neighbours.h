@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
 #include <vector>
 
 #include "runtime/cancellation.h"
@@ -9,11 +10,13 @@
 /// Comparisons of all pairs of rows (float32, N × D), computed in float64 a block of pairs at a time.
 namespace continual {
 
-/// Unbiased MMD² in the kernel (x·y / D + 1)³ (arXiv 1801.01401, equation 4): pairs of a row with itself are left out.
-/// Needs two rows each.
-double kernelDistance(const at::Tensor& real, const at::Tensor& generated, const Cancellation& cancellation);
+/// Unbiased MMD² (arXiv 1801.01401, equation 4): pairs of a row with itself are left out. The kernel is (x·y / D + 1)³
+/// or, with `sigma`, exp(−|x − y|² / 2σ²). Needs two rows each.
+double kernelDistance(const at::Tensor& real, const at::Tensor& generated, std::optional<double> sigma,
+                      const Cancellation& cancellation);
 
-/// The same for `subsets` random subsets of `size` real and as many generated rows, each drawn without replacement.
+/// The same in the first kernel for `subsets` random subsets of `size` real and as many generated rows, each drawn
+/// without replacement.
 std::vector<double> kernelDistances(const at::Tensor& real, const at::Tensor& generated, int64_t subsets, int64_t size,
                                     uint64_t seed, const Cancellation& cancellation);
 
