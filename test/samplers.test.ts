@@ -237,3 +237,15 @@ describe('wrong options', () => {
     )
   })
 })
+
+it.each(samplerKinds)('%s has as many steps by default as fit into a short schedule', (kind) => {
+  for (const spacing of ['trailing', 'leading', 'linspace'] as const) {
+    for (const timesteps of [2, 10, 11, 12]) {
+      const schedule = { ...paperSchedule, timesteps }
+      const { steps } = parseSampler(schedule, { kind, spacing }, 'here')
+      const more = () => parseSampler(schedule, { kind, spacing, steps: steps + 1 }, 'here')
+      if (steps < 10) expect(more).toThrow('expected at most')
+      expect(steps).toBeLessThanOrEqual(10)
+    }
+  }
+})

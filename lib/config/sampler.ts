@@ -18,7 +18,7 @@ export interface SamplerConfig {
    * Default `ddim`.
    */
   readonly kind: (typeof samplerKinds)[number]
-  /** Number of denoising steps S, 1 … T. Default 10, or T where that is less; 2 for a teacher. */
+  /** Number of denoising steps S, 1 … T. Default 10, or as many as fit into T where they are fewer; 2 for a teacher. */
   readonly steps: number
   /** Of `ddim`: η ≥ 0; 0 is deterministic. Default 0. */
   readonly eta: number
@@ -163,7 +163,7 @@ export const samplerSchema = fields.superRefine(checkFields)
 /** Schema of an experiment's sampler, whose steps depend on the schedule; see {@link samplerSteps}. */
 export const experimentSamplerSchema = fields
   .extend({
-    /** Default 10, or the schedule's timesteps where they are fewer. */
+    /** Default 10, or as many as fit into the schedule's timesteps. */
     steps: z.int().min(1).optional(),
   })
   .superRefine(checkFields)
@@ -174,9 +174,24 @@ export const teacherSamplerSchema = fields
   .superRefine(checkFields)
   .prefault({})
 
+/** What says how many timesteps a sampler needs; it may not be checked yet. */
+interface Spread {
+  readonly kind: unknown
+  readonly spacing: unknown
+}
+
 /** Steps of a sampler that is given none. */
-export function samplerSteps(schedule: Pick<ScheduleConfig, 'timesteps'>, steps = defaultSampler.steps): number {
-  return Math.min(steps, schedule.timesteps)
+export function samplerSteps(
+  schedule: Pick<ScheduleConfig, 'timesteps'>,
+  spread: Spread,
+  steps = defaultSampler.steps,
+): number {
+  return Math.max(1, Math.min(steps, schedule.timesteps - (isOneLess(spread) ? 1 : 0)))
+}
+
+/** Whether a sampler takes the last S of S + 1 timesteps, and these must be apart. */
+function isOneLess({ kind, spacing }: Spread): boolean {
+  return spacing === 'leading' && ['dpm-solver++', 'sde-dpm-solver++', 'unipc'].some((name) => name === kind)
 }
 
 /**
@@ -193,10 +208,8 @@ export function samplerProblems(
   if ((guidance?.timesteps?.[1] ?? 0) > timesteps) {
     problems.push({ path: ['guidance', 'timesteps'], message: `expected at most ${most}` })
   }
-  // Of S + 1 timesteps these take the last S, and leading ones must be apart.
-  const isOneLess = spacing === 'leading' && (kind === 'unipc' || kind.endsWith('dpm-solver++'))
   if (steps > timesteps) problems.push({ path: ['steps'], message: `expected at most ${most}` })
-  else if (isOneLess && steps === timesteps) {
+  else if (isOneLess({ kind, spacing }) && steps === timesteps) {
     problems.push({
       path: ['steps'],
       message: `expected at most ${timesteps - 1} leading steps of '${kind}', one less than the schedule's timesteps`,
@@ -220,7 +233,9 @@ export function parseSampler(
   const given = defined(parseOptions(z.looseObject({}).prefault({}), sampler, where, code))
   const { kind = defaults.kind } = given
   const without = ownNames.filter((name) => !hasField(kind, name)).map((name) => [name, defaultSampler[name]])
-  const usual = { ...defaults, ...Object.fromEntries(without), steps: samplerSteps(schedule, defaults.steps) }
+  const { spacing = defaults.spacing } = given
+  const steps = samplerSteps(schedule, { kind, spacing }, defaults.steps)
+  const usual = { ...defaults, ...Object.fromEntries(without), steps }
   const fitting = samplerSchema.superRefine((result, context) => {
     for (const problem of samplerProblems(schedule, result)) context.addIssue({ code: 'custom', ...problem })
   })

@@ -183,7 +183,7 @@ export const experimentSchema = z
         'expected none: the null label is not learned; give train a labelDropout, e.g. 0.1',
       )
     }
-    const steps = sampler.steps ?? samplerSteps(schedule)
+    const steps = sampler.steps ?? samplerSteps(schedule, sampler)
     const most = `schedule.timesteps, which is ${schedule.timesteps}`
     for (const { path, message } of samplerProblems(schedule, { ...sampler, steps }, most)) {
       refuse(['sampler', ...path], message)
@@ -197,7 +197,7 @@ export const experimentSchema = z
   })
   .transform(({ data: given, ...config }) => {
     const data = [given].flat().map((one) => ({ ...one, size: config.unet.sample_size }))
-    const sampler = { ...config.sampler, steps: config.sampler.steps ?? samplerSteps(config.schedule) }
+    const sampler = { ...config.sampler, steps: config.sampler.steps ?? samplerSteps(config.schedule, config.sampler) }
     return { ...config, sampler, title: config.title ?? titleOf(data, config.stream), data }
   })
 
