@@ -66,3 +66,10 @@ export function copyOf(images: ImageBatch): ImageBatch {
 export function countImages(subsets: readonly Subset[]): number {
   return subsets.reduce((sum, { indices }) => sum + indices.length, 0)
 }
+
+/** Where the images of each class lie. */
+export function positionsByClass({ classes, labels }: Pick<Dataset, 'classes' | 'labels'>): number[][] {
+  const positions: number[][] = classes.map(() => [])
+  for (const [i, label] of labels.entries()) positions[label]!.push(i)
+  return positions
+}

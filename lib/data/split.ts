@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import type { Dataset, TrainTest } from './dataset.js'
+import { type Dataset, positionsByClass, type TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
 import { torchRandperm } from './torch-random.js'
 
@@ -36,11 +36,9 @@ export function trainTestSplit(dataset: Dataset, options: SplitOptions = {}): Tr
   parseOptions(datasetSchema, dataset, 'trainTestSplit: dataset')
   const { test, seed } = parseOptions(splitSchema, options, 'trainTestSplit')
   const { name, classes, labels } = dataset
-  const byClass: number[][] = classes.map(() => [])
-  for (let i = 0; i < labels.length; i++) byClass[labels[i]!]?.push(i)
   /** Which images are test images. */
   const isTest = new Uint8Array(labels.length)
-  for (const [label, all] of byClass.entries()) {
+  for (const [label, all] of positionsByClass(dataset).entries()) {
     if (all.length < 2) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',

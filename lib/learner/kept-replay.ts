@@ -1,6 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
 import type { MemoryItem } from '../checkpoint/memory-file.js'
-import type { Dataset } from '../data/dataset.js'
 import { copiedAtOnce } from '../engine/image-store.js'
 
 /** Generated images, told apart by class. */
@@ -50,11 +49,4 @@ export async function keepFirst(
   const labels = Int32Array.from(chosen, ({ label }) => label)
   const dataset = { name: 'replay pool', classes: names, images: pixels, labels, ...shape }
   return chosen.map((item, index) => ({ dataset, index, task: item.task, priority: 0 }))
-}
-
-/** Where the images of each class lie. */
-export function positionsByClass({ classes, labels }: Pick<Dataset, 'classes' | 'labels'>): number[][] {
-  const positions: number[][] = classes.map(() => [])
-  for (const [i, label] of labels.entries()) positions[label]!.push(i)
-  return positions
 }
