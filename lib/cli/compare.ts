@@ -2,6 +2,7 @@ import path from 'node:path'
 import type { Command } from 'commander'
 import { invalid } from '../errors.js'
 import type { Layout } from '../report/table.js'
+import { asTyped } from './arguments.js'
 import { untilInterrupted } from './interrupt.js'
 import { lineWidth, print, say } from './output.js'
 
@@ -28,7 +29,7 @@ export function registerCompare(program: Command, signal: AbortSignal): void {
     )
     .option('--baseline <method>', 'with --test: compare with this method')
     .action(async (runs: string[], { out, byTask, markdown, test, baseline }: Options) => {
-      if (baseline !== undefined && !test) throw invalid('--baseline is for --test: give both')
+      if (baseline !== undefined && !test) throw asTyped(invalid('--baseline is for --test: give both'), {}, true)
       const [{ compareRuns }, { tablesAtEnd, tablesByTask }, { testTable }] = await Promise.all([
         import('../experiment/report.js'),
         import('../report/table.js'),
@@ -36,8 +37,18 @@ export function registerCompare(program: Command, signal: AbortSignal): void {
       ])
       const { results } = await untilInterrupted(signal, compareRuns(runs, out))
       const layout: Layout = markdown ? 'markdown' : 'text'
+      const tests = test && testsOf(() => testTable(results, layout, lineWidth(), baseline))
       print(byTask ? tablesByTask(results, layout, lineWidth()) : tablesAtEnd(results, layout, lineWidth()))
-      if (test) print(`\n${testTable(results, layout, lineWidth(), baseline)}`)
+      if (tests) print(`\n${tests}`)
       if (out !== undefined) say(path.resolve(out))
     })
+}
+
+/** What is wrong with the baseline is told before anything is printed. */
+function testsOf(table: () => string): string {
+  try {
+    return table()
+  } catch (error) {
+    throw asTyped(error, { testTable: '--baseline' }, false)
+  }
 }

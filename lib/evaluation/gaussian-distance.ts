@@ -27,7 +27,7 @@ export function gaussianDistance<Name extends string = 'gaussianDistance'>(
 ): Metric<NoInfer<Name>> {
   checkExtractor(extractor, 'gaussianDistance')
   const { name = 'gaussianDistance', sigma } = parseOptions(schema, options, 'gaussianDistance')
-  const about = { name: name as Name, what: `MMD² × 1000, Gaussian kernel, σ = ${sigma}`, minimum: 2 }
+  const about = { name: name as Name, what: `Gaussian kernel distance, σ = ${sigma}`, minimum: 2 }
   return keptFeaturesMetric(extractor, about, async ({ real, generated }, _, signal) => {
     const { dimension } = extractor
     const found = await withCancel(signal, (flag) =>
