@@ -12,7 +12,7 @@ for (const method of [generativeDistillation(), finetune()]) {
   // The model counts as having learned one task, so that it is the teacher of the next.
   await using learner = await Learner.load(model, { learnedBefore: 1 })
   const { sample_size: size, in_channels: channels } = learner.unet
-  if (typeof size !== 'number') throw new Error(`image files are loaded as squares, the model's images are ${size}`)
+  if (size === null) throw new Error(`${model} doesn't say how large its images are`)
   if (channels !== 1 && channels !== 3)
     throw new Error(`image files have 1 or 3 channels, the model's images ${channels}`)
   const load = (folder: string) => loadImageFolder(folder, { size, channels })

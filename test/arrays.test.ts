@@ -46,7 +46,7 @@ describe('fromArrays', () => {
 
   it.each([
     [{ height: 0 }, /height is 0; expected/],
-    [{ channels: 5 }, /channels is 5; expected/],
+    [{ channels: 17 }, /channels is 17; expected/],
     [{ classes: [] }, /classes is \[\]; expected/],
     [{ size: 1.5 }, /size is 1\.5; expected/],
     [{ lables: [1, 0] }, /unknown option 'lables' \(did you mean 'labels'\?\)/],

@@ -64,7 +64,7 @@ it('is refused for a stream of other images', async () => {
   await (await fresh()).save(folder)
   const other = classIncremental(bandsData(16), { tasks: 2 })
   const error = await failure(Solver.load(folder, other, { device: 'cpu' }))
-  expect(error.message).toMatch(/16 pixels a side.*expected 8/)
+  expect(error.message).toMatch(/are 16 × 16 × 1.*expected 8 × 8 × 1/)
 })
 
 it('is refused for a stream of other classes, in a short message', async () => {
@@ -74,7 +74,7 @@ it('is refused for a stream of other classes, in a short message', async () => {
   const error = await failure(Solver.load(folder, stream, { device: 'cpu' }))
   expect(error).toMatchObject({
     code: 'ERR_INVALID_ARGUMENT',
-    message: expect.stringMatching(/expected 8, 1 and .*xxx/),
+    message: expect.stringMatching(/expected 8 × 8 × 1 with .*xxx/),
   })
   expect(error.message.length).toBeLessThan(500)
 })

@@ -298,7 +298,7 @@ describe('Solver', () => {
     expect(await refusal(second, null, { temperature: 0 })).toMatch(/temperature is 0/)
     expect(await refusal(second, null, { distillation: 'papers' as never })).toMatch(/distillation is 'papers'/)
     const wide = { ...second, train: { ...second.train, dataset: bands('wide/train', 24, 16) } }
-    expect(await refusal(wide, null)).toMatch(/of wide\/train are 16 pixels a side.*expected 8 pixels/)
+    expect(await refusal(wide, null)).toMatch(/of wide\/train are 16 × 16 × 1; expected 8 × 8 × 1/)
     const renamed = { ...second.train.dataset, classes: ['a', 'b', 'c', 'd'] }
     expect(await refusal({ ...second, train: { ...second.train, dataset: renamed } }, null)).toMatch(/classes of/)
     expect(solver.accuracies).toHaveLength(1)

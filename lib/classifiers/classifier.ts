@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
 import { nameParameters, pickParameters } from '../checkpoint/parameters.js'
-import type { Dataset, ImageBatch, TrainTest } from '../data/dataset.js'
+import { type Dataset, type ImageBatch, sizeOf, type TrainTest } from '../data/dataset.js'
 import { addData } from '../data/digest.js'
 import { imageBatchSchema, trainTestSchema } from '../data/schemas.js'
 import type { NativeClassifier } from '../engine/addon.js'
@@ -36,6 +36,7 @@ import {
   threadsSchema,
 } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { type ImageSize, sidesOf, sizeSchema } from '../validation/size.js'
 import { type FeatureExtractor, OutputsByBatch } from './features.js'
 
 /**
@@ -44,8 +45,8 @@ import { type FeatureExtractor, OutputsByBatch } from './features.js'
  * @category Classifiers
  */
 export interface ClassifierOptions {
-  /** Side of the square images in pixels, at least 8. Default: the data's `size`, or its height. */
-  size?: number
+  /** What images are resized to: `[height, width]` in pixels, or the side of a square, each at least 8. Default: what the data's images are resized to. */
+  size?: ImageSize
   /** Passes over the training images. It may be a fraction. Default 5. */
   epochs?: number
   /** Number of images in a step. Default 64. */
@@ -67,7 +68,7 @@ export interface ClassifierOptions {
 }
 
 const schema = z.strictObject({
-  size: z.int().min(8).max(4096).optional(),
+  size: sizeSchema(8, 4096).optional(),
   epochs: z.number().positive().default(5),
   batchSize: batchSizeSchema.default(64),
   lr: z.number().positive().default(2e-3),
@@ -86,7 +87,7 @@ interface Description {
   readonly name: string
   readonly classes: readonly string[]
   readonly accuracy: number
-  readonly size: number
+  readonly size: ImageSize
   readonly channels: number
 }
 
@@ -107,8 +108,8 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   readonly classes: readonly string[]
   /** Fraction of the test images that it classifies correctly, 0 … 1. */
   readonly accuracy: number
-  /** Side of its square input images, in pixels. */
-  readonly size: number
+  /** Of its input images. */
+  readonly size: ImageSize
   /** Channels of its input images. */
   readonly channels: number
   readonly #native: Owned<NativeClassifier>
@@ -175,7 +176,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
   static async #train(data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
     const { train, test } = data
     const { epochs, batchSize, lr, signal, onProgress } = options
-    const size = sizeOf(data, options)
+    const size = sizeFor(data, options)
     const steps = countSteps(epochs, train.labels.length, batchSize, 'Classifier')
     checkClassifierBatch(size, batchSize, device, 'Classifier')
     const images = new ResidentImages(device, size, options.images)
@@ -190,7 +191,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
           lr,
           horizontalFlip: false,
           // By up to a pixel in sixteen, so that the classifier learns no places by heart.
-          shift: Math.floor(size / 16),
+          shift: Math.floor(Math.min(...sidesOf(size)) / 16),
           dropout: 0.25,
         }),
         what: `the classifier on ${train.name}`,
@@ -211,7 +212,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
 
   static async #read(file: string, data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
     const { tensors, metadata } = await readSafetensors(file)
-    const size = sizeOf(data, options)
+    const size = sizeFor(data, options)
     const native = await create(data, device, options)
     try {
       const weights = pickParameters(file, tensors, native.parameters)
@@ -300,8 +301,8 @@ function create({ train }: TrainTest, device: string, { seed, threads }: Parsed)
   )
 }
 
-function sizeOf({ train }: TrainTest, options: Parsed): number {
-  return options.size ?? train.size ?? train.height
+function sizeFor({ train }: TrainTest, options: Parsed): ImageSize {
+  return options.size ?? sizeOf(train)
 }
 
 function nameOf({ train }: TrainTest): string {
@@ -317,7 +318,7 @@ async function cacheKey(data: TrainTest, options: Parsed, device: string): Promi
   const { epochs, batchSize, lr, seed } = options
   const hash = createHash('sha256')
   const add = (value: unknown) => hash.update(`${JSON.stringify(value)}\n`)
-  add({ format, epochs, batchSize, lr, seed, size: sizeOf(data, options), device: device.replace(/:.*/, '') })
+  add({ format, epochs, batchSize, lr, seed, size: sizeFor(data, options), device: device.replace(/:.*/, '') })
   add(call(({ version, libtorchVersion }) => [version, libtorchVersion]))
   add([data.train.name, data.test.name])
   await addData(hash, data)

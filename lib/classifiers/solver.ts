@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { readSolverFolder, writeSolverFolder } from '../checkpoint/solver-folder.js'
 import { imageSize } from '../config/unet.js'
-import type { Dataset, ImageBatch, Subset } from '../data/dataset.js'
+import { type Dataset, type ImageBatch, type Subset, sizeOf } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.js'
 import { call } from '../engine/call.js'
@@ -24,6 +24,7 @@ import { streamSchema, type TestedTask, testedTaskSchema } from '../streams/sche
 import type { Stream, Task } from '../streams/stream.js'
 import { countSteps, pathSchema } from '../validation/fields.js'
 import { isRecord, parseOptions, shown } from '../validation/options.js'
+import { type ImageSize, isSameSize, shownSize, sidesOf } from '../validation/size.js'
 import { certainLogits, checkReplayedLabels } from './replayed-labels.js'
 import { createSchema, learnSchema, type SolverLearnOptions, type SolverOptions } from './solver-options.js'
 
@@ -64,8 +65,8 @@ type LearnSettings = z.output<typeof learnSchema>
 export class Solver implements AsyncDisposable {
   /** Class names; a label is an index into them. */
   readonly classes: readonly string[]
-  /** Side of its square input images, in pixels. */
-  readonly size: number
+  /** Of its input images. */
+  readonly size: ImageSize
   /** Channels of its input images. */
   readonly channels: number
   /** Seed of the first weights, of all random draws and of the generated images. */
@@ -115,9 +116,9 @@ export class Solver implements AsyncDisposable {
     const first = stream.tasks[0]
     if (first === undefined) throw invalid(`Solver.create: ${stream.name} has no tasks; expected at least one`)
     const { dataset } = first.train
-    if (sizeOf(dataset) < 8) {
+    if (Math.min(...sidesOf(sizeOf(dataset))) < 8) {
       throw invalid(
-        `Solver.create: the images of ${dataset.name} are of ${sizeOf(dataset)} pixels a side; expected at least 8`,
+        `Solver.create: the images of ${dataset.name} are ${shownSize(sizeOf(dataset))} pixels; expected at least 8 a side`,
       )
     }
     const { device } = await resolveDevice(wanted, 'fp32')
@@ -146,10 +147,14 @@ export class Solver implements AsyncDisposable {
     const { classes, size, channels, seed, step, stepsReplayed, tasksLearned, accuracies } = record
     const solver = await Solver.create(stream, { ...options, seed })
     try {
-      if (size !== solver.size || channels !== solver.channels || !isDeepStrictEqual(classes, solver.classes)) {
+      if (
+        !isSameSize(size, solver.size) ||
+        channels !== solver.channels ||
+        !isDeepStrictEqual(classes, solver.classes)
+      ) {
         throw invalid(
-          `Solver.load: the stream has images of ${solver.size} pixels a side, ${solver.channels} channels and the classes ` +
-            `${shown(solver.classes)}; expected ${size}, ${channels} and ${shown(classes)}, as in ${folder}`,
+          `Solver.load: the stream's images are ${shownSize(solver.size)} × ${solver.channels} with the classes ` +
+            `${shown(solver.classes)}; expected ${shownSize(size)} × ${channels} with ${shown(classes)}, as in ${folder}`,
         )
       }
       const { live } = solver.#native
@@ -377,10 +382,10 @@ export class Solver implements AsyncDisposable {
           'stream that the solver was made for',
       )
     }
-    if (channels !== this.channels || sizeOf(dataset) !== this.size) {
+    if (channels !== this.channels || !isSameSize(sizeOf(dataset), this.size)) {
       throw invalid(
-        `${where}: the images of ${name} are ${sizeOf(dataset)} pixels a side with ${channels} channels; expected ` +
-          `${this.size} pixels and ${this.channels} channels`,
+        `${where}: the images of ${name} are ${shownSize(sizeOf(dataset))} × ${channels}; expected ` +
+          `${shownSize(this.size)} × ${this.channels}, for which the solver was made`,
       )
     }
   }
@@ -399,15 +404,11 @@ export class Solver implements AsyncDisposable {
     }
     const { in_channels: channels } = generator.unet
     const { height, width } = imageSize(generator.unet, where)
-    if (height !== this.size || width !== this.size || channels !== this.channels) {
+    if (!isSameSize([height, width], this.size) || channels !== this.channels) {
       throw invalid(
-        `${where}: the generator's images are ${height} × ${width} × ${channels}; expected ${this.size} × ${this.size} × ` +
+        `${where}: the generator's images are ${height} × ${width} × ${channels}; expected ${shownSize(this.size)} × ` +
           `${this.channels}, as the stream's`,
       )
     }
   }
-}
-
-function sizeOf({ size, height }: Dataset): number {
-  return size ?? height
 }

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
+import { type ImageSize, mostChannels, sizeSchema, writtenSize } from '../validation/size.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
 
@@ -24,10 +25,10 @@ export interface ArraysOptions {
   height: number
   /** Width of the images in pixels. */
   width: number
-  /** 1 (grey) to 4. */
+  /** 1 (grey) to 16. */
   channels: number
-  /** Side, in pixels, of the square that the images are resized to on the device. Default: as given. */
-  size?: number
+  /** What the images are resized to on the device: `[height, width]`, or the side of a square. Default: as given. */
+  size?: ImageSize
 }
 
 const pixels = z.int().min(1).max(65536)
@@ -40,8 +41,8 @@ const schema = z.strictObject({
   classes: z.array(z.string()).min(1),
   height: pixels,
   width: pixels,
-  channels: z.int().min(1).max(4),
-  size: pixels.optional(),
+  channels: z.int().min(1).max(mostChannels),
+  size: sizeSchema(1, 65536).optional(),
 })
 
 /**
@@ -101,7 +102,8 @@ export function trainTest(train: Dataset, test: Dataset): TrainTest {
   parseOptions(datasetSchema, train, 'trainTest: train')
   parseOptions(datasetSchema, test, 'trainTest: test')
   for (const key of ['height', 'width', 'channels', 'size'] as const) {
-    if (train[key] !== test[key]) throw different(train, test, key, train[key], test[key])
+    const [a, b] = [train[key], test[key]].map((value) => value && writtenSize(value))
+    if (a !== b) throw different(train, test, key, a, b)
   }
   if (train.classes.length !== test.classes.length) {
     const which = `${onlyIn(train, test, 'it has no ')}${onlyIn(test, train, 'only it has ')}`

@@ -1,3 +1,5 @@
+import { type ImageSize, sizeOfSides } from '../validation/size.js'
+
 /**
  * Labelled images in memory. Don't change a data set: the engine copies it to the device once and uses that copy.
  *
@@ -16,10 +18,15 @@ export interface Dataset {
   readonly height: number
   /** Width of the stored images in pixels. */
   readonly width: number
-  /** 1 (grey) to 4. */
+  /** 1 (grey) to 16. */
   readonly channels: number
-  /** Side, in pixels, of the square that the images are resized to on the device; absent: as stored. */
-  readonly size?: number
+  /** What the images are resized to on the device: `[height, width]`, or the side of a square. Absent: as stored. */
+  readonly size?: ImageSize
+}
+
+/** What a data set's images are on the device. */
+export function sizeOf({ size, height, width }: Pick<Dataset, 'size' | 'height' | 'width'>): ImageSize {
+  return size ?? sizeOfSides(height, width)
 }
 
 /**

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { isRecord, parseOptions, shown } from '../validation/options.js'
+import { mostChannels, sizeSchema } from '../validation/size.js'
 import { type ArraysOptions, fromArrays, isBytes } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
@@ -42,8 +43,8 @@ const schema = z.strictObject({
   classes: z.array(z.string()).min(1),
   height: pixels,
   width: pixels,
-  channels: z.int().min(1).max(4),
-  size: pixels.optional(),
+  channels: z.int().min(1).max(mostChannels),
+  size: sizeSchema(1, 65536).optional(),
   limit: z.int().min(1).optional(),
   signal: signalSchema.optional(),
 })

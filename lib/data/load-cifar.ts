@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { type ImageSize, sizeSchema } from '../validation/size.js'
 import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 
@@ -19,8 +20,8 @@ export interface CifarOptions {
   name?: string
   /** Class names. Default: the names in the folder's text file. */
   classes?: readonly string[]
-  /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored, 32. */
-  size?: number
+  /** What the images are resized to on the device: `[height, width]`, or the side of a square. Default: as stored, 32. */
+  size?: ImageSize
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
 }
@@ -76,7 +77,7 @@ const schema = z.strictObject({
   folder: z.string().min(1),
   name: z.string().min(1).optional(),
   classes: z.array(z.string()).min(1).readonly().optional(),
-  size: z.int().min(1).optional(),
+  size: sizeSchema(1, 65536).optional(),
   signal: signalSchema.optional(),
 })
 

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { type ImageSize, mostChannels, sizeSchema } from '../validation/size.js'
 import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { type IdxArray, readIdx } from './idx.js'
@@ -30,8 +31,8 @@ export interface IdxOptions {
   test: IdxFiles
   /** Class names. Default: `'0'`, `'1'` …, up to the largest label. */
   classes?: readonly string[]
-  /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored. */
-  size?: number
+  /** What the images are resized to on the device: `[height, width]`, or the side of a square. Default: as stored. */
+  size?: ImageSize
   signal?: AbortSignal
 }
 
@@ -44,7 +45,7 @@ const schema = z.strictObject({
   train: filesSchema,
   test: filesSchema,
   classes: z.array(z.string()).min(1).readonly().optional(),
-  size: z.int().min(1).max(largestSide).optional(),
+  size: sizeSchema(1, largestSide).optional(),
   signal: signalSchema.optional(),
 })
 
@@ -85,15 +86,15 @@ export function fromIdx({
   train: IdxPart
   test: IdxPart
   classes?: readonly string[]
-  size?: number
+  size?: ImageSize
 }): TrainTest {
   const part = (which: 'train' | 'test', { images, labels, file }: IdxPart): Dataset => {
     const [, height, width, channels = 1] = images.shape as [number, number, number, number?]
-    if (!(isSide(height) && isSide(width) && channels >= 1 && channels <= 4)) {
+    if (!(isSide(height) && isSide(width) && channels >= 1 && channels <= mostChannels)) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',
         `${file}: the shape is ${images.shape.join(' × ')}; expected count × height × width × channels, with sides of ` +
-          `1 … ${largestSide} pixels and at most 4 channels`,
+          `1 … ${largestSide} pixels and at most ${mostChannels} channels`,
       )
     }
     return fromArrays({

@@ -7,6 +7,7 @@ import { ContinualDiffusionError, lackOf } from '../errors.js'
 import { noCacheFolder, warnNotKept, warnOfCache } from '../files/cache-folder.js'
 import { functionSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { type ImageSize, sizeSchema } from '../validation/size.js'
 import type { TrainTest } from './dataset.js'
 import { download, verify } from './download.js'
 import {
@@ -40,12 +41,12 @@ export interface GetOptions extends Pick<PlacesOptions, 'cacheFolder'> {
  * @category Data
  */
 export interface KnownOptions extends PlacesOptions, GetOptions {
-  /** Side, in pixels, of the square that the images are resized to on the device. Default: as stored, 28. */
-  size?: number
+  /** What the images are resized to on the device: `[height, width]`, or the side of a square. Default: as stored, 28. */
+  size?: ImageSize
 }
 
 const knownSchema = z.strictObject({
-  size: z.int().min(1).optional(),
+  size: sizeSchema(1, 65536).optional(),
   folder: z.string().min(1).optional(),
   systemFolder: z.string().min(1).optional(),
   cacheFolder: z.string().min(1).optional(),

@@ -206,8 +206,8 @@ export interface Addon {
     file: string
     device: string
     threads?: number | undefined
-    /** Square side that images are resized to; 0: they are given as they are. */
-    size: number
+    /** What images are resized to; 0: they are given as they are. */
+    size: ImageSize
     /** What the bytes 0 and 255 become. */
     range: readonly [number, number]
     /** What the network takes; grey images are repeated. */

@@ -3,6 +3,7 @@ import { imageBatchSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { type ImageSize, isSameSize, shownSize, sidesOf } from '../validation/size.js'
 import type { NativeClassifier, NativeClassifierOptions } from './addon.js'
 import { call, trainingMilliseconds, withCancel } from './call.js'
 import { checkFits } from './memory.js'
@@ -27,8 +28,8 @@ export interface ClassifierShape {
   /** For messages. */
   readonly name: string
   readonly classes: readonly string[]
-  /** Side of its square images in pixels. */
-  readonly size: number
+  /** Of its images. */
+  readonly size: ImageSize
   readonly channels: number
 }
 
@@ -38,8 +39,13 @@ export interface ClassifierShape {
  *
  * @throws ContinualDiffusionError `ERR_OUT_OF_MEMORY`
  */
-export function checkClassifierBatch(size: number, batchSize: number, device: string, where: string): void {
-  checkFits(batchSize * 2 * 32 * size ** 2 * 4, device, `${where}: batchSize is ${batchSize}; expected a smaller batch`)
+export function checkClassifierBatch(size: ImageSize, batchSize: number, device: string, where: string): void {
+  const [height, width] = sidesOf(size)
+  checkFits(
+    batchSize * 2 * 32 * height * width * 4,
+    device,
+    `${where}: batchSize is ${batchSize}; expected a smaller batch`,
+  )
 }
 
 /**
@@ -84,10 +90,10 @@ export async function classifyImages(
   images: ImageBatch,
 ): Promise<Classified> {
   const { data, count, height, width, channels } = parseOptions(imageBatchSchema, images, 'classify: images')
-  if (height !== shape.size || width !== shape.size || channels !== shape.channels) {
+  if (!isSameSize([height, width], shape.size) || channels !== shape.channels) {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
-      `classify: the images are ${height} × ${width} × ${channels}; expected ${shape.size} × ${shape.size} × ${shape.channels}, ` +
+      `classify: the images are ${height} × ${width} × ${channels}; expected ${shownSize(shape.size)} × ${shape.channels}, ` +
         `for which the ${shape.name} was trained`,
     )
   }

@@ -4,6 +4,7 @@ import { countImages, type Dataset, type ImageBatch, type Subset } from '../data
 import { RunningMoments } from '../engine/moments.js'
 import type { ResidentImages } from '../engine/resident-images.js'
 import type { NativeMoments } from '../engine/state.js'
+import { shownSize } from '../validation/size.js'
 import { cachedMoments } from './statistics-cache.js'
 
 /** Most bytes of features and moments of real images that are kept for one extractor. */
@@ -110,7 +111,7 @@ export class RealImages {
   #keyOf({ dataset, indices }: Subset): string {
     const { device, size } = this.#resident
     const which = createHash('sha256').update(indices).digest('hex')
-    return [idOf(dataset), which, device, size, this.#batchSize].join(',')
+    return [idOf(dataset), which, device, shownSize(size), this.#batchSize].join(',')
   }
 }
 

@@ -10,6 +10,7 @@ import { Owned } from '../engine/owned.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { type Device, deviceSchema, pathSchema, threadsSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { type ImageSize, mostChannels, sizeSchema } from '../validation/size.js'
 
 /**
  * The input and the output of the network in a TorchScript file.
@@ -18,13 +19,13 @@ import { parseOptions } from '../validation/options.js'
  */
 export interface TorchScriptOptions {
   /**
-   * Side in pixels of the network's square input, 1 … 4096. Images of another size are resized to it (bilinear, antialiased). `any`: the
-   * network takes images of any size, and resizes them itself where it must; they are given as they are.
+   * The network's input: `[height, width]` in pixels, or the side of a square, each 1 … 4096. Images of another size are resized to it
+   * (bilinear, antialiased). `any`: the network takes images of any size, and resizes them itself where it must; they are given as they are.
    */
-  size: number | 'any'
+  size: ImageSize | 'any'
   /** The network's values for black and white: bytes 0 … 255 are scaled to this range. Default [0, 1]. */
   range?: readonly [0, 1] | readonly [-1, 1] | readonly [0, 255]
-  /** Channels of the network's input, 1 … 4; a grey image is repeated in all of them. Default 3. */
+  /** Channels of the network's input, 1 … 16; a grey image is repeated in all of them. Default 3. */
   channels?: number
   /** Further arguments of the network's `forward`, by name: e.g. `{ return_features: true }`. Default none. */
   arguments?: Readonly<Record<string, number | boolean>>
@@ -44,7 +45,7 @@ export interface TorchScriptOptions {
 }
 
 const schema = z.strictObject({
-  size: z.union([z.int().min(1).max(4096), z.literal('any')]),
+  size: z.union([sizeSchema(1, 4096), z.literal('any')]),
   range: z
     .union([
       z.tuple([z.literal(0), z.literal(1)]),
@@ -53,7 +54,7 @@ const schema = z.strictObject({
     ])
     .readonly()
     .default([0, 1]),
-  channels: z.int().min(1).max(4).default(3),
+  channels: z.int().min(1).max(mostChannels).default(3),
   arguments: z.record(z.string(), z.union([z.number(), z.boolean()])).default({}),
   output: z.union([z.int().min(0), z.string().min(1)]).optional(),
   inceptionV3: z.boolean().default(false),

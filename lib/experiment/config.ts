@@ -11,6 +11,7 @@ import { oneLength, trainShape } from '../learner/schemas.js'
 import { classesOfTasks, isPermutation, tasksExpected } from '../streams/class-incremental.js'
 import { deviceSchema, precisionSchema, seedSchema, threadsSchema } from '../validation/fields.js'
 import { isRecord, parseOptions } from '../validation/options.js'
+import { type ImageSize, isSameSize, writtenSize } from '../validation/size.js'
 import { dataSchema } from './data.js'
 import { methodEntrySchema, type ResolvedMethod, resolveMethod } from './methods.js'
 import { conditionalMetrics, evaluationSchema } from './metrics.js'
@@ -28,16 +29,18 @@ function unique<T extends z.ZodType>(schema: T, key: (value: z.output<T>) => unk
     .refine((values) => new Set(values.map(key)).size === values.length, { message: `expected each ${what} once` })
 }
 
-/** A network that learns from data sets, whose images are resized to squares. */
-const squareUNet = unetSchema
+/** A network that learns from data sets, whose images are resized to what it takes. */
+const trainableUNet = unetSchema
   .superRefine((unet, context) => {
     const refuse = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
-    if (typeof unet.sample_size !== 'number') refuse('sample_size', 'expected an integer, the side of squares')
+    if (unet.sample_size === null) {
+      refuse('sample_size', 'expected the side of squares, or [height, width]: images are resized to it')
+    }
     if (unet.out_channels !== unet.in_channels) {
       refuse('out_channels', `expected in_channels, which is ${unet.in_channels}`)
     }
   })
-  .transform((unet) => ({ ...unet, sample_size: unet.sample_size as number }))
+  .transform((unet) => ({ ...unet, sample_size: unet.sample_size as ImageSize }))
 
 /**
  * Schema of a whole experiment. Experiment files, the command line and {@link runExperiment} share it. Keys that are left out have the
@@ -53,7 +56,7 @@ export const experimentSchema = z
     data: z.union([z.array(dataSchema).min(1), dataSchema]),
     /** Default: class-incremental in five tasks. */
     stream: streamSchema.prefault({}),
-    unet: squareUNet,
+    unet: trainableUNet,
     schedule: scheduleSchema.prefault({}),
     /** The sampler of evaluation and of the grids of samples. */
     sampler: experimentSamplerSchema.prefault({}),
@@ -130,8 +133,8 @@ export const experimentSchema = z
     const refuse = (path: PropertyKey[], message: string) => context.addIssue({ code: 'custom', path, message })
     for (const [i, { size }] of [data].flat().entries()) {
       const at = Array.isArray(data) ? ['data', i] : ['data']
-      if (size !== undefined && size !== unet.sample_size) {
-        refuse([...at, 'size'], `expected unet.sample_size, which is ${unet.sample_size}`)
+      if (size !== undefined && !isSameSize(size, unet.sample_size)) {
+        refuse([...at, 'size'], `expected unet.sample_size, which is ${writtenSize(unet.sample_size)}`)
       }
     }
     const several = Array.isArray(data) && data.length > 1
@@ -145,6 +148,11 @@ export const experimentSchema = z
       const at = Array.isArray(data) ? ['data', i] : ['data']
       if (one.name === 'fashion-mnist' && one.subset && one.folder !== undefined) {
         refuse([...at, 'folder'], 'expected none: the subset is part of this package')
+      }
+      if (one.name === 'image-folder' && (one.channels ?? unet.in_channels) !== unet.in_channels) {
+        refuse([...at, 'channels'], `expected unet.in_channels, which is ${unet.in_channels}`)
+      } else if (one.name === 'image-folder' && unet.in_channels !== 1 && unet.in_channels !== 3) {
+        refuse(['unet', 'in_channels'], 'expected 1 or 3: the images of a folder are made grey or RGB')
       }
       // Of these what matters is known before they are read.
       if (one.name !== 'fashion-mnist' && one.name !== 'mnist') continue

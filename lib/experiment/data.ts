@@ -11,10 +11,11 @@ import { firstInColour, loadImageFolder } from '../data/load-image-folder.js'
 import { fashionMnist, mnist } from '../data/load-known.js'
 import { splitSchema, trainTestSplit } from '../data/split.js'
 import { warn } from '../validation/printable.js'
+import { type ImageSize, sizeSchema } from '../validation/size.js'
 import { dataNames } from './data-names.js'
 
-/** Side in pixels of the square that images are resized to. Default: the U-Net's `sample_size`. */
-const size = z.int().min(1).optional()
+/** What images are resized to: `[height, width]` in pixels, or the side of a square. Default: the U-Net's `sample_size`. */
+const size = sizeSchema(1, 4096).optional()
 const folder = z.string('expected the path of the folder with the data (--data-folder)').min(1)
 
 const idxFiles = z.strictObject({ images: z.string().min(1), labels: z.string().min(1) })
@@ -64,7 +65,7 @@ export const dataSchema = z.discriminatedUnion(
       test: z.string().min(1).default('test'),
       /** How `<class>/<image>` is split: the share of each class's images that are test images, and the seed that draws them. */
       split: splitSchema,
-      /** How an image that isn't square becomes so. Default `crop`. */
+      /** How an image of other proportions gets those of `size`. Default `crop`. */
       fit: z.enum(['crop', 'stretch', 'pad']).default('crop'),
       /** 1: grey; 3: colour. Default: the U-Net's `in_channels`. */
       channels: z.union([z.literal(1), z.literal(3)]).optional(),
@@ -87,7 +88,7 @@ export type DataConfig = z.output<typeof dataSchema>
  */
 export async function loadData(
   config: DataConfig,
-  unet: UNetConfig & { sample_size: number },
+  unet: UNetConfig & { sample_size: ImageSize },
   signal?: AbortSignal,
 ): Promise<TrainTest> {
   switch (config.name) {

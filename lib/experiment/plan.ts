@@ -6,6 +6,7 @@ import { ContinualDiffusionError } from '../errors.js'
 import { InceptionV3 } from '../evaluation/inception.js'
 import { TorchScriptFeatures, type TorchScriptOptions } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
+import { type ImageSize, sidesOf } from '../validation/size.js'
 import type { ResolvedExperiment } from './config.js'
 import { loadData } from './data.js'
 import type { RunEvent } from './events.js'
@@ -102,7 +103,7 @@ export async function planExperiment(
  * All images that a stream brings: its data set itself where all tasks share one, else the tasks' images in a new one. Which
  * images these are doesn't depend on the seed.
  */
-async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size: number): Promise<TrainTest> {
+async function wholeOf(data: readonly TrainTest[], { name, tasks }: Stream, size: ImageSize): Promise<TrainTest> {
   const sets = new Set(tasks.map(({ train }) => train.dataset))
   if (sets.size === 1) return data[0] as TrainTest
   const images = new ResidentImages('cpu', size)
@@ -124,20 +125,22 @@ async function merge(
   name: string,
   subsets: readonly Subset[],
   resident: ResidentImages,
-  size: number,
+  size: ImageSize,
 ): Promise<Dataset> {
   const { channels, classes } = subsets[0]!.dataset
   const count = countImages(subsets)
-  const images = new Uint8Array(count * size * size * channels)
+  const [height, width] = sidesOf(size)
+  const each = height * width * channels
+  const images = new Uint8Array(count * each)
   const labels = new Int32Array(count)
   let at = 0
   for (const subset of subsets) {
-    images.set((await resident.read(subset)).data, at * size * size * channels)
+    images.set((await resident.read(subset)).data, at * each)
     labels.set(
       subset.indices.map((index) => subset.dataset.labels[index]!),
       at,
     )
     at += subset.indices.length
   }
-  return { name, images, labels, classes, height: size, width: size, channels, size }
+  return { name, images, labels, classes, height, width, channels, size }
 }

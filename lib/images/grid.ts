@@ -3,6 +3,7 @@ import type { ImageBatch } from '../data/dataset.js'
 import { imageBatchSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
+import { picturesOf } from './picture.js'
 
 /**
  * Options of {@link imageGrid}.
@@ -28,23 +29,25 @@ const gridSchema = z.strictObject({
  * Lays images out row by row in one PNG. Images are enlarged by repeating pixels (nearest neighbour), so the grid shows exactly the pixels of
  * the images. The gaps between images, and the empty cells of the last row, are transparent.
  *
- * @param images at least one image, with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels
+ * @param images at least one image, with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels; of images with more, each channel is shown in
+ *   grey, side by side from left to right
  * @returns the bytes of the PNG file
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for an empty batch, and when the number of bytes doesn't match the batch's shape
  *
  * @category Results and reports
  */
 export async function imageGrid(images: ImageBatch, options: GridOptions = {}): Promise<Uint8Array> {
-  const { count, height, width, channels, data } = parseOptions(imageBatchSchema, images, 'imageGrid: images')
+  const given = parseOptions(imageBatchSchema, images, 'imageGrid: images')
   const { columns: wanted, gap = 1, scale: scaling } = parseOptions(gridSchema, options, 'imageGrid')
-  const expected = count * height * width * channels
-  if (count < 1 || data.length !== expected) {
+  const expected = given.count * given.height * given.width * given.channels
+  if (given.count < 1 || given.data.length !== expected) {
     throw new ContinualDiffusionError(
       'ERR_INVALID_ARGUMENT',
       `imageGrid: expected at least one image and count × height × width × channels = ${expected} bytes, ` +
-        `found ${count} images in ${data.length} bytes`,
+        `found ${given.count} images in ${given.data.length} bytes`,
     )
   }
+  const { count, height, width, channels, data } = picturesOf(given)
   const columns = Math.min(count, wanted ?? Math.ceil(Math.sqrt(count)))
   const rows = Math.ceil(count / columns)
   const scale = scaling ?? Math.max(1, Math.round(64 / height))

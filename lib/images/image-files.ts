@@ -1,15 +1,16 @@
 import path from 'node:path'
 import type { ImageBatch } from '../data/dataset.js'
 import { replaceFolder } from '../engine/whole-folder.js'
+import { picturesOf } from './picture.js'
 
 /**
- * Writes each image as a PNG file of its own, at its own size, named by its number: `0000.png`, `0001.png` …
+ * Writes each image as a PNG file of its own, at its own size, named by its number: `0000.png`, `0001.png` …; as {@link imageGrid} shows it.
  *
  * @param folder new, empty, or with nothing in it but files of such names: then it is replaced
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `folder` is then as it was
  */
 export async function writeImages(images: ImageBatch, folder: string): Promise<void> {
-  const { data, count, height, width, channels } = images
+  const { data, count, height, width, channels } = picturesOf(images)
   const { default: sharp } = await import('sharp') // not for those who only train
   const raw = { width, height, channels: channels as 1 | 2 | 3 | 4 }
   const digits = Math.max(4, String(count - 1).length)

@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import type { Dataset, TrainTest } from '../data/dataset.js'
+import { type Dataset, sizeOf, type TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
+import { shownSize } from '../validation/size.js'
 import { allClasses, buildStream, whole } from './build.js'
 import type { Stream } from './stream.js'
 
@@ -47,6 +48,6 @@ export function fromDatasets(data: readonly TrainTest[]): Stream {
 }
 
 /** Height × width × channels as the learner gets them. */
-function shape({ size, height, width, channels }: Dataset): string {
-  return `${size ?? height} × ${size ?? width} × ${channels}`
+function shape(dataset: Dataset): string {
+  return `${shownSize(sizeOf(dataset))} × ${dataset.channels}`
 }

@@ -7,6 +7,9 @@ import { z } from 'zod'
  */
 export type ImageSize = number | readonly [height: number, width: number]
 
+/** Channels of an image that a network can be made for, at most. */
+export const mostChannels = 16
+
 /** @param most pixels of a side, at most */
 export function sizeSchema(least: number, most: number) {
   const side = z.int().min(least).max(most)
@@ -16,4 +19,24 @@ export function sizeSchema(least: number, most: number) {
 
 export function sidesOf(size: ImageSize): readonly [height: number, width: number] {
   return typeof size === 'number' ? [size, size] : size
+}
+
+/** One number for squares. */
+export function sizeOfSides(height: number, width: number): ImageSize {
+  return height === width ? height : [height, width]
+}
+
+export function isSameSize(a: ImageSize, b: ImageSize): boolean {
+  return shownSize(a) === shownSize(b)
+}
+
+/** A size in a message: `28 × 28`. */
+export function shownSize(size: ImageSize): string {
+  return sidesOf(size).join(' × ')
+}
+
+/** A size as it stands in options: `28` or `[28, 32]`. */
+export function writtenSize(size: ImageSize): string {
+  const [height, width] = sidesOf(size)
+  return height === width ? `${height}` : `[${height}, ${width}]`
 }

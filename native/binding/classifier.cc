@@ -163,7 +163,8 @@ Napi::Value createClassifier(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const auto options = info[0].As<Napi::Object>();
-    const int64_t channels = integer(options, "channels", 1, 4), classes = integer(options, "classes", 1, 1'000'000);
+    const int64_t channels = integer(options, "channels", 1, mostChannels),
+                  classes = integer(options, "classes", 1, 1'000'000);
     const Compute compute = parseCompute(string(options, "device"), "fp32", threads(options));
     const uint64_t seed = continual::seed(options);
     return state(env).engine.run(

@@ -20,7 +20,7 @@ at::Tensor pixelsFrom(const Napi::Object& options, int64_t atMost) {
   const Napi::Value images = field(options, "images");
   const at::Tensor bytes = floats ? overFloats(images, "images") : overBytes(images, "images");
   const int64_t height = integer(options, "height", 1, 65536), width = integer(options, "width", 1, 65536),
-                channels = integer(options, "channels", 1, 4), each = height * width * channels;
+                channels = integer(options, "channels", 1, mostChannels), each = height * width * channels;
   if (bytes.numel() % each != 0 || bytes.numel() / each > atMost) {
     throw Error("ERR_BAD_DATA", "images: expected at most " + std::to_string(atMost) + " × " + std::to_string(height) +
                                     " × " + std::to_string(width) + " × " + std::to_string(channels) +

@@ -49,9 +49,9 @@ class TorchScriptHandle : public Handle<TorchScriptHandle, TorchScript> {
 TorchScript::Options torchScriptOptions(const Napi::Object& value) {
   const auto range = object(value, "range");
   TorchScript::Options options{string(value, "file"),
-                               integer(value, "size", 0, 4096),
+                               sides(value, "size", 4096),
                                {number(range, "0"), number(range, "1")},
-                               integer(value, "channels", 1, 4),
+                               integer(value, "channels", 1, mostChannels),
                                {},
                                {}};
   const auto arguments = object(value, "arguments");

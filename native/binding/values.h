@@ -34,6 +34,8 @@ std::vector<std::string> strings(const Napi::Object& object, const char* name);
 std::vector<int64_t> integerList(const Napi::Value& value, const char* what);
 /// Height and width of at most `highest` each: two integers, or one for both.
 std::pair<int64_t, int64_t> sides(const Napi::Object& object, const char* name, int64_t highest);
+/// Bound of lib/validation/size.ts too.
+constexpr int64_t mostChannels = 16;
 /// The value that the word in a field stands for.
 template <class T>
 T choose(const Napi::Object& object, const char* name, std::initializer_list<std::pair<const char*, T>> choices) {

@@ -36,8 +36,8 @@ struct TorchScript::Module {
 
 TorchScript::TorchScript(const Options& options, const Compute& compute)
     : options_(options), how_(compute), module_(std::make_unique<Module>(Module{open(options.file, compute.device)})) {
-  const int64_t side = options.size == 0 ? anySide : options.size;
-  dimension_ = run(at::zeros({1, side, side, options.channels}, at::kByte)).size(1);
+  const auto [height, width] = options.size.first == 0 ? std::pair{anySide, anySide} : options.size;
+  dimension_ = run(at::zeros({1, height, width, options.channels}, at::kByte)).size(1);
 }
 
 TorchScript::~TorchScript() = default;
@@ -74,8 +74,8 @@ at::Tensor TorchScript::run(const at::Tensor& pixels) {
   const c10::NoGradGuard noGrad;
   const PrecisionScope precision(how_);
   at::Tensor x = pixels.to(how_.device).permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
-  if (size != 0 && (x.size(2) != size || x.size(3) != size)) {
-    x = at::_upsample_bilinear2d_aa(x, {size, size}, /*align_corners=*/false);
+  if (const auto [height, width] = size; height != 0 && (x.size(2) != height || x.size(3) != width)) {
+    x = at::_upsample_bilinear2d_aa(x, {height, width}, /*align_corners=*/false);
   }
   x = x.mul_((range.second - range.first) / 255).add_(range.first);
   if (found != channels) x = x.expand({-1, channels, -1, -1}).contiguous();

@@ -18,9 +18,9 @@ class TorchScript {
  public:
   struct Options {
     std::string file;
-    int64_t size;                     // side of the squares that the network is given; 0: it takes images of any size
-    std::pair<double, double> range;  // what the bytes 0 and 255 become
-    int64_t channels;                 // grey images are repeated to as many
+    std::pair<int64_t, int64_t> size;  // height and width that the network is given; 0: it takes images of any size
+    std::pair<double, double> range;   // what the bytes 0 and 255 become
+    int64_t channels;                  // grey images are repeated to as many
     std::map<std::string, std::variant<bool, double>> arguments;  // of `forward`, besides the images
     std::variant<std::monostate, int64_t, std::string> output;    // which part of a tuple, list or dictionary
   };
