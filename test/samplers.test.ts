@@ -249,3 +249,12 @@ it.each(samplerKinds)('%s has as many steps by default as fit into a short sched
     }
   }
 })
+
+it.each([
+  ['ddim-zero-snr', 'DDIMParallelScheduler'],
+  ['ddpm-fixed-large', 'DDPMParallelScheduler'],
+])('%s is read from a %s too, whose steps are the same', (name, parallel) => {
+  const file = goldenPath(`samplers/${name}/scheduler_config.json`)
+  const theirs = parseJson(readFileSync(file, 'utf8')) as Record<string, unknown>
+  expect(parseSchedulerConfig({ ...theirs, _class_name: parallel }, file)).toEqual(read(name))
+})

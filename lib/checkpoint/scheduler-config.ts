@@ -75,45 +75,51 @@ const reader =
   (json: unknown, file: string): Read =>
     read(parseOptions(schema, json, file, 'ERR_BAD_CHECKPOINT'))
 
+const ddim = reader(
+  z.looseObject({
+    ...ofBetas,
+    ...clipping(true),
+    ...thresholding,
+    timestep_spacing: spacing('leading'),
+    set_alpha_to_one: z.boolean().default(true),
+  }),
+  (config) => ({
+    given: scheduleOf(config),
+    chosen: {
+      kind: 'ddim',
+      ...spreadOf(config),
+      ...clipOf(config),
+      ...thresholdingOf(config),
+      final: config.set_alpha_to_one ? 'clean' : 'first',
+    },
+  }),
+)
+const ddpm = reader(
+  z.looseObject({
+    ...ofBetas,
+    ...clipping(true),
+    ...thresholding,
+    timestep_spacing: spacing('leading'),
+    variance_type: z.enum(['fixed_small', 'fixed_small_log', 'fixed_large']).default('fixed_small'),
+  }),
+  (config) => ({
+    given: scheduleOf(config),
+    chosen: {
+      kind: 'ddpm',
+      ...spreadOf(config),
+      ...clipOf(config),
+      ...thresholdingOf(config),
+      variance: config.variance_type === 'fixed_large' ? 'large' : 'small',
+    },
+  }),
+)
+
 const readers = {
-  DDIMScheduler: reader(
-    z.looseObject({
-      ...ofBetas,
-      ...clipping(true),
-      ...thresholding,
-      timestep_spacing: spacing('leading'),
-      set_alpha_to_one: z.boolean().default(true),
-    }),
-    (config) => ({
-      given: scheduleOf(config),
-      chosen: {
-        kind: 'ddim',
-        ...spreadOf(config),
-        ...clipOf(config),
-        ...thresholdingOf(config),
-        final: config.set_alpha_to_one ? 'clean' : 'first',
-      },
-    }),
-  ),
-  DDPMScheduler: reader(
-    z.looseObject({
-      ...ofBetas,
-      ...clipping(true),
-      ...thresholding,
-      timestep_spacing: spacing('leading'),
-      variance_type: z.enum(['fixed_small', 'fixed_small_log', 'fixed_large']).default('fixed_small'),
-    }),
-    (config) => ({
-      given: scheduleOf(config),
-      chosen: {
-        kind: 'ddpm',
-        ...spreadOf(config),
-        ...clipOf(config),
-        ...thresholdingOf(config),
-        variance: config.variance_type === 'fixed_large' ? 'large' : 'small',
-      },
-    }),
-  ),
+  DDIMScheduler: ddim,
+  DDPMScheduler: ddpm,
+  // They compute the same, of several timesteps at once.
+  DDIMParallelScheduler: ddim,
+  DDPMParallelScheduler: ddpm,
   EulerDiscreteScheduler: reader(
     z.looseObject({
       ...ofBetas,
