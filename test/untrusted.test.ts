@@ -97,7 +97,7 @@ describe('sizes are checked before memory is taken', () => {
 
   it.each([
     [[2, 0, 4], /images: the shape is 2 × 0 × 4/],
-    [[2, 1, 1, 5], /images: the shape is 2 × 1 × 1 × 5/],
+    [[2, 1, 1, 17], /images: the shape is 2 × 1 × 1 × 17/],
   ])('an IDX file of the shape %j', (shape, message) => {
     const images = { shape, data: new Uint8Array(shape.reduce((a, b) => a * b)) }
     const part = { images, labels: { shape: [2], data: Uint8Array.of(0, 0) }, file: 'images' }
