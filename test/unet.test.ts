@@ -132,6 +132,15 @@ describe('attention heads', () => {
   })
 })
 
+function failure(refused: () => unknown): string {
+  try {
+    refused()
+  } catch (error) {
+    return (error as Error).message
+  }
+  return 'nothing is wrong'
+}
+
 /** The rule in test/fixtures/golden/README.md. */
 function fill(name: string, shape: readonly number[], k: number): Float32Array {
   const count = shape.reduce((product, n) => product * n, 1)
@@ -223,6 +232,18 @@ describe('config.json', () => {
     const parse = () => parseUNetConfig({ ...given, act_fn: 'tanh', dropout: -1, layers_per_block: 1.5 }, 'here')
     expect(parse).toThrow(/act_fn is .*; dropout is .*|dropout is .*; act_fn is .*/)
     expect(parse).toThrow(/layers_per_block is 1.5/)
+  })
+
+  it('names what options say of each other beside an option that is wrong by itself', () => {
+    const parse = (change: object) => parseUNetConfig({ ...given, ...change }, 'here')
+    const together = { block_out_channels: [32, 48], sample_size: 15, time_embedding_type: 'learned' }
+    const message = /\[1\] is 48; expected a multiple of norm.*sample_size is 15;.*num_train_timesteps is null/
+    expect(() => parse({ ...together, act_fn: 'tanh' })).toThrow(/act_fn is 'tanh'/)
+    expect(() => parse({ ...together, act_fn: 'tanh' })).toThrow(message)
+    for (const key of Object.keys(given).filter((key) => !key.startsWith('_'))) {
+      const refusal = /^here: (\w+)[^;]*;[^;]*$/.exec(failure(() => parse({ [key]: Symbol('wrong') })))
+      expect(refusal?.[1], key).toBe(key)
+    }
   })
 
   it('takes other words for the same, and what has no effect', () => {

@@ -4,7 +4,7 @@ import { anyOf } from '../validation/expectation.js'
 import { unknownName } from '../validation/names.js'
 import { isRecord, parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
-import { checkBlocks, hasPlainNorms, hasPlainResnets } from './unet-blocks.js'
+import { checkBlocks, hasPlainNorms, hasPlainResnets, type Refuse } from './unet-blocks.js'
 import { downBlocks, imageSides, type UNetConfig, upBlocks } from './unet-config.js'
 
 export type { UNetConfig } from './unet-config.js'
@@ -125,14 +125,8 @@ const shape = {
 
 type Given = Omit<z.output<z.ZodObject<typeof shape>>, 'sample_size'> & Pick<UNetConfig, 'sample_size'>
 
-function check(unet: Given, refuse: (path: (string | number)[], message: string) => void): void {
-  const blocks = unet.block_out_channels.length
-  const lists = ['down_block_types', 'up_block_types'] as const
-  for (const key of lists) {
-    if (unet[key].length !== blocks)
-      refuse([key], `expected ${blocks} entries, one for each entry of block_out_channels`)
-  }
-  const how = unet.resnet_time_scale_shift
+function checkWithBlocks(unet: Given, refuse: Refuse): void {
+  const { resnet_time_scale_shift: how, block_out_channels: widths, down_block_types: down, up_block_types: up } = unet
   const config = withoutDefaults(unet)
   if ((how === 'ada_group' || how === 'spatial') && hasPlainResnets(config)) {
     refuse(
@@ -142,9 +136,41 @@ function check(unet: Given, refuse: (path: (string | number)[], message: string)
   }
   if (unet.norm_num_groups === null && hasPlainNorms(config)) {
     refuse(['norm_num_groups'], 'expected a number, as only skip and K blocks count their groups themselves')
-  } else if (lists.every((key) => unet[key].length === blocks) && unet.layers_per_block <= mostLayers) {
+  } else if (down.length === widths.length && up.length === widths.length && unet.layers_per_block <= mostLayers) {
     checkBlocks(config, refuse)
   }
+}
+
+/** What stands in for an option that is wrong by itself while the others are checked: nothing is refused because of it. */
+const standIns = {
+  sample_size: null,
+  in_channels: 3,
+  out_channels: 3,
+  layers_per_block: 1,
+  norm_num_groups: 1,
+  attention_head_dim: 1,
+  attn_norm_num_groups: null,
+  downsample_padding: 1,
+  freq_shift: 0,
+  time_embedding_type: 'fourier',
+  num_train_timesteps: 1,
+  mid_block_type: null,
+  add_attention: false,
+  resnet_time_scale_shift: 'default',
+} as const
+
+/** @param wrong options that are refused already */
+function check(given: Given, wrong: ReadonlySet<unknown>, refuse: Refuse): void {
+  const stands = Object.entries(standIns).filter(([key]) => wrong.has(key))
+  const unet: Given = { ...given, ...Object.fromEntries(stands) }
+  if (wrong.has('block_out_channels')) return
+  const blocks = unet.block_out_channels.length
+  const lists = (['down_block_types', 'up_block_types'] as const).filter((key) => !wrong.has(key))
+  for (const key of lists) {
+    if (unet[key].length !== blocks)
+      refuse([key], `expected ${blocks} entries, one for each entry of block_out_channels`)
+  }
+  if (lists.length === 2) checkWithBlocks(unet, refuse)
   const first = unet.block_out_channels[0]!
   const isPositional = (unet.time_embedding_type ?? 'positional') === 'positional'
   if (isPositional && first > 1 && unet.freq_shift === Math.floor(first / 2)) {
@@ -176,19 +202,23 @@ function withoutDefaults(unet: Given): UNetConfig {
 }
 
 const whole = z.strictObject(shape)
-const refusals = (unet: Given, context: z.RefinementCtx) =>
-  check(unet, (path, message) => context.addIssue({ code: 'custom', path, message, input: unet }))
+const refusals = (unet: Given, context: z.RefinementCtx) => {
+  const wrong = new Set(context.issues.map(({ path }) => path?.[0]))
+  check(unet, wrong, (path, message) => context.addIssue({ code: 'custom', path, message, input: unet }))
+}
+/** All that is wrong is told at once: what one option says of another, too, where a third is wrong. */
+const always = { when: ({ value }: { value: unknown }) => isRecord(value) }
 
 /**
  * Schema of {@link UNetConfig}. Options that diffusers has defaults for may be left out and get them, but not the ones that
  * make the network what it is: size and blocks.
  */
-export const unetSchema = whole.superRefine(refusals).transform(withoutDefaults)
+export const unetSchema = whole.superRefine(refusals, always).transform(withoutDefaults)
 
 /** Of a `config.json`, which may leave the size open. */
 const modelSchema = whole
   .extend({ _class_name: z.literal('UNet2DModel').optional(), sample_size: shape.sample_size.nullable().default(null) })
-  .superRefine(refusals)
+  .superRefine(refusals, always)
   .transform(({ _class_name, ...unet }) => withoutDefaults(unet))
 
 /** Keys of `config.json` that say nothing of the network: those of diffusers' EMAModel, which it saves with it. */
