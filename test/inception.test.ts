@@ -268,6 +268,14 @@ it('another file at the address is no Inception-v3', async () => {
   expect(await readdir(networks())).toEqual([])
 })
 
+it('another file that breaks off each time is not got for ever', async () => {
+  const { url, ranges, drop } = await serve(await readFile(fixture('wide')), Array(3).fill([500, undefined]).flat())
+  const onProgress = (_: string, done: number) => done === 500 && drop()
+  expect(await failure(InceptionV3.load({ url, onProgress }))).toMatchObject({ code: 'ERR_DOWNLOAD_FAILED' })
+  expect(ranges).toEqual([undefined, 'bytes=500-', undefined, 'bytes=500-'])
+  expect(await readdir(networks())).toEqual([])
+})
+
 it('without a cache that can be written it is used for this once, with a warning', async () => {
   const { url } = await serve(await readFile(standIn))
   const blocked = path.join(cache, 'file')

@@ -86,6 +86,7 @@ test.each([
   [{ NO_COLOR: '1', FORCE_COLOR: '1' }, true, false],
   [{ FORCE_COLOR: '1' }, false, true],
   [{ FORCE_COLOR: '0' }, true, false],
+  [{ FORCE_COLOR: '' }, false, false],
   [{ TERM: 'dumb' }, true, false],
 ])('with %j in the environment and a terminal: %s, a warning has colour: %s', (env, isTTY, isColored) => {
   const { stream, text } = streamOf(isTTY)

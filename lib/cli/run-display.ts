@@ -218,7 +218,7 @@ function finalLines(colored: boolean): (event: FinalEvent) => string {
 /** Whether lines may have colours: as https://no-color.org and https://force-color.org say, else on a terminal. */
 function isColored(stream: WriteStream, env: NodeJS.ProcessEnv): boolean {
   if (isSet(env.NO_COLOR)) return false
-  if (env.FORCE_COLOR !== undefined) return env.FORCE_COLOR !== '0'
+  if (isSet(env.FORCE_COLOR)) return env.FORCE_COLOR !== '0'
   return stream.isTTY === true && env.TERM !== 'dumb'
 }
 

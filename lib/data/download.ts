@@ -108,6 +108,7 @@ async function fetchRest(
 ): Promise<void> {
   const { signal, retries = 3 } = options
   let left = retries
+  let beganAgain = false
   for (;;) {
     const from = await lengthOf(temporary)
     const response = await ask(url, from === 0 ? headers : { ...headers, range: `bytes=${from}-` }, options)
@@ -126,8 +127,9 @@ async function fetchRest(
     } catch (error) {
       signal?.throwIfAborted()
       await rm(temporary, { force: true })
-      // What was there before may be the beginning of another file.
-      if (from === 0) throw error
+      // What was there before may be the beginning of another file; where it wasn't, the server has another file.
+      if (from === 0 || beganAgain) throw error
+      beganAgain = true
     }
   }
 }
