@@ -178,6 +178,14 @@ describe('a diffusers folder', () => {
     ['no weights', (f) => rmFile(f, weightsFile), /safetensors: there is no such file/],
     ['no config.json', (f) => rmFile(f, 'config.json'), /config.json: there is no such file/],
     ['no files, as there is no such folder', (f) => rm(f, { recursive: true }), /^\S+: there is no such folder/],
+    [
+      'a file in place of the folder',
+      async (f) => {
+        await rm(f, { recursive: true })
+        await writeFile(f, '')
+      },
+      /^\S+: it is not a folder; name the folder/,
+    ],
     ['a broken config.json', (f) => writeFile(path.join(f, 'config.json'), '{"a": '), /config.json: not JSON/],
     [
       'an option that we do not have',

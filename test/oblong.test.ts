@@ -5,7 +5,17 @@ import { expect, it, onTestFinished } from 'vitest'
 import { experimentSchema } from '../lib/experiment/config.js'
 import { imageGrid } from '../lib/images/grid.js'
 import { writeImages } from '../lib/images/image-files.js'
-import { Classifier, fromArrays, permuted, Solver, TorchScriptFeatures, trainTest } from '../lib/index.js'
+import {
+  Classifier,
+  finetune,
+  fromArrays,
+  type ImageSize,
+  Learner,
+  permuted,
+  Solver,
+  TorchScriptFeatures,
+  trainTest,
+} from '../lib/index.js'
 import { domainIncremental, fromDatasets } from '../lib/streams/index.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
@@ -44,6 +54,18 @@ it('a classifier and a solver learn oblong images, and take no others', async ()
   const error = await failure(Solver.load(saved, fromDatasets([mirrored]), { device: 'cpu' }))
   expect(error.message).toMatch(/images are 12 × 8 × 5 .*expected 8 × 12 × 5/)
   expect(() => fromDatasets([data, mirrored])).toThrow(/are 12 × 8 × 5; expected 8 × 12 × 5/)
+})
+
+it('a learner learns images that are resized to its height and width, and takes no others', async () => {
+  const learner = await Learner.create({ unet: { ...tinyUNet, sample_size: [16, 12] }, device: 'cpu' })
+  onTestFinished(() => learner.dispose())
+  const learn = async (size: ImageSize) => {
+    const [task] = fromDatasets([trainTest({ ...halves('a', 8), size }, { ...halves('b', 8), size })]).tasks
+    return learner.train(task!, finetune(), { steps: 1, batchSize: 4 })
+  }
+  expect((await failure(learn([12, 16]))).message).toMatch(/are 12 × 16; expected 16 × 12.*with { size: \[16, 12\] }/)
+  await learn([16, 12])
+  expect(learner.tasksLearned).toBe(1)
 })
 
 it('a network of the user’s gets images of the height and width that it takes', async () => {

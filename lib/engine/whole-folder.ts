@@ -73,7 +73,11 @@ export async function readFolder<T>(folder: string, read: (at: string) => Promis
   for (let attempt = 1; attempt <= attempts; attempt++) {
     const at = await whereItIs(folder)
     // While it is open, no other folder gets its number.
-    const handle = await open(at, constants.O_RDONLY | constants.O_DIRECTORY).catch(() => undefined)
+    const handle = await open(at, constants.O_RDONLY | constants.O_DIRECTORY).catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'ENOENT') return undefined
+      const what = cause.code === 'ENOTDIR' ? 'it is not a folder; name the folder, not a file in it' : cause.message
+      throw badFile(folder, what, cause)
+    })
     const before = await handle?.stat({ bigint: true })
     const isSame = async () => {
       const now = await stat(await whereItIs(folder), { bigint: true }).catch(() => undefined)

@@ -2,13 +2,14 @@ import { types } from 'node:util'
 import type { ScheduleConfig } from '../config/schedule.js'
 import { imageSize, type UNetConfig } from '../config/unet.js'
 import { imageSides } from '../config/unet-config.js'
-import { countImages, type Subset } from '../data/dataset.js'
+import { countImages, type Subset, sizeOf } from '../data/dataset.js'
 import { call } from '../engine/call.js'
 import { checkFits } from '../engine/memory.js'
 import { invalid } from '../errors.js'
 import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
 import { held } from '../validation/fields.js'
 import { shown } from '../validation/options.js'
+import { isSameSize, shownSize, sizeOfSides, writtenSize } from '../validation/size.js'
 import type { Core } from './core.js'
 import type { LearnedTask } from './schemas.js'
 
@@ -16,21 +17,19 @@ import type { LearnedTask } from './schemas.js'
 export function checkImages(unet: UNetConfig, subsets: readonly Subset[], where: string): void {
   const { in_channels: channels } = unet
   const { height, width } = imageSize(unet, where)
+  const expected = sizeOfSides(height, width)
   for (const { dataset } of subsets) {
-    const { name, size } = dataset
+    const { name } = dataset
     if (dataset.channels !== channels) {
       throw invalid(
         `${where}: the images of ${name} have ${dataset.channels} channels; expected the U-Net's ${channels}`,
       )
     }
-    const found = { height: size ?? dataset.height, width: size ?? dataset.width }
-    if (found.height !== height || found.width !== width) {
-      const resize = height === width ? `load them with { size: ${height} }, or ` : ''
-      throw invalid(
-        `${where}: the images of ${name} are ${found.height} × ${found.width}; expected ${height} × ${width}, the U-Net's sample_size; ` +
-          `${resize}change the U-Net`,
-      )
-    }
+    if (isSameSize(sizeOf(dataset), expected)) continue
+    throw invalid(
+      `${where}: the images of ${name} are ${shownSize(sizeOf(dataset))}; expected ${shownSize(expected)}, the U-Net's sample_size; ` +
+        `load them with { size: ${writtenSize(expected)} }, or change the U-Net`,
+    )
   }
 }
 
