@@ -224,6 +224,17 @@ describe('loadImageFolder', () => {
     expect((await only(half, { size: 4 }))[0]).toEqual([0, 0, 0])
   })
 
+  it('reads colours by the profile that a file has', async () => {
+    const shown = { r: 200, g: 30, b: 60 }
+    const file = await plain(shown).withIccProfile('p3').png().toBuffer()
+    const stored = await sharp(file, { ignoreIcc: true }).raw().toBuffer()
+    expect(Math.abs(stored[0]! - 200)).toBeGreaterThan(10)
+    for (const alpha of ['black', 'ignore'] as const) {
+      const [pixel] = await only(file, { size: 2, alpha })
+      for (const [c, value] of rgb(shown).entries()) expect(Math.abs(pixel![c]! - value)).toBeLessThan(3)
+    }
+  })
+
   it('takes the first frame of an animation', async () => {
     const frames = Buffer.concat([await plain(red).raw().toBuffer(), await plain(blue).raw().toBuffer()])
     const animation = sharp(frames, { raw: { width: 8, height: 16, channels: 3, pageHeight: 8 } })
