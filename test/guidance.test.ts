@@ -248,5 +248,10 @@ describe('guidance by a weaker learner', () => {
     await collect(untold.learn(first, finetune(), { ...train, labelDropout: 0 }))
     const null_ = failure(main.sample({ count: 1, guide: untold, sampler, labels: null }))
     expect((await null_).message).toContain('sample: guide has not learned the null label')
+    const nothing = await conditional()
+    const random = failure(main.sample({ count: 1, guide: nothing, sampler }))
+    expect((await random).message).toContain('sample: guide has learned nothing: its weights are random')
+    // Two that have both learned nothing may be compared.
+    await (await plain()).sample({ count: 1, guide: await plain(), sampler })
   })
 })

@@ -13,7 +13,7 @@ export interface ScheduleConfig {
    * noise levels of EDM (arXiv 2206.00364), scaled to α² + σ² = 1. Default `betas`.
    */
   readonly kind: 'betas' | 'flow' | 'edm'
-  /** Number of timesteps T, 2 … 1,000,000. Default 1000, or as many as there are betas. */
+  /** Number of timesteps T, 2 … 20,000. Default 1000, or as many as there are betas. */
   readonly timesteps: number
   /** Of `betas`: linear, `scaled-linear` (linear in √β), `cosine` (arXiv 2102.09672), `sigmoid` (over −6 … 6), or the betas themselves. Default `linear`. */
   readonly betas?: 'linear' | 'scaled-linear' | 'cosine' | 'sigmoid' | readonly number[]
@@ -59,6 +59,9 @@ const defaults = {
   edm: { sigmaMin: 0.002, sigmaMax: 80 },
 } as const
 
+/** Tables of so many timesteps don't block the event loop for long. diffusers' models have 1000. */
+const mostTimesteps = 20_000
+
 const beta = z.number().min(1e-7).lt(1)
 const betaNames = ['linear', 'scaled-linear', 'cosine', 'sigmoid'] as const
 
@@ -72,9 +75,9 @@ export const timestepsSchema = z
 export const scheduleSchema = z
   .strictObject({
     kind: z.enum(['betas', 'flow', 'edm']).default(paperSchedule.kind),
-    timesteps: z.int().min(2).max(1_000_000).optional(),
+    timesteps: z.int().min(2).max(mostTimesteps).optional(),
     betas: z
-      .union([z.enum(betaNames), z.array(beta).min(2) as z.ZodType<readonly number[]>])
+      .union([z.enum(betaNames), z.array(beta).min(2).max(mostTimesteps) as z.ZodType<readonly number[]>])
       .default(defaults.betas.betas),
     betaStart: beta.default(defaults.betas.betaStart),
     betaEnd: beta.default(defaults.betas.betaEnd),

@@ -1,7 +1,7 @@
 import type { Guidance } from '../config/sampler.js'
 import { embeddingWidth, hasClassTable } from '../config/unet.js'
 import { invalid } from '../errors.js'
-import type { Core } from './core.js'
+import { type Core, live } from './core.js'
 import type { NetworkLabels } from './options.js'
 import { differences } from './task-in-progress.js'
 
@@ -28,6 +28,9 @@ export function checkGuide(
   if (wrong.length > 0) {
     throw invalid(`${where} differs from the learner in what both must have in common: ${wrong.join('; ')}`)
   }
+  if (hasFirstWeights(guide, where) && !hasFirstWeights(core)) {
+    throw invalid(`${where} has learned nothing: its weights are random; expected a learner that has taken steps`)
+  }
   const unlearned = labels?.find((label) => hasLearned(core, label) === true && hasLearned(guide, label) === false)
   if (unlearned === undefined) return
   const name = core.classes?.names[unlearned]
@@ -50,6 +53,11 @@ function aspects({ settings, classes }: Core, named: number) {
     precision,
     classes: classes?.names.slice(0, named) ?? [],
   }
+}
+
+/** Whether the weights are still those drawn from the seed. Of a network from elsewhere the null label isn't known to be unlearned. */
+function hasFirstWeights(core: Core, where?: string): boolean {
+  return core.nullLabel === false && core.learnedBefore === 0 && live(core, where).state.step === 0
 }
 
 /** Whether a learner has learned what a label stands for, where that is known. */
