@@ -74,6 +74,21 @@ describe('a model that diffusers saved', () => {
     expect((await load(folder)).parameterCount).toBe((await load(blobs)).parameterCount)
   })
 
+  it('whose size is open takes the given one, if its blocks can', async () => {
+    const folder = await copyOf('file-sharded')
+    const file = path.join(folder, 'config.json')
+    const config = JSON.parse(await readFile(file, 'utf8'))
+    await writeFile(file, JSON.stringify({ ...config, sample_size: null }))
+    const learner = await load(folder, { sampleSize: [4, 6] })
+    expect(await learner.sample({ count: 1 })).toMatchObject({ height: 4, width: 6 })
+    expect(await failure(load(folder, { sampleSize: [4, 5] }))).toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringMatching(
+        /^Learner\.load: sampleSize for .*config\.json: .*\[ 4, 5 \]; expected a multiple of/,
+      ),
+    })
+  })
+
   it('may mix precisions, in tensors that are read in parts too', async () => {
     const folder = await copyOf('file-variant-fp16')
     const config = JSON.parse(await readFile(path.join(folder, 'config.json'), 'utf8'))

@@ -256,7 +256,10 @@ export function parseUNetConfig(json: unknown, where: string, code: ErrorCode = 
  */
 export function readUNetConfig(json: unknown, file: string, size?: UNetConfig['sample_size']): UNetConfig {
   if (!isRecord(json)) return parseOptions(modelSchema, json, file, 'ERR_BAD_CHECKPOINT')
-  return parseModel(size === undefined ? json : { ...json, sample_size: size }, file, 'ERR_BAD_CHECKPOINT', true)
+  if (size === undefined) return parseModel(json, file, 'ERR_BAD_CHECKPOINT', true)
+  // What is wrong with the size is the caller's mistake, and not the file's.
+  const open = parseModel({ ...json, sample_size: null }, file, 'ERR_BAD_CHECKPOINT', true)
+  return parseOptions(modelSchema, { ...open, sample_size: size }, `Learner.load: sampleSize for ${file}`)
 }
 
 /** With the words that diffusers takes for the same, too. */
