@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs'
-import { cp } from 'node:fs/promises'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { cp, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseSchedulerConfig, toSchedulerConfig } from '../lib/checkpoint/scheduler-config.js'
@@ -10,6 +10,7 @@ import {
   parseSampler,
   type SamplerConfig,
   samplerKinds,
+  teacherSamplerSchema,
 } from '../lib/config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema, scheduleTable } from '../lib/config/schedule.js'
 import { loadAddon } from '../lib/engine/load.js'
@@ -24,6 +25,12 @@ const folders = readdirSync(goldenPath('samplers')).filter((name) => name !== 'u
 function read(name: string) {
   const file = goldenPath(`samplers/${name}/scheduler_config.json`)
   return parseSchedulerConfig(parseJson(readFileSync(file, 'utf8')), file)
+}
+
+/** The folder of the U-Net that a golden folder's trajectories are of. */
+function unetOf(name: string): string {
+  const own = goldenPath(`samplers/${name}`)
+  return existsSync(path.join(own, 'config.json')) ? own : goldenPath('samplers/unet')
 }
 
 describe.each(folders)('%s', async (name) => {
@@ -75,7 +82,7 @@ describe.each(folders)('%s', async (name) => {
 
   it.each(counts)('%i steps of a learner give the images of diffusers', async (steps) => {
     const folder = await temporaryFolder()
-    await cp(goldenPath('samplers/unet'), folder, { recursive: true })
+    await cp(unetOf(name), folder, { recursive: true })
     const config = 'scheduler_config.json'
     await cp(goldenPath(`samplers/${name}/${config}`), path.join(folder, config))
     await using learner = await Learner.load(folder, { device: 'cpu', precision: 'fp32' })
@@ -257,4 +264,57 @@ it.each([
   const file = goldenPath(`samplers/${name}/scheduler_config.json`)
   const theirs = parseJson(readFileSync(file, 'utf8')) as Record<string, unknown>
   expect(parseSchedulerConfig({ ...theirs, _class_name: parallel }, file)).toEqual(read(name))
+})
+
+describe('a learned variance', () => {
+  const file = goldenPath('samplers/ddpm-learned-range/scheduler_config.json')
+
+  it('is read from a pipeline, whose images are those of diffusers, and is saved again', async () => {
+    const [folder, saved] = [await temporaryFolder(), path.join(await temporaryFolder(), 'saved')]
+    await cp(unetOf('ddpm-learned-range'), path.join(folder, 'unet'), { recursive: true })
+    await rm(path.join(folder, 'unet/scheduler_config.json'))
+    await cp(file, path.join(folder, 'scheduler/scheduler_config.json'))
+    const index = {
+      _class_name: 'DDPMPipeline',
+      scheduler: ['diffusers', 'DDPMScheduler'],
+      unet: ['diffusers', 'UNet2DModel'],
+    }
+    await writeFile(path.join(folder, 'model_index.json'), JSON.stringify(index))
+    const golden = await Golden.read('samplers/ddpm-learned-range/samples.safetensors')
+    const draw = (learner: Learner) =>
+      learner.sample({
+        count: 2,
+        sampler: { steps: 10 },
+        start: golden.tensor('10.start').data,
+        stepNoise: golden.tensor('10.noise').data,
+        format: 'float32',
+      })
+    await using learner = await Learner.load(folder, { device: 'cpu', precision: 'fp32' })
+    const { data } = await draw(learner)
+    expectClose(data, row(golden.tensor('10.samples'), 10).data, 1e-4)
+    await learner.save(saved, { format: 'pipeline' })
+    const scheduler = parseJson(readFileSync(path.join(saved, 'scheduler/scheduler_config.json'), 'utf8'))
+    expect(scheduler).toMatchObject({ _class_name: 'DDPMScheduler', variance_type: 'learned_range' })
+    await using again = await Learner.load(saved, { device: 'cpu', precision: 'fp32' })
+    expect((await draw(again)).data).toEqual(data)
+    // Where another variance is asked for, it is not used.
+    const small = { kind: 'ddpm', variance: 'small', steps: 2 } as const
+    const { data: plain } = await learner.sample({ count: 1, seed: 1, sampler: small, format: 'float32' })
+    const ranged = await learner.sample({ count: 1, seed: 1, sampler: { steps: 2 }, format: 'float32' })
+    expect(ranged.data).not.toEqual(plain)
+  })
+
+  it('is refused of a network that says none, and of other samplers', async () => {
+    await using learner = await Learner.load(goldenPath('samplers/unet'), { device: 'cpu' })
+    const { unet } = learner
+    const sampler = { kind: 'ddpm', variance: 'learned-range' } as const
+    const message =
+      /sampler\.variance is 'learned-range'; expected 'small' or 'large': the U-Net's out_channels is 1, .* 2 here/
+    await expect(learner.sample({ count: 1, sampler })).rejects.toThrow(message)
+    await expect(Learner.create({ unet, sampler })).rejects.toThrow(message)
+    expect(() => samplerTimesteps({}, { variance: 'learned' })).toThrow(
+      /variance is 'learned'; expected 'small': only 'ddpm'/,
+    )
+    expect(() => teacherSamplerSchema.parse(sampler)).toThrow(/expected.*small/)
+  })
 })

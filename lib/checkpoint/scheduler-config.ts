@@ -13,6 +13,12 @@ const betaNames = {
   sigmoid: 'sigmoid',
 } as const
 const predictionNames = { epsilon: 'epsilon', sample: 'sample', v_prediction: 'v' } as const
+const varianceNames = {
+  small: 'fixed_small',
+  large: 'fixed_large',
+  learned: 'learned',
+  'learned-range': 'learned_range',
+} as const
 const classNames = {
   ddim: 'DDIMScheduler',
   ddpm: 'DDPMScheduler',
@@ -100,7 +106,9 @@ const ddpm = reader(
     ...clipping(true),
     ...thresholding,
     timestep_spacing: spacing('leading'),
-    variance_type: z.enum(['fixed_small', 'fixed_small_log', 'fixed_large']).default('fixed_small'),
+    variance_type: z
+      .enum(['fixed_small', 'fixed_small_log', 'fixed_large', 'learned', 'learned_range'])
+      .default('fixed_small'),
   }),
   (config) => ({
     given: scheduleOf(config),
@@ -109,7 +117,7 @@ const ddpm = reader(
       ...spreadOf(config),
       ...clipOf(config),
       ...thresholdingOf(config),
-      variance: config.variance_type === 'fixed_large' ? 'large' : 'small',
+      variance: nameOf(varianceNames, config.variance_type) ?? 'small', // 'fixed_small_log' computes the same
     },
   }),
 )
@@ -292,7 +300,7 @@ export function toSchedulerConfig(
   const end = final === 'clean' ? 'zero' : 'sigma_min'
   const own = {
     ddim: { ...clips, ...thresholds, set_alpha_to_one: final === 'clean' },
-    ddpm: { ...clips, ...thresholds, variance_type: `fixed_${sampler.variance}` },
+    ddpm: { ...clips, ...thresholds, variance_type: varianceNames[sampler.variance] },
     euler: { final_sigmas_type: end, use_karras_sigmas: karras },
     heun: { ...clips, use_karras_sigmas: karras },
     'dpm-solver++': { ...thresholds, algorithm_type: 'dpmsolver++', final_sigmas_type: end, use_karras_sigmas: karras },
@@ -333,6 +341,6 @@ export function pipelineOf(unet: UNetConfig, schedule: ScheduleConfig, sampler: 
 
 const pipelineNames: Readonly<Record<string, string>> = { DDIMScheduler: 'DDIMPipeline', DDPMScheduler: 'DDPMPipeline' }
 
-function nameOf(names: Readonly<Record<string, string>>, value: string): string | undefined {
-  return Object.keys(names).find((name) => names[name] === value)
+function nameOf<K extends string>(names: Readonly<Record<K, string>>, value: string): K | undefined {
+  return (Object.keys(names) as K[]).find((name) => names[name] === value)
 }

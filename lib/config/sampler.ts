@@ -34,8 +34,11 @@ export interface SamplerConfig {
   readonly karras: boolean
   /** Where the last step goes: to the clean image, or to the first timestep's level of noise. Default `clean`. */
   readonly final: 'clean' | 'first'
-  /** Of `ddpm`: the variance: the posterior's, `small`, or β, `large`. Default `small`. */
-  readonly variance: 'small' | 'large'
+  /**
+   * Of `ddpm`: the variance: the posterior's, `small`, or β, `large`, or what a network of twice as many channels out as in has learned: the variance itself,
+   * `learned`, or its place, −1 … 1, between the logarithms of those two, `learned-range` (arXiv 2102.09672, equation 15). Default `small`.
+   */
+  readonly variance: 'small' | 'large' | 'learned' | 'learned-range'
   /** `paper`: adds 1e-8 to ᾱ where DDIM divides by it, as the paper's code does. Default: none. */
   readonly parity?: 'paper'
   /** Guidance, for a network that learned with `labelDropout` or, in `sample`, with the option `guide`. Default: none. */
@@ -128,10 +131,13 @@ const fields = z.strictObject({
   offset: z.int().min(0).default(defaultSampler.offset),
   karras: z.boolean().default(defaultSampler.karras),
   final: z.enum(['clean', 'first']).default(defaultSampler.final),
-  variance: z.enum(['small', 'large']).default(defaultSampler.variance),
+  variance: z.enum(['small', 'large', 'learned', 'learned-range']).default(defaultSampler.variance),
   parity: z.literal('paper').nullish().transform(orUndefined),
   guidance: guidanceSchema.nullish().transform(orUndefined),
 })
+
+/** Of a network that learns here, and so has learned no variance. */
+const variance = z.enum(['small', 'large']).default('small')
 
 /** The fields that only some kinds have, and what is expected of the others. */
 const ownFields = {
@@ -165,14 +171,20 @@ export const experimentSamplerSchema = fields
   .extend({
     /** Default 10, or as many as fit into the schedule's timesteps. */
     steps: z.int().min(1).optional(),
+    variance,
   })
   .superRefine(checkFields)
 
 /** Schema of how a teacher generates; what is left out is as in the paper's experiments: DDIM in 2 steps. */
 export const teacherSamplerSchema = fields
-  .extend({ steps: z.int().min(1).default(2) })
+  .extend({ steps: z.int().min(1).default(2), variance })
   .superRefine(checkFields)
   .prefault({})
+
+/** Whether a sampler takes the variance that the network says beside its prediction. */
+export function takesLearnedVariance({ variance }: Pick<SamplerConfig, 'variance'>): boolean {
+  return variance === 'learned' || variance === 'learned-range'
+}
 
 /** What says how many timesteps a sampler needs; it may not be checked yet. */
 interface Spread {

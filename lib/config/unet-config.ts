@@ -52,7 +52,7 @@ export interface UNetConfig {
   readonly in_channels: number
   /**
    * Channels of the prediction. A learner learns and draws images where they are as many as `in_channels`. It draws images where there are twice as
-   * many, too: of those the first half is the prediction, and the rest, a learned variance, is not used.
+   * many, too: of those the first half is the prediction, and the rest a learned variance, which a sampler's `variance` may take.
    */
   readonly out_channels: number
   /** Channels of each resolution, from the highest. Each a multiple of `norm_num_groups`. */

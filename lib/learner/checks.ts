@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import { type SamplerConfig, takesLearnedVariance } from '../config/sampler.js'
 import type { ScheduleConfig } from '../config/schedule.js'
 import { imageSize, type UNetConfig } from '../config/unet.js'
 import { imageSides } from '../config/unet-config.js'
@@ -31,6 +32,20 @@ export function checkImages(unet: UNetConfig, subsets: readonly Subset[], where:
         `load them with { size: ${writtenSize(expected)} }, or change the U-Net`,
     )
   }
+}
+
+/**
+ * Checks that a network has learned the variance that the sampler takes.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export function checkVariance(unet: UNetConfig, sampler: SamplerConfig, where: string): void {
+  const { in_channels: channels, out_channels: out } = unet
+  if (!takesLearnedVariance(sampler) || out === 2 * channels) return
+  throw invalid(
+    `${where}.variance is '${sampler.variance}'; expected 'small' or 'large': the U-Net's out_channels is ${out}, and only a network whose ` +
+      `out_channels is twice its in_channels, ${2 * channels} here, says a variance`,
+  )
 }
 
 /**

@@ -13,7 +13,7 @@ import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
-import { checkedShape } from './checks.js'
+import { checkedShape, checkVariance } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
@@ -97,6 +97,7 @@ export class Learner implements AsyncDisposable {
     imageSize(unet, where)
     const schedule = parseOptions(scheduleSchema, parsed.schedule ?? {}, `${where}: schedule`)
     const sampler = parseSampler(schedule, parsed.sampler, `${where}: sampler`)
+    checkVariance(unet, sampler, `${where}: sampler`)
     const { threads, ema, group } = parsed
     const resolved = await resolveDevice(parsed.device, parsed.precision, group?.localRank)
     const settings = { unet, schedule, sampler, ...resolved, threads, ema, group }

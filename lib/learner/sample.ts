@@ -7,7 +7,7 @@ import { type SampleUse, sampleUses } from '../engine/sample-use.js'
 import { sampledWeights } from '../engine/state.js'
 import { invalid } from '../errors.js'
 import { parseOptions, shown } from '../validation/options.js'
-import { checkBatch, checkDiffuses, checkLength } from './checks.js'
+import { checkBatch, checkDiffuses, checkLength, checkVariance } from './checks.js'
 import { type Core, live } from './core.js'
 import { checkGuide } from './guide.js'
 import { checkGuidance, labelsToSample } from './labels.js'
@@ -69,6 +69,7 @@ export async function sample(
   if (weaker) checkGuide(core, weaker, sampler.guidance, labels, 'sample: guide')
   else checkGuidance(core, sampler.guidance, 'sample: sampler')
   checkDiffuses(core, 'draw', 'sample')
+  checkVariance(unet, sampler, 'sample: sampler')
   checkBatch(core, Math.min(count, batchSize), 'sampling', 'sample')
   const weights = sampledWeights(ema)
   const from = weaker && { learner: live(weaker, 'sample: guide'), weights: sampledWeights(weaker.settings.ema) }

@@ -173,7 +173,11 @@ SamplerConfig samplerConfig(const Napi::Object& value, int64_t timesteps) {
       .offset = integer(value, "offset"),
       .karras = boolean(value, "karras"),
       .endsAtFirst = choose<bool>(value, "final", {{"clean", false}, {"first", true}}),
-      .largeVariance = choose<bool>(value, "variance", {{"small", false}, {"large", true}}),
+      .variance = choose<Variance>(value, "variance",
+                                   {{"small", Variance::small},
+                                    {"large", Variance::large},
+                                    {"learned", Variance::learned},
+                                    {"learned-range", Variance::learnedRange}}),
       .tiny = has(value, "parity") ? choose<double>(value, "parity", {{"paper", 1e-8}}) : 0,
   };
   if (has(value, "thresholding")) {

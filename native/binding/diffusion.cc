@@ -24,7 +24,8 @@ std::vector<at::Tensor> tensors(const Napi::Object& options, const char* name, a
   for (const Napi::Object& one : elements(field(options, name), name)) {
     result.push_back(overTensor(one, name).clone());
     if (result.back().sizes() != shape) {
-      throw Error("ERR_INVALID_ARGUMENT", std::string(name) + ": expected tensors of the start's shape");
+      throw Error("ERR_INVALID_ARGUMENT",
+                  std::string(name) + ": expected tensors of the start's shape, or predictions of twice its channels");
     }
   }
   return result;
@@ -39,9 +40,11 @@ Napi::Value trajectory(const Napi::CallbackInfo& info) {
     const Parametrisation& predicted = parametrisation(string(options, "prediction"));
     const SamplerConfig sampler = samplerConfig(object(options, "sampler"), table.alpha2.numel());
     const at::Tensor start = overTensor(field(options, "start"), "start").clone();
-    const std::vector<at::Tensor> predictions = tensors(options, "predictions", start.sizes()),
-                                  noises = tensors(options, "noises", start.sizes());
     if (start.dim() != 4) throw Error("ERR_INVALID_ARGUMENT", "start: expected N×C×H×W");
+    std::vector<int64_t> predictedShape = start.sizes().vec();
+    if (sampler.variance == Variance::learned || sampler.variance == Variance::learnedRange) predictedShape[1] *= 2;
+    const std::vector<at::Tensor> predictions = tensors(options, "predictions", predictedShape),
+                                  noises = tensors(options, "noises", start.sizes());
     return state(env).engine.run(
         env, {},
         [=, &predicted] {

@@ -23,7 +23,11 @@ at::Tensor guided(const Predict& predict, const Predict& weaker, const ModelInpu
   const auto [strong, weak] =
       weaker ? std::pair(predict(input), weaker(input)) : withAndWithoutLabels(predict, input, nullLabel);
   const at::Tensor acts = (input.timesteps >= guidance.from) & (input.timesteps < guidance.to);
-  return at::where(acts.view({-1, 1, 1, 1}), weak.lerp(strong, guidance.scale), strong);
+  // Beside its prediction a network may have learned its variance, which isn't guided.
+  const int64_t channels = input.xt.size(1), more = strong.size(1) - channels;
+  const at::Tensor own = strong.narrow(1, 0, channels), away = weak.narrow(1, 0, channels).lerp(own, guidance.scale),
+                   result = at::where(acts.view({-1, 1, 1, 1}), away, own);
+  return more == 0 ? result : at::cat({result, strong.narrow(1, channels, more)}, 1);
 }
 
 }  // namespace continual

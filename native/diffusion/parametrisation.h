@@ -11,6 +11,7 @@ namespace continual {
 /// The clean image and the noise that a network sees in x_t.
 struct Estimate {
   at::Tensor x0, epsilon;
+  at::Tensor variance = {};  // what it says of its variance beside them, of x0's shape; undefined where it says nothing
 };
 
 /// What a network predicts, as functions of the levels at its timesteps. A new one is a row of the table in

@@ -16,10 +16,7 @@ Predict Sampling::predictor(StateTensor which) {
   Graphed& graphed = predictions_.try_emplace(which, model_.how.device).first->second;
   return [this, &weights, &graphed](const ModelInput& input) {
     return graphed({input.xt, input.timesteps, input.labels}, [&](const Graphed::Tensors& inputs) {
-      const at::Tensor prediction = model_.predict(weights.views, {inputs[0], inputs[1], inputs[2]});
-      const UNetConfig& unet = model_.unet.config();
-      // Beside the prediction a network may have learned its variance.
-      return unet.outChannels == unet.inChannels ? prediction : prediction.narrow(1, 0, unet.inChannels);
+      return model_.predict(weights.views, {inputs[0], inputs[1], inputs[2]});
     });
   };
 }

@@ -6,7 +6,7 @@ namespace continual {
 Advance ddim(const Trajectory& trajectory) {
   return [&trajectory](const SamplerStep& step) {
     const double eta = trajectory.config.eta, tiny = trajectory.config.tiny;
-    const auto& [x0, epsilon] = step.estimate;
+    const at::Tensor &x0 = step.estimate.x0, &epsilon = step.estimate.epsilon;
     const Levels &from = step.from, &to = step.to;
     const at::Tensor added = addedVariance(trajectory, step, from.alpha2 / (to.alpha2 + tiny));
     const at::Tensor variance = to.sigma2 / from.sigma2 * added * (eta * eta);

@@ -14,10 +14,10 @@ Advance heun(const Trajectory& trajectory) {
   return [&trajectory, first = euler(trajectory)](const SamplerStep& step) {
     const at::Tensor predicted = first(step);
     if (step.isLast) return predicted;
-    const auto [x0, epsilon] = estimate(trajectory, step.to, predicted, step.next);
-    const at::Tensor change = epsilon - step.estimate.epsilon;
+    const Estimate end = estimate(trajectory, step.to, predicted, step.next);
+    const at::Tensor change = end.epsilon - step.estimate.epsilon;
     return trajectory.schedule.isStraight()
-               ? predicted + (step.to.sigma - step.from.sigma) / 2 * (change - (x0 - step.estimate.x0))
+               ? predicted + (step.to.sigma - step.from.sigma) / 2 * (change - (end.x0 - step.estimate.x0))
                : predicted + step.to.alpha * (ratio(step.to) - ratio(step.from)) / 2 * change;
   };
 }

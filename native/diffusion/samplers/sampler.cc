@@ -56,7 +56,10 @@ at::Tensor ratioOrZero(const at::Tensor& a, const at::Tensor& b) { return at::wh
 
 Estimate estimate(const Trajectory& trajectory, const Levels& at, const at::Tensor& xt, const at::Tensor& timesteps) {
   const SamplerConfig& config = trajectory.config;
-  Estimate result = trajectory.parametrisation.estimate(at, xt, trajectory.predict({xt, timesteps, {}}), config.tiny);
+  const at::Tensor all = trajectory.predict({xt, timesteps, {}});
+  const int64_t channels = xt.size(1), more = all.size(1) - channels;
+  Estimate result = trajectory.parametrisation.estimate(at, xt, all.narrow(1, 0, channels), config.tiny);
+  if (more > 0) result.variance = all.narrow(1, channels, more);
   if (config.thresholdRatio > 0) {
     result.x0 = thresholded(result.x0, config.thresholdRatio, config.thresholdMax);
   } else if (config.clip > 0) {

@@ -14,6 +14,7 @@
 namespace continual {
 
 enum class Spacing { trailing, leading, linspace };
+enum class Variance { small, large, learned, learnedRange };
 
 struct Sampler;
 
@@ -25,11 +26,11 @@ struct SamplerConfig {
   double clip = 0;                              // 0: not at all
   double thresholdRatio = 0, thresholdMax = 0;  // dynamic thresholding where the ratio isn't 0
   Spacing spacing = Spacing::trailing;
-  int64_t offset = 0;          // of leading timesteps
-  bool karras = false;         // the σ/α of the steps as in arXiv 2206.00364, equation 5, ρ = 7
-  bool endsAtFirst = false;    // at timestep 0 and not at the clean image
-  bool largeVariance = false;  // DDPM's
-  double tiny = 0;             // what the paper's code adds to ᾱ
+  int64_t offset = 0;                   // of leading timesteps
+  bool karras = false;                  // the σ/α of the steps as in arXiv 2206.00364, equation 5, ρ = 7
+  bool endsAtFirst = false;             // at timestep 0 and not at the clean image
+  Variance variance = Variance::small;  // DDPM's
+  double tiny = 0;                      // what the paper's code adds to ᾱ
   Guidance guidance = {};
 
   bool operator==(const SamplerConfig&) const = default;
@@ -52,7 +53,8 @@ struct Trajectory {
   const NoiseSchedule& schedule;
   const Parametrisation& parametrisation;
   const SamplerConfig& config;
-  /// The network with its labels and guidance: (x_t, t) → its prediction, float32.
+  /// The network with its labels and guidance: (x_t, t) → its prediction, float32, and in as many channels more what it
+  /// says of its variance, if anything.
   std::function<at::Tensor(const ModelInput&)> predict;
   at::Tensor start;  // standard normal, N×C×H×W
   /// The i-th of `config.noises()` noises.
