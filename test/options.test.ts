@@ -69,6 +69,15 @@ describe('parseOptions', () => {
     expect(failure(value, expected).message).toBe(`here: the value is ${message}`)
   })
 
+  it('names the kinds of objects that one key tells apart', () => {
+    const kinds = z.discriminatedUnion('kind', [
+      z.strictObject({ kind: z.literal('ratio') }),
+      z.strictObject({ kind: z.literal('power') }),
+    ])
+    expect(failure({ kind: 'powr' }, kinds).message).toBe("here: kind is 'powr'; expected 'ratio' or 'power'")
+    expect(failure({}, z.union([z.number(), kinds])).message).toBe("here: kind is missing; expected 'ratio' or 'power'")
+  })
+
   it('tells of an array whose memory was transferred', () => {
     const array = new Float32Array(4)
     structuredClone(array.buffer, { transfer: [array.buffer] })

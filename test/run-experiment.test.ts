@@ -247,6 +247,7 @@ test('of two runs with the same folder one gets it; numbered ones get a folder e
   expect(lost?.reason).toMatchObject({ code: 'ERR_RUN_LOCKED', message: expect.stringContaining(`${process.pid}`) })
   const winner = both.findIndex(({ status }) => status === 'fulfilled') + 1
   expect(JSON.parse(await readFile(path.join(out, 'config.json'), 'utf8'))).toEqual({ n: winner })
+  await expect(RunFolder.create(out, 'x', {})).rejects.toMatchObject({ code: 'ERR_RUN_LOCKED' })
   for (const result of both) if (result.status === 'fulfilled') result.value.release()
   await expect(RunFolder.create(out, 'x', {})).rejects.toMatchObject({
     code: 'ERR_INVALID_ARGUMENT',

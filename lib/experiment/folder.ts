@@ -57,6 +57,8 @@ export class RunFolder {
     try {
       if (out !== undefined) {
         const folder = path.resolve(out)
+        // Of a run under way nobody should be told to resume or remove it.
+        if ((await entries(folder)).includes(lockName)) RunFolder.#locked(folder).release()
         await checkEmpty(folder)
         await mkdir(folder, { recursive: true })
         return await RunFolder.#claim(folder, config)

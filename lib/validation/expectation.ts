@@ -20,7 +20,10 @@ function expected(issue: z.core.$ZodRawIssue): string {
     case 'invalid_format':
       return withArticle(issue.format === 'url' ? 'URL' : issue.format)
     default:
-      return 'another value'
+      // Of objects of several kinds, told apart by one key, the values of the key.
+      return 'options' in issue && Array.isArray(issue.options)
+        ? anyOf(issue.options.map((value) => `'${value}'`))
+        : 'another value'
   }
 }
 
