@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Dataset } from '../data/dataset.js'
 import { badFile } from '../files/bad-file.js'
 import { type Dtype, readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
-import { sizeSchema } from '../validation/size.js'
+import { imageSizeSchema } from '../validation/size.js'
 
 /** An image that is kept. */
 export interface MemoryItem {
@@ -21,7 +21,7 @@ export const memorySchema = z
     z.strictObject({
       name: z.string(),
       classes: z.array(z.string()).min(1),
-      size: sizeSchema(1, 65536).optional(),
+      size: imageSizeSchema.optional(),
     }),
   )
   .default([])

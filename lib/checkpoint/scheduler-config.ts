@@ -81,12 +81,12 @@ const reader =
   (json: unknown, file: string): Read =>
     read(parseOptions(schema, json, file, 'ERR_BAD_CHECKPOINT'))
 
+/** What DDIM and DDPM have in common. */
+const ofDdim = { ...ofBetas, ...clipping(true), ...thresholding, timestep_spacing: spacing('leading') }
+
 const ddim = reader(
   z.looseObject({
-    ...ofBetas,
-    ...clipping(true),
-    ...thresholding,
-    timestep_spacing: spacing('leading'),
+    ...ofDdim,
     set_alpha_to_one: z.boolean().default(true),
   }),
   (config) => ({
@@ -102,10 +102,7 @@ const ddim = reader(
 )
 const ddpm = reader(
   z.looseObject({
-    ...ofBetas,
-    ...clipping(true),
-    ...thresholding,
-    timestep_spacing: spacing('leading'),
+    ...ofDdim,
     variance_type: z
       .enum(['fixed_small', 'fixed_small_log', 'fixed_large', 'learned', 'learned_range'])
       .default('fixed_small'),

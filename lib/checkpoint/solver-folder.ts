@@ -8,7 +8,7 @@ import { readJson } from '../files/read-json.js'
 import { readSafetensors, writeSafetensors } from '../files/safetensors.js'
 import { mostSteps, seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { mostChannels, sizeSchema } from '../validation/size.js'
+import { channelsSchema, imageSizeSchema } from '../validation/size.js'
 import { nameParameters, pickParameters } from './parameters.js'
 
 const solverFile = 'solver.json'
@@ -24,8 +24,8 @@ const accuracySchema = z.number().min(0).max(1)
 const solverSchema = z.strictObject({
   format: z.literal(format),
   classes: z.array(z.string()).min(1),
-  size: sizeSchema(1, 65536),
-  channels: z.int().min(1).max(mostChannels),
+  size: imageSizeSchema,
+  channels: channelsSchema,
   seed: seedSchema,
   step: count,
   // Of it and the seed the seeds of generated images are made.

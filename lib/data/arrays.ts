@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
-import { type ImageSize, mostChannels, sizeSchema, writtenSize } from '../validation/size.js'
+import { channelsSchema, type ImageSize, imageSizeSchema, sideSchema, writtenSize } from '../validation/size.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
 
@@ -31,18 +31,16 @@ export interface ArraysOptions {
   size?: ImageSize
 }
 
-const pixels = z.int().min(1).max(65536)
-
 const schema = z.strictObject({
   name: z.string().min(1),
   // Of these, data, a wrong one is an ERR_BAD_DATA.
   images: z.unknown().optional(),
   labels: z.unknown().optional(),
   classes: z.array(z.string()).min(1),
-  height: pixels,
-  width: pixels,
-  channels: z.int().min(1).max(mostChannels),
-  size: sizeSchema(1, 65536).optional(),
+  height: sideSchema,
+  width: sideSchema,
+  channels: channelsSchema,
+  size: imageSizeSchema.optional(),
 })
 
 /**

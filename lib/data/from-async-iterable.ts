@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { isRecord, parseOptions, shown } from '../validation/options.js'
-import { mostChannels, sizeSchema } from '../validation/size.js'
+import { channelsSchema, imageSizeSchema, sideSchema } from '../validation/size.js'
 import { type ArraysOptions, fromArrays, isBytes } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
@@ -31,8 +31,6 @@ export interface AsyncIterableOptions extends Omit<ArraysOptions, 'images' | 'la
   signal?: AbortSignal
 }
 
-const pixels = z.int().min(1).max(65536)
-
 const sourceSchema = z.custom<AsyncIterable<unknown> | Iterable<unknown>>((value) => {
   const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = Object(value)
   return typeof value === 'object' && typeof (later ?? now) === 'function'
@@ -41,10 +39,10 @@ const sourceSchema = z.custom<AsyncIterable<unknown> | Iterable<unknown>>((value
 const schema = z.strictObject({
   name: z.string().min(1),
   classes: z.array(z.string()).min(1),
-  height: pixels,
-  width: pixels,
-  channels: z.int().min(1).max(mostChannels),
-  size: sizeSchema(1, 65536).optional(),
+  height: sideSchema,
+  width: sideSchema,
+  channels: channelsSchema,
+  size: imageSizeSchema.optional(),
   limit: z.int().min(1).optional(),
   signal: signalSchema.optional(),
 })

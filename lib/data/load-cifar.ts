@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type ImageSize, sizeSchema } from '../validation/size.js'
+import { type ImageSize, imageSizeSchema } from '../validation/size.js'
 import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 
@@ -77,7 +77,7 @@ const schema = z.strictObject({
   folder: z.string().min(1),
   name: z.string().min(1).optional(),
   classes: z.array(z.string()).min(1).readonly().optional(),
-  size: sizeSchema(1, 65536).optional(),
+  size: imageSizeSchema.optional(),
   signal: signalSchema.optional(),
 })
 

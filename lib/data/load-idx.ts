@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type ImageSize, mostChannels, sizeSchema } from '../validation/size.js'
+import { type ImageSize, imageSizeSchema, largestSide, mostChannels } from '../validation/size.js'
 import { fromArrays, trainTest } from './arrays.js'
 import type { Dataset, TrainTest } from './dataset.js'
 import { type IdxArray, readIdx } from './idx.js'
@@ -36,8 +36,6 @@ export interface IdxOptions {
   signal?: AbortSignal
 }
 
-const largestSide = 65536
-
 const filesSchema = z.strictObject({ images: z.string().min(1), labels: z.string().min(1) })
 
 const schema = z.strictObject({
@@ -45,7 +43,7 @@ const schema = z.strictObject({
   train: filesSchema,
   test: filesSchema,
   classes: z.array(z.string()).min(1).readonly().optional(),
-  size: sizeSchema(1, largestSide).optional(),
+  size: imageSizeSchema.optional(),
   signal: signalSchema.optional(),
 })
 

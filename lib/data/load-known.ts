@@ -7,7 +7,7 @@ import { ContinualDiffusionError, lackOf } from '../errors.js'
 import { noCacheFolder, warnNotKept, warnOfCache } from '../files/cache-folder.js'
 import { functionSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type ImageSize, sizeSchema } from '../validation/size.js'
+import { type ImageSize, imageSizeSchema } from '../validation/size.js'
 import type { TrainTest } from './dataset.js'
 import { download, verify } from './download.js'
 import {
@@ -46,7 +46,7 @@ export interface KnownOptions extends PlacesOptions, GetOptions {
 }
 
 const knownSchema = z.strictObject({
-  size: sizeSchema(1, 65536).optional(),
+  size: imageSizeSchema.optional(),
   folder: z.string().min(1).optional(),
   systemFolder: z.string().min(1).optional(),
   cacheFolder: z.string().min(1).optional(),

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { arraySchema, itself } from '../validation/fields.js'
 import { isRecord } from '../validation/options.js'
-import { mostChannels, sizeSchema } from '../validation/size.js'
+import { channelsSchema, imageSizeSchema } from '../validation/size.js'
 import type { Dataset, ImageBatch, Subset, TrainTest } from './dataset.js'
 
 /** Schemas of data that functions are given. Data sets are passed on themselves, as each stands for its copy on a device. */
@@ -16,8 +16,8 @@ export const datasetSchema = itself<Dataset>(
     classes: z.array(z.string()),
     height: count,
     width: count,
-    channels: count.max(mostChannels),
-    size: sizeSchema(1, 65536).optional(),
+    channels: channelsSchema,
+    size: imageSizeSchema.optional(),
   }),
 )
 
@@ -40,7 +40,7 @@ const batch = z.looseObject({
   count: z.int().min(0),
   height: count,
   width: count,
-  channels: count.max(mostChannels),
+  channels: channelsSchema,
 })
 
 /** What makes a batch; that its bytes are as many as its shape says is for whoever uses them. */

@@ -10,7 +10,7 @@ import { Owned } from '../engine/owned.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { type Device, deviceSchema, pathSchema, threadsSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type ImageSize, mostChannels, sizeSchema } from '../validation/size.js'
+import { channelsSchema, type ImageSize, sizeSchema } from '../validation/size.js'
 
 /**
  * The input and the output of the network in a TorchScript file.
@@ -54,7 +54,7 @@ const schema = z.strictObject({
     ])
     .readonly()
     .default([0, 1]),
-  channels: z.int().min(1).max(mostChannels).default(3),
+  channels: channelsSchema.default(3),
   arguments: z.record(z.string(), z.union([z.number(), z.boolean()])).default({}),
   output: z.union([z.int().min(0), z.string().min(1)]).optional(),
   inceptionV3: z.boolean().default(false),

@@ -17,6 +17,12 @@ export function sizeSchema(least: number, most: number) {
   return z.union([side, z.tuple([side, side]).readonly()], expected)
 }
 
+/** Pixels of a side of images in memory and files, at most. */
+export const largestSide = 65536
+export const sideSchema = z.int().min(1).max(largestSide)
+export const imageSizeSchema = sizeSchema(1, largestSide)
+export const channelsSchema = z.int().min(1).max(mostChannels)
+
 export function sidesOf(size: ImageSize): readonly [height: number, width: number] {
   return typeof size === 'number' ? [size, size] : size
 }
