@@ -20,6 +20,7 @@ import {
   experienceReplay,
   fashionMnist,
   frechetDistance,
+  generativeDistillation,
   ImageStore,
   kernelDistance,
   Learner,
@@ -98,6 +99,27 @@ async function all(folder) {
   const both = [frechetDistance(wide), kernelDistance(wide)]
   await measured(`evaluate, ${dimension} features`, () => evaluate(learner, seen, both, quick))
   await classifier.dispose()
+  await learner.dispose()
+  const pool = values.quick ? 1000 : 100_000
+  await measuredPool(`learn: a replay pool of ${pool} images`, stream.tasks, pool)
+}
+
+/**
+ * Of a network that is as small as can be: what counts is what is done for each image.
+ *
+ * @param {string} name
+ * @param {readonly import('../dist/index.js').Task[]} tasks
+ * @param {number} images
+ */
+async function measuredPool(name, [first, second], images) {
+  const blocks = /** @type {const} */ ({ block_out_channels: [8], down_block_types: ['DownBlock2D'], up_block_types: ['UpBlock2D'] })
+  const tiny = { ...unet, ...blocks, layers_per_block: 1, norm_num_groups: 4, num_class_embeds: 11 }
+  const learner = await Learner.create({ unet: tiny, device, precision: 'fp32', seed: 42 })
+  const method = generativeDistillation({ teacher: { steps: 1 }, pool: { images } })
+  const options = { steps: 1, batchSize: 8, labelDropout: 0.1 }
+  if (first === undefined || second === undefined) throw new Error('the stream has one task')
+  await learner.train(first, method, options)
+  await measured(name, () => learner.train(second, method, options))
   await learner.dispose()
 }
 

@@ -1,16 +1,23 @@
 /**
  * What predictions, teacher samplers and learning-rate schedules bring to generative distillation, on the demo's stream with three seeds and equal compute:
- * `node scripts/what-it-brings.mjs [folder] [--only name]` runs each experiment into a folder of its own, and resumes those that were stopped.
+ * `node scripts/what-it-brings.mjs [folder] [--only name] [--steps n]` runs each experiment into a folder of its own, and resumes those that were
+ * stopped. What they are compared with, ε-prediction, a teacher of two evaluations by DDIM and a constant rate, is the ddim of teacher-2.
  */
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { resumeExperiment, runExperiment } from '../dist/experiment/index.js'
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } })
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: 'string' }, steps: { type: 'string', default: '400' } },
+})
 const [root = 'runs/what-it-brings'] = positionals
 
-const steps = 400
+/** A task's, of the baseline. */
+const steps = Number(values.steps)
+const train = { steps }
+const warmup = Math.round(steps / 10)
 const common = /** @type {const} */ ({
   preset: 'demo',
   seeds: [42, 69, 1714],
@@ -45,11 +52,16 @@ const teachers = (evaluations) => ({
 /** @typedef {Extract<import('../dist/experiment/index.js').ExperimentInput, { preset: string }>} Experiment */
 /** @param {string} title @param {Omit<Experiment, 'preset'>} change @returns {Experiment} */
 const changed = (title, change) =>
-  /** @type {Experiment} */ ({ ...common, title, methods: [distillation()], ...change })
+  /** @type {Experiment} */ ({
+    ...common,
+    title,
+    methods: [distillation()],
+    ...change,
+    train: { ...train, ...change.train },
+  })
 
 /** @type {Record<string, Experiment>} */
 const experiments = {
-  'prediction-epsilon': changed('Prediction: ε', {}),
   'prediction-v': changed('Prediction: v', { schedule: { prediction: 'v' } }),
   'prediction-flow': changed('Prediction: flow', { schedule: { kind: 'flow' } }),
   'prediction-flow-logit-normal': changed('Prediction: flow, logit-normal timesteps', {
@@ -57,12 +69,11 @@ const experiments = {
     train: { timesteps: { kind: 'logit-normal' } },
   }),
   ...Object.fromEntries([1, 2, 3, 4].map((evaluations) => [`teacher-${evaluations}`, teachers(evaluations)])),
-  'lr-constant': changed('Learning rate: constant', {}),
-  'lr-warmup': changed('Learning rate: constant, with warm-up', { train: { lrSchedule: { warmup: 40 } } }),
+  'lr-warmup': changed('Learning rate: constant, with warm-up', { train: { lrSchedule: { warmup } } }),
   'lr-linear': changed('Learning rate: linear', { train: { lrSchedule: 'linear' } }),
   'lr-cosine': changed('Learning rate: cosine', { train: { lrSchedule: 'cosine' } }),
   'lr-cosine-warmup': changed('Learning rate: cosine, with warm-up', {
-    train: { lrSchedule: { kind: 'cosine', warmup: 40 } },
+    train: { lrSchedule: { kind: 'cosine', warmup } },
   }),
 }
 
