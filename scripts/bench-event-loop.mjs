@@ -112,7 +112,11 @@ async function all(folder) {
  * @param {number} images
  */
 async function measuredPool(name, [first, second], images) {
-  const blocks = /** @type {const} */ ({ block_out_channels: [8], down_block_types: ['DownBlock2D'], up_block_types: ['UpBlock2D'] })
+  const blocks = /** @type {const} */ ({
+    block_out_channels: [8],
+    down_block_types: ['DownBlock2D'],
+    up_block_types: ['UpBlock2D'],
+  })
   const tiny = { ...unet, ...blocks, layers_per_block: 1, norm_num_groups: 4, num_class_embeds: 11 }
   const learner = await Learner.create({ unet: tiny, device, precision: 'fp32', seed: 42 })
   const method = generativeDistillation({ teacher: { steps: 1 }, pool: { images } })
