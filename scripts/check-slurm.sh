@@ -5,13 +5,19 @@
 set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,4p' "$0"; exit 2; }
 for name in munged slurmctld slurmd; do
-  ! pgrep -x $name >/dev/null || { echo "$name is running already" >&2; exit 1; }
+  ! pgrep -x -r D,R,S $name >/dev/null || { echo "$name is running already" >&2; exit 1; }
 done
 
 folder=$(mktemp -d)
 pids=()
 stop() {
+  scancel --signal=KILL --user="$(id -un)" 2>/dev/null || true
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for _ in $(seq 40); do
+    [ -n "$(jobs -rp)" ] || break
+    sleep 0.25
+  done
+  for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done # one that waits for a step that hangs
   wait || true
   rm -rf "$folder"
 }
@@ -24,6 +30,7 @@ munged --foreground --force --key-file="$folder/munge.key" --socket="$folder/mun
   --log-file="$folder/munged.log" --seed-file="$folder/munge.seed" 2>"$folder/munged.err" &
 pids+=($!)
 
+# MPICH names its shared memory by the job, and killed ranks leave theirs in /dev/shm: a number must not come again.
 host=$(hostname -s)
 export SLURM_CONF=$folder/slurm.conf
 cat >"$SLURM_CONF" <<CONF
@@ -44,6 +51,7 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
+FirstJobId=$((100000 + RANDOM))
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES OverSubscribe=FORCE:8 State=UP
 CONF

@@ -44,6 +44,16 @@ it.each([
   60_000,
 )
 
+it.each([0, 1])(
+  'where process %i is killed, and its launcher does not notice, the other ends',
+  async (rank) => {
+    const { code, stderr } = await runGroup(2, [program, 'killed', String(rank)], { shell: '"$@"; sleep 20' })
+    expect(code).not.toBe(0)
+    expect(stderr).toContain(`rank ${rank} was killed, or its machine failed`)
+  },
+  60_000,
+)
+
 it('where one process is killed, the launcher ends the others', async () => {
   const { code, stdout, stderr } = await runGroup(2, [program, 'killed'])
   expect(code).not.toBe(0)

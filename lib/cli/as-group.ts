@@ -15,7 +15,7 @@ export async function asGroup<T>(work: (group: Group) => Promise<T>): Promise<T>
     return await work(group)
   } catch (error) {
     group.failed(error)
-    if (group.rank > 0 && (error instanceof Interrupted || isOfGroup(error))) throw new Silent(error)
+    if (!group.tells && (error instanceof Interrupted || isOfGroup(error))) throw new Silent(error)
     throw error
   }
 }

@@ -98,6 +98,8 @@ export interface NativeGroup {
    * e.g. `has ended`.
    */
   leaving(seconds: number, why: string): void
+  /** Another process is lost, of which MPI does not tell: whoever waits for it gets `ERR_GROUP` with what is said. */
+  lose(said: string): void
   dispose(): void
 }
 

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto'
+import { writeSync } from 'node:fs'
 import { z } from 'zod'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
+import { warn } from '../validation/printable.js'
 import type { NativeGroup } from './addon.js'
 import { call, withCancel } from './call.js'
 import { resolveDevice } from './device.js'
 import { checkLauncherSocket, type Launch, launchOf, mpiLibraries, threadsEach } from './launch.js'
+import { type Watch, watchRanks } from './lost-ranks.js'
 
 /**
  * Options of {@link Group.fromEnvironment}.
@@ -21,6 +24,8 @@ const schema = z.strictObject({ gradients: z.enum(['fp32', 'bf16']).default('fp3
 
 /** Seconds that a process which ends waits for the others to end, before it ends them. */
 const patience = { failed: 20, stopped: 300 }
+/** Milliseconds that a process has to end where it waits on a GPU for one that is lost: nothing calls the GPU back. */
+const patienceOfGpu = 15_000
 
 /**
  * The processes that train one model together, each a rank 0 … size − 1. All run the same program, and so make the same calls of the functions that
@@ -49,6 +54,7 @@ export class Group {
   /** @internal */
   readonly native: NativeGroup | undefined
   #why = ''
+  #isFirstLost = false
 
   private constructor(native?: NativeGroup, localRank = 0, threads?: number) {
     this.native = native
@@ -66,7 +72,8 @@ export class Group {
    *   that of the launcher, else the one that the system's loader finds. MPI sums on the CPU, and NCCL on GPUs.
    * - `torchrun`, or whatever else sets `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`, and `srun` without MPI: for GPUs, by NCCL.
    *
-   * Where the program ends by an error, the other processes end within half a minute, with an error that names the rank.
+   * Where the program ends by an error or is killed, the other processes end within half a minute, with an error that names the rank. By TCP
+   * connections to the first process they notice that one was killed.
    *
    * @throws ContinualDiffusionError `ERR_GROUP` where there is no such library, or the processes don't find each other
    */
@@ -78,8 +85,10 @@ export class Group {
     const group = new Group(native, launch.localRank, threadsEach(process.env, launch.localSize ?? native.size))
     const expected = launch.size
     process.on('uncaughtExceptionMonitor', (error) => group.failed(error))
+    let watch: Watch | undefined
     // Before the engine's own listener, which ends the engine's thread.
     process.prependOnceListener('exit', (code) => {
+      watch?.leave()
       const isStopped = code >= 128
       native.leaving(
         code === 0 ? 0 : isStopped ? patience.stopped : patience.failed,
@@ -97,7 +106,36 @@ export class Group {
           'together; use the mpirun that came with the library, or name the library by CONTINUAL_DIFFUSION_MPI',
       )
     }
+    watch = await watchRanks(group, launch.localSize === native.size, (rank) => group.#lose(rank, launch))
+    if (watch.unseen.length > 0 && group.rank === 0) {
+      warn(
+        `ranks ${watch.unseen.join(', ')} can't reach rank 0 by TCP: where one of them is killed, only the launcher notices it; ` +
+          'have it end the others (srun --kill-on-bad-exit)',
+        'CONTINUAL_DIFFUSION_UNSEEN_RANKS',
+      )
+    }
     return group
+  }
+
+  /**
+   * Whether this process is to tell of what concerns all: the first one, or the second where that was killed.
+   *
+   * @internal
+   */
+  get tells(): boolean {
+    return this.rank === (this.#isFirstLost ? 1 : 0)
+  }
+
+  /** Another process was killed. */
+  #lose(rank: number, { address }: Launch): void {
+    this.#isFirstLost ||= rank === 0
+    const said = `rank ${rank} was killed, or its machine failed`
+    this.native?.lose(said)
+    if (address === undefined) return
+    setTimeout(() => {
+      writeSync(2, `ERR_GROUP: ${said}\n`)
+      process.kill(process.pid, 'SIGKILL')
+    }, patienceOfGpu).unref()
   }
 
   /** What the other processes are told where this one ends by an error. */

@@ -1,4 +1,4 @@
-import { existsSync, readlinkSync, realpathSync } from 'node:fs'
+import { existsSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { ContinualDiffusionError } from '../errors.js'
@@ -82,8 +82,8 @@ export function checkLauncherSocket(env: Environment): void {
   if (found.startsWith('socket:')) return
   throw new ContinualDiffusionError(
     'ERR_GROUP',
-    `mpirun's socket (PMI_FD=${env.PMI_FD}) was not handed on to this process, because npx or another program of Node stands between: ` +
-      'start it by `mpirun -pmi-port -n …`, or without npx: `mpirun -n … node_modules/.bin/continual-diffusion …`',
+    `the launcher's socket (PMI_FD=${env.PMI_FD}) was not handed on to this process, because npx or another program of Node stands between: ` +
+      'start it by `mpirun -pmi-port -n …`, or without npx: `mpirun -n … node_modules/.bin/continual-diffusion …` (likewise `srun --mpi=pmi2`)',
   )
 }
 
@@ -94,7 +94,7 @@ export function mpiLibraries(env: Environment): readonly string[] {
   const named = env.CONTINUAL_DIFFUSION_MPI
   if (named !== undefined && named !== '') return [named]
   const launchers = (env.PATH ?? '').split(path.delimiter).map((folder) => path.join(folder, 'mpirun'))
-  const beside = [...launchers, `/proc/${process.ppid}/exe`].flatMap((program) => {
+  const beside = [...launchers, ...ancestors().map((pid) => `/proc/${pid}/exe`)].flatMap((program) => {
     try {
       const lib = path.join(path.dirname(realpathSync(program)), '..', 'lib')
       return names.map((name) => path.join(lib, name)).filter((file) => existsSync(file))
@@ -103,6 +103,20 @@ export function mpiLibraries(env: Environment): readonly string[] {
     }
   })
   return [...new Set([...beside, ...names])]
+}
+
+/** The processes that this one comes from: a launcher's own may have started it through a shell or npx. */
+function ancestors(): readonly number[] {
+  const found: number[] = []
+  try {
+    for (let pid = process.ppid; pid > 1 && found.length < 8; ) {
+      found.push(pid)
+      pid = Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+    }
+  } catch {
+    // it has ended
+  }
+  return found
 }
 
 /** Threads for each of a machine's processes, where nothing says how many; undefined: libtorch's own number. */

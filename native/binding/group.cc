@@ -23,6 +23,7 @@ struct Leaving {
 struct GroupValue {
   Group group;
   std::string transport;
+  std::function<void(const std::string& said)> lose;
   std::shared_ptr<Leaving> leaving = std::make_shared<Leaving>();
 
   int64_t bytes() const { return 0; }
@@ -53,11 +54,11 @@ class GroupHandle : public Handle<GroupHandle, GroupValue> {
   using Handle::Handle;
 
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(
-        env, name,
-        {InstanceAccessor<&GroupHandle::rank>("rank"), InstanceAccessor<&GroupHandle::size>("size"),
-         InstanceAccessor<&GroupHandle::transport>("transport"), InstanceMethod<&GroupHandle::sum>("sum"),
-         InstanceMethod<&GroupHandle::leaving>("leaving"), InstanceMethod("dispose", &GroupHandle::dispose)});
+    return DefineClass(env, name,
+                       {InstanceAccessor<&GroupHandle::rank>("rank"), InstanceAccessor<&GroupHandle::size>("size"),
+                        InstanceAccessor<&GroupHandle::transport>("transport"),
+                        InstanceMethod<&GroupHandle::sum>("sum"), InstanceMethod<&GroupHandle::leaving>("leaving"),
+                        InstanceMethod<&GroupHandle::lose>("lose"), InstanceMethod("dispose", &GroupHandle::dispose)});
   }
 
  private:
@@ -82,6 +83,11 @@ class GroupHandle : public Handle<GroupHandle, GroupValue> {
     *value()->leaving = {info[0].ToNumber().DoubleValue(), info[1].ToString()};
     return info.Env().Undefined();
   }
+
+  Napi::Value lose(const Napi::CallbackInfo& info) {
+    value()->lose(info[0].ToString());
+    return info.Env().Undefined();
+  }
 };
 
 /// By { library }, of MPI, or { address: { host, port, rank, size, device } }.
@@ -104,7 +110,7 @@ Napi::Value joinGroup(const Napi::CallbackInfo& info) {
         env, {},
         [join, gradients, &engine] {
           const JoinedGroup joined = join();
-          auto value = std::make_shared<GroupValue>(GroupValue{joined.group, joined.transport});
+          auto value = std::make_shared<GroupValue>(GroupValue{joined.group, joined.transport, joined.lose});
           value->group.gradients = gradients;
           engine.atEnd([leave = joined.leave, how = value->leaving] { leave(how->seconds, how->why); });
           return value;

@@ -31,9 +31,10 @@ JoinedGroup joinByMpi(const std::string& library) {
       mpi->sum(flat, cancellation);
     }
   };
-  return {{mpi->rank(), mpi->size(), sum}, mpi->version(), [mpi](double seconds, const std::string& why) {
-            mpi->leave(seconds, why);
-          }};
+  return {{mpi->rank(), mpi->size(), sum},
+          mpi->version(),
+          [mpi](double seconds, const std::string& why) { mpi->leave(seconds, why); },
+          [mpi](const std::string& said) { mpi->lose(said); }};
 }
 
 JoinedGroup joinByAddress(const Member& member) {
@@ -47,7 +48,7 @@ JoinedGroup joinByAddress(const Member& member) {
     nccl->sum(there);
     flat.copy_(there);
   };
-  return {{member.rank, member.size, sum}, "NCCL", [](double, const std::string&) {}};
+  return {{member.rank, member.size, sum}, "NCCL", [](double, const std::string&) {}, [](const std::string&) {}};
 }
 
 }  // namespace continual

@@ -13,6 +13,8 @@ struct JoinedGroup {
   std::string transport;  // e.g. "MPICH Version: 5.0.2"
   /// See Mpi::leave.
   std::function<void(double seconds, const std::string& why)> leave;
+  /// See Mpi::lose.
+  std::function<void(const std::string& said)> lose;
 };
 
 /// Joins the processes that an MPI launcher started: MPI sums on the CPU, and NCCL on GPUs. `library`: see Mpi.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -30,6 +31,8 @@ constexpr size_t longestError = 512, longestVersion = 8192;
 
 /// A process that is cancelled waits so many seconds for the others, with which it can stop in order.
 constexpr double graceSeconds = 8;
+/// Seconds that the others have to leave, once one of them is lost, before they are ended.
+constexpr double lostSeconds = 5;
 /// Seconds that a sum has to be done in, once one of the processes has left.
 constexpr double lastWords = 2;
 
@@ -98,6 +101,15 @@ struct MpiFunctions {
 };
 
 namespace {
+
+/// Ends the other processes with this one: Node prints an uncaught error after the environment has ended.
+void abortAtExit(int (*abort)(Handle, int)) {
+  static int (*const end)(Handle, int) = abort;
+  std::atexit([] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));  // until the launcher has read what was printed
+    end(world, 1);
+  });
+}
 
 std::string versionOf(const MpiFunctions& mpi) {
   std::array<char, longestVersion> text{};
@@ -170,6 +182,16 @@ std::string Mpi::note() {
   return text.data();
 }
 
+void Mpi::lose(const std::string& said) {
+  const std::lock_guard<std::mutex> lock(lossMutex_);
+  if (loss_.empty()) loss_ = said;
+}
+
+std::string Mpi::loss() const {
+  const std::lock_guard<std::mutex> lock(lossMutex_);
+  return loss_;
+}
+
 Handle Mpi::typeOf(at::ScalarType type) const {
   switch (type) {
     case at::kFloat:
@@ -205,6 +227,7 @@ void Mpi::sum(const at::Tensor& flat, const Cancellation& cancellation) {
   };
   const bool done = wait(request, [&] {
     if (said_.empty()) said_ = note();
+    if (said_.empty()) said_ = loss();
     // What it gave to this sum before may still be on its way.
     if (!said_.empty() && isOver(heard, lastWords)) return true;
     return cancellation.closing() || (cancellation.requested() && isOver(cancelled, graceSeconds));
@@ -230,7 +253,10 @@ void Mpi::leave(double seconds, const std::string& why) {
   }
   bool all = true;
   const auto start = Clock::now();
-  const auto isLate = [&] { return seconds > 0 && secondsSince(start) > seconds; };
+  const auto isLate = [&] {
+    const double most = loss().empty() ? seconds : lostSeconds;
+    return most > 0 && secondsSince(start) > most;
+  };
   try {
     Handle request = nullptr;
     uint8_t here = 1;
@@ -243,9 +269,12 @@ void Mpi::leave(double seconds, const std::string& why) {
   } catch (const Error&) {
     all = false;
   }
-  if (!all) mpi_->abort(world, 1);
-  // Where a sum was given up, the library would wait for it.
-  if (lost_.empty()) mpi_->finalize();
+  // Where a sum was given up, the library would wait for it as it is finalized, and the others for this process.
+  if (all && lost_.empty()) {
+    mpi_->finalize();
+  } else {
+    abortAtExit(mpi_->abort);
+  }
 }
 
 }  // namespace continual

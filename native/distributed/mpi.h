@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,9 @@ class Mpi {
   /// Leaves the group, and waits until all have left; ends the other processes where they don't within `seconds` (0: no
   /// limit). `why`: what is told to those that wait for a sum, after this one's rank; e.g. "has ended".
   void leave(double seconds, const std::string& why);
+  /// Another process is lost, of which MPI does not tell: a sum that waits for it throws ERR_GROUP with what is said.
+  /// From any thread.
+  void lose(const std::string& said);
 
  private:
   using Handle = void*;
@@ -46,6 +50,8 @@ class Mpi {
   bool wait(Handle& request, Stop stop);
   /// What another process said as it left; empty where none did.
   std::string note();
+  /// What `lose` was told.
+  std::string loss() const;
   Handle typeOf(at::ScalarType type) const;
 
   std::unique_ptr<MpiFunctions> mpi_;
@@ -56,6 +62,8 @@ class Mpi {
   std::vector<at::Tensor> lost_;  // of sums that were given up, and that the library may still write to
   std::string said_;              // by a process that left
   bool left_ = false;
+  mutable std::mutex lossMutex_;
+  std::string loss_;
 };
 
 }  // namespace continual

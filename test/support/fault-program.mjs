@@ -1,10 +1,10 @@
 // @ts-nocheck: plain JavaScript, as users write it
-// What test/group-faults.test.ts runs with two processes: `node fault-program.mjs <fault>`; each prints what it saw, after its rank.
+// What test/group-faults.test.ts runs with two processes: `node fault-program.mjs <fault> [rank]`; each prints what it saw, after its rank.
 import { classIncremental, finetune, fromArrays, Group, Learner } from '../../dist/index.js'
 
-const [fault] = process.argv.slice(2)
+const [fault, who = '1'] = process.argv.slice(2)
 const group = await Group.fromEnvironment()
-const isOther = group.rank === 1
+const isOther = group.rank === Number(who)
 const say = (text) => console.log(`${group.rank}: ${text}`)
 const told = async (work) => {
   try {

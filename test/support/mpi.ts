@@ -28,15 +28,16 @@ export async function mpirun(): Promise<string> {
   return found() as string
 }
 
-/** Runs Node in a group of so many processes, to its end. */
+/** Runs Node in a group of so many processes, to its end; each in a shell, where one is given: `"$@"` is Node. */
 export async function runGroup(
   size: number,
   args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv; signal?: AbortSignal; launch?: readonly string[] } = {},
+  options: { cwd?: string; env?: NodeJS.ProcessEnv; launch?: readonly string[]; shell?: string } = {},
 ): Promise<Ended> {
-  const { cwd, env, launch = [] } = options
+  const { cwd, env, launch = [], shell } = options
   const launcher = await mpirun()
-  const child = spawn(launcher, [...launch, '-n', String(size), process.execPath, ...args], {
+  const program = [...(shell === undefined ? [] : ['sh', '-c', shell, 'sh']), process.execPath, ...args]
+  const child = spawn(launcher, [...launch, '-n', String(size), ...program], {
     ...(cwd === undefined ? {} : { cwd }),
     env: { ...process.env, DEBUG: '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
