@@ -3,6 +3,7 @@
 // The gradient of a convolution's kernels, on tiles.
 
 #include "kernels/amx_tiles.h"
+#include "kernels/transpose.h"
 
 namespace continual {
 namespace {

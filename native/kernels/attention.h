@@ -4,7 +4,7 @@
 // heads together again in passes of their own. Queries lie in lanes, two heads at a time, so that nothing is summed
 // across lanes; the scores are computed again for the gradient, not kept.
 
-#include "kernels/vector.h"
+#include "kernels/transpose.h"
 
 namespace continual {
 namespace {

@@ -53,25 +53,26 @@ struct ConvolutionKernels {
   void (*weight)(const ConvolutionShape&, int64_t images, const T* x, const T* dy, T* dw, float* scratch) = nullptr;
 };
 
-/// Kernels for float32 or bfloat16 numbers. Each runs on the calling thread.
+/// Kernels for float32 or bfloat16 numbers. Each runs on the calling thread. Those of attention are null where there
+/// are none.
 template <class T>
 struct KernelsFor {
-  ConvolutionKernels<T> convolution;
+  ConvolutionKernels<T> convolution = {};
   /// Group norm, then SiLU where asked for. `statistics`: images × groups × (mean, 1 / standard deviation), written.
   void (*groupNorm)(const GroupNormShape&, int64_t images, const T* x, const T* weight, const T* bias,
-                    float* statistics, T* y);
+                    float* statistics, T* y) = nullptr;
   /// dx, and what these images add to dweight and dbias (channels each).
   void (*groupNormGradient)(const GroupNormShape&, int64_t images, const T* x, const T* weight, const T* bias,
-                            const float* statistics, const T* dy, T* dx, float* dweight, float* dbias);
+                            const float* statistics, const T* dy, T* dx, float* dweight, float* dbias) = nullptr;
   /// `statistics`: images × heads × tokens up to a multiple of sixteen × 2, written.
   void (*attention)(const AttentionShape&, int64_t images, const T* q, const T* k, const T* v, float* statistics, T* y,
-                    float* scratch);
+                    float* scratch) = nullptr;
   void (*attentionGradient)(const AttentionShape&, int64_t images, const T* q, const T* k, const T* v, const T* y,
-                            const float* statistics, const T* dy, T* dq, T* dk, T* dv, float* scratch);
+                            const float* statistics, const T* dy, T* dq, T* dk, T* dv, float* scratch) = nullptr;
   /// sum = (first ? 0 : sum) + a + b, of `count` numbers; b may be null.
-  void (*addTo)(int64_t count, bool first, const T* a, const T* b, float* sum);
+  void (*addTo)(int64_t count, bool first, const T* a, const T* b, float* sum) = nullptr;
   /// Numbers that attention and its gradient need room for besides their arguments.
-  int64_t (*attentionScratch)(const AttentionShape&);
+  int64_t (*attentionScratch)(const AttentionShape&) = nullptr;
 };
 
 /// Own CPU kernels.
@@ -81,6 +82,7 @@ struct Kernels {
 };
 
 #ifdef __x86_64__
+extern const Kernels avx2Kernels;
 extern const Kernels avx512Kernels;
 /// For processors that convert bf16 themselves, and that multiply tiles of it.
 extern const KernelsFor<BFloat16> avx512Bf16Kernels;

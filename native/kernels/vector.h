@@ -1,8 +1,8 @@
 #pragma once
 
-// Sixteen floats at a time, in the compiler's own vector types. Every file that includes this is compiled for one
-// instruction set: all of it has internal linkage, and no header with shared inline functions comes with it, so that
-// the linker can't take code of one set for another.
+// As many floats at a time as a register holds, in the compiler's own vector types: wider ones go through memory. Every
+// file that includes this is compiled for one instruction set: all of it has internal linkage, and no header with
+// shared inline functions comes with it, so that the linker can't take code of one set for another.
 
 #ifdef __AVX512BF16__
 #include <immintrin.h>
@@ -16,13 +16,23 @@
 namespace continual {
 namespace {
 
-using Floats = float __attribute__((vector_size(4 * lanes)));
-using Ints = int32_t __attribute__((vector_size(4 * lanes)));
-using Words = uint32_t __attribute__((vector_size(4 * lanes)));
-using Halves = uint16_t __attribute__((vector_size(2 * lanes)));
+#ifdef __AVX512F__
+constexpr int64_t width = 16;
+#else
+constexpr int64_t width = 8;
+#endif
 
-// All are named: Floats{} + x would be a sum, which must turn −0 into 0.
-inline Floats splat(float x) { return Floats{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+using Floats = float __attribute__((vector_size(4 * width)));
+using Ints = int32_t __attribute__((vector_size(4 * width)));
+using Words = uint32_t __attribute__((vector_size(4 * width)));
+using Halves = uint16_t __attribute__((vector_size(2 * width)));
+
+// Not Floats{} + x: a sum must turn −0 into 0.
+inline Floats splat(float x) {
+  Floats result;
+  for (int lane = 0; lane < width; ++lane) result[lane] = x;
+  return result;
+}
 
 inline Floats load(const float* from) {
   Floats result;
@@ -55,33 +65,6 @@ inline float number(BFloat16 x) {
   float result;
   std::memcpy(&result, &bits, sizeof result);
   return result;
-}
-
-// Lanes of a (0 … 15) and b (16 … 31).
-inline Floats mixed(Floats a, Floats b, Ints from) {
-#ifdef __clang__
-  Floats result;
-  for (int lane = 0; lane < lanes; ++lane) result[lane] = from[lane] < lanes ? a[from[lane]] : b[from[lane] - lanes];
-  return result;
-#else
-  return __builtin_shuffle(a, b, from);
-#endif
-}
-
-// Swaps rows and columns of a square of sixteen by sixteen: blocks of Size × Size, then those within them.
-template <int Size = 8>
-inline void transpose(Floats (&rows)[16]) {
-  constexpr Ints lane{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const Ints upper = (lane & Size) != 0;  // all ones or zeros
-  const Ints left = (~upper & lane) | (upper & (lane - Size + 16)),
-             right = (~upper & (lane + Size)) | (upper & (lane + 16));
-  for (int i = 0; i < 16; ++i) {
-    if ((i & Size) != 0) continue;
-    const Floats a = rows[i], b = rows[i + Size];
-    rows[i] = mixed(a, b, left);
-    rows[i + Size] = mixed(a, b, right);
-  }
-  if constexpr (Size > 1) transpose<Size / 2>(rows);
 }
 
 inline Floats minimum(Floats a, Floats b) { return a < b ? a : b; }

@@ -3,6 +3,7 @@
 // Convolutions by Winograd's tiles, see winograd_transforms.h. They replace oneDNN's. The products are summed over
 // channels (for weights: over tiles) by 36 matrix products, one for each place in a transformed tile.
 
+#include "kernels/transpose.h"
 #include "kernels/winograd_transforms.h"
 
 namespace continual {

@@ -13,7 +13,8 @@ using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 bool ownAttention(const at::Tensor& q, int64_t heads) {
-  return suitsOwnKernels(q) && q.size(2) == heads * headDim && q.size(2) % lanes == 0;
+  return suitsOwnKernels(q) && q.size(2) == heads * headDim && q.size(2) % lanes == 0 &&
+         withKernelsFor(q, [](const auto& kernels) { return kernels.attention != nullptr; });
 }
 
 double scoreScale(int64_t channels) { return 1.0 / std::sqrt(static_cast<double>(channels)); }

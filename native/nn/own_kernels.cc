@@ -14,6 +14,7 @@ namespace {
 std::optional<Kernels> best() {
 #ifdef __x86_64__
   const std::string capability = at::get_cpu_capability();  // what ATEN_CPU_CAPABILITY asks libtorch to keep to, too
+  if (capability == "AVX2") return avx2Kernels;
   if (capability == "AVX512") {
     Kernels result = avx512Kernels;
     const NativeBf16 bf16 = nativeBf16();
