@@ -12,7 +12,7 @@ template <class T>
 void addTo(int64_t count, bool first, const T* a, const T* b, float* sum) {
   const auto over = [&](auto add) {
     int64_t i = 0;
-    for (; i + width <= count; i += width) store(sum + i, add([i](const auto* from) { return load(from + i); }));
+    for (; i + lanes <= count; i += lanes) store(sum + i, add([i](const auto* from) { return load(from + i); }));
     for (; i < count; ++i) sum[i] = add([i](const auto* from) { return number(from[i]); });
   };
   if (first && b != nullptr) over([=](auto at) { return at(a) + at(b); });

@@ -2,17 +2,24 @@
 
 #include "kernels/add.h"
 #include "kernels/group_norm.h"
+#include "kernels/winograd.h"
 
 namespace continual {
 
 namespace {
 
-// Our convolutions and attention want more registers, of sixteen numbers each: libtorch's are faster here.
+// Our attention wants the registers of AVX-512: libtorch's is faster here.
 template <class T>
-constexpr KernelsFor<T> table{.groupNorm = groupNorm<T>, .groupNormGradient = groupNormGradient<T>, .addTo = addTo<T>};
+constexpr KernelsFor<T> table(const ConvolutionKernels<T>& convolution) {
+  return {.convolution = convolution,
+          .groupNorm = groupNorm<T>,
+          .groupNormGradient = groupNormGradient<T>,
+          .addTo = addTo<T>};
+}
 
 }  // namespace
 
-const Kernels avx2Kernels{table<float>, table<BFloat16>};
+const Kernels avx2Kernels{table<float>({convolutionScratch, convolution, convolutionInput, convolutionWeight}),
+                          table<BFloat16>({})};
 
 }  // namespace continual

@@ -25,8 +25,8 @@ inline void overGroups(const GroupNormShape& shape, float* values) {
 template <class Work>
 inline void overChannels(int64_t channels, const Work& work) {
   int64_t c = 0;
-  for (; c + 4 * width <= channels; c += 4 * width) work.template operator()<4>(c);
-  for (; c + 2 * width <= channels; c += 2 * width) work.template operator()<2>(c);
+  for (; c + 4 * lanes <= channels; c += 4 * lanes) work.template operator()<4>(c);
+  for (; c + 2 * lanes <= channels; c += 2 * lanes) work.template operator()<2>(c);
   if (c < channels) work.template operator()<1>(c);
 }
 
@@ -57,12 +57,12 @@ void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T*
         const T* const from = x + before * channels + c;
         Floats base[V], sum[V], squares[V];
         for (int v = 0; v < V; ++v) {
-          base[v] = load(from + v * width);
+          base[v] = load(from + v * lanes);
           sum[v] = squares[v] = splat(0);
         }
         for (const T *at = from, *end = from + here * channels; at != end; at += channels) {
           for (int v = 0; v < V; ++v) {
-            const Floats d = load(at + v * width) - base[v];
+            const Floats d = load(at + v * lanes) - base[v];
             sum[v] += d;
             squares[v] += d * d;
           }
@@ -75,8 +75,8 @@ void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T*
         }
       }
       for (int v = 0; v < V; ++v) {
-        store(own + c + v * width, middle[v]);
-        store(spread + c + v * width, around[v]);
+        store(own + c + v * lanes, middle[v]);
+        store(spread + c + v * lanes, around[v]);
       }
     });
     for (int64_t c = 0; c < channels; ++c) mean[c] = own[c] / static_cast<float>(size);
@@ -97,13 +97,13 @@ void groupNorm(const GroupNormShape& shape, int64_t images, const T* x, const T*
       overChannels(channels, [&]<int V>(int64_t c) {
         Floats a[V], b[V];
         for (int v = 0; v < V; ++v) {
-          a[v] = load(scale + c + v * width);
-          b[v] = load(shift + c + v * width);
+          a[v] = load(scale + c + v * lanes);
+          b[v] = load(shift + c + v * lanes);
         }
         for (int64_t p = c; p < pixels * channels; p += channels) {
           for (int v = 0; v < V; ++v) {
-            const Floats z = load(x + p + v * width) * a[v] + b[v];
-            store(y + p + v * width, silu ? z * sigmoid<T>(z) : z);
+            const Floats z = load(x + p + v * lanes) * a[v] + b[v];
+            store(y + p + v * lanes, silu ? z * sigmoid<T>(z) : z);
           }
         }
       });
@@ -134,7 +134,7 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
       overChannels(channels, [&]<int V>(int64_t c) {
         Floats w[V], b[V], m[V], r[V], sum[V], along[V];
         for (int v = 0; v < V; ++v) {
-          const int64_t at = c + v * width;
+          const int64_t at = c + v * lanes;
           w[v] = load(factor + at);
           b[v] = load(shift + at);
           m[v] = load(mean + at);
@@ -143,20 +143,20 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
         }
         for (int64_t p = c; p < step; p += channels) {
           for (int v = 0; v < V; ++v) {
-            const Floats normed = (load(x + p + v * width) - m[v]) * r[v];
-            Floats dz = load(dy + p + v * width);
+            const Floats normed = (load(x + p + v * lanes) - m[v]) * r[v];
+            Floats dz = load(dy + p + v * lanes);
             if constexpr (silu) {
               const Floats z = normed * w[v] + b[v], s = sigmoid<T>(z);
               dz *= s * (1.0F + z * (1.0F - s));
               // Kept for the second pass, which would otherwise take the exponential again.
-              store(dx + p + v * width, dz);
+              store(dx + p + v * lanes, dz);
             }
             sum[v] += dz;
             along[v] += dz * normed;
           }
         }
         for (int v = 0; v < V; ++v) {
-          const int64_t at = c + v * width;
+          const int64_t at = c + v * lanes;
           store(dbias + at, load(dbias + at) + sum[v]);
           store(dweight + at, load(dweight + at) + along[v]);
           store(first + at, sum[v] * w[v]);
@@ -170,7 +170,7 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
     overChannels(channels, [&]<int V>(int64_t c) {
       Floats w[V], m[V], r[V], a[V], b[V];
       for (int v = 0; v < V; ++v) {
-        const int64_t at = c + v * width;
+        const int64_t at = c + v * lanes;
         m[v] = load(mean + at);
         r[v] = load(rstd + at);
         w[v] = load(factor + at) * r[v];
@@ -179,8 +179,8 @@ void groupNormGradient(const GroupNormShape& shape, int64_t images, const T* x, 
       }
       for (int64_t p = c; p < step; p += channels) {
         for (int v = 0; v < V; ++v) {
-          const Floats normed = (load(x + p + v * width) - m[v]) * r[v];
-          store(dx + p + v * width, load(dz + p + v * width) * w[v] - a[v] - normed * b[v]);
+          const Floats normed = (load(x + p + v * lanes) - m[v]) * r[v];
+          store(dx + p + v * lanes, load(dz + p + v * lanes) * w[v] - a[v] - normed * b[v]);
         }
       }
     });

@@ -4,8 +4,8 @@
 
 namespace continual {
 
-/// Numbers that kernels work on at once: channels are multiples of it.
-constexpr int64_t lanes = 16;
+/// Channels come in multiples of it.
+constexpr int64_t channelUnit = 16;
 
 /// Channels of a head of attention.
 constexpr int64_t headDim = 8;

@@ -1,13 +1,13 @@
 #pragma once
 
-// A square of sixteen by sixteen floats, for instruction sets whose registers hold sixteen.
+// Squares of floats, as many rows as a register holds.
 
 #include "kernels/vector.h"
 
 namespace continual {
 namespace {
 
-// Lanes of a (0 … 15) and b (16 … 31).
+// Lanes of a (from 0 on) and b (from `lanes` on).
 inline Floats mixed(Floats a, Floats b, Ints from) {
 #ifdef __clang__
   Floats result;
@@ -18,14 +18,19 @@ inline Floats mixed(Floats a, Floats b, Ints from) {
 #endif
 }
 
-// Swaps rows and columns of a square of sixteen by sixteen: blocks of Size × Size, then those within them.
-template <int Size = 8>
-inline void transpose(Floats (&rows)[16]) {
-  constexpr Ints lane{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const Ints upper = (lane & Size) != 0;  // all ones or zeros
-  const Ints left = (~upper & lane) | (upper & (lane - Size + 16)),
-             right = (~upper & (lane + Size)) | (upper & (lane + 16));
-  for (int i = 0; i < 16; ++i) {
+#ifdef __AVX512F__
+constexpr Ints laneNumbers{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#else
+constexpr Ints laneNumbers{0, 1, 2, 3, 4, 5, 6, 7};
+#endif
+
+// Swaps rows and columns of a square: blocks of Size × Size, then those within them.
+template <int Size = lanes / 2>
+inline void transpose(Floats (&rows)[lanes]) {
+  const Ints upper = (laneNumbers & Size) != 0;  // all ones or zeros
+  const Ints left = (~upper & laneNumbers) | (upper & (laneNumbers - Size + lanes)),
+             right = (~upper & (laneNumbers + Size)) | (upper & (laneNumbers + lanes));
+  for (int i = 0; i < lanes; ++i) {
     if ((i & Size) != 0) continue;
     const Floats a = rows[i], b = rows[i + Size];
     rows[i] = mixed(a, b, left);

@@ -17,22 +17,22 @@ namespace continual {
 namespace {
 
 #ifdef __AVX512F__
-constexpr int64_t width = 16;
+constexpr int64_t lanes = 16;
 #else
-constexpr int64_t width = 8;
+constexpr int64_t lanes = 8;
 #endif
 
-using Floats = float __attribute__((vector_size(4 * width)));
-using Ints = int32_t __attribute__((vector_size(4 * width)));
-using Words = uint32_t __attribute__((vector_size(4 * width)));
-using Halves = uint16_t __attribute__((vector_size(2 * width)));
+using Floats = float __attribute__((vector_size(4 * lanes)));
+using Ints = int32_t __attribute__((vector_size(4 * lanes)));
+using Words = uint32_t __attribute__((vector_size(4 * lanes)));
+using Halves = uint16_t __attribute__((vector_size(2 * lanes)));
 
-// Not Floats{} + x: a sum must turn −0 into 0.
-inline Floats splat(float x) {
-  Floats result;
-  for (int lane = 0; lane < width; ++lane) result[lane] = x;
-  return result;
-}
+// All are named: a loop would insert them one by one, and Floats{} + x is a sum, which turns −0 into 0.
+#ifdef __AVX512F__
+inline Floats splat(float x) { return Floats{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+#else
+inline Floats splat(float x) { return Floats{x, x, x, x, x, x, x, x}; }
+#endif
 
 inline Floats load(const float* from) {
   Floats result;

@@ -10,8 +10,8 @@ namespace continual {
 namespace {
 
 constexpr int64_t places = 36;
-// Of 32 registers of sixteen floats: sums of 8 × 3 products, three for the vectors, one for the number.
-constexpr int64_t group = 8, mostVectors = 3;
+// Of 32 registers of sixteen floats, or of 16 of eight: sums of 8 × 3, or 4 × 3, products, three for the vectors, one for the number.
+constexpr int64_t group = lanes / 2, mostVectors = 3;
 
 /// Transformed tiles of some channels: in groups, so that the places of one tile are not far apart; a group has them
 /// place by place. The distance from one place to the next is no power of two, which would be the same few sets of the
@@ -118,7 +118,7 @@ inline void addProducts(const float* numbers, int64_t step, const float* vectors
   }
 }
 
-// The products of all tiles with the kernels of `out` channels: for each place and block of V vectors, in × 16·V.
+// The products of all tiles with the kernels of `out` channels: for each place and block of V vectors, in × lanes·V.
 template <int V>
 void multiplyTiles(int64_t tiles, int64_t in, int64_t out, const float* x, const float* kernels, float* to) {
   const Transformed theirs{in}, ours{out};
@@ -200,7 +200,7 @@ void convolution(const ConvolutionShape& shape, int64_t images, const float* x, 
     const int64_t plane = kernelPlane(in, count);
     for (int64_t o = 0; o < count; o += lanes) {
       for (int64_t c = 0; c < in; c += lanes) {
-        Floats taps[9][16];  // a row for each of x's channels, sixteen of the output's in it
+        Floats taps[9][lanes];  // a row for each of x's channels, as many of the output's in it
         for (int64_t tap = 0; tap < 9; ++tap) {
           for (int64_t i = 0; i < lanes; ++i) taps[tap][i] = load(weight + ((first + o + i) * 9 + tap) * in + c);
           transpose(taps[tap]);

@@ -13,7 +13,7 @@ using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 bool ownAttention(const at::Tensor& q, int64_t heads) {
-  return suitsOwnKernels(q) && q.size(2) == heads * headDim && q.size(2) % lanes == 0 &&
+  return suitsOwnKernels(q) && q.size(2) == heads * headDim && q.size(2) % channelUnit == 0 &&
          withKernelsFor(q, [](const auto& kernels) { return kernels.attention != nullptr; });
 }
 
@@ -25,10 +25,10 @@ class Attention : public Function<Attention> {
                             const at::Tensor& value) {
     const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
     const AttentionShape shape = shapeOf(q);
-    const int64_t step = q.stride(0), blocks = (shape.tokens + lanes - 1) / lanes;
+    const int64_t step = q.stride(0), blocks = (shape.tokens + channelUnit - 1) / channelUnit;
     const at::Tensor y = at::empty_like(q);
     const at::Tensor statistics =
-        at::empty({q.size(0), shape.channels / headDim, blocks, 2, lanes}, q.options().dtype(at::kFloat));
+        at::empty({q.size(0), shape.channels / headDim, blocks, 2, channelUnit}, q.options().dtype(at::kFloat));
     withKernelsFor(q, [&]<class T>(const KernelsFor<T>& kernels) {
       overImages(q.size(0), [&](int64_t first, int64_t count) {
         const int64_t at = first * step;

@@ -16,7 +16,7 @@ using torch::autograd::variable_list;
 // be faster, as the weights are transformed for each call.
 bool ownConvolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride) {
   if (!suitsOwnKernels(x) || weight.size(2) != 3 || stride != 1) return false;
-  if (weight.size(0) % lanes != 0 || weight.size(1) % lanes != 0) return false;
+  if (weight.size(0) % channelUnit != 0 || weight.size(1) % channelUnit != 0) return false;
   return withKernelsFor(x, [](const auto& kernels) { return kernels.convolution.forward != nullptr; });
 }
 
