@@ -165,25 +165,28 @@ async function learn(
   const begin = performance.now()
   const spent = () => before + performance.now() - begin
   const earlier = stepsBefore(run)
-  const lines: StepLosses[] = []
+  // In the order in which they came, so that the file does not depend on how many steps the engine makes at once.
+  const records: ({ line: StepLosses } | { validation: Validation })[] = []
   let told = { step: learner.taskInProgress?.step ?? 0, time: begin }
   const onStep = (step: StepLosses) => {
     const line = losses.add(step)
-    if (line) lines.push(line)
+    if (line) records.push({ line })
   }
-  const validations: Validation[] = []
+  const onValidation = (validation: Validation) => records.push({ validation })
   const flush = async () => {
     const about = { method: entry.label, seed, task: task.number }
-    for (const { step, value, best } of validations.splice(0)) {
-      await folder.log({ kind: 'validate', ...about, step, loss: value, best })
-      await run.loggers.scalars(earlier + step, { task: task.number, 'validation/loss': value }, part)
-    }
-    const newest = lines.at(-1)?.step
-    if (newest === undefined) return
+    const newest = records.findLast((record) => 'line' in record)?.line.step ?? told.step
     const now = performance.now()
     const stepsPerSecond = ((newest - told.step) * 1000) / (now - told.time)
-    told = { step: newest, time: now }
-    for (const line of lines.splice(0)) {
+    if (newest > told.step) told = { step: newest, time: now }
+    for (const record of records.splice(0)) {
+      if ('validation' in record) {
+        const { step, value, best } = record.validation
+        await folder.log({ kind: 'validate', ...about, step, loss: value, best })
+        await run.loggers.scalars(earlier + step, { task: task.number, 'validation/loss': value }, part)
+        continue
+      }
+      const { line } = record
       const memory = memoryUse(learner.device)
       await folder.log({ kind: 'train', ...about, ...line })
       onEvent({ kind: 'losses', part, losses: line, stepsPerSecond, memory })
@@ -207,7 +210,6 @@ async function learn(
     }
     const drawEvery = run.samples.everySteps
     const callback = drawEvery && { callback: draw, callbackEvery: drawEvery }
-    const onValidation = (validation: Validation) => validations.push(validation)
     const options = { ...learnOptions(run, work, part), resume: true, onStep, onValidation, ...callback }
     for await (const progress of learner.learn(task, entry.method, options)) {
       const secondsLeft = secondsLeftOf(run.runs, part, progress.secondsLeft)

@@ -10,7 +10,8 @@ namespace continual {
 namespace {
 
 constexpr int64_t places = 36;
-// Of 32 registers of sixteen floats, or of 16 of eight: sums of 8 × 3, or 4 × 3, products, three for the vectors, one for the number.
+// Of 32 registers of sixteen floats, or of 16 of eight: sums of 8 × 3, or 4 × 3, products, three for the vectors, one
+// for the number.
 constexpr int64_t group = lanes / 2, mostVectors = 3;
 
 /// Transformed tiles of some channels: in groups, so that the places of one tile are not far apart; a group has them

@@ -10,7 +10,9 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-bool ownGroupNorm(const at::Tensor& x) { return suitsOwnKernels(x) && x.size(1) % channelUnit == 0 && x.size(1) <= 4096; }
+bool ownGroupNorm(const at::Tensor& x) {
+  return suitsOwnKernels(x) && x.size(1) % channelUnit == 0 && x.size(1) <= 4096;
+}
 
 /// y, and the statistics.
 at::Tensor normalised(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu,
