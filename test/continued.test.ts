@@ -79,6 +79,24 @@ describe('a model from elsewhere that counts as having learned a task', () => {
     })
   })
 
+  it('draws by the seed, and its average begins with the weights', async () => {
+    const folder = await model()
+    const learner = await load(folder, { learnedBefore: 1, seed: 7, ema: 0.9, sampler: { steps: 3 } })
+    expect(learner).toMatchObject({ seed: 7, sampler: { kind: 'ddim', steps: 3 } })
+    const state = await tensorsOf(learner)
+    const average = [...state].filter(([name]) => name.startsWith('diffusion_pytorch_model'))
+    for (const kind of ['student', 'teacher']) {
+      const own = average.map(([name]) => state.get(name.replace(/.*\//, `training.safetensors/${kind}.`)))
+      expect(own).toEqual(average.map(([, values]) => values))
+    }
+    const [[one], [other]] = [await train(learner), await train(await load(folder, { learnedBefore: 1, seed: 8 }))]
+    expect(one!.terms[0]).not.toBe(other!.terms[0])
+    const wrong = load(folder, { sampler: { steps: 1001 } })
+    expect((await failure(wrong)).message).toMatch(
+      /^Learner.load: sampler: steps is 1001; expected at most the schedule's 1000/,
+    )
+  })
+
   it('has no real images of what it learned, and no names of classes', async () => {
     const learner = await load(await model(), { learnedBefore: 1 })
     const replay = learner.train(task, experienceReplay({ size: 4 }), { steps: 1, batchSize: 4 })

@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import { emaSchema } from '../config/ema.js'
+import { type Ema, emaSchema } from '../config/ema.js'
 import { defaultSampler, parseSampler, type SamplerConfig, samplerSchema } from '../config/sampler.js'
 import { paperSchedule, type ScheduleConfig, scheduleSchema } from '../config/schedule.js'
 import { hasClassTable, readUNetConfig, toDiffusersConfig, type UNetConfig } from '../config/unet.js'
@@ -18,7 +19,7 @@ import { isRecord, parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
 import { type MemoryItem, memoryRecord, memorySchema, readMemory, writeMemory } from './memory-file.js'
 import { isRunFolder, missingFile } from './missing-file.js'
-import { readWeights, weightsFile } from './model-weights.js'
+import { readWeights, weightFiles, weightsFile } from './model-weights.js'
 import { nameParameters, pickParameters as pick } from './parameters.js'
 import { penaltiesSchema, readPenalties, type StoredPenalty, writePenalties } from './penalties-file.js'
 import { parseSchedulerConfig, pipelineOf, toSchedulerConfig } from './scheduler-config.js'
@@ -115,6 +116,8 @@ export interface LearnerFolder {
   readMemory(): Promise<MemoryItem[]>
   /** The generated images that a replay pool keeps. */
   readKept(): Promise<MemoryItem[]>
+  /** Paths of the files of a diffusers model, all that it is made of. */
+  modelFiles(): Promise<readonly string[]>
 }
 
 /** What a diffusers folder may leave open. */
@@ -125,6 +128,9 @@ export interface Given {
   readonly variant?: string | undefined
   /** Number of tasks that the model learned elsewhere. */
   readonly learnedBefore?: number | undefined
+  readonly sampler?: unknown
+  readonly seed?: number | undefined
+  readonly ema?: Ema | undefined
   /** What to take in place of the `sample_size` in config.json. */
   readonly sampleSize?: UNetConfig['sample_size'] | undefined
 }
@@ -151,7 +157,7 @@ export async function readLearnerFolder(named: string, given: Given = {}): Promi
   const own = await readJson(file(learnerFile))
   if (own !== undefined) {
     if (given.schedule !== undefined) throw hasSchedule(file(learnerFile))
-    for (const option of ['variant', 'learnedBefore'] as const) {
+    for (const option of ['variant', 'sampler', 'learnedBefore', 'seed', 'ema'] as const) {
       if (given[option] === undefined) continue
       throw invalid(
         `Learner.load: ${option} is given, but ${folder} is a saved learner's, which says what it is; leave it out`,
@@ -179,9 +185,10 @@ export async function readLearnerFolder(named: string, given: Given = {}): Promi
       readPenalties: (parameters) => readPenalties(file(penaltiesFile), record.penalties, parameters),
       readMemory: () => readMemory(file(memoryFile), record.memory),
       readKept: () => readMemory(file(keptFile), record.kept),
+      modelFiles: async () => [],
     }
   }
-  const { schedule, sampler } = await schedulerOf(folder, given.schedule)
+  const { schedule, sampler, file: scheduler } = await schedulerOf(folder, given.schedule)
   return {
     unet,
     schedule,
@@ -192,6 +199,10 @@ export async function readLearnerFolder(named: string, given: Given = {}): Promi
     readPenalties: async () => [],
     readMemory: async () => [],
     readKept: async () => [],
+    modelFiles: async () => [
+      ...[file(configFile), ...(scheduler === undefined ? [] : [scheduler])],
+      ...(await weightFiles(folder, given.variant)),
+    ],
   }
 }
 
@@ -204,17 +215,18 @@ async function schedulerOf(folder: string, given: ScheduleConfig | undefined) {
   for (const file of [path.join(folder, schedulerFile), beside]) {
     const scheduler = await readJson(file)
     if (scheduler === undefined) continue
-    if (given !== undefined) throw hasSchedule(file)
-    return parseSchedulerConfig(scheduler, file)
+    const found = parseSchedulerConfig(scheduler, file)
+    if (given !== undefined && !isDeepStrictEqual(given, found.schedule)) throw hasSchedule(file)
+    return { ...found, file }
   }
   if (given === undefined) {
     warn(
       `${folder} has no ${schedulerFile}, nor is there a scheduler folder beside it: the noise schedule is taken to be the paper's. ` +
-        'Give the one that the network was trained with by Learner.load(folder, { schedule })',
+        `If the network was trained with another, put its ${schedulerFile} there, or give Learner.load, or an experiment, a schedule`,
       'CONTINUAL_DIFFUSION_NO_SCHEDULE',
     )
   }
-  return { schedule: given ?? paperSchedule, sampler: defaultSampler }
+  return { schedule: given ?? paperSchedule, sampler: defaultSampler, file: undefined }
 }
 
 function hasSchedule(file: string): ContinualDiffusionError {

@@ -49,16 +49,13 @@ export async function readWeights(
   parameters: readonly ParameterInfo[],
   variant?: string,
 ): Promise<Float32Array[]> {
-  const between = variant === undefined ? '' : `.${variant}`
-  const single = { file: path.join(folder, `${stem}${between}.safetensors`) }
-  // Where there are both an index and a single file, diffusers takes the index too.
-  const index = await findIndex(folder, between)
+  const { single, index } = await find(folder, variant)
   if (index) {
     checkNames(index.file, [...index.places.keys()].map(today), parameters)
   }
   const places = new Map(parameters.map(({ name, shape }, i) => [name, { i, shape }]))
   const weights: Float32Array[] = Array(parameters.length)
-  for (const { file, listed } of index?.shards ?? [single as Shard]) {
+  for (const { file, listed } of index?.shards ?? [single]) {
     const read = async ({ entries, readFloats }: OpenSafetensors) => {
       const names = [...entries.keys()]
       if (index) checkShard(index, file, listed ?? [], names)
@@ -76,6 +73,19 @@ export async function readWeights(
     })
   }
   return weights
+}
+
+/** The files of the weights, with the index of shards. */
+export async function weightFiles(folder: string, variant?: string): Promise<string[]> {
+  const { single, index } = await find(folder, variant)
+  return index ? [index.file, ...index.shards.map(({ file }) => file)] : [single.file]
+}
+
+async function find(folder: string, variant: string | undefined) {
+  const between = variant === undefined ? '' : `.${variant}`
+  const single: Shard = { file: path.join(folder, `${stem}${between}.safetensors`) }
+  // Where there are both an index and a single file, diffusers takes the index too.
+  return { single, index: await findIndex(folder, between) }
 }
 
 interface Index {

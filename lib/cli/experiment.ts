@@ -5,6 +5,7 @@ import { runOf } from '../experiment/evaluate-saved.js'
 import { fromFile } from '../experiment/inputs.js'
 import { whyNoLearner } from '../experiment/kept-learners.js'
 import { presetNames } from '../experiment/presets.js'
+import { withModel } from '../experiment/with-model.js'
 import { jsonProblem, withoutComments } from '../files/json-text.js'
 import { parseJson } from '../files/read-json.js'
 import { unknownName } from '../validation/names.js'
@@ -36,7 +37,7 @@ export async function readExperiment(experiment: string): Promise<ExperimentInpu
   // Of a key that stands there twice, JSON.parse would drop the first value in silence.
   const problem = jsonProblem(bare)
   if (problem !== undefined) throw invalid(`${experiment} is not JSON: ${problem}`)
-  return fromFile(parseJson(bare), experiment) as ExperimentInput
+  return withModel(fromFile(parseJson(bare), experiment) as ExperimentInput, experiment)
 }
 
 /**

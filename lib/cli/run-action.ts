@@ -4,6 +4,7 @@ import type { Group } from '../engine/group.js'
 import { messageOf } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } from '../experiment/run.js'
+import { withModel } from '../experiment/with-model.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
 import { tablesAtEnd } from '../report/table.js'
 import { asTyped } from './arguments.js'
@@ -19,6 +20,7 @@ export interface RunCommandOptions {
   data?: string
   tasks?: number[]
   dataFolder?: string
+  from?: string
   method?: string[]
   seed?: number[]
   steps?: number
@@ -141,7 +143,8 @@ async function watched(
 }
 
 async function readInput(experiment: string, options: RunCommandOptions): Promise<ExperimentInput> {
-  const named = await readExperiment(experiment)
+  const written = await readExperiment(experiment)
+  const named = options.from === undefined ? written : await withFrom(written, options.from)
   const problem = (input: ExperimentInput) => {
     try {
       resolveExperiment(input, experiment)
@@ -159,6 +162,17 @@ async function readInput(experiment: string, options: RunCommandOptions): Promis
   } catch (error) {
     throw asTyped(error, typed(options), (error as Error).message !== own?.message)
   }
+}
+
+/** The experiment with the model of a folder in place of its own network. */
+function withFrom(input: ExperimentInput, folder: string): Promise<ExperimentInput> {
+  const rest: Record<string, unknown> = { ...input }
+  delete rest.unet
+  // The schedule of a model that the experiment names was read from there.
+  if (rest.from !== undefined) delete rest.schedule
+  return withModel({ ...rest, from: folder } as ExperimentInput, 'run').catch((error) =>
+    Promise.reject(asTyped(error, { from: '--from' }, false)),
+  )
 }
 
 /** What the options of the command line are in an experiment. */
@@ -197,7 +211,22 @@ function typed(options: RunCommandOptions): Readonly<Record<string, string>> {
  * named by its label.
  */
 export function withOptions(input: ExperimentInput, options: RunCommandOptions): ExperimentInput {
-  const { method, seed, device, precision, threads, log, out, part, data, dataFolder, tasks, count, ...train } = options
+  const {
+    method,
+    seed,
+    device,
+    precision,
+    threads,
+    log,
+    out,
+    part,
+    data,
+    dataFolder,
+    tasks,
+    count,
+    from: _,
+    ...train
+  } = options
   const changed: Record<string, unknown> = { ...input }
   if (Object.keys(train).length > 0) {
     const before: Record<string, unknown> = { ...input.train }

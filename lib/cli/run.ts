@@ -18,6 +18,10 @@ export function registerRun(program: Command, signal: AbortSignal): void {
       ),
     )
     .option('--data-folder <folder>', 'folder with the data, e.g. of image-folder <class>/<image>')
+    .option(
+      '--from <folder>',
+      'folder of a pretrained diffusers model, in place of the configured U-Net: the teacher of task 1',
+    )
     .option('--tasks <counts...>', 'number of tasks, or how many classes each task brings', wholeNumbers(1))
     .option('-m, --method <names...>', 'methods, instead of the configured ones; a configured method keeps its options')
     .option('-s, --seed <seeds...>', 'seeds, instead of the configured ones', wholeNumbers(0))

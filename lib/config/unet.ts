@@ -4,6 +4,7 @@ import { anyOf } from '../validation/expectation.js'
 import { unknownName } from '../validation/names.js'
 import { isRecord, parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
+import { sizeSchema } from '../validation/size.js'
 import { checkBlocks, hasPlainNorms, hasPlainResnets, type Refuse } from './unet-blocks.js'
 import { downBlocks, imageSides, type UNetConfig, upBlocks } from './unet-config.js'
 
@@ -44,8 +45,7 @@ export function embeddingWidth({ time_embedding_dim: width, block_out_channels: 
 /** More residual blocks at one resolution are not looked at, as the check follows each of them. */
 const mostLayers = 64
 const count = z.int().min(1)
-const side = count.max(4096)
-export const sizeSchema = z.union([side, z.tuple([side, side]).readonly()])
+export const sampleSizeSchema = sizeSchema(1, 4096)
 
 const block = <T extends string>(types: readonly [T, ...T[]], refused: Readonly<Record<string, string>>) =>
   z.enum(types, {
@@ -90,7 +90,7 @@ const furtherDefaults = {
 } as const
 
 const shape = {
-  sample_size: sizeSchema,
+  sample_size: sampleSizeSchema,
   in_channels: count.max(16).default(3),
   out_channels: count.max(32).default(3),
   block_out_channels: z.array(count.max(65536)).min(1).max(12).readonly(),

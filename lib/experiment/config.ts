@@ -6,13 +6,14 @@ import { experimentSamplerSchema, samplerProblems, samplerSteps } from '../confi
 import { scheduleSchema } from '../config/schedule.js'
 import { hasClassTable, isConditional, unetSchema } from '../config/unet.js'
 import { knownSources } from '../data/known.js'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
 import { oneLength, trainShape } from '../learner/schemas.js'
 import { classesOfTasks, isPermutation, tasksExpected } from '../streams/class-incremental.js'
 import { deviceSchema, precisionSchema, seedSchema, threadsSchema } from '../validation/fields.js'
 import { isRecord, parseOptions } from '../validation/options.js'
 import { type ImageSize, isSameSize, writtenSize } from '../validation/size.js'
 import { dataSchema } from './data.js'
+import { fromSchema } from './from.js'
 import { methodEntrySchema, type ResolvedMethod, resolveMethod } from './methods.js'
 import { conditionalMetrics, evaluationSchema } from './metrics.js'
 import { partSchema } from './part.js'
@@ -56,6 +57,11 @@ export const experimentSchema = z
     data: z.union([z.array(dataSchema).min(1), dataSchema]),
     /** Default: class-incremental in five tasks. */
     stream: streamSchema.prefault({}),
+    /**
+     * The pretrained model that all learners begin as, the teacher of task 1: the folder of a diffusers model or of its pipeline, or an object. The model
+     * says `unet` and `schedule`. Default: none, the first weights are drawn by the seed.
+     */
+    from: fromSchema.optional(),
     unet: trainableUNet,
     schedule: scheduleSchema.prefault({}),
     /** The sampler of evaluation and of the grids of samples. */
@@ -129,7 +135,7 @@ export const experimentSchema = z
     /** Folder of the run, new or empty; of a part, that of all parts. Default: `runs/<name>`, with a number if that exists and there is no part. */
     out: z.string().min(1).optional(),
   })
-  .superRefine(({ data, stream, unet, schedule, sampler, train, evaluation, solver }, context) => {
+  .superRefine(({ data, stream, from, unet, schedule, sampler, train, evaluation, solver }, context) => {
     const refuse = (path: PropertyKey[], message: string) => context.addIssue({ code: 'custom', path, message })
     for (const [i, { size }] of [data].flat().entries()) {
       const at = Array.isArray(data) ? ['data', i] : ['data']
@@ -191,6 +197,15 @@ export const experimentSchema = z
         'expected none: the null label is not learned; give train a labelDropout, e.g. 0.1',
       )
     }
+    if (from && from.learnedBefore > 0 && isConditional(unet)) {
+      refuse(
+        ['from', 'learnedBefore'],
+        "expected 0: the U-Net takes labels, and a model doesn't tell its classes' names",
+      )
+    }
+    if (from && from.learnedBefore > 0 && solver) {
+      refuse(['solver'], 'expected none: it would replay what the model of from learned, and knows no classes of that')
+    }
     const steps = sampler.steps ?? samplerSteps(schedule, sampler)
     const most = `schedule.timesteps, which is ${schedule.timesteps}`
     for (const { path, message } of samplerProblems(schedule, { ...sampler, steps }, most)) {
@@ -224,12 +239,16 @@ export type ExperimentConfig = z.output<typeof experimentSchema>
 export type Loose<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Loose<T[K]> } : T
 
 /**
- * An experiment as a user writes it: a whole experiment, or a preset's name with the keys that differ from the preset.
+ * An experiment as a user writes it: a whole experiment, one without `unet` whose key `from` names a model, or a preset's name with the keys that differ
+ * from the preset.
  *
  * @category Configuration
  */
 export type ExperimentInput =
   | z.input<typeof experimentSchema>
+  | (Omit<z.input<typeof experimentSchema>, 'unet'> & {
+      readonly from: NonNullable<z.input<typeof experimentSchema>['from']>
+    })
   | ({ readonly preset: PresetName } & Loose<z.input<typeof experimentSchema>>)
 
 /**
@@ -237,6 +256,7 @@ export type ExperimentInput =
  * `train` only the given keys replace the preset's keys. A list replaces the preset's list as a whole; so do `data` with another name and
  * `stream` with another kind.
  *
+ * @param input one with `from` as {@link withModel} gives it
  * @param where the beginning of error messages, e.g. a file's path
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`; the message names each wrong key or value, and suggests the nearest known name for an
  *   unknown key or method
@@ -265,7 +285,13 @@ export interface ResolvedExperiment {
 /** As {@link resolveExperiment}, with the methods, which are made to be checked. */
 export function resolveWithMethods(input: ExperimentInput, where = 'experiment'): ResolvedExperiment {
   const { preset: name, $schema: _, ...given } = parseOptions(inputSchema, input, where)
-  const config = parseOptions(experimentSchema, name === undefined ? given : merge(presets[name], given), where)
+  if (given.from !== undefined && given.unet === undefined) {
+    throw invalid(`${where}: the model of from has not been read; give the experiment as withModel(experiment) has it`)
+  }
+  const preset: Record<string, unknown> = name === undefined ? {} : { ...presets[name] }
+  // What the model says is all of it, and no change of the preset's.
+  if (given.from !== undefined) delete preset.unet
+  const config = parseOptions(experimentSchema, merge(preset, given), where)
   const methods = config.methods.map((entry) => {
     try {
       return resolveMethod(entry, config)

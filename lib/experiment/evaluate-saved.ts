@@ -16,6 +16,7 @@ import type { RunEvent } from './events.js'
 import { makeJudge } from './judge.js'
 import { placed } from './placed.js'
 import { type Plan, planExperiment } from './plan.js'
+import { withModel } from './with-model.js'
 
 /**
  * Options of {@link evaluateSaved}.
@@ -77,7 +78,7 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
   parseOptions(pathSchema, folder, 'evaluateSaved: folder')
   parseOptions(z.looseObject({ experiment: z.looseObject({}) }), options, 'evaluateSaved')
   const { experiment, task, steps, seed, group, signal, onEvent, onProgress } = options
-  const resolved = resolveExperiment(experiment)
+  const resolved = resolveExperiment(await withModel(experiment))
   const asked = { device: options.device ?? 'auto', threads: options.threads, precision: 'auto' } as const
   const { device, threads } = await placed(asked, group)
   await using learner = await Learner.load(folder, { device, threads, ...(group && { group }) })

@@ -6,17 +6,22 @@ import { checksumOf } from '../files/checksum.js'
 import { isRecord } from '../validation/options.js'
 import type { ExperimentConfig } from './config.js'
 import type { Plan } from './plan.js'
+import { digestOfModel } from './with-model.js'
 
 /** SHA-256 of what a run reads from outside its folder, by the names that messages have for it. */
 export type Inputs = Readonly<Record<string, string>>
 
-/** The digests of the data, and of the file of features where there is one. */
-export async function inputsOf({ evaluation }: Pick<ExperimentConfig, 'evaluation'>, { data }: Plan): Promise<Inputs> {
+/** The digests of the data, and of the pretrained model and the file of features where there is one. */
+export async function inputsOf(
+  { evaluation, from, schedule }: Pick<ExperimentConfig, 'evaluation' | 'from' | 'schedule'>,
+  { data }: Plan,
+): Promise<Inputs> {
   const hash = createHash('sha256')
   await addData(hash, data)
   const file = evaluation.features?.file
   return {
     data: hash.digest('hex'),
+    ...(from && { [`from (${from.folder})`]: await digestOfModel({ from, schedule }) }),
     ...(file === undefined ? {} : { [`evaluation.features.file (${file})`]: (await checksumOf(file)).sha256 }),
   }
 }
@@ -45,9 +50,10 @@ export function fromFile(input: unknown, file: string): unknown {
     isRecord(object) && typeof object[key] === 'string' && object[key] !== ''
       ? { ...object, [key]: path.isAbsolute(object[key]) ? object[key] : path.join(base, object[key]) }
       : object
-  const { data, evaluation } = input
+  const { data, evaluation, from } = input
   return {
-    ...(at(input, 'out') as object),
+    ...(at(at(input, 'out'), 'from') as object),
+    ...(isRecord(from) && { from: at(from, 'folder') }),
     ...(data !== undefined && {
       data: Array.isArray(data) ? data.map((one) => at(one, 'folder')) : at(data, 'folder'),
     }),
@@ -62,10 +68,11 @@ export function fromFile(input: unknown, file: string): unknown {
 }
 
 /** Relative paths of inputs are resolved against where the run begins: it may go on elsewhere. */
-export function withAbsolutePaths<C extends Pick<ExperimentConfig, 'data' | 'evaluation'>>(config: C): C {
+export function withAbsolutePaths<C extends Pick<ExperimentConfig, 'data' | 'from' | 'evaluation'>>(config: C): C {
   const { features, inception } = config.evaluation
   return {
     ...config,
+    ...(config.from && { from: { ...config.from, folder: path.resolve(config.from.folder) } }),
     data: config.data.map((one) => (one.folder === undefined ? one : { ...one, folder: path.resolve(one.folder) })),
     evaluation: {
       ...config.evaluation,

@@ -116,8 +116,8 @@ function isSameMethod(a: RunRecord, b: RunRecord, label: string): boolean {
   if (mine === undefined || others === undefined) return true
   const settings = ({ config }: RunRecord) => {
     // How they were evaluated was found to be the same.
-    const { data, stream, unet, schedule, sampler, ema, precision, train, samples, classifier, solver } = config
-    return { data, stream, unet, schedule, sampler, ema, precision, train, samples, classifier, solver }
+    const { data, stream, from, unet, schedule, sampler, ema, precision, train, samples, classifier, solver } = config
+    return { data, stream, from, unet, schedule, sampler, ema, precision, train, samples, classifier, solver }
   }
   return isDeepStrictEqual(mine, others) && isDeepStrictEqual(settings(a), settings(b)) && !haveSameSeed(a, b, label)
 }

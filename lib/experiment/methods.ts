@@ -6,6 +6,7 @@ import { type MethodName, type MethodOptions, methodByName } from '../methods/by
 import { firstTaskOf, type Method } from '../methods/objective.js'
 import { optimizerStateSchema } from '../methods/objective-schema.js'
 import type { Stream } from '../streams/stream.js'
+import { checkGoesOn } from './from.js'
 
 /** A method as a configuration names it: by its name alone, or as an object with its options and a label. */
 export const methodEntrySchema = z
@@ -90,6 +91,7 @@ export interface ResolvedMethod {
 interface Surroundings {
   readonly schedule: { readonly timesteps: number }
   readonly unet: UNetConfig
+  readonly from?: { readonly learnedBefore: number } | undefined
   readonly train: { readonly labelDropout: number; readonly optimizer?: 'reset' | 'keep' | undefined }
 }
 
@@ -102,7 +104,7 @@ interface Surroundings {
  */
 export function resolveMethod(
   { name, label, optimizer, ...options }: MethodEntry,
-  { schedule: { timesteps }, unet, train }: Surroundings,
+  { schedule: { timesteps }, unet, from, train }: Surroundings,
 ): ResolvedMethod {
   const method = methodByName(name, Object.keys(options).length === 0 ? undefined : options)
   const atMost = (what: string, value: number) => {
@@ -141,8 +143,10 @@ export function resolveMethod(
   if (method.weights === 'fresh' && (optimizer ?? train.optimizer) === 'keep') {
     throw invalid(`${label}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
   }
+  const learnedBefore = from?.learnedBefore ?? 0
+  checkGoesOn({ label, method, needsClassifier: needsClassifier(method, unet) }, learnedBefore)
   const sentences = method.name.split('+').map((part) => (Object.hasOwn(about, part) ? about[part as MethodName] : ''))
-  return { label, optimizer, method, about: sentences.join(' '), firstTask: firstTaskOf(method) }
+  return { label, optimizer, method, about: sentences.join(' '), firstTask: firstTaskOf(method, 1 + learnedBefore) }
 }
 
 /** Options of the solver of an experiment, which may be there only to tell the classes of pools; undefined where there is no solver. */

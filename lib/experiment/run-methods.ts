@@ -83,18 +83,21 @@ async function runMethod(
   }
 }
 
-/** @param saved folder of one that is saved, relative to the run folder; else a new one is made */
+/** @param saved folder of one that is saved, relative to the run folder; else a new one is made, or loaded as the model that the experiment names */
 function learnerOf(
   { config, where, folder, group, plan }: RunState,
   seed: number,
   saved: string | undefined,
 ): Promise<Learner> {
   const { images } = plan
-  const { unet, schedule, sampler, ema, precision } = config
+  const { unet, from, schedule, sampler, ema, precision } = config
   const { device, threads } = where
-  return saved === undefined
-    ? Learner.create({ unet, schedule, sampler, ema, device, precision, threads, seed, images, group })
-    : Learner.load(folder.at(saved), { device, precision, threads, images, group })
+  const common = { device, precision, threads, images, group }
+  if (saved !== undefined) return Learner.load(folder.at(saved), common)
+  const own = { ...common, schedule, sampler, ema, seed }
+  if (from === undefined) return Learner.create({ ...own, unet })
+  const { folder: model, ...how } = from
+  return Learner.load(model, { ...own, ...how })
 }
 
 /** @param saved folder of one that is saved, relative to the run folder; else a new one is made */

@@ -77,7 +77,7 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     steps: losses.steps,
     seconds: { learn: seconds(solving + spent), evaluate: seconds(evaluated - learned) },
     loss: losses.mean,
-    teacherCalls: teacherCalls(method.objective(number), {
+    teacherCalls: teacherCalls(method.objective(learner.learnedBefore + number), {
       steps: losses.steps,
       batchSize: config.train.batchSize * (config.train.accumulate ?? 1),
     }),

@@ -26,6 +26,7 @@ import { runMethods } from './run-methods.js'
 import { changedVersions, newRun, type RunState } from './run-state.js'
 import { tensorBoard } from './tensorboard.js'
 import { versions } from './versions.js'
+import { withModel } from './with-model.js'
 
 /**
  * Options of {@link runExperiment} and {@link resumeExperiment}.
@@ -94,7 +95,7 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
   const {
     config: { out, ...given },
     methods,
-  } = resolveWithMethods(input)
+  } = resolveWithMethods(await withModel(input))
   const config = withAbsolutePaths(given)
   const name = 'preset' in input ? input.preset : config.data.map(({ name }) => name).join('-')
   const part = config.part && path.join(out ?? path.join('runs', name), partFolder(config.part))

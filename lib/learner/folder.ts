@@ -1,5 +1,11 @@
-import { readLearnerFolder, type StoredState, writeLearnerFolder } from '../checkpoint/learner-folder.js'
+import {
+  type LearnerFolder,
+  readLearnerFolder,
+  type StoredState,
+  writeLearnerFolder,
+} from '../checkpoint/learner-folder.js'
 import type { StoredPenalty } from '../checkpoint/penalties-file.js'
+import { parseSampler, type SamplerConfig } from '../config/sampler.js'
 import { isConditional } from '../config/unet.js'
 import { call } from '../engine/call.js'
 import { resolveDevice } from '../engine/device.js'
@@ -8,6 +14,7 @@ import { readFolder } from '../engine/whole-folder.js'
 import { invalid } from '../errors.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { checkVariance } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
 import type { LoadOptions, SaveOptions } from './options.js'
 import { loadSchema, saveSchema } from './schemas.js'
@@ -17,7 +24,7 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
   parseOptions(pathSchema, folder, 'Learner.load: folder')
   const parsed = parseOptions(loadSchema, options, 'Learner.load')
   // All is read first: no memory is taken for a network that config.json only claims.
-  const { unet, schedule, sampler, record, tensors, penalties, memory, kept } = await readFolder(folder, async (at) => {
+  const read = await readFolder(folder, async (at) => {
     const { readTensors, readPenalties, readMemory, readKept, ...rest } = await readLearnerFolder(at, parsed)
     const parameters = call((addon) => addon.unetParameters(rest.unet))
     const tensors = await readTensors(parameters)
@@ -29,16 +36,18 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
       kept: await readKept(),
     }
   })
+  const { unet, schedule, record, tensors, penalties, memory, kept } = read
   if (parsed.learnedBefore && isConditional(unet)) {
     throw invalid(
       `Learner.load: learnedBefore is ${parsed.learnedBefore}, but the network takes labels, and ${folder} doesn't tell which classes it has learned; ` +
         'expected 0',
     )
   }
+  const sampler = parsed.sampler === undefined ? read.sampler : samplerOf(read, parsed.sampler)
   const { threads, group } = parsed
   const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto', group?.localRank)
-  const settings = { unet, schedule, sampler, ...resolved, threads, ema: record?.ema ?? 0, group }
-  const core = await createCore(settings, record?.seed ?? 0, parsed.images)
+  const settings = { unet, schedule, sampler, ...resolved, threads, ema: record?.ema ?? parsed.ema ?? 0, group }
+  const core = await createCore(settings, record?.seed ?? parsed.seed ?? 0, parsed.images)
   const { native } = core
   try {
     const best = new Map<'student' | 'ema', readonly Float32Array[]>()
@@ -60,6 +69,8 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
       Object.assign(core, { tasksLearned, learnedBefore, inProgress: taskInProgress, classes } satisfies Partial<Core>)
     }
     core.nullLabel = record?.nullLabel
+    const weights = tensors.get('student')
+    if (record === null && weights && call(() => native.has('ema'))) await call(() => native.write('ema', weights))
     if (record === null && parsed.learnedBefore) {
       core.learnedBefore = parsed.learnedBefore
       await freezeTeacher(core)
@@ -70,6 +81,16 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
     await core.images.dispose()
     throw error
   }
+}
+
+function samplerOf(
+  { unet, schedule, sampler }: Pick<LearnerFolder, 'unet' | 'schedule' | 'sampler'>,
+  given: unknown,
+): SamplerConfig {
+  const where = 'Learner.load: sampler'
+  const own = parseSampler(schedule, given, where, sampler)
+  checkVariance(unet, own, where)
+  return own
 }
 
 /** See `Learner.save`. */

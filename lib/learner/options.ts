@@ -63,10 +63,12 @@ export interface LoadOptions {
   /** Default: the precision that was saved; for a diffusers folder `auto`. */
   precision?: Precision
   /**
-   * The noise schedule of a diffusers network whose folder has no scheduler_config.json, nor a scheduler folder beside it. Default: `paperSchedule`, with a
-   * warning.
+   * The noise schedule of a diffusers network whose folder has no scheduler_config.json, nor a scheduler folder beside it; another one than such a
+   * file's is refused. Default: `paperSchedule`, with a warning.
    */
   schedule?: Partial<ScheduleConfig>
+  /** Of a diffusers model: the sampler for calls that don't give one. Fields that are left out are those of the scheduler's file. */
+  sampler?: SamplerOptions
   /** The variant of a diffusers folder's weights: `fp16` for `diffusion_pytorch_model.fp16.safetensors`. Default: those without a variant. */
   variant?: string
   /**
@@ -75,6 +77,10 @@ export interface LoadOptions {
    * two alike. Not for networks that take labels, as the model doesn't tell its classes' names. Default 0.
    */
   learnedBefore?: number
+  /** Of a diffusers model: the seed of all random draws, 0 … 2³² − 1. Default 0. */
+  seed?: number
+  /** Of a diffusers model: the moving average of the weights, as in {@link LearnerOptions}; it begins with the model's weights. Default 0. */
+  ema?: Ema
   /** Side of square images, or height and width, in place of the model's `sample_size`: of a model that was saved without, or for another size. */
   sampleSize?: number | readonly [height: number, width: number]
   /** As in {@link LearnerOptions}; it is not saved. */

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { emaSchema } from '../config/ema.js'
 import { scheduleSchema } from '../config/schedule.js'
 import { drawnTimestepsSchema } from '../config/timesteps.js'
-import { sizeSchema } from '../config/unet.js'
+import { sampleSizeSchema } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { groupSchema } from '../engine/group.js'
@@ -71,17 +71,28 @@ export const createSchema = z.strictObject({
   group: groupSchema.optional(),
 })
 
-export const loadSchema = z.strictObject({
-  device: deviceSchema.default('auto'),
-  precision: precisionSchema.optional(),
-  threads: threadsSchema.optional(),
-  schedule: scheduleSchema.optional(),
+/** Fields of a schema for a model from elsewhere, in experiments too. */
+export const modelShape = {
+  /** The variant of its weights, e.g. `fp16`. */
   variant: z
     .string()
     .regex(/^[\w-]+$/, "expected a variant's name, as fp16")
     .optional(),
-  learnedBefore: z.int().min(0).max(mostSteps).optional(),
-  sampleSize: sizeSchema.optional(),
+  /** Side of square images, or height and width, in place of the model's `sample_size`. */
+  sampleSize: sampleSizeSchema.optional(),
+}
+export const learnedBeforeSchema = z.int().min(0).max(mostSteps)
+
+export const loadSchema = z.strictObject({
+  device: deviceSchema.default('auto'),
+  precision: precisionSchema.optional(),
+  threads: threadsSchema.optional(),
+  ...modelShape,
+  schedule: scheduleSchema.optional(),
+  sampler: z.unknown().optional(),
+  learnedBefore: learnedBeforeSchema.optional(),
+  seed: seedSchema.optional(),
+  ema: emaSchema.optional(),
   images: z.instanceof(ImageStore).optional(),
   group: groupSchema.optional(),
 })

@@ -238,7 +238,9 @@ export interface Method {
 /**
  * What a method's first task is computed from, besides seed and data: two methods for which it is the same do the same until
  * the second, since all tasks so far are then one.
+ *
+ * @param k the number that the method takes for the first task, above 1 where the model learned tasks before
  */
-export function firstTaskOf(method: Method): string {
-  return JSON.stringify([method.objective(1), method.keeps ?? {}])
+export function firstTaskOf(method: Method, k: number): string {
+  return JSON.stringify([method.objective(k), method.keeps ?? {}, k > 1 && method.weights === 'fresh'])
 }
