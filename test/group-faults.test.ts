@@ -16,7 +16,7 @@ function saidBy(stdout: string): readonly (readonly string[])[] {
   return [0, 1].map((rank) => lines.filter((line) => line.startsWith(`${rank}: `)).map((line) => line.slice(3)))
 }
 
-it('other data, other settings and an abort are told to all, before a step is taken or after the same step', async () => {
+it('other data, other settings, two learners at once and an abort are told to all, before a step is taken or after the same step', async () => {
   const { code, stdout, stderr } = await runGroup(2, [program, 'survived'])
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   const [first, second] = saidBy(stdout)
@@ -25,10 +25,11 @@ it('other data, other settings and an abort are told to all, before a step is ta
   for (const said of [first!, second!]) {
     expect(said[0]).toMatch(differ('images'))
     expect(said[1]).toMatch(differ('method and settings'))
-    expect(said[3]).toBe('same step true, whole true')
+    expect(said[2]).toMatch(/^ERR_INVALID_ARGUMENT learn, task 1 by finetune: the group is at work for another learner/)
+    expect(said[4]).toBe('same step true, whole true')
   }
-  expect(first![2]).toBe('ERR_GROUP rank 1 was stopped, so that no step can be taken')
-  expect(second![2]).toBe('enough')
+  expect(first![3]).toBe('ERR_GROUP rank 1 was stopped, so that no step can be taken')
+  expect(second![3]).toBe('enough')
 }, 60_000)
 
 it.each([

@@ -77,6 +77,6 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
         } finally {
           bar.end()
         }
-      })
+      }, signal)
     })
 }

@@ -55,7 +55,7 @@ export async function run(
   shown: Shown,
   signal: AbortSignal,
 ): Promise<void> {
-  await asGroup((group) => runAs(group, experiment, options, shown, signal))
+  await asGroup((group) => runAs(group, experiment, options, shown, signal), signal)
 }
 
 async function runAs(

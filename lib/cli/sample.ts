@@ -66,6 +66,6 @@ export function registerSample(program: Command, signal: AbortSignal): void {
         } catch (error) {
           throw asTyped(error, typed, true)
         }
-      })
+      }, signal)
     })
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { z } from 'zod'
-import { ContinualDiffusionError, messageOf } from '../errors.js'
+import { ContinualDiffusionError, invalid, messageOf } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
 import type { NativeGroup } from './addon.js'
@@ -22,10 +22,11 @@ export interface GroupOptions {
 
 const schema = z.strictObject({ gradients: z.enum(['fp32', 'bf16']).default('fp32') })
 
-/** Seconds that a process which ends waits for the others to end, before it ends them. */
-const patience = { failed: 20, stopped: 300 }
-/** Milliseconds that a process has to end where it waits on a GPU for one that is lost: nothing calls the GPU back. */
-const patienceOfGpu = 15_000
+/**
+ * Seconds that a process which ends waits for the others to end, before it ends them; that one waits for the others at the beginning; and
+ * that one has to end whose GPU waits for a process that is lost.
+ */
+const patience = { failed: 20, stopped: 300, meeting: 300, gpu: 15 }
 
 /**
  * The processes that train one model together, each a rank 0 … size − 1. All run the same program, and so make the same calls of the functions that
@@ -55,6 +56,7 @@ export class Group {
   readonly native: NativeGroup | undefined
   #why = ''
   #isFirstLost = false
+  #work: string | undefined
 
   private constructor(native?: NativeGroup, localRank = 0, threads?: number) {
     this.native = native
@@ -81,7 +83,7 @@ export class Group {
     const { gradients } = parseOptions(schema, options, 'Group.fromEnvironment')
     const launch = launchOf(process.env)
     if (launch === undefined || launch.size === 1) return new Group()
-    const native = await join(launch, gradients)
+    const native = await inTime(join(launch, gradients))
     const group = new Group(native, launch.localRank, threadsEach(process.env, launch.localSize ?? native.size))
     const expected = launch.size
     process.on('uncaughtExceptionMonitor', (error) => group.failed(error))
@@ -132,10 +134,7 @@ export class Group {
     const said = `rank ${rank} was killed, or its machine failed`
     this.native?.lose(said)
     if (address === undefined) return
-    setTimeout(() => {
-      writeSync(2, `ERR_GROUP: ${said}\n`)
-      process.kill(process.pid, 'SIGKILL')
-    }, patienceOfGpu).unref()
+    setTimeout(() => endNow(said), patience.gpu * 1000).unref()
   }
 
   /** What the other processes are told where this one ends by an error. */
@@ -167,6 +166,24 @@ export class Group {
     const { native } = this
     if (native === undefined) return signal?.throwIfAborted()
     await withCancel(signal, (flag) => call(() => native.sum(array, bits, flag)))
+  }
+
+  /**
+   * Does what sums in several calls of the engine, with no other such work between them: how two would mix, each process's clock decides.
+   *
+   * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where there is other work
+   * @internal
+   */
+  async alone<T>(where: string, work: () => Promise<T>): Promise<T> {
+    if (this.#work !== undefined) {
+      throw invalid(`${where}: the group is at work for another learner (${this.#work}); expected one after the other`)
+    }
+    this.#work = where
+    try {
+      return await work()
+    } finally {
+      this.#work = undefined
+    }
   }
 
   /** Waits until all processes have come so far. */
@@ -237,6 +254,23 @@ export const groupSchema = z.custom<Group>(
   (value) => value instanceof Group,
   'expected a Group, e.g. of Group.fromEnvironment()',
 )
+
+/** MPI waits for ever for a process that ended before it came. */
+async function inTime<T>(joining: Promise<T>): Promise<T> {
+  const why = `the other processes have not come within ${patience.meeting} s; what the launcher says tells why`
+  const late = setTimeout(() => endNow(why), patience.meeting * 1000)
+  try {
+    return await joining
+  } finally {
+    clearTimeout(late)
+  }
+}
+
+/** Ends this process, whose engine waits for what nothing calls back. */
+function endNow(why: string): void {
+  writeSync(2, `ERR_GROUP: ${why}\n`)
+  process.kill(process.pid, 'SIGKILL')
+}
 
 async function join(launch: Launch, gradients: 'fp32' | 'bf16'): Promise<NativeGroup> {
   const { address } = launch

@@ -146,9 +146,10 @@ export function checkIdle({ busy }: Core, where: string): void {
 /** Does what changes the weights in several calls of the engine, with nothing else that does so between them. */
 export async function alone<T>(core: Core, what: 'learn' | 'step', where: string, work: () => Promise<T>): Promise<T> {
   checkIdle(core, where)
+  const { group } = core.settings
   core.busy = what
   try {
-    return await work()
+    return await (group ? group.alone(where, work) : work())
   } finally {
     core.busy = undefined
   }

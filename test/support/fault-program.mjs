@@ -36,6 +36,12 @@ const options = { steps: 200, batchSize: 4 }
 if (fault === 'survived') {
   await told(() => learner.train(taskOf(isOther ? 1 : 0), finetune(), options))
   await told(() => learner.train(task, finetune(), { ...options, lr: isOther ? 1e-3 : 1e-4 }))
+  // Two at once: the second is refused, and the first goes on.
+  const create = (seed) => Learner.create({ unet, device: 'cpu', precision: 'fp32', seed, group })
+  const two = [await create(2), await create(3)]
+  const ended = two.map((one) => one.train(task, finetune(), { ...options, steps: 20 }))
+  await told(() => ended[1])
+  await ended[0]
   // One is aborted: all stop after the same step, and can go on from there.
   const controller = new AbortController()
   const onStep = ({ step }) => {
