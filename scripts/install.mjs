@@ -92,7 +92,9 @@ async function buildAddon(libtorch, compiler) {
         const progress = /^\[\s*(\d+\/\d+|\d+%)\] .*?([\w.-]+\.(?:c[cx]+\.o|gch|node))/.exec(line)
         if (!progress) return
         if (!announced)
-          say(`building the addon against libtorch ${libtorch.version} (${libtorch.variant}) at ${libtorch.path}`)
+          say(
+            `building the addon against libtorch ${libtorch.version} (${libtorch.variant}) at ${libtorch.path}; on two cores this takes two to three minutes`,
+          )
         announced = true
         say(`[${progress[1]}] ${progress[2]?.replace(/\.o$/, '')}`)
       },

@@ -232,6 +232,20 @@ export function findCMake() {
 }
 
 /**
+ * What CMake builds with: Ninja where there is one, else make.
+ * @returns {{ path?: string, version: string, tried: string[] }} without `path` when there is none
+ */
+export function findBuilder() {
+  for (const name of ['ninja', 'make']) {
+    const path = which(name)
+    if (path === undefined) continue
+    const version = ask(path, ['--version']).output.split('\n')[0] ?? ''
+    return { path, version: name === 'ninja' ? `Ninja ${version}` : version, tried: [] }
+  }
+  return { version: '', tried: ['ninja, make: not on PATH'] }
+}
+
+/**
  * Python ≥ 3.10, which libtorch's wheels ask for, with pip.
  * @returns {{ path?: string, version: string, tried: string[] }} without `path` when there is none
  */
@@ -269,10 +283,11 @@ export function requireBuildTools() {
     missing.push('CMake 3.18 or newer')
     tried.push(...cmake.tried)
   }
-  if (!which('ninja') && !which('make')) {
+  const builder = findBuilder()
+  if (!builder.path) {
     tools.push('make')
     missing.push('make or ninja')
-    tried.push('ninja, make: not on PATH')
+    tried.push(...builder.tried)
   }
   if (!compiler.path || !cmake.path || tools.length > 0) {
     throw new SetupError(`its native engine can't be built without ${missing.join(' and ')}.`, tried, [

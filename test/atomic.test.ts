@@ -2,8 +2,13 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { beforeAll, expect, it } from 'vitest'
+import { replaceFolder } from '../lib/engine/whole-folder.js'
+import { RunFolder } from '../lib/experiment/folder.js'
+import { replaceFile } from '../lib/files/atomic.js'
 import { temporaryFolder } from './support/folders.js'
 import { compile, run, start } from './support/processes.js'
+
+const ours = { marker: 'x', isOurs: () => true }
 
 beforeAll(compile, 120_000)
 
@@ -35,4 +40,26 @@ it('what a killed process left beside a file is removed by the next write, and w
   living.child.stdin.write('go on')
   expect((await living.ended).code).toBe(0)
   expect(await readFile(file, 'utf8')).toBe('new')
+})
+
+it.each(['/proc/x', '/proc/x/y/z', '/dev/null/x'])(
+  'a folder that can not be made is an error and no wait: %s',
+  async (folder) => {
+    await expect(replaceFile(path.join(folder, 'page.html'), async () => {})).rejects.toMatchObject({
+      code: 'ERR_WRITE_FAILED',
+    })
+    await expect(replaceFolder(path.join(folder, 'learner'), ours, async () => {})).rejects.toMatchObject({
+      code: 'ERR_WRITE_FAILED',
+    })
+    await expect(RunFolder.create(path.join(folder, 'run'), 'x', {})).rejects.toMatchObject({
+      code: 'ERR_WRITE_FAILED',
+    })
+  },
+)
+
+it('a folder in the place of a file is told as such', async () => {
+  const folder = await temporaryFolder()
+  const error = await replaceFile(folder, (at) => writeFile(at, 'new')).catch((error) => error)
+  expect(error).toMatchObject({ code: 'ERR_WRITE_FAILED' })
+  expect(error.message).toBe(`${folder} is a folder; name a file, e.g. one in it`)
 })

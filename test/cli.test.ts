@@ -4,9 +4,10 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
-import { WrongUsage } from '../lib/cli/arguments.js'
+import { program } from '../lib/cli/as-run.js'
 import { run as runCommand, withOptions } from '../lib/cli/run-action.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
+import { ContinualDiffusionError } from '../lib/index.js'
 import type { Results } from '../lib/report/results.js'
 import { main, startCommand as start } from './support/child.js'
 import { filesBelow, temporaryFolder } from './support/folders.js'
@@ -22,13 +23,13 @@ async function writeExperiment(folder: string, changes: object = {}): Promise<st
 test('an experiment that is neither a file nor a preset is told as such', async () => {
   const folder = await temporaryFolder()
   expect(await run(folder, 'run', 'nofile.json')).toMatchObject({
-    status: 1,
+    status: 2,
     stderr: expect.stringMatching(
       /^ERR_INVALID_ARGUMENT: nofile.json: there is no such file; expected a JSON file, or a preset: /,
     ),
   })
   expect(await run(folder, 'run', 'dem')).toMatchObject({
-    status: 1,
+    status: 2,
     stderr: expect.stringMatching(/did you mean 'demo'/),
   })
 })
@@ -117,7 +118,7 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
   expect(earlier.stdout, JSON.stringify(earlier)).toMatch(/^Against 200 test images of .*; 40 generated images\n/)
   const lost = await run(folder, 'evaluate', 'images')
   expect(lost).toMatchObject({
-    status: 1,
+    status: 2,
     stderr: expect.stringMatching(/images is not in a run folder.*--experiment/),
   })
 
@@ -169,7 +170,7 @@ test.each([
   await Promise.race([training, ended])
   child.kill(signal)
   expect(await ended).toMatchObject({ status, signal: null, stderr: expect.stringContaining(signal) })
-  expect(output.stderr).toContain(`to resume: continual-diffusion run --resume ${path.join(folder, 'out')}`)
+  expect(output.stderr).toContain(`main.js run --resume ${path.join(folder, 'out')}`)
   const files = await filesBelow(path.join(folder, 'out'))
   expect(files).toContain('config.json')
   expect(files.filter((file) => file.includes('.tmp'))).toEqual([])
@@ -200,7 +201,7 @@ child, terminal = pty.fork()
 if child == 0:
     os.execvp(sys.argv[1], sys.argv[1:])
 seen = b''
-while b' left' not in seen:
+while b'task: ' not in seen:
     seen += os.read(terminal, 4096)
 os.close(terminal)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))`
@@ -248,6 +249,7 @@ test.each([
   [['sample', 'x', '--out', 'x.jpg'], /--out.*ends in \.png/],
   [['evaluate', '.', '--experiment', 'dem'], /did you mean 'demo'/],
   [['data', 'get', 'minst'], /did you mean 'mnist'/],
+  [['init', 'demo'], /demo is no name of an experiment file; expected one that ends in \.json/],
 ])('wrong usage exits with 2: %j', async (args, message) => {
   const { status, stdout, stderr } = await run(await temporaryFolder(), ...args)
   expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
@@ -267,18 +269,19 @@ test.each([
   [{ dataFolder: 'x' }, /demo: --data-folder is 'x'; expected none: the subset/],
 ])('what the library finds wrong with options is wrong usage, and named as typed: %j', async (options, message) => {
   const error = await runCommand('demo', options, {}, new AbortController().signal).catch((error) => error)
-  expect(error).toBeInstanceOf(WrongUsage)
+  expect(error).toBeInstanceOf(ContinualDiffusionError)
+  expect(error.code).toBe('ERR_INVALID_ARGUMENT')
   expect(error.message).toMatch(message)
 })
 
-test('errors exit with 1: one message with its code, and a stack only when asked for', async () => {
+test('errors have one message with their code, and a stack only when asked for', async () => {
   const folder = await temporaryFolder()
   const brief = await run(folder, 'run', 'dmeo')
-  expect(brief).toMatchObject({ status: 1, stdout: '' })
+  expect(brief).toMatchObject({ status: 2, stdout: '' })
   expect(brief.stderr.trim().split('\n')).toHaveLength(1)
   expect(brief.stderr).toMatch(/^ERR_INVALID_ARGUMENT: .*'dmeo'.*'demo'/)
   const long = await run(folder, '--verbose', 'run', 'dmeo')
-  expect(long.status).toBe(1)
+  expect(long.status).toBe(2)
   expect(long.stderr).toMatch(/\n {4}at /)
 
   const experiment = await writeExperiment(folder, { sedes: [1] })
@@ -286,15 +289,40 @@ test('errors exit with 1: one message with its code, and a stack only when asked
     status: 1,
     stderr: expect.stringMatching(/tiny\.json.*'sedes'.*'seeds'/),
   })
-  expect((await run(folder, 'run', 'cifar10-paper')).stderr).toMatch(/data\.folder is missing/)
+  expect(await run(folder, 'run', 'cifar10-paper')).toMatchObject({
+    status: 2,
+    stderr: expect.stringMatching(/data\.folder is missing/),
+  })
   expect((await run(folder, 'run', 'cifar10-paper', '--data-folder', 'nowhere')).stderr).toMatch(/^ERR_DATA_NOT_FOUND/)
   expect((await run(folder, 'run', 'demo', '--data', 'mnst')).stderr).toMatch(/'mnst'.*mnist/)
   expect((await run(folder, 'compare', 'nowhere')).stderr).toMatch(/^ERR_DATA_NOT_FOUND: .*nowhere/)
   await writeFile(path.join(folder, 'broken.json'), '{')
-  expect((await run(folder, 'run', 'broken.json')).stderr).toMatch(
-    /^ERR_INVALID_ARGUMENT: broken\.json is not JSON: line 1, column 2: found the end of the file; expected a key/,
-  )
+  expect(await run(folder, 'run', 'broken.json')).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(
+      /^ERR_INVALID_ARGUMENT: broken\.json is not JSON: line 1, column 2: found the end of the file; expected a key/,
+    ),
+  })
   expect(await filesBelow(folder)).toEqual(['broken.json', 'tiny.json'])
+})
+
+test('commands that are printed can be pasted as they are', async () => {
+  const folder = await temporaryFolder()
+  const { stdout } = await run(folder, 'init', "the first's.json")
+  const [, printed = ''] = /run it by: (.*)$/m.exec(stdout) ?? []
+  expect(printed).toMatch(/^node .*main\.js run '/)
+  await rm(path.join(folder, "the first's.json"))
+  const pasted = await promisify(execFile)('sh', ['-c', printed], { cwd: folder }).catch((error) => error)
+  expect(pasted.stderr).toContain("the first's.json: there is no such file")
+  expect(program('/p/node_modules/.bin/continual-diffusion', { npm_command: 'exec' })).toEqual([
+    'npx',
+    'continual-diffusion',
+  ])
+  expect(program('/usr/bin/continual-diffusion', { PATH: '/bin:/usr/bin' })).toEqual(['continual-diffusion'])
+  expect(program('/opt/bin/continual-diffusion', { PATH: '/bin' })).toEqual(['/opt/bin/continual-diffusion'])
+  expect(program(path.resolve('node_modules/.bin/continual-diffusion'), {})).toEqual([
+    'node_modules/.bin/continual-diffusion',
+  ])
 })
 
 test('a method that is configured keeps its options when it is named', () => {

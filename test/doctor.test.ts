@@ -61,6 +61,8 @@ describe('doctor', () => {
       'Node',
       'compiler',
       'CMake',
+      'Ninja or make',
+      'Python with pip',
       'libtorch',
       'processor',
       'addon',
@@ -85,6 +87,8 @@ describe('doctor', () => {
       node: { version: 'v20.19.0', platform: 'linux-x64', path: '/usr/bin/node' },
       compiler: { version: '', tried: ['c++: not on PATH'] },
       cmake: { path: '/usr/bin/cmake', version: '3.25.1', tried: [] },
+      builder: { path: '/usr/bin/ninja', version: 'Ninja 1.11.1', tried: [] },
+      python: { version: '', tried: ['python3: not on PATH'] },
       libtorch: { path: '/gone', version: '2.13.0', variant: 'cu130', source: 'pip', exists: false },
       libtorchNow: { tried: ['LIBTORCH: not set'] },
       instructionSets: ['avx512f', 'amx_bf16'],
@@ -96,7 +100,8 @@ describe('doctor', () => {
     expect(text).toMatch(/^compiler +not found\n +c\+\+: not on PATH$/m)
     expect(text).toMatch(/^libtorch +2\.13\.0, CUDA build \(cu130\)\n +\/gone\n +this folder is gone: install again$/m)
     expect(text).toMatch(/^addon +does not load: its process ended by SIGSEGV\n +to mend: npm rebuild/m)
-    expect(text).toMatch(/^mnist +not found/m)
+    expect(text).toMatch(/^Python with pip +not found\n +python3: not on PATH$/m)
+    expect(text).toMatch(/^mnist +not found: .* data get mnist$/m)
     const error = 'Error: libgomp.so.1: cannot open shared object file: No such file or directory (exit code 1)'
     const other = formatDoctor({ ...report, addon: { error } })
     expect(other).toMatch(/^addon .*libgomp.*\n +to mend: put right what is named/m)

@@ -6,6 +6,7 @@ interface Schema {
   readonly enum?: readonly unknown[]
   readonly type?: string
   readonly default?: unknown
+  readonly description?: string
   readonly minimum?: number
   readonly exclusiveMinimum?: number
   readonly maximum?: number
@@ -62,11 +63,22 @@ function rows(schema: Schema, at: string): string[] {
   const own = Object.entries(properties).flatMap(([key, value]) => {
     const path = at === '' ? key : `${at}.${key}`
     const isNamed = Object.hasOwn(value, 'const')
-    const byDefault = isRecordDefault(value) ? '' : value.default === undefined ? '' : code(value.default)
-    const row = `| ${path} | ${values(value)} | ${required.includes(key) ? 'required' : byDefault} |`
+    const byDefault = isRecordDefault(value) || value.default === undefined ? '' : code(value.default)
+    const inWords = /^Default: (.*)$/.exec(value.description ?? '')?.[1] ?? ''
+    const row = `| ${path} | ${values(value)} | ${required.includes(key) ? 'required' : byDefault || inWords} |`
     return [...(isNamed ? [] : [row]), ...rows(value, path)]
   })
-  return [...new Set([...own, ...inner, ...(items ? rows(items, at) : [])])]
+  return [...new Set([...own, ...kinds(schema, at), ...inner, ...(items ? rows(items, at) : [])])]
+}
+
+/** The key that tells the kinds of an object apart, with all its values. */
+function kinds({ oneOf = [] }: Schema, at: string): string[] {
+  const key = Object.entries(oneOf[0]?.properties ?? {}).find(([, one]) => one.const !== undefined)?.[0]
+  if (key === undefined) return []
+  const consts = oneOf.map(({ properties }) => code(properties?.[key]?.const))
+  // The kind that an object is of without the key.
+  const usual = oneOf.find(({ required = [] }) => !required.includes(key))?.properties?.[key]?.const
+  return [`| ${at}.${key} | ${consts.join(', ')} | ${usual === undefined ? 'required' : code(usual)} |`]
 }
 
 const isRecordDefault = ({ default: value }: Schema) => JSON.stringify(value) === '{}'
@@ -77,13 +89,17 @@ it('every key of an experiment stands in the documentation with its default', as
     '# All keys of an experiment',
     '',
     'A test makes this table from the schema: `npx vitest run experiment-keys -u` writes it again. [experiments.md](experiments.md) says what',
-    'the keys mean. Without a default in the table, a key that is left out is not used, or its default is a matter of other keys.',
+    'the keys mean. Without a default in the table, a key that is left out is not used, or its default stands in words.',
     '',
     '| key | values | default |',
     '| :--- | :--- | :--- |',
     ...rows(schema, ''),
     '',
   ].join('\n')
+  expect(text).toMatch(/\| stream\.kind \| `"class-incremental"`, .* \| `"class-incremental"` \|/)
+  expect(text).toMatch(/\| data\.name \| `"fashion-mnist"`, .* \| required \|/)
+  expect(text).toMatch(/\| schedule\.timesteps \| .* \| 1000, or as many as there are betas \|/)
+  expect(text).toMatch(/\| evaluation\.features\.inceptionV3 \|/)
   expect(text).toMatch(/\| evaluation\.k \| whole number ≥ 1 \| `3` \|/)
   await expect(text).toMatchFileSnapshot('../docs/experiment-keys.md')
 })

@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { defaultSampler } from '../lib/config/sampler.js'
 import { paperSchedule, scheduleTable } from '../lib/config/schedule.js'
-import { finetune, generativeDistillation, type Learner, type LearnerOptions } from '../lib/index.js'
+import { finetune, generativeDistillation, Learner, type LearnerOptions } from '../lib/index.js'
 import { conditional, first, second, taught, classTraining as train, classUNet as unet } from './support/conditional.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
@@ -251,6 +252,14 @@ describe('guidance by a weaker learner', () => {
     const nothing = await conditional()
     const random = failure(main.sample({ count: 1, guide: nothing, sampler }))
     expect((await random).message).toContain('sample: guide has learned nothing: its weights are random')
+    // As it is known to be when it was saved and loaded.
+    const saved = path.join(await temporaryFolder(), 'nothing')
+    await (await plain()).save(saved)
+    const loaded = await Learner.load(saved, { device: 'cpu' })
+    onTestFinished(() => loaded.dispose())
+    const trained = await plain()
+    await collect(trained.learn(first, finetune(), { steps: 2, batchSize: 4 }))
+    expect((await failure(trained.sample({ count: 1, guide: loaded, sampler }))).message).toContain('learned nothing')
     // Two that have both learned nothing may be compared.
     await (await plain()).sample({ count: 1, guide: await plain(), sampler })
   })

@@ -89,9 +89,16 @@ it('what a sampler makes that is no finite number is an error, and not a black i
   const array = () => Float32Array.from({ length: 64 }, (_, i) => Math.sin(i))
   // A step so large that no weight is of any use after it.
   await learner.step({ xt: array(), timesteps: Int32Array.of(5), target: array(), lr: 1e38 })
-  const error = await failure(learner.sample({ count: 1, sampler: { kind: 'ddpm', steps: 20 } }))
-  expect(error.code).toBe('ERR_DIVERGED')
-  expect(error.message).toMatch(/'ddpm' .* not finite/)
+  const whole = await tinyLearner()
+  const start = new Float32Array(2 * 64).fill(Number.NaN, 64)
+  for (const format of ['uint8', 'float32'] as const) {
+    const error = await failure(learner.sample({ count: 1, format, sampler: { kind: 'ddpm', steps: 20 } }))
+    expect(error.code).toBe('ERR_DIVERGED')
+    expect(error.message).toMatch(/^image 0, .* 'ddpm' .* not finite since step 1 of 20, at timestep 999: /)
+    const given = await failure(whole.sample({ count: 2, format, start, sampler: { steps: 2 } }))
+    expect(given.message).toMatch(/^image 1, .* not finite in the noise that was given to begin with/)
+  }
+  await expect(learner.denoisingLoss(first!.train)).rejects.toMatchObject({ code: 'ERR_DIVERGED' })
 })
 
 it('evaluate refuses images and samplers that do not fit, before it does anything', async () => {

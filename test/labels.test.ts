@@ -285,7 +285,7 @@ describe('what is refused', () => {
     [
       'no labels before a task',
       async () => (await conditional()).sample({ count: 1 }),
-      /has learned no class yet; expected labels/,
+      /has learned no class yet, .*; expected labels, e\.g\. 0/,
     ],
     [
       'no labels for predict',
@@ -295,7 +295,7 @@ describe('what is refused', () => {
     [
       'a wrong length',
       async () => (await conditional()).sample({ count: 3, labels: [0, 1] }),
-      /of 2 elements; expected an Int32Array of 3/,
+      /labels has 2 elements; expected 3, a label for each image/,
     ],
     [
       'a label without a row',

@@ -231,12 +231,10 @@ describe('learn', () => {
   })
 
   it.each(['at once', 'where an abort left the end to be done'])(
-    'tells when the last update of a task spoilt the weights, and freezes no teacher of them: %s',
+    'tells when the last update of a task spoilt the weights, and keeps nothing of it: %s',
     async (when) => {
       const learner = await tinyLearner()
-      const teacher = async () => [...(await tensorsOf(learner))].filter(([name]) => name.includes('teacher.'))
       await collect(learner.learn(first, finetune(), quick))
-      const before = await teacher()
       const spoiling = { ...quick, steps: 1, lr: 1e39 }
       if (when !== 'at once') {
         const controller = new AbortController()
@@ -248,8 +246,7 @@ describe('learn', () => {
       expect(error.code).toBe('ERR_DIVERGED')
       expect(error.message).toMatch(/learn, task 2 by finetune: .* not finite after the task's last step, step 7 of/)
       expect(learner).toMatchObject({ tasksLearned: 1, taskInProgress: undefined })
-      expect(await teacher()).toEqual(before)
-      expect(before).not.toEqual([])
+      expect((await failure(tensorsOf(learner))).message).toMatch(/^save: the learner has diverged in learn, task 2/)
     },
   )
 

@@ -50,7 +50,7 @@ it('a split has every image once, as many of each class, and is a function of th
     /join two .* by trainTest.* split one by trainTestSplit/,
   )
   expect(() => trainTestSplit(bands('few', 1), { test: 0.5, seed: 1 })).toThrow(
-    /first has 1 images; expected at least 2/,
+    /first has 1 image; expected at least 2/,
   )
 })
 

@@ -33,6 +33,11 @@ async function load(folder: string, device: TestDevice = 'cpu'): Promise<Learner
 async function bytesOf(learner: Learner): Promise<Map<string, string>> {
   const folder = path.join(await temporaryFolder(), 'saved')
   await learner.save(folder)
+  return contents(folder)
+}
+
+/** A folder's files, byte for byte. */
+async function contents(folder: string): Promise<Map<string, string>> {
   const names = await readdir(folder)
   return new Map(
     await Promise.all(names.map(async (n) => [n, await readFile(path.join(folder, n), 'base64')] as const)),
@@ -340,6 +345,17 @@ it('what is done to the arrays and the method of a task that has begun makes no 
   expect(folders[1]).toEqual(folders[0])
 })
 
+it('a task that diverges in its first step leaves the weights as they are', async () => {
+  const learner = await tinyLearner()
+  await collect(learner.learn(first, finetune(), options))
+  const term = { source: { kind: 'task' }, target: 'data', weight: 3e38 } as const
+  const heavy: Method = { name: 'heavy', objective: () => ({ terms: [term] }) }
+  const error = await failure(learner.train(second, heavy, options))
+  expect(error.code).toBe('ERR_DIVERGED')
+  expect(error.message).toMatch(/^learn, task 2 by heavy: .* No step was taken: the weights are unchanged$/)
+  await learner.train(second, finetune(), options)
+})
+
 it('a task that diverged is not in progress, and what was saved before it is', async () => {
   const learner = await tinyLearner()
   const folder = path.join(await temporaryFolder(), 'good')
@@ -350,6 +366,26 @@ it('a task that diverged is not in progress, and what was saved before it is', a
   expect(error.code).toBe('ERR_DIVERGED')
   expect(error.message).toMatch(/not finite at step \d+ of the learner, term 'task → data'/)
   expect(learner.taskInProgress).toBeUndefined()
+  // A learner without use is not taken for one that can be used, nor saved in the place of one.
+  const files = await contents(folder)
+  const uses = {
+    learn: () => learner.train(second, finetune(), options),
+    endTask: () => learner.endTask(),
+    replayPool: () => learner.replayPool(second, finetune(), options),
+    sample: () => learner.sample({ count: 1 }),
+    predict: () => learner.predict(new Float32Array(64), Int32Array.of(0)),
+    denoisingLoss: () => learner.denoisingLoss(first.train),
+    freezeTeacher: () => learner.freezeTeacher(),
+    save: () => learner.save(folder),
+  }
+  for (const [name, use] of Object.entries(uses)) {
+    const refused = await failure(use())
+    expect(refused.code, name).toBe('ERR_DIVERGED')
+    expect(refused.message).toMatch(
+      new RegExp(`^${name}: the learner has diverged in learn, task 2 by finetune, .*load an earlier save`),
+    )
+  }
+  expect(await contents(folder)).toEqual(files)
   const good = await load(folder)
   const progress = await collect(good.learn(second, finetune(), { ...options, resume: true }))
   expect(progress.every(({ loss }) => Number.isFinite(loss))).toBe(true)

@@ -60,10 +60,9 @@ export function pngFile(text: string): string {
   return text
 }
 
-/** An error that is due to what was typed, for which a command exits with 2. */
-export class WrongUsage extends Error {
-  override readonly name = 'WrongUsage'
-  /** The error, with the options as they were typed. */
+/** An error that is due to what an experiment file says, and not to what was typed: a command exits with 1. */
+export class WrongFile extends Error {
+  override readonly name = 'WrongFile'
   override readonly cause: ContinualDiffusionError
 
   constructor(cause: ContinualDiffusionError) {
@@ -72,20 +71,24 @@ export class WrongUsage extends Error {
   }
 }
 
+/** A wrong argument as one of a file; any other error as it is. */
+export function ofFile(error: unknown): unknown {
+  return error instanceof ContinualDiffusionError && error.code === 'ERR_INVALID_ARGUMENT'
+    ? new WrongFile(error)
+    : error
+}
+
 /**
  * What went wrong with what was typed: the library's messages, with the option in place of the key that the library has for it.
  *
  * @param keys the option as typed, by the way to the key in messages
- * @param always whether the error is due to the options even where its message names none
- * @returns a {@link WrongUsage}; any other error as it is
  */
-export function asTyped(error: unknown, keys: Readonly<Record<string, string>>, always: boolean): unknown {
+export function asTyped(error: unknown, keys: Readonly<Record<string, string>>): unknown {
   if (!(error instanceof ContinualDiffusionError)) return error
   const message = Object.entries(keys).reduce((text, [key, option]) => {
     const named = new RegExp(`(?<![\\w.'-])${key.replaceAll('.', '\\.')}(?:\\[\\d+\\])?(?= is |: )`, 'g')
-    return text.replaceAll(named, option)
+    // What is typed needs no mention in brackets.
+    return named.test(text) ? text.replaceAll(named, option).replaceAll(` (${option})`, '') : text
   }, error.message)
-  const typed = new ContinualDiffusionError(error.code, message, { cause: error })
-  const isUsage = error.code === 'ERR_INVALID_ARGUMENT' && (always || message !== error.message)
-  return isUsage ? new WrongUsage(typed) : message === error.message ? error : typed
+  return message === error.message ? error : new ContinualDiffusionError(error.code, message, { cause: error })
 }

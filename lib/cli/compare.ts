@@ -29,7 +29,7 @@ export function registerCompare(program: Command, signal: AbortSignal): void {
     )
     .option('--baseline <method>', 'with --test: compare with this method')
     .action(async (runs: string[], { out, byTask, markdown, test, baseline }: Options) => {
-      if (baseline !== undefined && !test) throw asTyped(invalid('--baseline is for --test: give both'), {}, true)
+      if (baseline !== undefined && !test) throw invalid('--baseline is for --test: give both')
       const [{ compareRuns }, { tablesAtEnd, tablesByTask }, { testTable }] = await Promise.all([
         import('../experiment/report.js'),
         import('../report/table.js'),
@@ -49,6 +49,6 @@ function testsOf(table: () => string): string {
   try {
     return table()
   } catch (error) {
-    throw asTyped(error, { testTable: '--baseline' }, false)
+    throw asTyped(error, { testTable: '--baseline' })
   }
 }

@@ -3,7 +3,7 @@ import { type KnownSource, knownSource, knownSources, locate, type Place } from 
 import type { GetOptions } from '../data/load-known.js'
 import { ContinualDiffusionError, invalid, lackOf } from '../errors.js'
 import { unknownName } from '../validation/names.js'
-import { asTyped } from './arguments.js'
+import { asRun } from './as-run.js'
 import { print } from './output.js'
 import { progressBar } from './progress.js'
 
@@ -49,7 +49,7 @@ export function registerData(program: Command, signal?: AbortSignal): void {
 
 /** Downloads what is named. Returns a sentence that says where it is. */
 async function get(name: string, options: GetOptions): Promise<string> {
-  if (!gettable.includes(name)) throw asTyped(invalid(unknownName('data set', name, gettable)), {}, true)
+  if (!gettable.includes(name)) throw invalid(unknownName('data set', name, gettable))
   if (name === inception) {
     const [{ getInception, networksFolder }, { inceptionFile }] = await Promise.all([
       import('../evaluation/inception.js'),
@@ -72,7 +72,7 @@ export async function describeSource(source: KnownSource, folder?: string): Prom
   return [
     `${title} (${name}): ${counts.train} + ${counts.test} images, ${classes.length} classes, ${licence}, ${homepage}`,
     ...lines.map((line) => `  ${line}`),
-    ...(whole ? [] : [`  to download it: continual-diffusion data get ${name}`]),
+    ...(whole ? [] : [`  to download it: ${asRun('data', 'get', name)}`]),
     '',
   ].join('\n')
 }

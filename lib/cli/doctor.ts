@@ -5,6 +5,8 @@ import { type KnownName, knownSources, locate } from '../data/known.js'
 import { type EngineRecord, engineRecord, rebuild, rebuildHelps } from '../engine/load.js'
 import { type Trial, type TriedTransport, trial } from '../engine/trial.js'
 import { messageOf } from '../errors.js'
+import { counted } from '../validation/names.js'
+import { asRun } from './as-run.js'
 
 /** A tool of the build: its version and path, or what was tried in vain. */
 export interface ToolReport {
@@ -26,6 +28,10 @@ export interface DoctorReport {
   readonly node: { readonly version: string; readonly platform: string; readonly path: string }
   readonly compiler: ToolReport
   readonly cmake: ToolReport
+  /** What CMake builds with: Ninja or make. */
+  readonly builder: ToolReport
+  /** Python with pip, which gets libtorch. */
+  readonly python: ToolReport
   /** The libtorch that the addon was built against; null before any build. */
   readonly libtorch: (EngineRecord['libtorch'] & { readonly exists: boolean }) | null
   /** The libtorch that an installation would take now; where it would get one, what it looked at. */
@@ -43,6 +49,8 @@ export interface DoctorReport {
 interface InstallationTools {
   findCompiler(): ToolReport
   findCMake(): ToolReport
+  findBuilder(): ToolReport
+  findPip(): ToolReport
   findLibtorch(): { found?: EngineRecord['libtorch']; tried: string[] }
 }
 
@@ -58,6 +66,8 @@ export async function doctor(): Promise<DoctorReport> {
     node: { version: process.version, platform: `${process.platform}-${process.arch}`, path: process.execPath },
     compiler: tools.findCompiler(),
     cmake: tools.findCMake(),
+    builder: tools.findBuilder(),
+    python: tools.findPip(),
     libtorch: libtorch ? { ...libtorch, exists: existsSync(libtorch.path) } : null,
     libtorchNow: libtorchNow(tools),
     instructionSets: instructionSets.filter((name) => flags.has(name)),
@@ -94,6 +104,8 @@ export function formatDoctor(report: DoctorReport): string {
   say('Node', `${node.version}, ${node.platform} (${node.path})`)
   say('compiler', ...tool(report.compiler))
   say('CMake', ...tool(report.cmake))
+  say('Ninja or make', ...tool(report.builder))
+  say('Python with pip', ...tool(report.python))
   if (libtorch) {
     say('libtorch', `${libtorch.version}, ${build(libtorch.variant)}`, libtorch.path)
     if (!libtorch.exists) say('', 'this folder is gone: install again')
@@ -106,7 +118,7 @@ export function formatDoctor(report: DoctorReport): string {
     say('', `an installation would take ${version}, ${build(variant)}, at ${path}`)
   }
   const sets = report.instructionSets.join(', ') || 'none that the kernels use'
-  say('processor', `${report.processors} thread${report.processors === 1 ? '' : 's'}; ${sets}`)
+  say('processor', `${counted(report.processors, 'thread')}; ${sets}`)
   if ('error' in addon) {
     say('addon', `does not load: ${addon.error}`)
     if (rebuildHelps(addon.error)) say('', `to mend: ${rebuild} (in a clone: npm run build)`)
@@ -120,7 +132,7 @@ export function formatDoctor(report: DoctorReport): string {
     say('addon', `${addon.version}, loads, with libtorch ${addon.libtorchVersion}`)
     say(
       'devices',
-      `cpu (${cpu.capability}, ${cpu.threads} thread${cpu.threads === 1 ? '' : 's'}, bf16 ${cpu.bf16 ? 'native' : 'not native'})`,
+      `cpu (${cpu.capability}, ${counted(cpu.threads, 'thread')}, bf16 ${cpu.bf16 ? 'native' : 'not native'})`,
     )
     for (const [i, { name, error, noKernels }] of cudaDevices.entries()) {
       say('', `cuda:${i} (${name}, CUDA ${cudaVersion})`)
@@ -137,7 +149,12 @@ export function formatDoctor(report: DoctorReport): string {
   }
   for (const { name, places } of report.dataSets) {
     const found = places.map(({ kind, path }) => `${kind === 'subset' ? 'small part' : kind}: ${path}`)
-    say(name, ...(found.length > 0 ? found : ['not found: it is downloaded when it is used']))
+    say(
+      name,
+      ...(found.length > 0
+        ? found
+        : [`not found: it is downloaded when it is used, or now by: ${asRun('data', 'get', name)}`]),
+    )
   }
   return `${lines.join('\n')}\n`
 }

@@ -73,7 +73,7 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
           bar.end()
           if (isFirst) print(json ? JSON.stringify(found, null, 2) : evaluationTable(found, lineWidth()))
         } catch (error) {
-          throw asTyped(error, typed, true)
+          throw asTyped(error, typed)
         } finally {
           bar.end()
         }

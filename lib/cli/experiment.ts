@@ -9,16 +9,20 @@ import { withModel } from '../experiment/with-model.js'
 import { jsonProblem, withoutComments } from '../files/json-text.js'
 import { parseJson } from '../files/read-json.js'
 import { unknownName } from '../validation/names.js'
-import { asTyped } from './arguments.js'
+import { ofFile, WrongFile } from './arguments.js'
+
+export function isPreset(experiment: string): experiment is (typeof presetNames)[number] {
+  return (presetNames as readonly string[]).includes(experiment)
+}
 
 /**
  * An experiment as the command line names it: a preset, or a JSON file.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where there is none; WrongFile where it isn't JSON
  */
 export async function readExperiment(experiment: string): Promise<ExperimentInput> {
-  if ((presetNames as readonly string[]).includes(experiment)) {
-    return { preset: experiment as (typeof presetNames)[number] }
+  if (isPreset(experiment)) {
+    return { preset: experiment }
   }
   let text: string
   try {
@@ -36,8 +40,10 @@ export async function readExperiment(experiment: string): Promise<ExperimentInpu
   const bare = withoutComments(text.replace(/^\ufeff/, ''))
   // Of a key that stands there twice, JSON.parse would drop the first value in silence.
   const problem = jsonProblem(bare)
-  if (problem !== undefined) throw invalid(`${experiment} is not JSON: ${problem}`)
-  return withModel(fromFile(parseJson(bare), experiment) as ExperimentInput, experiment)
+  if (problem !== undefined) throw new WrongFile(invalid(`${experiment} is not JSON: ${problem}`))
+  return withModel(fromFile(parseJson(bare), experiment) as ExperimentInput, experiment).catch((error: unknown) => {
+    throw ofFile(error)
+  })
 }
 
 /**
@@ -56,7 +62,7 @@ export async function checkLearner(folder: string): Promise<void> {
 /** The experiment that a saved learner is judged by: the one named, or that of the run which its folder is in. */
 export async function experimentOf(learner: string, named: string | undefined): Promise<ExperimentInput> {
   await checkLearner(learner)
-  if (named !== undefined) return resolved(named).catch((error) => Promise.reject(asTyped(error, {}, true)))
+  if (named !== undefined) return resolved(named)
   const file = await runOf(learner)
   if (file === undefined) {
     throw invalid(
@@ -69,6 +75,10 @@ export async function experimentOf(learner: string, named: string | undefined): 
 
 async function resolved(experiment: string): Promise<ExperimentInput> {
   const input = await readExperiment(experiment)
-  resolveExperiment(input, experiment)
-  return input
+  try {
+    resolveExperiment(input, experiment)
+    return input
+  } catch (error) {
+    throw isPreset(experiment) ? error : ofFile(error)
+  }
 }

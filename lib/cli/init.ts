@@ -2,8 +2,10 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
 import { writeError } from '../files/atomic.js'
+import { asRun } from './as-run.js'
+import { print } from './output.js'
 
 const schemaFile = fileURLToPath(new URL('../experiment.schema.json', import.meta.url))
 
@@ -14,6 +16,9 @@ export function registerInit(program: Command): void {
     .description('write a commented experiment file to begin with')
     .argument('[file]', 'the new file', 'experiment.jsonc')
     .action(async (file: string) => {
+      // Without an ending it would be taken for the name of a preset.
+      if (!/\.jsonc?$/i.test(file))
+        throw invalid(`${file} is no name of an experiment file; expected one that ends in .json or .jsonc`)
       try {
         await writeFile(file, starter(path.relative(path.dirname(path.resolve(file)), schemaFile)), { flag: 'wx' })
       } catch (error) {
@@ -24,7 +29,7 @@ export function registerInit(program: Command): void {
           { cause: error },
         )
       }
-      console.log(`${file}: change it, then run it by: continual-diffusion run ${file}`)
+      print(`${file}: change it, then run it by: ${asRun('run', file)}`)
     })
 }
 
@@ -39,9 +44,12 @@ export function starter(schema: string): string {
 
   // Images of your own: <folder>/<class>/<image>, or the same inside <folder>/train and <folder>/test.
   // Paths are relative to this file.
+  // They are made 16 × 16 and grey, as the preset's network has them. For colour or another size, change the network too.
   // "data": { "name": "image-folder", "folder": "shapes" },
+  // "unet": { "sample_size": 32, "in_channels": 3, "out_channels": 3 },
 
-  // The classes are dealt out to so many tasks, which are learned one after the other.
+  // The classes are dealt out to so many tasks, which are learned one after the other: here the 10 classes of Fashion-MNIST to 5.
+  // Of other data say how many classes each task brings, e.g. [2, 1] of 3 classes.
   "stream": { "tasks": 5 },
 
   // More steps: better images.

@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 import { Command, CommanderError } from 'commander'
 import { ContinualDiffusionError } from '../errors.js'
 import { packageVersion } from '../experiment/versions.js'
-import { WrongUsage } from './arguments.js'
+import { WrongFile } from './arguments.js'
 import { registerCompare } from './compare.js'
 import { registerData } from './data.js'
 import { registerEvaluate } from './evaluate.js'
@@ -52,6 +52,8 @@ program
 try {
   await program.parseAsync()
 } catch (error) {
+  // Warnings come a little later than they are given, and stand before the error that followed them.
+  await new Promise((resolve) => setImmediate(resolve))
   process.exitCode = report(error)
 }
 const lost = await output.lost()
@@ -73,8 +75,9 @@ function report(error: unknown): number {
     say(error.message)
     return error.status
   }
-  const known = error instanceof WrongUsage ? error.cause : error
-  if (verbose || !(known instanceof ContinualDiffusionError)) say(inspect(known))
+  const known = error instanceof WrongFile ? error.cause : error
+  const isOurs = known instanceof ContinualDiffusionError
+  if (verbose || !isOurs) say(inspect(known))
   else say(`${known.code}: ${known.message}`)
-  return error instanceof WrongUsage ? 2 : 1
+  return known === error && isOurs && known.code === 'ERR_INVALID_ARGUMENT' ? 2 : 1
 }

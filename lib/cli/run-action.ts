@@ -7,9 +7,10 @@ import { type RunOptions, type RunOutcome, resumeExperiment, runExperiment } fro
 import { withModel } from '../experiment/with-model.js'
 import { methodsOf, seedsOf } from '../report/summary.js'
 import { tablesAtEnd } from '../report/table.js'
-import { asTyped } from './arguments.js'
+import { asTyped, ofFile } from './arguments.js'
 import { asGroup } from './as-group.js'
-import { readExperiment } from './experiment.js'
+import { asRun } from './as-run.js'
+import { isPreset, readExperiment } from './experiment.js'
 import { Interrupted } from './interrupt.js'
 import { lineWidth, print, say } from './output.js'
 import { jsonDisplay, quietDisplay, type RunDisplay, runDisplay } from './run-display.js'
@@ -66,10 +67,14 @@ async function runAs(
   signal: AbortSignal,
 ): Promise<void> {
   const isFirst = group.rank === 0
-  const start = async (events: RunOptions) =>
-    resume === undefined
-      ? runExperiment(await group.firstThenOthers(() => readInput(experiment, options), signal), events)
-      : resumeExperiment(resume, events)
+  /** Whether what goes wrong is what a file says, where it isn't what was typed. */
+  let isOfFile = resume !== undefined
+  const start = async (events: RunOptions) => {
+    if (resume !== undefined) return resumeExperiment(resume, events)
+    const input = await group.firstThenOthers(() => readInput(experiment, options), signal)
+    isOfFile = !isPreset(experiment)
+    return runExperiment(input, events)
+  }
   const display = json ? jsonDisplay(process.stdout) : quiet ? quietDisplay(process.stderr) : runDisplay(process.stderr)
   let folder = ''
   let watching: Promise<{ close(): Promise<void> } | undefined> | undefined
@@ -115,9 +120,10 @@ async function runAs(
       const found = existsSync(path.join(folder, 'results.json'))
         ? 'The results so far are'
         : 'The run, which has no results yet, is'
-      say(`${found} in ${folder}; to resume: continual-diffusion run --resume ${folder}`)
+      say(`${found} in ${folder}; to resume: ${asRun('run', '--resume', folder)}`)
     }
-    throw asTyped(error, typed(options), false)
+    const found = asTyped(error, typed(options))
+    throw found === error && isOfFile ? ofFile(error) : found
   } finally {
     await (await watching)?.close()
   }
@@ -137,7 +143,7 @@ async function watched(
     return watching
   } catch (error) {
     display.pause()
-    say(`warning: no page is served: ${messageOf(asTyped(error, typedPort, false))}`)
+    say(`warning: no page is served: ${messageOf(asTyped(error, typedPort))}`)
     return undefined
   }
 }
@@ -154,13 +160,16 @@ async function readInput(experiment: string, options: RunCommandOptions): Promis
   }
   const own = problem(named)
   // Before the options are put in, so that messages name the file; what is wrong with the data they may mend.
-  if (own !== undefined && options.data === undefined && options.dataFolder === undefined) throw own
+  if (own !== undefined && options.data === undefined && options.dataFolder === undefined) {
+    throw isPreset(experiment) ? own : ofFile(own)
+  }
   try {
     const input = withOptions(named, options)
     resolveExperiment(input, experiment)
     return input
   } catch (error) {
-    throw asTyped(error, typed(options), (error as Error).message !== own?.message)
+    const found = asTyped(error, typed(options))
+    throw (error as Error).message === own?.message && !isPreset(experiment) ? ofFile(found) : found
   }
 }
 
@@ -171,7 +180,7 @@ function withFrom(input: ExperimentInput, folder: string): Promise<ExperimentInp
   // The schedule of a model that the experiment names was read from there.
   if (rest.from !== undefined) delete rest.schedule
   return withModel({ ...rest, from: folder } as ExperimentInput, 'run').catch((error) =>
-    Promise.reject(asTyped(error, { from: '--from' }, false)),
+    Promise.reject(asTyped(error, { from: '--from' })),
   )
 }
 

@@ -62,6 +62,7 @@ export function jsonDisplay(stream: Pick<WriteStream, 'write'>, now: () => numbe
 }
 
 function barDisplay(stream: WriteStream, env: NodeJS.ProcessEnv): RunDisplay {
+  const timeLeft = timer()
   const bar = new SingleBar({
     format: (_, { progress }, payload) => progressLine(stream.columns || 80, progress, payload),
     hideCursor: true,
@@ -78,7 +79,7 @@ function barDisplay(stream: WriteStream, env: NodeJS.ProcessEnv): RunDisplay {
   return {
     show(event) {
       if (isProgress(event)) {
-        const { total, done, ...state } = stateOf(event)
+        const { total, done, ...state } = stateOf(event, timeLeft)
         if (state.what === current) return bar.update(done, state)
         bar.stop()
         bar.start(total, done, state)
@@ -100,7 +101,7 @@ function lineDisplay(stream: WriteStream, env: NodeJS.ProcessEnv, now: () => num
     show(event) {
       if (isProgress(event)) {
         if (!isDue(event)) return
-        const { what, done, total, detail, left } = stateOf(event)
+        const { what, done, total, detail, left } = stateOf(event, () => '')
         const far = event.kind === 'learn' ? `${done}/${total}` : `${Math.floor((100 * done) / total)} %`
         stream.write(`${[what, far, [detail, left].filter(Boolean).join(', ')].filter(Boolean).join('  ')}\n`)
       } else if (isFinal(event)) stream.write(`${finalLine(event)}\n`)
@@ -143,17 +144,36 @@ interface LineState {
   readonly detail: string
 }
 
-function stateOf(event: ProgressEvent): LineState & { readonly done: number; readonly total: number } {
+/** Says of what tells only how far it is the time left, as if the rest went as fast. */
+function timer(): (what: string, done: number, total: number) => string {
+  let begun = { what: '', time: 0, done: 0 }
+  return (what, done, total) => {
+    const time = performance.now()
+    if (what !== begun.what || done < begun.done) begun = { what, time, done }
+    const fresh = done - begun.done
+    if (!(fresh > 0 && total < Number.POSITIVE_INFINITY)) return ''
+    return `${clock(((time - begun.time) / 1000) * ((total - done) / fresh))} left`
+  }
+}
+
+function stateOf(
+  event: ProgressEvent,
+  timeLeft: ReturnType<typeof timer>,
+): LineState & { readonly done: number; readonly total: number } {
   if (event.kind === 'download') {
     const { file, done, total } = event
-    return { what: `downloading ${file}`, done, total: total || Number.POSITIVE_INFINITY, left: '', detail: '' }
+    const what = `downloading ${file}`
+    const all = total || Number.POSITIVE_INFINITY
+    return { what, done, total: all, left: timeLeft(what, done, all), detail: '' }
   }
   if (event.kind === 'classifier') {
-    return { what: 'classifier for the metrics', done: event.fraction, total: 1, left: '', detail: '' }
+    const [what, done] = ['classifier for the metrics', event.fraction]
+    return { what, done, total: 1, left: timeLeft(what, done, 1), detail: '' }
   }
   const name = oneLine(partName(event.part))
   if (event.kind === 'evaluate') {
-    return { what: `${name}: evaluating`, done: event.done, total: event.total, left: '', detail: '' }
+    const [what, { done, total }] = [`${name}: evaluating`, event]
+    return { what, done, total, left: timeLeft(what, done, total), detail: '' }
   }
   if (event.kind === 'pool') {
     const { images, total } = event.progress

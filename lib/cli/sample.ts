@@ -33,7 +33,7 @@ export function registerSample(program: Command, signal: AbortSignal): void {
     .option('--columns <count>', 'images in a row of the grid', wholeNumber(1))
     .option(
       '--class <names...>',
-      'classes, a row of the grid for each (default: all that were learned); only for a learner of classes',
+      'classes by name or by number, from 0, a row of the grid for each (default: all that were learned); only for a network that takes labels',
     )
     .option(
       '--guidance <scale>',
@@ -64,7 +64,7 @@ export function registerSample(program: Command, signal: AbortSignal): void {
         try {
           await sample(group, folder, options, experiment, signal)
         } catch (error) {
-          throw asTyped(error, typed, true)
+          throw asTyped(error, typed)
         }
       }, signal)
     })

@@ -20,7 +20,7 @@ export function registerWatch(program: Command, signal: AbortSignal): void {
     .action(async (run: string, { port = 0 }: { port?: number }) => {
       const { watchRun } = await import('../experiment/watch-run.js')
       const watching = await watchRun(run, { port }).catch((error: unknown) => {
-        throw asTyped(error, typedPort, false)
+        throw asTyped(error, typedPort)
       })
       say(`watch at ${watching.address}`)
       try {

@@ -169,8 +169,7 @@ export const samplerSchema = fields.superRefine(checkFields)
 /** Schema of an experiment's sampler, whose steps depend on the schedule; see {@link samplerSteps}. */
 export const experimentSamplerSchema = fields
   .extend({
-    /** Default 10, or as many as fit into the schedule's timesteps. */
-    steps: z.int().min(1).optional(),
+    steps: z.int().min(1).optional().describe("Default: 10, or as many as fit into the schedule's timesteps"),
     variance,
   })
   .superRefine(checkFields)

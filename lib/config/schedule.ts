@@ -75,7 +75,7 @@ export const timestepsSchema = z
 export const scheduleSchema = z
   .strictObject({
     kind: z.enum(['betas', 'flow', 'edm']).default(paperSchedule.kind),
-    timesteps: z.int().min(2).max(mostTimesteps).optional(),
+    timesteps: z.int().min(2).max(mostTimesteps).optional().describe('Default: 1000, or as many as there are betas'),
     betas: z
       .union([z.enum(betaNames), z.array(beta).min(2).max(mostTimesteps) as z.ZodType<readonly number[]>])
       .default(defaults.betas.betas),

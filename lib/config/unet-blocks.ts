@@ -1,3 +1,4 @@
+import { counted } from '../validation/names.js'
 import { type DownBlockType, imageSides, type UNetConfig, type UpBlockType } from './unet-config.js'
 
 type Path = (string | number)[]
@@ -160,7 +161,10 @@ export function checkBlocks(unet: UNetConfig, refuse: Refuse): void {
         for (const channels of layers > 1 ? [out, above] : [above]) {
           divides(level, channels, Math.max(Math.floor(channels / 32), 1), `the groups of ${type}`)
           if (head <= channels) continue
-          once(path, `expected another block: the heads of ${type} have ${head} channels, and ${channels} attend`)
+          once(
+            path,
+            `expected another block: the heads of ${type} have ${counted(head, 'channel')}, and ${channels} attend`,
+          )
         }
       }
       at = { ...at, channels: above }
@@ -215,6 +219,6 @@ export function checkBlocks(unet: UNetConfig, refuse: Refuse): void {
     ['sample_size'],
     (unet.downsample_padding ?? 1) > 1
       ? 'expected downsample_padding 0 or 1, so that the blocks that double it come to the same size'
-      : `expected a multiple of ${factor}: ${last + 1} blocks halve it ${last} times`,
+      : `expected a multiple of ${factor}: ${last + 1} blocks halve it ${counted(last, 'time')}`,
   )
 }

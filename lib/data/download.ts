@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { leftBeside, temporaryBeside } from '../files/atomic.js'
+import { makeFolder } from '../files/make-folder.js'
 
 /** A file to get. */
 export interface DownloadOptions {
@@ -45,7 +46,7 @@ export async function download(options: DownloadOptions): Promise<void> {
   const { path, urls, signal, packed = true } = options
   const temporary = temporaryBeside(path, 'part')
   const failures: { url: string; error: unknown }[] = []
-  await writing(path, () => mkdir(dirname(path), { recursive: true }))
+  await writing(path, () => makeFolder(dirname(path)))
   for (const left of [...(await leftBeside(path, 'part')), leftOf(path)]) {
     // Whoever takes it first resumes it.
     await (packed ? rm(left, { force: true }) : rename(left, temporary)).catch(() => {})

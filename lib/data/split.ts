@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { seedSchema } from '../validation/fields.js'
+import { counted } from '../validation/names.js'
 import { parseOptions } from '../validation/options.js'
 import { type Dataset, positionsByClass, type TrainTest } from './dataset.js'
 import { datasetSchema } from './schemas.js'
@@ -42,7 +43,7 @@ export function trainTestSplit(dataset: Dataset, options: SplitOptions = {}): Tr
     if (all.length < 2) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',
-        `${name}: the class ${classes[label]} has ${all.length} images; expected at least 2, to split them into training and test images`,
+        `${name}: the class ${classes[label]} has ${counted(all.length, 'image')}; expected at least 2, to split them into training and test images`,
       )
     }
     const count = Math.min(all.length - 1, Math.max(1, Math.round(all.length * test)))

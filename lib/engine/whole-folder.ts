@@ -6,6 +6,7 @@ import path from 'node:path'
 import { ContinualDiffusionError } from '../errors.js'
 import { follow, syncFolder, writeError } from '../files/atomic.js'
 import { badFile } from '../files/bad-file.js'
+import { makeFolder } from '../files/make-folder.js'
 import { call } from './call.js'
 import { type FileLock, lockFile } from './lock-file.js'
 
@@ -49,7 +50,7 @@ export async function replaceFolder(
     if (`${currentFolder()}${path.sep}`.startsWith(`${target}${path.sep}`)) {
       throw refused(`${target} is the current folder of this process or holds it`, 'e.g. a new one inside it')
     }
-    await mkdir(path.dirname(target), { recursive: true })
+    await makeFolder(path.dirname(target))
     await working(target, async (workplace) => {
       const made = path.join(workplace, 'new')
       await mkdir(made)

@@ -44,7 +44,8 @@ export interface TorchScriptOptions {
   threads?: number | undefined
 }
 
-const schema = z.strictObject({
+/** Schema of {@link TorchScriptOptions}. */
+export const torchScriptSchema = z.strictObject({
   size: z.union([sizeSchema(1, 4096), z.literal('any')]),
   range: z
     .union([
@@ -111,7 +112,7 @@ export class TorchScriptFeatures implements FeatureExtractor, AsyncDisposable {
    */
   static async load(file: string, options: TorchScriptOptions): Promise<TorchScriptFeatures> {
     parseOptions(pathSchema, file, 'TorchScriptFeatures.load: file')
-    const parsed = parseOptions(schema, options, 'TorchScriptFeatures.load')
+    const parsed = parseOptions(torchScriptSchema, options, 'TorchScriptFeatures.load')
     const { inceptionV3, name, size, range, channels, output, threads } = parsed
     const { device } = await resolveDevice(parsed.device, 'fp32')
     const { checkedTorchArchive } = await import('./torch-archive.js') // not for those who have no such file

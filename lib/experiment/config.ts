@@ -10,7 +10,8 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import { oneLength, trainShape } from '../learner/schemas.js'
 import { classesOfTasks, isPermutation, tasksExpected } from '../streams/class-incremental.js'
 import { deviceSchema, precisionSchema, seedSchema, threadsSchema } from '../validation/fields.js'
-import { isRecord, parseOptions } from '../validation/options.js'
+import { nearest } from '../validation/names.js'
+import { isRecord, parseOptions, shown } from '../validation/options.js'
 import { type ImageSize, isSameSize, writtenSize } from '../validation/size.js'
 import { dataSchema } from './data.js'
 import { fromSchema } from './from.js'
@@ -153,7 +154,10 @@ export const experimentSchema = z
     for (const [i, one] of [data].flat().entries()) {
       const at = Array.isArray(data) ? ['data', i] : ['data']
       if (one.name === 'fashion-mnist' && one.subset && one.folder !== undefined) {
-        refuse([...at, 'folder'], 'expected none: the subset is part of this package')
+        refuse(
+          [...at, 'folder'],
+          'expected none: the subset is part of this package; for other images name their format too, e.g. image-folder (data.name, or --data)',
+        )
       }
       if (one.name === 'image-folder' && (one.channels ?? unet.in_channels) !== unet.in_channels) {
         refuse([...at, 'channels'], `expected unet.in_channels, which is ${unet.in_channels}`)
@@ -284,6 +288,10 @@ export interface ResolvedExperiment {
 
 /** As {@link resolveExperiment}, with the methods, which are made to be checked. */
 export function resolveWithMethods(input: ExperimentInput, where = 'experiment'): ResolvedExperiment {
+  if (typeof input === 'string') {
+    const example = nearest(input, presetNames) ?? 'demo'
+    throw invalid(`${where} is ${shown(input)}; expected an object, e.g. { preset: '${example}' }`)
+  }
   const { preset: name, $schema: _, ...given } = parseOptions(inputSchema, input, where)
   if (given.from !== undefined && given.unet === undefined) {
     throw invalid(`${where}: the model of from has not been read; give the experiment as withModel(experiment) has it`)

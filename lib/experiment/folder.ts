@@ -7,6 +7,7 @@ import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { replaceFile, writeError, writeJson } from '../files/atomic.js'
 import { type Checksum, checksumOf } from '../files/checksum.js'
 import { flush, writeFlushed } from '../files/flush.js'
+import { makeFolder } from '../files/make-folder.js'
 
 export const configFile = 'config.json'
 export const resultsFile = 'results.json'
@@ -60,10 +61,10 @@ export class RunFolder {
         // Of a run under way nobody should be told to resume or remove it.
         if ((await entries(folder)).includes(lockName)) RunFolder.#locked(folder).release()
         await checkEmpty(folder)
-        await mkdir(folder, { recursive: true })
+        await makeFolder(folder)
         return await RunFolder.#claim(folder, config)
       }
-      await mkdir('runs', { recursive: true })
+      await makeFolder('runs')
       for (let n = 1; ; n++) {
         const folder = path.resolve('runs', n === 1 ? name : `${name}-${n}`)
         if (await isNew(folder)) return await RunFolder.#claim(folder, config)

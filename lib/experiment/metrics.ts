@@ -18,6 +18,7 @@ import { kernelDistance } from '../evaluation/kernel-distance.js'
 import type { Metric } from '../evaluation/metric.js'
 import { precision } from '../evaluation/precision.js'
 import { recall } from '../evaluation/recall.js'
+import { torchScriptSchema } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
 import { batchSizeSchema } from '../validation/fields.js'
 import { unknownName } from '../validation/names.js'
@@ -100,7 +101,10 @@ export const evaluationSchema = z
      * A TorchScript file whose features replace the classifier's, and how it is used: see `TorchScriptOptions`. Opening it runs its
      * code: only use files that you trust.
      */
-    features: z.looseObject({ file: z.string().min(1) }).optional(),
+    features: torchScriptSchema
+      .omit({ device: true, threads: true })
+      .extend({ file: z.string().min(1) })
+      .optional(),
     /**
      * Where the standard Inception-v3 of `fid`, `kid` and `inceptionScore` is: its file, or another address to download it from. Default: in the
      * user's cache folder, where it is downloaded to.

@@ -4,14 +4,15 @@ import { ImageStore } from '../engine/image-store.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { InceptionV3 } from '../evaluation/inception.js'
-import { TorchScriptFeatures, type TorchScriptOptions } from '../evaluation/torch-script-features.js'
+import { TorchScriptFeatures } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
+import { counted } from '../validation/names.js'
 import { type ImageSize, sidesOf } from '../validation/size.js'
-import type { ResolvedExperiment } from './config.js'
+import type { ExperimentConfig, ResolvedExperiment } from './config.js'
 import { loadData } from './data.js'
 import type { RunEvent } from './events.js'
 import { checkMethodOn, type ResolvedMethod } from './methods.js'
-import { needsInception } from './metrics.js'
+import { type EvaluationConfig, needsInception } from './metrics.js'
 import { ofPart } from './part.js'
 import { isSeeded, makeStream } from './stream.js'
 
@@ -59,7 +60,7 @@ export async function planExperiment(
     if (train.channels !== config.unet.in_channels) {
       throw new ContinualDiffusionError(
         'ERR_INVALID_ARGUMENT',
-        `data: the images of ${train.name} have ${train.channels} channels; expected unet.in_channels, which is ` +
+        `data: the images of ${train.name} have ${counted(train.channels, 'channel')}; expected unet.in_channels, which is ` +
           `${config.unet.in_channels}: change unet.in_channels and unet.out_channels`,
       )
     }
@@ -73,10 +74,9 @@ export async function planExperiment(
   const images = new ImageStore()
   try {
     const whole = await wholeOf(data, streams[0]!.stream, config.unet.sample_size)
-    const { file, ...features } = config.evaluation.features ?? { file: undefined }
-    // What the options are is checked there.
-    const options = { ...features, device: config.device, threads: config.threads } as unknown as TorchScriptOptions
-    const extractor = file === undefined ? undefined : await TorchScriptFeatures.load(file, options)
+    const { device, threads } = config
+    const { features } = config.evaluation
+    const extractor = features && (await openFeatures(features, { device, threads }))
     const inception = needsInception(config.evaluation)
       ? await InceptionV3.load({
           ...config.evaluation.inception,
@@ -143,4 +143,11 @@ async function merge(
     at += subset.indices.length
   }
   return { name, images, labels, classes, height, width, channels, size }
+}
+
+function openFeatures(
+  { file, ...options }: NonNullable<EvaluationConfig['features']>,
+  on: Pick<ExperimentConfig, 'device' | 'threads'>,
+): Promise<TorchScriptFeatures> {
+  return TorchScriptFeatures.load(file, { ...options, ...on })
 }

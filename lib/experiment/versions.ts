@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { call } from '../engine/call.js'
 import type { Versions } from '../report/results.js'
+import { counted } from '../validation/names.js'
 
 /**
  * What computes in this process.
@@ -22,7 +23,7 @@ export function versions(threads?: number): Versions {
     cuda: cudaVersion,
     node: process.versions.node,
     platform: `${process.platform}-${process.arch}`,
-    cpu: `${model}, ${cpu.capability}${cpu.amx ? ' with AMX' : ''}, ${count} thread${count === 1 ? '' : 's'}`,
+    cpu: `${model}, ${cpu.capability}${cpu.amx ? ' with AMX' : ''}, ${counted(count, 'thread')}`,
   }
 }
 

@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, realpath, rename, rm } from 'node:fs/promises'
+import { open, readdir, realpath, rename, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { ContinualDiffusionError } from '../errors.js'
 import { flush, writeFlushed } from './flush.js'
+import { makeFolder } from './make-folder.js'
 
 /**
  * Makes a file whole or not at all: `write` writes a temporary sibling, which is then renamed to `file`. Siblings that killed processes of
@@ -15,13 +16,17 @@ export async function replaceFile(file: string, write: (temporary: string) => Pr
   const target = await follow(file)
   const temporary = temporaryBeside(target, 'tmp')
   try {
-    await mkdir(path.dirname(target), { recursive: true })
+    await makeFolder(path.dirname(target))
     // A rest does no harm where it can't be removed.
     for (const left of await leftBeside(target, 'tmp')) await rm(left, { force: true }).catch(() => {})
     await write(temporary)
     await rename(temporary, target)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined)
+    if ((error as NodeJS.ErrnoException).code === 'EISDIR') {
+      const message = `${target} is a folder; name a file, e.g. one in it`
+      throw new ContinualDiffusionError('ERR_WRITE_FAILED', message, { cause: error })
+    }
     throw writeError(target, error)
   }
 }

@@ -9,6 +9,7 @@ import { checkFits } from '../engine/memory.js'
 import { invalid } from '../errors.js'
 import type { Keeps, Penalty, ResolvedObjective } from '../methods/objective.js'
 import { held } from '../validation/fields.js'
+import { counted } from '../validation/names.js'
 import { shown } from '../validation/options.js'
 import { isSameSize, shownSize, sizeOfSides, writtenSize } from '../validation/size.js'
 import type { Core } from './core.js'
@@ -23,7 +24,7 @@ export function checkImages(unet: UNetConfig, subsets: readonly Subset[], where:
     const { name } = dataset
     if (dataset.channels !== channels) {
       throw invalid(
-        `${where}: the images of ${name} have ${dataset.channels} channels; expected the U-Net's ${channels}`,
+        `${where}: the images of ${name} have ${counted(dataset.channels, 'channel')}; expected the U-Net's ${channels}`,
       )
     }
     if (isSameSize(sizeOf(dataset), expected)) continue

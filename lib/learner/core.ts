@@ -9,7 +9,7 @@ import type { Group } from '../engine/group.js'
 import type { ImageStore } from '../engine/image-store.js'
 import type { NativeLearner } from '../engine/native-learner.js'
 import { ResidentImages } from '../engine/resident-images.js'
-import { invalid } from '../errors.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
 
 /** What a learner is. Only its table of classes may grow. */
 export interface Settings {
@@ -79,6 +79,8 @@ export interface Core {
   learning: WeakRef<object> | undefined
   /** What is changing the weights at the moment. */
   busy: 'learn' | 'step' | undefined
+  /** What spoilt the weights, after which nothing can be done with them. */
+  diverged: string | undefined
   warnedOfGraph: boolean
   disposed: boolean
 }
@@ -119,6 +121,7 @@ export async function createCore(given: Settings, seed: number, images: ImageSto
     pool: undefined,
     learning: undefined,
     busy: undefined,
+    diverged: undefined,
     warnedOfGraph: false,
     disposed: false,
   }
@@ -135,6 +138,28 @@ export async function freezeTeacher(core: Core, decay?: number): Promise<void> {
 export function live(core: Core, what = 'the learner'): NativeLearner {
   if (core.disposed) throw disposedError(what)
   return core.native
+}
+
+/**
+ * The learner's engine, for what uses or keeps its weights.
+ *
+ * @throws ContinualDiffusionError `ERR_DISPOSED`; `ERR_DIVERGED` where the weights are not usable
+ */
+export function sound(core: Core, where: string, what?: string): NativeLearner {
+  const native = live(core, what && `${where}: ${what}`)
+  if (core.diverged === undefined) return native
+  throw new ContinualDiffusionError(
+    'ERR_DIVERGED',
+    `${where}: ${what ?? 'the learner'} has diverged in ${core.diverged}, and its weights are not usable: load an earlier save, or make a new learner`,
+  )
+}
+
+/** The error of a task that spoilt the weights: nothing of it is in progress, and {@link sound} refuses them from now on. */
+export function divergedError(core: Core, where: string, found: string, cause?: unknown): ContinualDiffusionError {
+  core.diverged = where
+  core.inProgress = undefined
+  const message = `${where}: ${found} The learner's weights are not usable: load an earlier save, and lower the learning rate`
+  return new ContinualDiffusionError('ERR_DIVERGED', message, { cause })
 }
 
 /** @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` while something changes the weights */

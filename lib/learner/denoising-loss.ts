@@ -3,10 +3,10 @@ import { countImages, type Subset } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import { call, withCancel } from '../engine/call.js'
 import { sampledWeights } from '../engine/state.js'
-import { invalid } from '../errors.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { checkDiffuses, checkImages } from './checks.js'
-import { type Core, live } from './core.js'
+import { type Core, live, sound } from './core.js'
 import { checkLabels } from './labels.js'
 import type { DenoisingLoss, DenoisingLossOptions } from './options.js'
 import { denoisingLossSchema } from './schemas.js'
@@ -17,8 +17,28 @@ export async function denoisingLoss(
   images: Subset | readonly Subset[],
   options: DenoisingLossOptions,
 ): Promise<readonly DenoisingLoss[]> {
-  const { seed: own } = live(core).state
+  const { losses, edges, images: count, samples } = await bandLosses(core, images, options)
+  const wrong = losses.findIndex((loss) => !Number.isFinite(loss))
+  if (wrong !== -1) {
+    throw new ContinualDiffusionError(
+      'ERR_DIVERGED',
+      `denoisingLoss: the loss is ${losses[wrong]} at the timesteps ${edges[wrong]} … ${edges[wrong + 1]! - 1}; expected a finite number: the weights ` +
+        'are not usable; load an earlier save',
+    )
+  }
+  return Array.from(losses, (loss, i) => ({
+    from: edges[i] as number,
+    to: edges[i + 1] as number,
+    loss,
+    images: count,
+    draws: count * samples,
+  }))
+}
+
+/** The loss of each band, finite or not, and the bands' edges. */
+export async function bandLosses(core: Core, images: Subset | readonly Subset[], options: DenoisingLossOptions) {
   const where = 'denoisingLoss'
+  const { seed: own } = sound(core, where).state
   const { bands, signal, seed = own, ...rest } = parseOptions(denoisingLossSchema, options, where)
   const given = Array.isArray(images) ? images : [images]
   const subsets = parseOptions(z.array(subsetSchema), given, `${where}: images`)
@@ -36,13 +56,7 @@ export async function denoisingLoss(
       )
     }),
   )
-  return Array.from(losses, (loss, i) => ({
-    from: edges[i] as number,
-    to: edges[i + 1] as number,
-    loss,
-    images: count,
-    draws: count * rest.samples,
-  }))
+  return { losses, edges, images: count, samples: rest.samples }
 }
 
 function bandEdges(bands: number | readonly number[], total: number, where: string): Int32Array {

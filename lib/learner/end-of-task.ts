@@ -2,9 +2,8 @@ import { imageSize, isConditional } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { call, withCancel } from '../engine/call.js'
 import type { NativeSession } from '../engine/native-learner.js'
-import { ContinualDiffusionError } from '../errors.js'
 import type { Keeps } from '../methods/objective.js'
-import { type Core, freezeTeacher, live } from './core.js'
+import { type Core, divergedError, freezeTeacher, live } from './core.js'
 import { classesAfter, someLabels } from './labels.js'
 import { remember } from './memory.js'
 import type { LearnedTask } from './schemas.js'
@@ -71,11 +70,10 @@ async function checkSound(core: Core, where: string): Promise<void> {
   const image = { data: new Float32Array(channels * height * width), shape: [1, channels, height, width] }
   const { data } = await call(() => core.native.predict('student', image, Int32Array.of(0), someLabels(core, 1)))
   if (data.every(Number.isFinite)) return
-  core.inProgress = undefined
-  throw new ContinualDiffusionError(
-    'ERR_DIVERGED',
-    `${where}: the network's prediction is not finite after the task's last step, step ${core.native.state.step} of the ` +
-      'learner; nothing of the task was kept and the teacher is unchanged, but the weights are not usable: load a saved learner, ' +
-      'and lower the learning rate',
+  const { step } = core.native.state
+  throw divergedError(
+    core,
+    where,
+    `the network's prediction is not finite after the task's last step, step ${step} of the learner.`,
   )
 }

@@ -15,7 +15,7 @@ import { invalid } from '../errors.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { checkVariance } from './checks.js'
-import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
+import { type Core, checkIdle, createCore, freezeTeacher, sound } from './core.js'
 import type { LoadOptions, SaveOptions } from './options.js'
 import { loadSchema, saveSchema } from './schemas.js'
 
@@ -95,7 +95,7 @@ function samplerOf(
 
 /** See `Learner.save`. */
 export async function saveCore(core: Core, folder: string, options: SaveOptions): Promise<void> {
-  const native = live(core)
+  const native = sound(core, 'save')
   parseOptions(pathSchema, folder, 'save: folder')
   const { format } = parseOptions(saveSchema, options, 'save')
   checkIdle(core, 'save')

@@ -1,7 +1,9 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Guidance } from '../config/sampler.js'
 import { embeddingWidth, hasClassTable } from '../config/unet.js'
+import { call } from '../engine/call.js'
 import { invalid } from '../errors.js'
-import { type Core, live } from './core.js'
+import { type Core, createNative } from './core.js'
 import type { NetworkLabels } from './options.js'
 import { differences } from './task-in-progress.js'
 
@@ -11,13 +13,13 @@ import { differences } from './task-in-progress.js'
  * @param labels of the images to generate
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
  */
-export function checkGuide(
+export async function checkGuide(
   core: Core,
   guide: Core,
   guidance: Guidance | undefined,
   labels: NetworkLabels | undefined,
   where: string,
-): void {
+): Promise<void> {
   if (guidance === undefined) {
     throw invalid(
       `${where} is given, and the sampler has no guidance; expected its scale too, e.g. sampler: { guidance: { scale: 2 } }`,
@@ -28,7 +30,7 @@ export function checkGuide(
   if (wrong.length > 0) {
     throw invalid(`${where} differs from the learner in what both must have in common: ${wrong.join('; ')}`)
   }
-  if (hasFirstWeights(guide, where) && !hasFirstWeights(core)) {
+  if ((await hasFirstWeights(guide)) && !(await hasFirstWeights(core))) {
     throw invalid(`${where} has learned nothing: its weights are random; expected a learner that has taken steps`)
   }
   const unlearned = labels?.find((label) => hasLearned(core, label) === true && hasLearned(guide, label) === false)
@@ -55,9 +57,17 @@ function aspects({ settings, classes }: Core, named: number) {
   }
 }
 
-/** Whether the weights are still those drawn from the seed. Of a network from elsewhere the null label isn't known to be unlearned. */
-function hasFirstWeights(core: Core, where?: string): boolean {
-  return core.nullLabel === false && core.learnedBefore === 0 && live(core, where).state.step === 0
+/** Whether the weights are still those drawn from the seed. A network from elsewhere has taken no steps here, and has others. */
+async function hasFirstWeights({ native, settings }: Core): Promise<boolean> {
+  const { step, seed } = native.state
+  if (step > 0) return false
+  const fresh = await createNative({ ...settings, ema: 0 }, seed)
+  try {
+    const [first, now] = await Promise.all([call(() => fresh.read('student')), call(() => native.read('student'))])
+    return isDeepStrictEqual(first, now)
+  } finally {
+    call(() => fresh.dispose())
+  }
 }
 
 /** Whether a learner has learned what a label stands for, where that is known. */

@@ -3,8 +3,9 @@ import { embeddingWidth, hasClassTable, isConditional } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import type { ResolvedObjective } from '../methods/objective.js'
-import { nearest } from '../validation/names.js'
+import { counted, nearest } from '../validation/names.js'
 import { shown } from '../validation/options.js'
+import { warn } from '../validation/printable.js'
 import type { Core, LearnedClasses } from './core.js'
 import type { LearnOptions } from './learn-options.js'
 import type { Label, NetworkLabels } from './options.js'
@@ -123,7 +124,7 @@ export function noteStep(core: Core, labels: NetworkLabels | undefined): void {
 }
 
 /** The labels of the classes that a learner has learned; none of an unconditional one. */
-export function learnedLabels({ classes }: Core): readonly number[] {
+export function learnedLabels({ classes }: Pick<Core, 'classes'>): readonly number[] {
   return [...(classes?.counts ?? []).keys()].filter((label) => (classes?.counts[label] ?? 0) > 0)
 }
 
@@ -158,7 +159,7 @@ export function labelWeights(
   }
   const unknown = byName && [...byName.keys()].find((name) => !names.includes(name))
   if (unknown !== undefined) {
-    throw invalid(`${where}: replayLabels has a weight for ${shown(unknown)}; the classes are ${names.join(', ')}`)
+    throw invalid(`${where}: replayLabels: ${noClass(unknown, names)}`)
   }
   const counts = core.classes?.counts
   const weights = Float64Array.from(names, (name, label) => {
@@ -216,14 +217,55 @@ export function labelsToSample(
   count: number,
   where: string,
 ): NetworkLabels | undefined {
+  const labels = labelsOf(core, given, count, where)
+  if (given !== undefined) warnOfUnlearned(core, labels, where)
+  return labels
+}
+
+/** Which classes a learner has learned is known of those that learned here. */
+function warnOfUnlearned(
+  { classes, settings: { unet } }: Core,
+  labels: NetworkLabels | undefined,
+  where: string,
+): void {
+  const { names = [], counts = [] } = classes ?? {}
+  if (classes === undefined || !types.isInt32Array(labels)) return
+  const nullLabel = hasClassTable(unet) ? unet.num_class_embeds! - 1 : undefined
+  const unlearned = new Set(
+    labels.filter((label) => !((counts[label] ?? 0) > 0) && (label < names.length || label !== nullLabel)),
+  )
+  if (unlearned.size === 0) return
+  const those = [...unlearned].slice(0, 5).map((label) => names[label] ?? String(label))
+  warn(
+    `${where}: the learner has not learned ${those.join(', ')}${unlearned.size > 5 ? ', …' : ''}, and what it generates for that is none of it; ` +
+      `it has learned ${learnedLabels({ classes })
+        .map((label) => names[label])
+        .join(', ')}`,
+    'CONTINUAL_DIFFUSION_UNLEARNED',
+  )
+}
+
+function labelsOf(
+  core: Core,
+  given: Label | readonly Label[] | NetworkLabels | undefined,
+  count: number,
+  where: string,
+): NetworkLabels | undefined {
   const { unet } = core.settings
   if (!isConditional(unet)) return none(given, where)
   if (given === undefined) {
     const inTurn = labelsInTurn(core, 0, count)
     if (inTurn) return inTurn
-    throw invalid(`${where}: the network takes labels, and the learner has learned no class yet; expected labels`)
+    throw invalid(
+      `${where}: the network takes labels, and the learner has learned no class yet, or it isn't known which; expected labels, e.g. 0 for the first class`,
+    )
   }
   if (types.isInt32Array(given) || types.isFloat32Array(given)) return networkLabels(core, given, count, where)
+  if (Array.isArray(given) && given.length !== count) {
+    throw invalid(
+      `${where}: labels has ${counted(given.length, 'element')}; expected ${count}, a label for each image, or one label for all`,
+    )
+  }
   if (!Array.isArray(given)) {
     return networkLabels(core, new Int32Array(count).fill(indexOf(core, given as Label, where)), count, where)
   }
@@ -249,12 +291,14 @@ function indexOf(core: Core, label: Label, where: string): number {
   }
   const index = core.classes?.names.indexOf(label) ?? -1
   if (index >= 0) return index
-  const names = core.classes?.names
-  const near = nearest(label, names ?? [])
-  throw invalid(
-    `${where}: no class is named ${shown(label)}${near === undefined ? '' : ` (did you mean ${shown(near)}?)`}; ` +
-      `the classes are ${names?.join(', ') ?? 'not known yet'}`,
-  )
+  throw invalid(`${where}: ${noClass(label, core.classes?.names)}`)
+}
+
+/** What is said of a name that no class has. */
+function noClass(name: string, names: readonly string[] | undefined): string {
+  const near = nearest(name, names ?? [])
+  const those = names?.join(', ') ?? "not known, so that labels are numbers, each a class's index: 0, 1, …"
+  return `no class is named ${shown(name)}${near === undefined ? '' : ` (did you mean ${shown(near)}?)`}; the classes are ${those}`
 }
 
 /** Labels that the network takes, whatever they mean; undefined where it takes none. */

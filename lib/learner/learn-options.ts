@@ -103,7 +103,7 @@ export interface LearnSettings extends UpdateOptions {
   /**
    * Whether to resume the task in progress, see `Learner.taskInProgress`. On the CPU the rest of the training is the same to the bit as
    * without the interruption. If no task is in progress, the task begins from its start. Default false: the task begins from its start in
-   * any case.
+   * any case, with all its steps ahead, and with the weights as they are: those that the steps done have changed.
    *
    * A task is resumed with the settings that it was begun with. `{ change: ['lr', 'steps'] }` resumes it with this call's learning rate, or
    * number of steps, which is at least the number of steps done.

@@ -11,7 +11,7 @@ import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
 import { checkPenalties } from './checks.js'
-import { alone, type Core, checkIdle, createNative, live } from './core.js'
+import { alone, type Core, checkIdle, createNative, divergedError, live, sound } from './core.js'
 import { endTask } from './end-of-task.js'
 import { type Grown, grow, takeOver } from './grow.js'
 import type { ChangeableSetting, LearnOptions, Progress, StepLosses } from './learn-options.js'
@@ -44,7 +44,7 @@ async function* learnStepwise(
   givenMethod: Method,
   options: LearnOptions,
 ): AsyncGenerator<Progress, void, undefined> {
-  live(core)
+  sound(core, 'learn')
   const given = parseOptions(taskSchema, givenTask, 'learn: task')
   const method = {
     ...checkMethod(givenMethod, 'learn: method'),
@@ -130,6 +130,7 @@ async function* learnStepwise(
     if (progress.step > 0) await alone(core, 'learn', where, () => pause(steps))
     const start = performance.now()
     const first = progress.step
+    const { step: stepBefore } = core.native.state
     // The first steps are told of soon, however fast they are.
     let most = 1
     while (!over()) {
@@ -140,7 +141,7 @@ async function* learnStepwise(
       const wanted = Math.min(most, steps - from, toPause)
       const done = await alone(core, 'learn', where, async () => {
         if (from > first) await fillPools(core, training, pools, from, false, filling)
-        const done = await train(core, training, progress, wanted, penalties, onStep, signal, where)
+        const done = await train(core, training, progress, wanted, penalties, onStep, signal, where, stepBefore)
         await pause(steps)
         return done
       })
@@ -176,7 +177,7 @@ async function* learnStepwise(
 
 /** See `Learner.endTask`. */
 export async function endEarly(core: Core): Promise<void> {
-  live(core)
+  sound(core, 'endTask')
   checkIdle(core, 'endTask')
   const { inProgress } = core
   if (inProgress === undefined) throw invalid('endTask: no task is in progress; begin one by learn() or train()')
@@ -205,7 +206,7 @@ export async function replayPool(
   method: Method,
   options: LearnOptions,
 ): Promise<ReplayImages | undefined> {
-  live(core)
+  sound(core, 'replayPool')
   const given = parseOptions(taskSchema, givenTask, 'replayPool: task')
   checkMethod(method, 'replayPool: method')
   const where = `replayPool, task ${given.number} by ${method.name}`
@@ -262,7 +263,11 @@ async function checkAlike(
   await group.agree(facts, where, signal)
 }
 
-/** Takes at most so many steps of the task in progress; those before an abort count and are told too. */
+/**
+ * Takes at most so many steps of the task in progress; those before an abort count and are told too.
+ *
+ * @param stepBefore the learner's step when `learn` began, with weights that nothing has spoilt
+ */
 async function train(
   core: Core,
   session: NativeSession,
@@ -272,6 +277,7 @@ async function train(
   onStep: LearnOptions['onStep'],
   signal: AbortSignal | undefined,
   where: string,
+  stepBefore: number,
 ): Promise<readonly StepLosses[]> {
   let done: readonly StepLosses[] = []
   await withCancel(signal, async (flag) => {
@@ -280,10 +286,15 @@ async function train(
       done = stepsOf(report, progress, penalties)
       if (report.graphFailure !== undefined) warnOfGraph(core, report.graphFailure)
     } catch (error) {
+      const hasDiverged = error instanceof ContinualDiffusionError && error.code === 'ERR_DIVERGED'
+      if (hasDiverged && core.native.state.step === stepBefore) {
+        const message = `${where}: ${error.message} No step was taken: the weights are unchanged`
+        throw new ContinualDiffusionError(error.code, message, { cause: error })
+      }
+      if (hasDiverged) throw divergedError(core, where, error.message, error)
       // Which steps were taken before isn't known.
       core.inProgress = undefined
-      if (!(error instanceof ContinualDiffusionError && error.code === 'ERR_DIVERGED')) throw error
-      throw new ContinualDiffusionError(error.code, `${where}: ${error.message}`, { cause: error })
+      throw error
     }
     progress.step += done.length
     if (onStep) for (const losses of done) onStep(losses)

@@ -14,7 +14,7 @@ import type { Method } from '../methods/objective.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape, checkVariance } from './checks.js'
-import { type Core, checkIdle, createCore, freezeTeacher, live } from './core.js'
+import { type Core, checkIdle, createCore, freezeTeacher, live, sound } from './core.js'
 import { denoisingLoss } from './denoising-loss.js'
 import { loadCore, saveCore } from './folder.js'
 import { labelsInTurn, learnedLabels, networkLabels } from './labels.js'
@@ -217,7 +217,8 @@ export class Learner implements AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` before training when the options are wrong; when the images have another size or
    *   other channels than the U-Net; when the method needs a teacher, a memory or a consolidated penalty that the learner doesn't have; when
    *   the method's memory is larger than the data of the tasks so far; or when the task in progress was begun with another method, other
-   *   settings or other images. `ERR_DIVERGED` when a loss, a gradient or, after the last step, the network's prediction is not finite
+   *   settings or other images. `ERR_DIVERGED` when a loss, a gradient or, after the last step, the network's prediction is not
+   *   finite; once steps were taken, the weights are not usable, and whatever needs them is refused from then on: load an earlier save
    * @throws signal.reason after an abort
    */
   learn(task: Task, method: Method, options: LearnOptions): Learning {
@@ -302,7 +303,7 @@ export class Learner implements AsyncDisposable {
    * @returns N × out_channels × H × W: ε, x₀ or v, as the schedule's `prediction` says, and the rest where `out_channels` is more than `in_channels`
    */
   async predict(xt: Float32Array, timesteps: Int32Array | Float32Array, labels?: NetworkLabels): Promise<Float32Array> {
-    const native = live(this.#core)
+    const native = sound(this.#core, 'predict')
     const shape = checkedShape(this.#core, xt, timesteps, 'predict: xt')
     const told = networkLabels(this.#core, labels, timesteps.length, 'predict: labels')
     return (await call(() => native.predict(sampledWeights(this.ema), { data: xt, shape }, timesteps, told))).data
@@ -339,7 +340,7 @@ export class Learner implements AsyncDisposable {
 
   /** Makes a frozen copy of the weights that sampling uses, as the new teacher. `learn` does so at the end of a task. */
   async freezeTeacher(): Promise<void> {
-    live(this.#core)
+    sound(this.#core, 'freezeTeacher')
     checkIdle(this.#core, 'freezeTeacher')
     await freezeTeacher(this.#core)
   }

@@ -8,7 +8,7 @@ import { sampledWeights } from '../engine/state.js'
 import { invalid } from '../errors.js'
 import { parseOptions, shown } from '../validation/options.js'
 import { checkBatch, checkDiffuses, checkLength, checkVariance } from './checks.js'
-import { type Core, live } from './core.js'
+import { type Core, sound } from './core.js'
 import { checkGuide } from './guide.js'
 import { checkGuidance, labelsToSample } from './labels.js'
 import type { FloatImages, Label, NetworkLabels } from './options.js'
@@ -58,21 +58,23 @@ export async function sample(
   coreOf: (guide: unknown) => Core | undefined,
   group: Group | null,
 ): Promise<ImageBatch | FloatImages> {
-  const native = live(core)
+  const native = sound(core, 'sample')
   const { schedule, unet, ema } = core.settings
   const { signal, guide, onProgress, ...parsed } = parseOptions(sampleSchema, options, 'sample')
-  const { count, batchSize, start, stepNoise, format, seed = native.state.seed } = parsed
+  const { count, batchSize, format, seed = native.state.seed } = parsed
   const sampler = parseSampler(schedule, parsed.sampler, 'sample: sampler', core.settings.sampler)
-  const labels = labelsToSample(core, parsed.labels, count, 'sample: labels')
+  // Copies, as what the engine is given comes after the look at the guide.
+  const [start, stepNoise] = [parsed.start?.slice(), parsed.stepNoise?.slice()]
+  const labels = labelsToSample(core, parsed.labels, count, 'sample: labels')?.slice()
   const weaker = coreOf(guide)
   if (guide !== undefined && !weaker) throw invalid(`sample: guide is ${shown(guide)}; expected a Learner`)
-  if (weaker) checkGuide(core, weaker, sampler.guidance, labels, 'sample: guide')
+  const from = weaker && { learner: sound(weaker, 'sample', 'guide'), weights: sampledWeights(weaker.settings.ema) }
+  if (weaker) await checkGuide(core, weaker, sampler.guidance, labels, 'sample: guide')
   else checkGuidance(core, sampler.guidance, 'sample: sampler')
   checkDiffuses(core, 'draw', 'sample')
   checkVariance(unet, sampler, 'sample: sampler')
   checkBatch(core, Math.min(count, batchSize), 'sampling', 'sample')
   const weights = sampledWeights(ema)
-  const from = weaker && { learner: live(weaker, 'sample: guide'), weights: sampledWeights(weaker.settings.ema) }
   const { in_channels: channels } = unet
   const { height, width } = imageSize(unet, 'sample')
   const pixels = count * channels * height * width

@@ -3,14 +3,14 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import { held } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape } from './checks.js'
-import { alone, type Core, live } from './core.js'
+import { alone, type Core, sound } from './core.js'
 import { networkLabels, noteStep } from './labels.js'
 import type { StepOptions } from './options.js'
 import { stepSchema } from './schemas.js'
 
 /** See `Learner.step`. */
 export async function step(core: Core, options: StepOptions): Promise<{ loss: number; gradNorm: number }> {
-  const native = live(core)
+  const native = sound(core, 'step')
   const {
     xt,
     timesteps,

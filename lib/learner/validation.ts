@@ -3,11 +3,11 @@ import { countImages, type Subset } from '../data/dataset.js'
 import { mersenneTwister } from '../data/torch-random.js'
 import { call } from '../engine/call.js'
 import { sampledWeights } from '../engine/state.js'
-import { ContinualDiffusionError, invalid } from '../errors.js'
+import { invalid } from '../errors.js'
 import { shown } from '../validation/options.js'
 import { checkImages } from './checks.js'
-import { type Core, type KeptWeights, live } from './core.js'
-import { denoisingLoss } from './denoising-loss.js'
+import { type Core, divergedError, type KeptWeights, live } from './core.js'
+import { bandLosses } from './denoising-loss.js'
 import { checkLabels } from './labels.js'
 import type { LearnedTask, ParsedValidation } from './schemas.js'
 import type { Validation } from './validation-options.js'
@@ -148,12 +148,9 @@ async function measure(
     throw invalid(`${where}: metric gave ${shown(value)}; expected a finite number`)
   }
   const options = { bands: 1, samples, batchSize, ...(signal && { signal }) }
-  const value = await shared(decides ? (await denoisingLoss(core, heldOut, options))[0]!.loss : 0)
+  const value = await shared(decides ? (await bandLosses(core, heldOut, options)).losses[0]! : 0)
   if (Number.isFinite(value)) return value
-  throw new ContinualDiffusionError(
-    'ERR_DIVERGED',
-    `${where}: the loss is ${value}; expected a finite number; the weights are not usable: load a saved learner, and lower the learning rate`,
-  )
+  throw divergedError(core, where, `the loss is ${value}; expected a finite number.`)
 }
 
 async function readWeights({ native, settings }: Core): Promise<KeptWeights> {

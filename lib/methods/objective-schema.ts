@@ -117,6 +117,11 @@ export function checkMethod(method: unknown, where: string): z.output<typeof met
     const name = method.name || 'method'
     throw invalid(`${where} is the function ${name}; expected the method that it makes: call it, ${name}()`)
   }
+  if (typeof method === 'string') {
+    throw invalid(
+      `${where} is ${shown(method)}; expected a method, which a function makes, e.g. generativeDistillation(); names are for experiments`,
+    )
+  }
   return parseOptions(methodSchema, method, where)
 }
 

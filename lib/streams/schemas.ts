@@ -1,17 +1,30 @@
 import { z } from 'zod'
 import { subsetSchema } from '../data/schemas.js'
+import { isRecord } from '../validation/options.js'
 import type { Stream } from './stream.js'
 
 /** Schemas of what functions take of a stream. Tasks are copied, and so are their indices. */
 
 const number = z.int().min(1)
 
+/** Data in the place of a task. */
+function isData(value: unknown): boolean {
+  return isRecord(value) && ('images' in value || (isRecord(value.train) && 'images' in value.train))
+}
+
 /** What learning takes of a task. */
-export const taskSchema = z.looseObject({
-  number,
-  train: subsetSchema,
-  earlier: z.array(z.looseObject({ number: number.optional(), train: subsetSchema })),
-})
+export const taskSchema = z
+  .custom(
+    (value) => !isData(value),
+    'expected a task: one of the tasks of a stream, e.g. of single(data) or classIncremental(data, { tasks: 5 })',
+  )
+  .pipe(
+    z.looseObject({
+      number,
+      train: subsetSchema,
+      earlier: z.array(z.looseObject({ number: number.optional(), train: subsetSchema })),
+    }),
+  )
 
 /** What is learned and tested. */
 export const testedTaskSchema = z.looseObject({

@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { counted, nearest } from './names.js'
 
 /** What a wrong value should have been, for a schema that doesn't say it in words of its own. */
 export function expectation(issue: z.core.$ZodRawIssue): string {
@@ -11,8 +12,12 @@ function expected(issue: z.core.$ZodRawIssue): string {
       return issue.expected === 'number' && typeof issue.input === 'number'
         ? 'a finite number'
         : (kinds[issue.expected] ?? withArticle(issue.expected))
-    case 'invalid_value':
-      return anyOf(issue.values.map((value) => (typeof value === 'string' ? `'${value}'` : String(value))))
+    case 'invalid_value': {
+      const names = issue.values.filter((value) => typeof value === 'string')
+      const near = typeof issue.input === 'string' ? nearest(issue.input, names) : undefined
+      const any = anyOf(issue.values.map((value) => (typeof value === 'string' ? `'${value}'` : String(value))))
+      return near === undefined ? any : `${any} (did you mean '${near}'?)`
+    }
     case 'too_small':
       return amount(issue.origin, issue.minimum, issue.inclusive ? 'at least' : 'more than')
     case 'too_big':
@@ -42,8 +47,7 @@ export function withArticle(noun: string): string {
 
 function amount(origin: string, bound: number | bigint, how: string): string {
   if (origin === 'number' || origin === 'int') return `${how} ${bound}`
-  const unit = origin === 'string' ? 'letter' : 'element'
-  return `${how} ${bound} ${unit}${Number(bound) === 1 ? '' : 's'}`
+  return `${how} ${counted(Number(bound), origin === 'string' ? 'letter' : 'element')}`
 }
 
 /** `a`, `a or b`, `a, b or c`. */

@@ -1,6 +1,11 @@
 /** Letters of a name that a message shows; no name of ours has as many. */
 export const shownAtMost = 60
 
+/** A number of things, as a message says it: `1 channel`, `3 channels`. */
+export function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? '' : 's'}`
+}
+
 /**
  * The known name that is most like `name`, or undefined when none is like it: at most a third of its letters, and at
  * least one, may have to be changed, added, left out or swapped with the next.

@@ -1,5 +1,7 @@
 #include "diffusion/noise_schedule.h"
 
+#include <limits>
+
 namespace continual {
 
 namespace {
@@ -74,7 +76,8 @@ at::Tensor NoiseSchedule::timestepOf(const at::Tensor& ratio) const {
   const at::Tensor low =
       (at::searchsorted(logs, log.contiguous(), /*out_int32=*/false, /*right=*/true) - 1).clamp(0, timesteps() - 2);
   const at::Tensor from = entries(logs, low), to = entries(logs, low + 1);
-  return low + ((log - from) / (to - from)).clamp(0, 1);
+  // Where float32 has no number so small as ᾱ, several timesteps have the same.
+  return low + ((log - from) / (to - from).clamp_min(std::numeric_limits<double>::min())).clamp(0, 1);
 }
 
 Levels NoiseSchedule::ofRatio(const at::Tensor& ratio) const {

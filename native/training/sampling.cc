@@ -2,6 +2,8 @@
 
 #include <c10/core/GradMode.h>
 
+#include <cmath>
+
 #include "data/images.h"
 #include "runtime/error.h"
 
@@ -23,6 +25,22 @@ Predict Sampling::predictor(StateTensor which) {
 
 namespace {
 
+/// How far the images of a batch, or of a member's part of it, held finite numbers alone.
+class Soundness {
+ public:
+  /// Called with the images before each step and after the last. Copies nothing from a device.
+  void look(const at::Tensor& images) {
+    const at::Tensor sound = images.isfinite().flatten(1).all(1);
+    sound_ = sound_.defined() ? sound_ & sound : sound;
+    looks_ = looks_.defined() ? looks_ + sound_ : sound_.to(at::kInt);
+  }
+  /// Of each image, how often in turn it was found finite from the first look on.
+  const at::Tensor& looks() const { return looks_; }
+
+ private:
+  at::Tensor sound_, looks_;
+};
+
 int64_t wholeFours(int64_t numbers) { return (numbers + 3) / 4 * 4; }  // as random numbers come
 
 }  // namespace
@@ -36,6 +54,24 @@ at::Tensor Sampling::others(int64_t length, const SampleConfig& config, Random& 
   }
   const auto options = at::TensorOptions(model_.how.device).dtype(config.pixels ? at::kByte : at::kFloat);
   return config.pixels ? at::zeros({length, shape[2], shape[3], shape[1]}, options) : at::zeros(shape, options);
+}
+
+void Sampling::requireFinite(const at::Tensor& looks, const SampleConfig& config) {
+  const SamplerConfig& sampler = config.sampler;
+  const at::Tensor unsound = (looks <= sampler.steps).nonzero();
+  if (unsound.numel() == 0) return;
+  const auto image = unsound[0].item<int64_t>(), step = looks[image].item<int64_t>();
+  const std::string found = "image " + std::to_string(image) + ", which the sampler '" + sampler.sampler->name +
+                            "' generated, holds numbers that are not finite ";
+  if (step == 0) throw Error("ERR_DIVERGED", found + "in the noise that was given to begin with. Give finite noise");
+  const at::Tensor stop = config.stop.defined() ? config.stop.narrow(0, image, 1) : at::zeros({1}, at::kLong);
+  const at::Tensor timesteps =
+      samplerTimesteps(model_.schedule, sampler, toDevice(stop, model_.how.device)).timesteps.to(at::kCPU);
+  const auto timestep = static_cast<int64_t>(std::llround(timesteps[step - 1][0].item<double>()));
+  throw Error("ERR_DIVERGED", found + "since step " + std::to_string(step) + " of " + std::to_string(sampler.steps) +
+                                  ", at timestep " + std::to_string(timestep) +
+                                  ": its steps are too coarse for this schedule, the weights diverged, or noise that "
+                                  "was given isn't finite. Try another sampler or learner");
 }
 
 at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const Cancellation& cancellation,
@@ -57,11 +93,13 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
   };
   RunAhead ahead(model_.how.device);
   std::vector<at::Tensor> result;
-  at::Tensor finite = at::ones({}, at::TensorOptions(model_.how.device).dtype(at::kBool));
+  std::vector<at::Tensor> looks;
   for (int64_t first = 0; first < config.count; first += config.batchSize) {
     const int64_t length = std::min(config.batchSize, config.count - first), parts = std::min(team_.size(), length);
     if (first / config.batchSize % config.turns != config.turn) {
       result.push_back(others(length, config, start, stepNoise));
+      looks.push_back(
+          at::full({length}, config.sampler.steps + 1, at::TensorOptions(model_.how.device).dtype(at::kInt)));
       continue;
     }
     const auto ofBatch = [&](const at::Tensor& t, int64_t dim = 0) {
@@ -69,7 +107,7 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
     };
     const at::Tensor starts = config.start.defined() ? ofBatch(config.start) : drawn(start, length);
     const at::Tensor stops = ofBatch(config.stop), labels = ofBatch(config.labels);
-    std::vector<at::Tensor> noises, images(static_cast<size_t>(parts));
+    std::vector<at::Tensor> noises, images(static_cast<size_t>(parts)), found(static_cast<size_t>(parts));
     const at::Tensor given = ofBatch(config.stepNoise, 1);
     for (size_t i = 0; i < stepNoise.size(); ++i) {
       noises.push_back(given.defined() ? given[static_cast<int64_t>(i)] : drawn(stepNoise[i], length));
@@ -78,7 +116,8 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
       const c10::NoGradGuard noGradHere;
       const int64_t begin = length * member / parts, end = length * (member + 1) / parts;
       const auto own = [&](const at::Tensor& t) { return t.defined() ? t.slice(0, begin, end) : t; };
-      images[static_cast<size_t>(member)] = continual::sample({
+      Soundness soundness;
+      const at::Tensor generated = continual::sample({
           .schedule = model_.schedule,
           .parametrisation = model_.parametrisation,
           .config = config.sampler,
@@ -91,8 +130,9 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
           .noise = [&](int64_t i) { return own(noises[static_cast<size_t>(i)]); },
           .stop = own(stops),
           .watch =
-              [&](int64_t step, const at::Tensor&) {
+              [&](int64_t step, const at::Tensor& xt) {
                 cancellation.check();
+                soundness.look(xt);
                 if (member > 0 || config.done == nullptr) return;
                 const double images = static_cast<double>(first) +
                                       static_cast<double>(length * step) / static_cast<double>(config.sampler.steps);
@@ -100,19 +140,16 @@ at::Tensor Sampling::sample(StateTensor which, const SampleConfig& config, const
                                  __ATOMIC_RELAXED);
               },
       });
+      soundness.look(generated);
+      images[static_cast<size_t>(member)] = generated;
+      found[static_cast<size_t>(member)] = soundness.looks();
     });
     const at::Tensor all = at::cat(images);
-    finite = finite & all.isfinite().all();
+    looks.push_back(at::cat(found));
     result.push_back(config.pixels ? toPixels(all) : all);
     ahead.launched();
   }
-  // In bytes it would not show.
-  if (config.pixels && !finite.item<bool>()) {
-    throw Error("ERR_DIVERGED", std::string("the images that the sampler '") + config.sampler.sampler->name +
-                                    "' generated hold numbers that are not finite: its steps are too coarse for this "
-                                    "schedule, the weights diverged, or noise that was given isn't finite. Try another "
-                                    "sampler or learner");
-  }
+  requireFinite(at::cat(looks).to(at::kCPU), config);
   return at::cat(result).to(at::kCPU);
 }
 

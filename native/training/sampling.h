@@ -39,13 +39,16 @@ class Sampling {
       : model_(model), state_(state), team_(team) {}
 
   /// On the CPU; a pure function of (weights, seed, use): the batch size changes it by rounding at most. `weaker`: a
-  /// second network for guidance, see `guided`. Throws Cancelled.
+  /// second network for guidance, see `guided`. Throws Cancelled, and ERR_DIVERGED where an image isn't finite.
   at::Tensor sample(StateTensor weights, const SampleConfig& config, const Cancellation& cancellation,
                     const Predict& weaker = nullptr);
   /// The network with some weights, until one of the state's tensors is replaced by another.
   Predict predictor(StateTensor weights);
 
  private:
+  /// `looks`: of each image, how often it was finite when looked at: before each step and after the last. Throws
+  /// ERR_DIVERGED.
+  void requireFinite(const at::Tensor& looks, const SampleConfig& config);
   /// Zeros for a batch that another process generates, and the streams of noise as they are after it.
   at::Tensor others(int64_t length, const SampleConfig& config, Random& start, std::vector<Random>& noises);
 

@@ -8,7 +8,7 @@ Advance ddim(const Trajectory& trajectory) {
     const double eta = trajectory.config.eta, tiny = trajectory.config.tiny;
     const at::Tensor &x0 = step.estimate.x0, &epsilon = step.estimate.epsilon;
     const Levels &from = step.from, &to = step.to;
-    const at::Tensor added = addedVariance(trajectory, step, from.alpha2 / (to.alpha2 + tiny));
+    const at::Tensor added = addedVariance(trajectory, step, from.alpha2 / (to.alpha2 + tiny).clamp_min(smallest));
     const at::Tensor variance = to.sigma2 / from.sigma2 * added * (eta * eta);
     const at::Tensor mean = to.alpha * x0 + (to.sigma2 - variance).clamp(0, 1).sqrt() * epsilon;
     return eta > 0 ? mean + variance.sqrt() * trajectory.noise(step.index) : mean;

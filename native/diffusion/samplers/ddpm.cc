@@ -1,12 +1,6 @@
-#include <limits>
-
 #include "diffusion/samplers/sampler.h"
 
 namespace continual {
-
-// Where float32 has no number so small as ᾱ, an image is noise alone, and stays so whatever part of the noise a step
-// replaces: all of it.
-constexpr float smallest = std::numeric_limits<float>::min();
 
 namespace {
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -101,6 +102,9 @@ at::Tensor sample(const Trajectory& trajectory);
 
 /// What the network sees in x_t, clipped or thresholded where the configuration says so.
 Estimate estimate(const Trajectory& trajectory, const Levels& at, const at::Tensor& xt, const at::Tensor& timesteps);
+/// What divides in place of an ᾱ that is smaller than any of float32's numbers: such an image is noise alone, and stays
+/// so whatever part of the noise a step replaces: all of it.
+constexpr float smallest = std::numeric_limits<float>::min();
 /// σ/α and its negative logarithm λ, of levels; λ = ∞ for the clean image.
 at::Tensor ratio(const Levels& at);
 at::Tensor halfLogSnr(const Levels& at);
