@@ -227,7 +227,7 @@ describe('is refused, and says why:', () => {
   it('weights of another variant, with those that there are', async () => {
     const folder = await copyOf('file-variant-fp16')
     const there =
-      /safetensors: there is no such file; the folder has the weights otherwise: load them with \{ variant: 'fp16' \}$/
+      /safetensors: there is no such file; the folder has the weights otherwise: load them with \{ variant: 'fp16' \} \(--variant on the command line\)$/
     expect((await failure(load(folder))).message).toMatch(there)
     expect((await failure(load(folder, { variant: 'ema' }))).message).toMatch(there)
     const wrong = await failure(load(folder, { variant: '../fp16' }))

@@ -1,6 +1,7 @@
 import { copyFile, mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import sharp from 'sharp'
 import { expect, it } from 'vitest'
 import { type DecodeOptions, decodeImage } from '../lib/data/decode-image.js'
 import { loadImageFolder } from '../lib/data/index.js'
@@ -41,6 +42,29 @@ it.each(Object.entries(images))(
     }
   },
 )
+
+it('a TIFF file whose colours libvips takes for others is refused, by what they are', async () => {
+  const options: DecodeOptions = { size: [8, 12], fit: 'crop', channels: 3, grey: 'luma', alpha: 'ignore' }
+  const yCbCr = /^its colours are YCbCr, not compressed as JPEG; expected /
+  await expect(decodeImage(await readFile(at('ycbcr.tif')), options)).rejects.toThrow(yCbCr)
+  const colour = sharp(at('colour.png'))
+  const jpeg = await decodeImage(await colour.tiff({ compression: 'jpeg', quality: 100 }).toBuffer(), options)
+  expect(apart(jpeg, pixels(images['colour.png']!.rgb))).toBeLessThan(100)
+  for (const bigtiff of [false, true]) {
+    const bytes = await colour.tiff({ compression: 'lzw', bigtiff }).toBuffer()
+    expect(apart(await decodeImage(bytes, options), pixels(images['colour.png']!.rgb))).toBe(0)
+    // The tag of the photometric interpretation, whose type is SHORT.
+    const entry = bytes.indexOf(Uint8Array.of(0x06, 0x01, 3, 0))
+    for (const [kind, expected] of [
+      [6, yCbCr],
+      [9, /^its colours are ICCLab;/],
+      [77, /^its colours are of the photometric interpretation 77;/],
+    ] as const) {
+      bytes.writeUInt16LE(kind, entry + (bigtiff ? 12 : 8))
+      await expect(decodeImage(bytes, options)).rejects.toThrow(expected)
+    }
+  }
+})
 
 it('a folder of oblong images is loaded at a size of height and width', async () => {
   const folder = await temporaryFolder()

@@ -261,6 +261,21 @@ describe('config.json', () => {
     })
   })
 
+  it('takes a K block without residual blocks at the lowest level alone, as diffusers', () => {
+    const parse = (down: string[]) => {
+      const blocks = {
+        down_block_types: down,
+        up_block_types: ['UpBlock2D', 'UpBlock2D'],
+        block_out_channels: [32, 32],
+      }
+      return parseUNetConfig({ ...given, ...blocks, layers_per_block: 0 }, 'here')
+    }
+    for (const type of ['KDownBlock2D', 'KCrossAttnDownBlock2D']) {
+      expect(parse(['DownBlock2D', type]).layers_per_block).toBe(0)
+      expect(() => parse([type, 'DownBlock2D'])).toThrow()
+    }
+  })
+
   it('warns of what it does not know in a config.json, once', async () => {
     const warned = new Promise<Error>((resolve) => process.once('warning', resolve))
     parseUNetConfig({ ...given, norm_num_group: 8, odd: 1, power: 0.75 }, 'a/config.json')

@@ -32,7 +32,8 @@ function advice(folder: string, name: string, names: readonly string[]): string 
     const given = [...new Set(variants)].map((variant) =>
       variant === undefined ? 'without a variant' : `{ variant: '${variant}' }`,
     )
-    return `; the folder has the weights otherwise: load them ${given.join(' or ')}`.replace(' {', ' with {')
+    const typed = variants.some((variant) => variant !== undefined) ? ' (--variant on the command line)' : ''
+    return `; the folder has the weights otherwise: load them ${given.join(' or ')}${typed}`.replace(' {', ' with {')
   }
   const bin = names.find((file) => pickle.test(file))
   if (bin !== undefined) {

@@ -43,6 +43,15 @@ export function port(text: string): number {
   return value
 }
 
+/** Reads the side of square images, or e.g. `24x32`, height and width. */
+export function imageSize(text: string): number | [height: number, width: number] {
+  const [height, width] = (/^(\d{1,4})(?:x(\d{1,4}))?$/.exec(text) ?? []).slice(1).map((side) => side && Number(side))
+  if (!height || width === 0) {
+    throw new InvalidArgumentError('Expected the side of squares in pixels, e.g. 32, or height and width, e.g. 24x32.')
+  }
+  return width ? [height, width] : height
+}
+
 /** Reads e.g. `3/10`. */
 export function partOf(text: string): { number: number; of: number } {
   const [, number, of] = (/^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? []).map(Number)

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { EvaluateSavedOptions } from '../experiment/evaluate-saved.js'
 import type { Device } from '../validation/fields.js'
-import { asTyped, wholeNumber } from './arguments.js'
+import { asTyped, imageSize, wholeNumber } from './arguments.js'
 import { lineWidth, print } from './output.js'
 
 interface Options {
@@ -12,6 +12,8 @@ interface Options {
   seed?: number
   device: string
   threads?: number
+  variant?: string
+  sampleSize?: number | [number, number]
   json?: boolean
 }
 
@@ -23,6 +25,8 @@ const typed = {
   steps: '--steps',
   device: '--device',
   threads: '--threads',
+  variant: '--variant',
+  sampleSize: '--sample-size',
 }
 
 /** Adds the command `evaluate`: a saved learner against the test images of what it has learned. */
@@ -39,6 +43,8 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
     .option('-n, --count <count>', "images to generate (default: the experiment's)", wholeNumber(2, 1_000_000))
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
+    .option('--variant <name>', "variant of a diffusers model's weights, e.g. fp16")
+    .option('--sample-size <size>', "side of square images, or e.g. 24x32, in place of a diffusers model's", imageSize)
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
     .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))
     .option('--json', 'print the values as JSON')

@@ -26,6 +26,8 @@ export interface SampleOptions {
   steps?: number
   seed?: number
   device: string
+  variant?: string
+  sampleSize?: number | [number, number]
 }
 
 /**
@@ -41,8 +43,12 @@ export async function sample(
   experiment: ExperimentInput | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  const { count, out, files, columns, steps, seed, device } = options
-  await using learner = await Learner.load(folder, { device: device as Device, group })
+  const { count, out, files, columns, steps, seed, device, variant, sampleSize } = options
+  await using learner = await Learner.load(folder, {
+    ...{ device: device as Device, group },
+    ...(variant !== undefined && { variant }),
+    ...(sampleSize !== undefined && { sampleSize }),
+  })
   const sampler = {
     ...(steps !== undefined && { steps }),
     ...(options.guidance !== undefined && { guidance: { scale: options.guidance } }),

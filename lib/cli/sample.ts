@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { asTyped, atLeastZero, pngFile, wholeNumber } from './arguments.js'
+import { asTyped, atLeastZero, imageSize, pngFile, wholeNumber } from './arguments.js'
 import type { SampleOptions } from './sample-action.js'
 
 interface Options extends SampleOptions {
@@ -14,6 +14,8 @@ const typed = {
   'sample: sampler: guidance': '--guidance',
   steps: '--steps',
   device: '--device',
+  variant: '--variant',
+  sampleSize: '--sample-size',
 }
 
 /** Adds the command `sample`: images from a saved learner, or from a diffusers model folder. */
@@ -43,6 +45,8 @@ export function registerSample(program: Command, signal: AbortSignal): void {
     .option('--guide <learner>', 'folder of a weaker learner, e.g. of one saved earlier, to be guided away from')
     .option('--steps <count>', "sampler steps (default: the learner's)", wholeNumber(1))
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
+    .option('--variant <name>', "variant of a diffusers model's weights, e.g. fp16")
+    .option('--sample-size <size>', "side of square images, or e.g. 24x32, in place of a diffusers model's", imageSize)
     .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
     .option('--histogram', 'print how many images of each class the classifier of the metrics sees')
     .option(

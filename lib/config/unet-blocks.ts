@@ -88,7 +88,7 @@ export function checkBlocks(unet: UNetConfig, refuse: Refuse): void {
     if (layers > 0) {
       normed(level, at.channels, type)
       normed(level, out, type)
-    } else if (at.channels !== out || isK) {
+    } else if (at.channels !== out) {
       once(
         ['layers_per_block'],
         `expected at least 1, as down_block_types[${level}] goes from ${at.channels} to ${out} channels`,

@@ -33,7 +33,7 @@ export function imageSize(unet: Pick<UNetConfig, 'sample_size'>, where: string):
   const sides = imageSides(unet)
   if (sides) return { height: sides[0], width: sides[1] }
   throw invalid(
-    `${where}: the U-Net's sample_size is null; expected a size: load the model with Learner.load(folder, { sampleSize })`,
+    `${where}: the U-Net's sample_size is null; expected a size: load the model with { sampleSize }, on the command line with --sample-size`,
   )
 }
 

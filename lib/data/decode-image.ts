@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Channels, default as Open, Sharp } from 'sharp'
 import { type ImageSize, sidesOf } from '../validation/size.js'
+import { misreadColours } from './tiff-colours.js'
 
 /** How {@link decodeImage} makes pixels of an image. */
 export interface DecodeOptions {
@@ -29,7 +30,7 @@ export async function isInColour(bytes: Uint8Array): Promise<boolean> {
 /**
  * @returns uint8, height × width × channels
  * @throws sharp's error for a damaged image and where the decoder complains, and an error for samples that aren't 8 or 16 bits wide and
- *   unsigned
+ *   unsigned, and for a TIFF file's colours of a kind that isn't read
  */
 export function decodeImage(bytes: Uint8Array, options: DecodeOptions): Promise<Uint8Array> {
   return decode(bytes, options, 'warning')
@@ -63,6 +64,10 @@ async function decode(
   const { depth, bitsPerSample, space, icc, hasAlpha, ...about } = await sharp(bytes, { failOn: 'none' }).metadata()
   if (depth !== 'uchar' && depth !== 'ushort') {
     throw new Error(`its samples are ${depth} of ${bitsPerSample} bits; expected unsigned ones of 8 or 16 bits`)
+  }
+  const misread = misreadColours(bytes)
+  if (misread !== undefined) {
+    throw new Error(`its colours are ${misread}; expected grey, RGB, a palette, CMYK, CIELab or JPEG: save it as RGB`)
   }
   const [height, width] = sidesOf(size)
   const stored = sharp(bytes, { autoOrient: true, failOn })

@@ -35,6 +35,10 @@ export interface EvaluateSavedOptions {
   readonly count?: number
   /** Number of sampler steps. Default: as in the learner's sampler. */
   readonly steps?: number
+  /** The variant of a diffusers model's weights, as `Learner.load` takes it. */
+  readonly variant?: string
+  /** Side of square images, or height and width, in place of a diffusers model's `sample_size`. */
+  readonly sampleSize?: number | readonly [height: number, width: number]
   /** Seed of the generated images. Default: the learner's seed. */
   readonly seed?: number
   /** Default `auto`. */
@@ -77,11 +81,16 @@ export interface SavedEvaluation {
 export async function evaluateSaved(folder: string, options: EvaluateSavedOptions): Promise<SavedEvaluation> {
   parseOptions(pathSchema, folder, 'evaluateSaved: folder')
   parseOptions(z.looseObject({ experiment: z.looseObject({}) }), options, 'evaluateSaved')
-  const { experiment, task, steps, seed, group, signal, onEvent, onProgress } = options
+  const { experiment, task, steps, seed, variant, sampleSize, group, signal, onEvent, onProgress } = options
   const resolved = resolveExperiment(await withModel(experiment))
   const asked = { device: options.device ?? 'auto', threads: options.threads, precision: 'auto' } as const
   const { device, threads } = await placed(asked, group)
-  await using learner = await Learner.load(folder, { device, threads, ...(group && { group }) })
+  await using learner = await Learner.load(folder, {
+    ...{ device, threads },
+    ...(variant !== undefined && { variant }),
+    ...(sampleSize !== undefined && { sampleSize }),
+    ...(group && { group }),
+  })
   // A learner of a run has the run's seed; of another one nothing says which stream it learned.
   const streamSeed = resolved.seeds.includes(learner.seed) ? learner.seed : resolved.seeds[0]!
   const config = { ...resolved, device, threads, seeds: [streamSeed] }
