@@ -122,6 +122,12 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
     stderr: expect.stringMatching(/images is not in a run folder.*--experiment/),
   })
 
+  for (const command of ['evaluate', 'sample']) {
+    expect((await run(folder, command, 'out')).stderr).toMatch(
+      /^ERR_BAD_CHECKPOINT: out.config.json: the folder is a run's; name one of those in its learners/,
+    )
+  }
+
   expect(await run(folder, 'evaluate', 'nope')).toMatchObject({
     status: 1,
     stderr: expect.stringMatching(/^ERR_DATA_NOT_FOUND: nope: there is no such folder/),

@@ -1,4 +1,6 @@
 import { access, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { isRunFolder } from '../checkpoint/missing-file.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
 import { type ExperimentInput, resolveExperiment } from '../experiment/config.js'
 import { runOf } from '../experiment/evaluate-saved.js'
@@ -6,6 +8,7 @@ import { fromFile } from '../experiment/inputs.js'
 import { whyNoLearner } from '../experiment/kept-learners.js'
 import { presetNames } from '../experiment/presets.js'
 import { withModel } from '../experiment/with-model.js'
+import { badFile } from '../files/bad-file.js'
 import { jsonProblem, withoutComments } from '../files/json-text.js'
 import { parseJson } from '../files/read-json.js'
 import { unknownName } from '../validation/names.js'
@@ -65,6 +68,14 @@ export async function experimentOf(learner: string, named: string | undefined): 
   if (named !== undefined) return resolved(named)
   const file = await runOf(learner)
   if (file === undefined) {
+    const config = path.join(learner, 'config.json')
+    const isRun = await access(path.join(learner, 'learners'))
+      .then(() => access(config))
+      .then(
+        () => true,
+        () => false,
+      )
+    if (isRun) throw badFile(config, isRunFolder)
     throw invalid(
       `${learner} is not in a run folder; name the data, classifier and metrics by --experiment: a preset ` +
         `(${presetNames.join(', ')}) or a JSON file`,
