@@ -25,8 +25,8 @@ const typed = {
   steps: '--steps',
   device: '--device',
   threads: '--threads',
-  variant: '--variant',
-  sampleSize: '--sample-size',
+  'Learner.load: variant': '--variant',
+  'Learner.load: sampleSize': '--sample-size',
 }
 
 /** Adds the command `evaluate`: a saved learner against the test images of what it has learned. */

@@ -14,8 +14,8 @@ const typed = {
   'sample: sampler: guidance': '--guidance',
   steps: '--steps',
   device: '--device',
-  variant: '--variant',
-  sampleSize: '--sample-size',
+  'Learner.load: variant': '--variant',
+  'Learner.load: sampleSize': '--sample-size',
 }
 
 /** Adds the command `sample`: images from a saved learner, or from a diffusers model folder. */
