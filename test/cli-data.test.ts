@@ -40,7 +40,7 @@ describe('data', () => {
     expect(output).toMatch(/\nMNIST \(mnist\): 60000/)
     expect(output).toContain(`folder: not in ${join(folder, 'nowhere')}`)
     expect(output).toContain('part in this package: 5000 + 1000 images')
-    expect(output).toContain('continual-diffusion data get mnist')
+    expect(output).toMatch(/to download it: .+ data get mnist$/m)
   })
 })
 

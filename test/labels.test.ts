@@ -180,7 +180,7 @@ describe('a conditional learner', () => {
     expect((await pool({ [a]: 1, [b]: 1 }))!.data).toEqual((await pool('uniform'))!.data)
     expect(await sampled([a])).not.toEqual(await sampled([b]))
     const error = await failure(pool({ nothing: 1 }))
-    expect(error.message).toMatch(/weight for 'nothing'; the classes are first, second, third, fourth/)
+    expect(error.message).toMatch(/no class is named 'nothing'; the classes are first, second, third, fourth/)
   })
 
   it('takes weights for classes of all tasks in every task', async () => {

@@ -118,7 +118,8 @@ test.each([
     /'chanels'.*'channels'/,
   ],
 ])('%s is refused before anything is trained', async (_, change, message) => {
-  const error = await failure(plan({ data: { name: 'idx', folder: await idxFolder(1) }, ...change }))
+  const folder = await idxFolder(1)
+  const error = await failure((async () => plan({ data: { name: 'idx', folder }, ...change }))())
   expect(error.message).toMatch(message)
 })
 

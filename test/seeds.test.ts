@@ -19,7 +19,7 @@ it('sampling, evaluation, replay and grids of one seed share no images, and no t
   for (const purpose of Object.keys(sampleUses) as (keyof typeof sampleUses)[]) {
     for (const part of purpose === 'sampling' ? [0] : [0, 1, 2, 2 ** 20, 2 ** 32 - 1]) {
       // With steps that draw noise too.
-      const sampler = { kind: 'ddpm', steps: 2, clip: false } as const
+      const sampler = { kind: 'ddpm', steps: 2 } as const
       const batch = await learner.sampleFor({ purpose, part }, { count: 6, seed: 7, sampler })
       for (const image of imagesOf(batch)) seen.add(image)
       images += batch.count

@@ -69,6 +69,7 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
       Object.assign(core, { tasksLearned, learnedBefore, inProgress: taskInProgress, classes } satisfies Partial<Core>)
     }
     core.nullLabel = record?.nullLabel
+    core.unlike = true
     const weights = tensors.get('student')
     if (record === null && weights && call(() => native.has('ema'))) await call(() => native.write('ema', weights))
     if (record === null && parsed.learnedBefore) {

@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import type { Subset } from '../data/dataset.js'
 import { call, trainingMilliseconds, withCancel } from '../engine/call.js'
-import type { NativeSession, NativeTrainReport } from '../engine/native-learner.js'
+import type { NativeLearner, NativeSession, NativeTrainReport } from '../engine/native-learner.js'
 import { sampledWeights } from '../engine/state.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
+import { addToHash } from '../files/checksum.js'
 import type { Method } from '../methods/objective.js'
 import { checkMethod } from '../methods/objective-schema.js'
 import { taskSchema } from '../streams/schemas.js'
@@ -251,16 +253,27 @@ async function renewWeights({ native, settings }: Core, task: number): Promise<v
 
 /** Checks that all processes of a learner's group begin the same task with the same learner. */
 async function checkAlike(
-  { native, settings: { unet, schedule, precision, ema, group } }: Core,
+  core: Core,
   digests: Record<string, string>,
   settings: Record<string, unknown>,
   where: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const { native } = core
+  const { unet, schedule, precision, ema, group } = core.settings
   if (group === undefined) return
   const learner = JSON.stringify([unet, schedule, precision, ema, native.state])
   const facts = { learner, 'method and settings': JSON.stringify(settings), ...digests }
-  await group.agree(facts, where, signal)
+  // Those that were drawn from the seed, and trained alike, may differ in their last bits where processors do.
+  const weights = core.unlike ? await digestOfWeights(native) : 'of the seed'
+  await group.agree({ ...facts, weights }, where, signal)
+  core.unlike = false
+}
+
+async function digestOfWeights(native: NativeLearner): Promise<string> {
+  const hash = createHash('sha256')
+  for (const weights of await call(() => native.read('student'))) await addToHash(hash, weights)
+  return hash.digest('hex')
 }
 
 /**

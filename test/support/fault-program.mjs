@@ -1,5 +1,8 @@
 // @ts-nocheck: plain JavaScript, as users write it
 // What test/group-faults.test.ts runs with two processes: `node fault-program.mjs <fault> [rank]`; each prints what it saw, after its rank.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { classIncremental, finetune, fromArrays, Group, Learner } from '../../dist/index.js'
 
 const [fault, who = '1'] = process.argv.slice(2)
@@ -36,6 +39,14 @@ const options = { steps: 200, batchSize: 4 }
 if (fault === 'survived') {
   await told(() => learner.train(taskOf(isOther ? 1 : 0), finetune(), options))
   await told(() => learner.train(task, finetune(), { ...options, lr: isOther ? 1e-3 : 1e-4 }))
+  // One has other weights, of as many steps by the same seed.
+  const folder = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-'))
+  const alone = await Learner.create({ unet, device: 'cpu', precision: 'fp32', seed: 1 })
+  await alone.train(task, finetune(), { ...options, steps: 2, lr: isOther ? 1e-3 : 1e-4 })
+  await alone.save(folder)
+  const loaded = await Learner.load(folder, { device: 'cpu', group })
+  await told(() => loaded.train(task, finetune(), options))
+  await rm(folder, { recursive: true })
   // Two at once: the second is refused, and the first goes on.
   const create = (seed) => Learner.create({ unet, device: 'cpu', precision: 'fp32', seed, group })
   const two = [await create(2), await create(3)]
