@@ -1,6 +1,7 @@
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it } from 'vitest'
+import { withOptions } from '../lib/cli/run-action.js'
 import { loadIdx } from '../lib/data/load-idx.js'
 import { type ExperimentInput, resolveExperiment } from '../lib/experiment/config.js'
 import { fromFile } from '../lib/experiment/inputs.js'
@@ -130,4 +131,10 @@ it('refuses what can not go on from a model, before data is read', async () => {
   await (await tinyLearner()).save(learner)
   expect(await wrong({ from: learner })).toContain('the folder of a saved learner')
   expect(() => resolveExperiment({ ...experiment, from } as never)).toThrow(/withModel/)
+})
+
+it('takes the methods that the command line names of a preset whose others can not go on from a model', async () => {
+  const preset = await withModel({ preset: 'demo', from: await model() })
+  const { methods } = resolveExperiment(withOptions(preset, { method: ['generative-distillation', 'finetune'] }))
+  expect(methods).toMatchObject([{ name: 'generative-distillation', lambda: 0.4 }, { name: 'finetune' }])
 })

@@ -159,8 +159,8 @@ async function readInput(experiment: string, options: RunCommandOptions): Promis
     }
   }
   const own = problem(named)
-  // Before the options are put in, so that messages name the file; what is wrong with the data they may mend.
-  if (own !== undefined && options.data === undefined && options.dataFolder === undefined) {
+  // Before the options are put in, so that messages name the file; what is wrong with the data, or with going on from a model, they may mend.
+  if (own !== undefined && [options.data, options.dataFolder, options.from].every((option) => option === undefined)) {
     throw isPreset(experiment) ? own : ofFile(own)
   }
   try {
@@ -257,7 +257,9 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
     if (value !== undefined) changed[key] = value
   }
   if (method !== undefined) {
-    const configured = resolveExperiment(changed as ExperimentInput).methods
+    // Those that are not named need not be able to go on from a model.
+    const { from: _, ...fresh } = changed
+    const configured = resolveExperiment(fresh as ExperimentInput).methods
     changed.methods = method.map((name) => configured.find(({ label }) => label === name) ?? name)
   }
   return changed as ExperimentInput
