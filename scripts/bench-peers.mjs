@@ -1,7 +1,7 @@
 /**
  * `npm run bench:peers`: the engine beside Python's PyTorch and diffusers, on the same step and the same sampling, in
  * turn. Options: --model paper|demo|ddpm-cifar10, --batch images of each kind, --device, --precision (the engine's), --threads,
- * --peers eager,best,compile, --seconds for the steps and again for the sampling, --compile-mode torch.compile's mode
+ * --peers eager,best,compile, --seconds for the steps and again for the sampling, --images to sample (64, on CUDA 512), --compile-mode torch.compile's mode
  * (on CUDA max-autotune, which tries kernels for many minutes; reduce-overhead has CUDA graphs too, and doesn't try any).
  *
  * - eager: float32, as the paper's code runs it (Adam's default, noise drawn on the CPU, samples checked for NaN)
@@ -33,10 +33,11 @@ const { values } = parseArgs({
     model: { type: 'string', default: 'paper' },
     peers: { type: 'string', default: kinds.join() },
     seconds: { type: 'string', default: '120' },
+    images: { type: 'string' },
     'compile-mode': { type: 'string' },
   },
 })
-const { peers, seconds, 'compile-mode': compileMode, ...options } = values
+const { peers, seconds, images: sampled, 'compile-mode': compileMode, ...options } = values
 const folder = mkdtempSync(join(tmpdir(), 'bench-peers-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 try {
@@ -52,7 +53,9 @@ async function compare(chosen) {
   const unknown = chosen.find((kind) => !kinds.includes(kind))
   if (unknown !== undefined) throw new Error(`--peers has ${unknown}; expected some of ${kinds.join()}`)
   const { precision, device } = await settings(options)
-  const images = device === 'cpu' ? 64 : 512
+  if (sampled !== undefined && !/^[1-9]\d*$/.test(sampled))
+    throw new Error(`--images is ${sampled}; expected a whole number from 1`)
+  const images = Number(sampled ?? (device === 'cpu' ? 64 : 512))
   const python = await findPython()
   const versions = ask(python, [
     '-c',

@@ -1,12 +1,12 @@
-// Draws docs/demo.png, the README's picture, from a finished run: a row for each method, the grid after each task.
-// node scripts/demo-picture.mjs <run-folder> [seed]
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+// Draws docs/demo.png, the README's picture, or another, from a finished run: a row for each method, the grid after each task.
+// node scripts/demo-picture.mjs <run-folder> [seed] [file]
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 
-const [folder, seed = '42'] = process.argv.slice(2)
+const [folder, seed = '42', file = 'docs/demo.png'] = process.argv.slice(2)
 if (folder === undefined || !existsSync(join(folder, 'results.json'))) {
-  console.error('usage: node scripts/demo-picture.mjs <folder of a finished run> [seed]')
+  console.error('usage: node scripts/demo-picture.mjs <folder of a finished run> [seed] [file]')
   process.exit(2)
 }
 /** @type {{ methods: { label: string }[], runs: { seed: number, tasks: { task: number, name: string }[] }[] }} */
@@ -17,7 +17,7 @@ if (tasks === undefined) {
   process.exit(2)
 }
 
-const side = 200
+const side = 220
 const gap = 14
 const [left, top] = [170, 60]
 const width = left + tasks.length * (side + gap)
@@ -50,13 +50,12 @@ const grids = await Promise.all(
   methods.flatMap(({ label: name }, row) =>
     tasks.map(async ({ task }, column) => ({
       input: await sharp(join(folder, 'samples', name, `seed-${seed}`, `task-${task}.png`))
-        .resize(side, side, { kernel: 'nearest' })
+        .resize(side, side, { kernel: 'nearest', fit: 'contain', position: 'top', background: 'white' })
         .toBuffer(),
       left: left + column * (side + gap),
       top: top + row * (side + gap),
     })),
   ),
 )
-mkdirSync('docs', { recursive: true })
-await sharp(Buffer.from(svg)).composite(grids).png({ compressionLevel: 9, palette: true }).toFile('docs/demo.png')
-console.log(`docs/demo.png: ${width} × ${height}`)
+await sharp(Buffer.from(svg)).composite(grids).png({ compressionLevel: 9, palette: true }).toFile(file)
+console.log(`${file}: ${width} × ${height}`)
