@@ -22,11 +22,17 @@ export interface GroupOptions {
 
 const schema = z.strictObject({ gradients: z.enum(['fp32', 'bf16']).default('fp32') })
 
-/**
- * Seconds that a process which ends waits for the others to end, before it ends them; that one waits for the others at the beginning; and
- * that one has to end whose GPU waits for a process that is lost.
- */
-const patience = { failed: 20, stopped: 300, meeting: 300, gpu: 15 }
+/** Limits in seconds. */
+const patience = {
+  /** A process that ends by an error waits so long for the others before it ends them. */
+  failed: 20,
+  /** The same of a process that was told to stop. */
+  stopped: 300,
+  /** A process waits so long at the beginning for the others to come. */
+  meeting: 300,
+  /** After another process is lost, one whose GPU may wait for it has so long to end. */
+  gpu: 15,
+}
 
 /**
  * The processes that train one model together, each a rank 0 … size − 1. All run the same program, and so make the same calls of the functions that
