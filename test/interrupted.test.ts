@@ -1,6 +1,8 @@
+import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { ImageStore } from '../lib/engine/image-store.js'
 import { evaluate, finetune, fromArrays, generativeDistillation, Learner, teacherToStudent } from '../lib/index.js'
+import { temporaryFolder } from './support/folders.js'
 import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
 const stream = bandsStream()
@@ -99,6 +101,10 @@ it('what a sampler makes that is no finite number is an error, and not a black i
     expect(given.message).toMatch(/^image 1, .* not finite in the noise that was given to begin with/)
   }
   await expect(learner.denoisingLoss(first!.train)).rejects.toMatchObject({ code: 'ERR_DIVERGED' })
+  expect((await failure(learner.save(path.join(await temporaryFolder(), 'spoilt')))).message).toMatch(
+    /^save: .* not finite after step 1 of the learner/,
+  )
+  expect((await failure(learner.freezeTeacher())).message).toMatch(/^freezeTeacher: the learner has diverged in save/)
 })
 
 it('evaluate refuses images and samplers that do not fit, before it does anything', async () => {

@@ -1,7 +1,8 @@
 import { PassThrough } from 'node:stream'
 import type { WriteStream } from 'node:tty'
 import { expect, test } from 'vitest'
-import { jsonDisplay, progressLine, quietDisplay, runDisplay } from '../lib/cli/run-display.js'
+import { progressLine } from '../lib/cli/live-line.js'
+import { jsonDisplay, quietDisplay, runDisplay } from '../lib/cli/run-display.js'
 import type { RunEvent } from '../lib/experiment/events.js'
 import { secondsLeftOf } from '../lib/experiment/seconds-left.js'
 

@@ -83,7 +83,14 @@ test('a run tells what goes on, in order, and its folder can be read again', asy
 
 test('with everything on: per-task values, denoising losses, a solver, and the first task as if nothing were shared', async () => {
   const run = async (shareFirstTask: boolean) => {
-    const { results, page } = await runExperiment({
+    const solved = new Set<string>()
+    const onEvent = (event: RunEvent) => {
+      if (event.kind !== 'solver') return
+      const { part } = event
+      solved.add(part ? `task ${part.task} by ${part.method}` : 'of a shared task')
+      expect(event.done).toBeLessThanOrEqual(event.total)
+    }
+    const experiment: ExperimentInput = {
       ...tinyExperiment,
       data: { name: 'fashion-mnist', subset: true },
       stream: { tasks: 2 },
@@ -98,7 +105,12 @@ test('with everything on: per-task values, denoising losses, a solver, and the f
       ],
       shareFirstTask,
       out: path.join(await temporaryFolder(), 'run'),
-    })
+    }
+    const { results, page } = await runExperiment(experiment, { onEvent })
+    const tasks = results.runs.flatMap(({ method }) => [1, 2].map((task) => `task ${task} by ${method}`))
+    const shared = 'task 1 by generative-replay'
+    const expected = shareFirstTask ? [...tasks.filter((task) => task !== shared), 'of a shared task'] : tasks
+    expect([...solved].sort()).toEqual(expected.sort())
     return { results, page: await readFile(page, 'utf8') }
   }
   const { results, page } = await run(true)

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { inspect } from 'node:util'
 import { Command, CommanderError } from 'commander'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, lackOf } from '../errors.js'
 import { packageVersion } from '../experiment/versions.js'
 import { WrongFile } from './arguments.js'
 import { registerCompare } from './compare.js'
@@ -76,8 +76,23 @@ function report(error: unknown): number {
     return error.status
   }
   const known = error instanceof WrongFile ? error.cause : error
-  const isOurs = known instanceof ContinualDiffusionError
-  if (verbose || !isOurs) say(inspect(known))
-  else say(`${known.code}: ${known.message}`)
-  return known === error && isOurs && known.code === 'ERR_INVALID_ARGUMENT' ? 2 : 1
+  const told = known instanceof ContinualDiffusionError ? known : (lackOf(known) ?? unloaded(known))
+  if (verbose || !told) say(inspect(known))
+  else say(`${told.code}: ${told.message}`)
+  if (process.argv.some((argument) => argument.includes('\ufffd'))) {
+    say(
+      'An argument holds bytes that are not UTF-8, which Node does not pass on: go into the folder of that name, or rename it',
+    )
+  }
+  return known === error && told?.code === 'ERR_INVALID_ARGUMENT' ? 2 : 1
+}
+
+/** Modules are loaded when they are used, and Node calls one missing whose file it can't open. */
+function unloaded(error: unknown): { code: string; message: string } | undefined {
+  const { code, message } = (error ?? {}) as NodeJS.ErrnoException
+  if (code !== 'ERR_MODULE_NOT_FOUND') return undefined
+  return {
+    code,
+    message: `${message}; install the package again, or, if that file is there, allow more open files (ulimit -n)`,
+  }
 }

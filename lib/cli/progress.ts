@@ -14,34 +14,17 @@ export interface ProgressBar {
 
 /** A bar on standard error; where that is no terminal, only the lines. */
 export async function progressBar(): Promise<ProgressBar> {
-  let current = ''
-  if (!process.stderr.isTTY) {
-    return {
-      update(what, _, line) {
-        if (line !== undefined && what !== current) say(line)
-        current = what
-      },
-      end() {},
-    }
+  if (process.stderr.isTTY) {
+    const { liveLine } = await import('./live-line.js')
+    const { show, end } = liveLine(process.stderr)
+    return { update: (what, { done, total }) => show({ what: oneLine(what), done, total }), end }
   }
-  const { default: progress } = await import('cli-progress')
-  const bar = new progress.SingleBar({
-    format: '{what}  {bar} {percentage} %',
-    hideCursor: true,
-    clearOnComplete: true,
-    barsize: 24,
-  })
+  let current = ''
   return {
-    update(what, { done, total }) {
-      if (what !== current) {
-        bar.stop()
-        bar.start(total, done, { what: oneLine(what) })
-        current = what
-      } else bar.update(done)
+    update(what, _, line) {
+      if (line !== undefined && what !== current) say(line)
+      current = what
     },
-    end() {
-      bar.stop()
-      current = ''
-    },
+    end() {},
   }
 }

@@ -1,10 +1,10 @@
 import type { WriteStream } from 'node:tty'
-import { SingleBar } from 'cli-progress'
 import type { RunEvent } from '../experiment/events.js'
 import type { Part } from '../report/live/entries.js'
 import type { MetricInfo } from '../report/results.js'
 import { formatNumber } from '../report/summary.js'
 import { oneLine, printable } from '../validation/printable.js'
+import { clock, type LineState, liveLine } from './live-line.js'
 
 /** Shows a run while it is under way. */
 export interface RunDisplay {
@@ -19,7 +19,7 @@ export interface RunDisplay {
 const pauses = { log: 10_000, json: 1000 }
 
 /** The kinds of events that say how far something is. */
-type ProgressEvent = Extract<RunEvent, { kind: 'download' | 'classifier' | 'pool' | 'learn' | 'evaluate' }>
+type ProgressEvent = Extract<RunEvent, { kind: 'download' | 'classifier' | 'pool' | 'solver' | 'learn' | 'evaluate' }>
 type FinalEvent = Exclude<RunEvent, ProgressEvent | { kind: 'checkpoint' | 'losses' | 'samples' | 'end' }>
 
 /**
@@ -62,35 +62,18 @@ export function jsonDisplay(stream: Pick<WriteStream, 'write'>, now: () => numbe
 }
 
 function barDisplay(stream: WriteStream, env: NodeJS.ProcessEnv): RunDisplay {
-  const timeLeft = timer()
-  const bar = new SingleBar({
-    format: (_, { progress }, payload) => progressLine(stream.columns || 80, progress, payload),
-    hideCursor: true,
-    clearOnComplete: true,
-    linewrap: false,
-    stream,
-  })
-  let current = ''
-  const end = () => {
-    bar.stop()
-    current = ''
-  }
+  const bar = liveLine(stream)
   const finalLine = finalLines(isColored(stream, env))
   return {
     show(event) {
-      if (isProgress(event)) {
-        const { total, done, ...state } = stateOf(event, timeLeft)
-        if (state.what === current) return bar.update(done, state)
-        bar.stop()
-        bar.start(total, done, state)
-        current = state.what
-      } else if (isFinal(event)) {
-        end()
+      if (isProgress(event)) bar.show(stateOf(event))
+      else if (isFinal(event)) {
+        bar.end()
         stream.write(`${finalLine(event)}\n`)
       }
     },
-    pause: end,
-    end,
+    pause: bar.end,
+    end: bar.end,
   }
 }
 
@@ -101,7 +84,7 @@ function lineDisplay(stream: WriteStream, env: NodeJS.ProcessEnv, now: () => num
     show(event) {
       if (isProgress(event)) {
         if (!isDue(event)) return
-        const { what, done, total, detail, left } = stateOf(event, () => '')
+        const { what, done, total, detail, left } = stateOf(event)
         const far = event.kind === 'learn' ? `${done}/${total}` : `${Math.floor((100 * done) / total)} %`
         stream.write(`${[what, far, [detail, left].filter(Boolean).join(', ')].filter(Boolean).join('  ')}\n`)
       } else if (isFinal(event)) stream.write(`${finalLine(event)}\n`)
@@ -124,7 +107,7 @@ function paced(pause: number, now: () => number): (event: ProgressEvent) => bool
 }
 
 function isProgress(event: RunEvent): event is ProgressEvent {
-  return 'fraction' in event || 'progress' in event || event.kind === 'evaluate' || event.kind === 'download'
+  return 'fraction' in event || 'progress' in event || 'done' in event
 }
 
 function isFinal(event: RunEvent): event is FinalEvent {
@@ -135,76 +118,29 @@ function partName({ method, seed, task, tasks, part, parts }: Part): string {
   return `[${part}/${parts}] task ${task}/${tasks}, seed ${seed}, ${method}`
 }
 
-/** What a progress line says besides the fraction done. */
-interface LineState {
-  readonly what: string
-  /** The times left; empty where they are not known. */
-  readonly left: string
-  /** What is shown where there is room. */
-  readonly detail: string
-}
-
-/** Says of what tells only how far it is the time left, as if the rest went as fast. */
-function timer(): (what: string, done: number, total: number) => string {
-  let begun = { what: '', time: 0, done: 0 }
-  return (what, done, total) => {
-    const time = performance.now()
-    if (what !== begun.what || done < begun.done) begun = { what, time, done }
-    const fresh = done - begun.done
-    if (!(fresh > 0 && total < Number.POSITIVE_INFINITY)) return ''
-    return `${clock(((time - begun.time) / 1000) * ((total - done) / fresh))} left`
-  }
-}
-
-function stateOf(
-  event: ProgressEvent,
-  timeLeft: ReturnType<typeof timer>,
-): LineState & { readonly done: number; readonly total: number } {
+function stateOf(event: ProgressEvent): LineState {
   if (event.kind === 'download') {
     const { file, done, total } = event
-    const what = `downloading ${file}`
-    const all = total || Number.POSITIVE_INFINITY
-    return { what, done, total: all, left: timeLeft(what, done, all), detail: '' }
+    return { what: `downloading ${file}`, done, total: total || Number.POSITIVE_INFINITY }
   }
-  if (event.kind === 'classifier') {
-    const [what, done] = ['classifier for the metrics', event.fraction]
-    return { what, done, total: 1, left: timeLeft(what, done, 1), detail: '' }
-  }
-  const name = oneLine(partName(event.part))
-  if (event.kind === 'evaluate') {
-    const [what, { done, total }] = [`${name}: evaluating`, event]
-    return { what, done, total, left: timeLeft(what, done, total), detail: '' }
-  }
+  if (event.kind === 'classifier') return { what: 'classifier for the metrics', done: event.fraction, total: 1 }
+  const { part } = event
+  const name = part ? `${oneLine(partName(part))}: ` : ''
+  if (event.kind === 'solver') return { what: `${name}solver`, done: event.done, total: event.total }
+  if (event.kind === 'evaluate') return { what: `${name}evaluating`, done: event.done, total: event.total }
   if (event.kind === 'pool') {
     const { images, total } = event.progress
-    return { what: `${name}: replay pool`, done: images, total, left: '', detail: `${images} of ${total} images` }
+    return { what: `${name}replay pool`, done: images, total, detail: `${images} of ${total} images` }
   }
   const { step, steps, loss, stepsPerSecond, secondsLeft } = event.progress
   const run = event.secondsLeft === undefined ? '' : `, run: ${clock(event.secondsLeft)} left`
   return {
-    what: name,
+    what: oneLine(partName(event.part)),
     done: step,
     total: steps,
     detail: `${formatNumber(stepsPerSecond)} steps/s, loss ${formatNumber(loss)}`,
     left: `task: ${clock(secondsLeft)} left${run}`,
   }
-}
-
-/** The line of a bar in so many characters: the details and the bar where there is room, and the end of a long name left out. */
-export function progressLine(columns: number, fraction: number, { what, left, detail }: LineState): string {
-  const most = columns - 1 // in the last column, some terminals begin a new line
-  const end = [`${Math.floor(100 * fraction)} %`.padStart(5), left]
-  const withDetail = [what, ...end, detail].filter((part) => part !== '').join('  ')
-  const line = withDetail.length <= most ? withDetail : [shortened(what, most, end), ...end].join('  ').trimEnd()
-  const bar = Math.min(24, most - line.length - 2)
-  if (bar < 8) return line.slice(0, most)
-  const done = Math.round(fraction * bar)
-  return line.replace(what, `${what}  ${'█'.repeat(done)}${'░'.repeat(bar - done)}`)
-}
-
-function shortened(what: string, most: number, end: readonly string[]): string {
-  const room = Math.max(1, most - end.join('  ').length - 2)
-  return what.length <= room ? what : `${what.slice(0, room - 1)}…`
 }
 
 /** Lines of what stays on the screen. */
@@ -244,12 +180,4 @@ function isColored(stream: WriteStream, env: NodeJS.ProcessEnv): boolean {
 
 function isSet(value: string | undefined): boolean {
   return value !== undefined && value !== ''
-}
-
-function clock(seconds: number): string {
-  const whole = Math.ceil(seconds)
-  const minutes = Math.floor(whole / 60)
-  const rest = String(whole % 60).padStart(2, '0')
-  if (minutes < 60) return `${minutes}:${rest}`
-  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}:${rest}`
 }

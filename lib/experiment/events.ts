@@ -22,6 +22,8 @@ export type RunEvent =
       readonly metrics: Readonly<Record<string, MetricInfo>>
     }
   | { readonly kind: 'pool'; readonly part: Part; readonly progress: PoolProgress }
+  /** The solver learns a task, so many steps of it. `part` is undefined for a first task that the learner takes over from another method. */
+  | { readonly kind: 'solver'; readonly part: Part | undefined; readonly done: number; readonly total: number }
   /** About five times a second. `secondsLeft` of the whole run are estimated by the parts done, and so unknown in the first part. */
   | {
       readonly kind: 'learn'

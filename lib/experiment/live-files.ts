@@ -67,7 +67,7 @@ export function liveFiles(folder: RunFolder): LiveFiles {
 }
 
 function isProgress({ kind }: RunEvent): boolean {
-  return kind === 'classifier' || kind === 'pool' || kind === 'learn' || kind === 'evaluate'
+  return ['classifier', 'pool', 'solver', 'learn', 'evaluate'].includes(kind)
 }
 
 function now(): string {

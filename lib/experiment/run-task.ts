@@ -1,4 +1,5 @@
 import type { Solver } from '../classifiers/solver.js'
+import type { SolverLearnOptions } from '../classifiers/solver-options.js'
 import { memoryUse } from '../engine/memory.js'
 import { imageGrid, rowsByClass } from '../images/grid.js'
 import type { LearnOptions, PoolProgress, Progress, StepLosses, TaskLength } from '../learner/learn-options.js'
@@ -130,7 +131,17 @@ async function teachSolver(run: RunState, work: Work, part: Part): Promise<reado
   const { learner, solver, entry, task } = work
   if (solver === undefined) return undefined
   const replay = await learner.replayPool(task, entry.method, learnOptions(run, work, part))
-  return solver.learn(task, learner, { ...solverOptions(config, entry.method), replay, signal })
+  return solver.learn(task, learner, {
+    ...solverOptions(config, entry.method),
+    ...solverProgress(run, part),
+    replay,
+    signal,
+  })
+}
+
+/** The option of `Solver.learn` that tells the run how far it is. */
+export function solverProgress({ onEvent }: RunState, part: Part | undefined): Pick<SolverLearnOptions, 'onProgress'> {
+  return { onProgress: ({ step, steps }) => onEvent({ kind: 'solver', part, done: step, total: steps }) }
 }
 
 function learnOptions({ config, onEvent, signal }: RunState, { solver, entry }: Work, part: Part): LearnOptions {

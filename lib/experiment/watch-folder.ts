@@ -284,7 +284,9 @@ function progressOf(event: RunEvent): LiveProgress | undefined {
     const { images, total } = event.progress
     return { doing: event.kind, fraction: images / total, part: event.part }
   }
-  if (event.kind === 'evaluate') return { doing: event.kind, fraction: event.done / event.total, part: event.part }
+  if (event.kind === 'solver' || event.kind === 'evaluate') {
+    return { doing: event.kind, fraction: event.done / event.total, ...(event.part && { part: event.part }) }
+  }
   if (event.kind !== 'learn') return undefined
   const { step, steps, loss, gradNorm, lr, stepsPerSecond, secondsLeft } = event.progress
   return {

@@ -81,6 +81,8 @@ export interface Core {
   busy: 'learn' | 'step' | undefined
   /** What spoilt the weights, after which nothing can be done with them. */
   diverged: string | undefined
+  /** Whether the weights have changed since it was looked at whether the network's prediction is finite. */
+  unchecked: boolean
   /** Whether its weights came from a folder, which the processes of its group have not compared yet. */
   unlike: boolean
   warnedOfGraph: boolean
@@ -124,6 +126,7 @@ export async function createCore(given: Settings, seed: number, images: ImageSto
     learning: undefined,
     busy: undefined,
     diverged: undefined,
+    unchecked: false,
     unlike: false,
     warnedOfGraph: false,
     disposed: false,

@@ -1,12 +1,13 @@
-import { imageSize, isConditional } from '../config/unet.js'
+import { isConditional } from '../config/unet.js'
 import type { Subset } from '../data/dataset.js'
 import { call, withCancel } from '../engine/call.js'
 import type { NativeSession } from '../engine/native-learner.js'
 import type { Keeps } from '../methods/objective.js'
-import { type Core, divergedError, freezeTeacher, live } from './core.js'
-import { classesAfter, someLabels } from './labels.js'
+import { type Core, freezeTeacher, live } from './core.js'
+import { classesAfter } from './labels.js'
 import { remember } from './memory.js'
 import type { LearnedTask } from './schemas.js'
+import { checkSound } from './soundness.js'
 
 /** What a task was learned from. */
 interface Learned {
@@ -36,6 +37,7 @@ export async function endTask(
 ): Promise<void> {
   const native = live(core)
   const { inProgress } = core
+  core.unchecked = false
   await checkSound(core, where)
   // Whatever fails from here on leaves an end that can't be done again: only an abort that changed nothing can.
   core.inProgress = undefined
@@ -58,22 +60,4 @@ export async function endTask(
     core.classes = classesAfter(core.classes, names, { tasks, kept }, anew, weights)
   }
   core.tasksLearned = Math.max(core.tasksLearned, task.number)
-}
-
-/**
- * Looks at the weights after a task's last update, where no next step's loss would show that they have diverged: what follows would
- * freeze them. A weight that isn't finite makes some of the network's prediction so, as every one of them is in it.
- */
-async function checkSound(core: Core, where: string): Promise<void> {
-  const { in_channels: channels } = core.settings.unet
-  const { height, width } = imageSize(core.settings.unet, where)
-  const image = { data: new Float32Array(channels * height * width), shape: [1, channels, height, width] }
-  const { data } = await call(() => core.native.predict('student', image, Int32Array.of(0), someLabels(core, 1)))
-  if (data.every(Number.isFinite)) return
-  const { step } = core.native.state
-  throw divergedError(
-    core,
-    where,
-    `the network's prediction is not finite after the task's last step, step ${step} of the learner.`,
-  )
 }

@@ -18,6 +18,7 @@ import { checkVariance } from './checks.js'
 import { type Core, checkIdle, createCore, freezeTeacher, sound } from './core.js'
 import type { LoadOptions, SaveOptions } from './options.js'
 import { loadSchema, saveSchema } from './schemas.js'
+import { checkChanged } from './soundness.js'
 
 /** See `Learner.load`. */
 export async function loadCore(folder: string, options: LoadOptions): Promise<Core> {
@@ -107,11 +108,13 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
   const { memory, kept, tasksLearned, learnedBefore, classes, nullLabel } = core
   const { unet, schedule, sampler, precision, ema } = core.settings
   const { parameters } = native
+  const checking = checkChanged(core, 'save')
   const reading = stateTensors
     .filter((tensor) => call(() => native.has(tensor)))
     .map(async (tensor) => [tensor, await call(() => native.read(tensor))] as const)
   const readingPenalties = call(() => native.readPenalties())
-  const tensors = new Map<StoredState, readonly Float32Array[]>(await Promise.all(reading))
+  const [read] = await Promise.all([Promise.all(reading), checking])
+  const tensors = new Map<StoredState, readonly Float32Array[]>(read)
   for (const [kind, values] of best) tensors.set(`best_${kind}`, values)
   const penalties: StoredPenalty[] = await readingPenalties
   const ofClasses = isConditional(unet) ? { classes, nullLabel } : {}

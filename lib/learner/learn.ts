@@ -295,6 +295,7 @@ async function train(
   let done: readonly StepLosses[] = []
   await withCancel(signal, async (flag) => {
     try {
+      core.unchecked = true
       const report = await call(() => session.run({ steps, milliseconds: trainingMilliseconds }, flag))
       done = stepsOf(report, progress, penalties)
       if (report.graphFailure !== undefined) warnOfGraph(core, report.graphFailure)

@@ -34,6 +34,7 @@ import type {
 } from './options.js'
 import { type SampleSettings, sample } from './sample.js'
 import { createSchema, trainSchema } from './schemas.js'
+import { checkChanged } from './soundness.js'
 import { step } from './step.js'
 import type { TaskInProgress } from './task-in-progress.js'
 
@@ -338,11 +339,15 @@ export class Learner implements AsyncDisposable {
     return step(this.#core, options)
   }
 
-  /** Makes a frozen copy of the weights that sampling uses, as the new teacher. `learn` does so at the end of a task. */
+  /**
+   * Makes a frozen copy of the weights that sampling uses, as the new teacher. `learn` does so at the end of a task.
+   *
+   * @throws ContinualDiffusionError `ERR_DIVERGED` where the weights are not usable
+   */
   async freezeTeacher(): Promise<void> {
     sound(this.#core, 'freezeTeacher')
     checkIdle(this.#core, 'freezeTeacher')
-    await freezeTeacher(this.#core)
+    await Promise.all([checkChanged(this.#core, 'freezeTeacher'), freezeTeacher(this.#core)])
   }
 
   /**
@@ -351,8 +356,9 @@ export class Learner implements AsyncDisposable {
    * uses; or with `format: 'pipeline'` the folder of a diffusers pipeline, which holds such a model folder. The folder must be new, empty, or
    * hold an earlier learner that was saved in the same format and nothing else, which is replaced.
    *
-   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; the folder is then unchanged. `ERR_INVALID_ARGUMENT` where no pipeline of diffusers samples
-   *   as the learner does: for networks that take labels, for samplers other than `ddim` and `ddpm`, and for schedules that diffusers hasn't
+   * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; the folder is then unchanged. `ERR_DIVERGED` where the weights are not usable.
+   *   `ERR_INVALID_ARGUMENT` where no pipeline of diffusers samples as the learner does: for networks that take labels, for samplers other than
+   *   `ddim` and `ddpm`, and for schedules that diffusers hasn't
    */
   async save(folder: string, options: SaveOptions = {}): Promise<void> {
     return saveCore(this.#core, folder, options)

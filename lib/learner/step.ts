@@ -44,6 +44,7 @@ export async function step(core: Core, options: StepOptions): Promise<{ loss: nu
           'unchanged: check the arrays, or lower the learning rate',
       )
     }
+    core.unchecked = true
     await call(() => native.update(optimizer))
     noteStep(core, labels)
     return { loss, gradNorm }

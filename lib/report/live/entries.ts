@@ -58,7 +58,7 @@ export interface Part {
 }
 
 export interface LiveProgress {
-  readonly doing: 'classifier' | 'pool' | 'learn' | 'evaluate'
+  readonly doing: 'classifier' | 'pool' | 'solver' | 'learn' | 'evaluate'
   /** Part of this that is done, 0 … 1. */
   readonly fraction: number
   readonly part?: Part

@@ -7,6 +7,7 @@ export type Entry<T extends LiveEntry['topic']> = Extract<LiveEntry, { topic: T 
 const doings = {
   classifier: 'training the classifier for the metrics',
   pool: 'generating the replay pool',
+  solver: 'teaching the solver',
   learn: 'learning',
   evaluate: 'evaluating',
 }
