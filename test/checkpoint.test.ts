@@ -284,6 +284,11 @@ describe("a learner's folder", () => {
       (f) => edit(path.join(f, 'learner.json'), { format: 99 }),
       /learner.json: format is 99, from a newer version of continual-diffusion; this version reads formats up to 1/,
     ],
+    [
+      'no learner.json, but what only a learner has',
+      (f) => rmFile(f, 'learner.json'),
+      /learner.json: there is no such file, but there is training.safetensors/,
+    ],
     ['a seed that is no number', (f) => edit(path.join(f, 'learner.json'), { seed: 'x' }), /learner.json: seed is 'x'/],
   ])('with %s is refused', async (_, spoil, message) => {
     const folder = path.join(await temporaryFolder(), 'run')

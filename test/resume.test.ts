@@ -139,6 +139,12 @@ describe('a run that was broken off', () => {
     await cp(out, whole, { recursive: true })
     await resumeExperiment(whole)
     await rm(path.join(out, 'checkpoints'), { recursive: true })
+    // Its results are not replaced.
+    await expect(resumeExperiment(out)).rejects.toMatchObject({
+      code: 'ERR_BAD_CHECKPOINT',
+      message: expect.stringMatching(/there is no checkpoint, but results.json has tasks/),
+    })
+    await rm(path.join(out, 'results.json'))
     const events: RunEvent[] = []
     await resumeExperiment(out, { onEvent: (event) => events.push(event) })
     expect(events).toContainEqual({ kind: 'resume', number: undefined })
@@ -249,6 +255,9 @@ describe('a run that was broken off', () => {
   })
 
   it('whose folder holds no run is refused', async () => {
+    const learner = path.join(await brokenOff(), 'learners/finetune/seed-42/task-1')
+    await expect(resumeExperiment(learner)).rejects.toThrow(/has learner.json: it is a saved learner's/)
+    await expect(resumeExperiment(path.join(learner, 'nowhere'))).rejects.toThrow(/nowhere is not there; name/)
     await expect(resumeExperiment(await temporaryFolder())).rejects.toMatchObject({
       code: 'ERR_DATA_NOT_FOUND',
       message: expect.stringMatching(/has no config.json, so it is not a run folder/),

@@ -165,11 +165,13 @@ describe('a run folder of somebody else', () => {
     },
   )
 
-  it('names its pictures by paths inside it', async () => {
-    // It has none: so far it comes.
-    expect(await failure(writeReport(await runFolder()))).toMatchObject({
+  it('gets its page where pictures are gone, and none where one is something else', async () => {
+    const folder = await runFolder()
+    expect(await readFile(await writeReport(folder), 'utf8')).toContain('Samples of seed 42')
+    await mkdir(path.join(folder, 'samples/finetune/seed-42/task-1.png'), { recursive: true })
+    expect(await failure(writeReport(folder))).toMatchObject({
       code: 'ERR_DATA_NOT_FOUND',
-      message: expect.stringMatching(/run\/samples\/finetune\/seed-42\/task-1.png can't be read: ENOENT/),
+      message: expect.stringMatching(/run\/samples\/finetune\/seed-42\/task-1.png can't be read: EISDIR/),
     })
   })
 

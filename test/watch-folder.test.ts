@@ -174,7 +174,7 @@ test('curves of twenty methods by ten seeds, or of a million steps, stay small',
 
 test('a folder that is no run is refused, and damage in a run is told once', async () => {
   const folder = await temporaryFolder()
-  await expect(watchFolder(folder)).rejects.toThrow(/is not the folder of a run/)
+  await expect(watchFolder(folder)).rejects.toThrow(/is not a run folder/)
   await expect(watchFolder(path.join(folder, 'nope'))).rejects.toMatchObject({ code: 'ERR_DATA_NOT_FOUND' })
   const file = path.join(folder, 'config.json')
   await writeFile(file, '{')

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
@@ -31,7 +31,7 @@ const schedulerFile = 'scheduler_config.json'
 const pipelineFile = 'model_index.json'
 const [unetFolder, schedulerFolder] = ['unet', 'scheduler']
 /** What diffusers has no place for. */
-const learnerFile = 'learner.json'
+export const learnerFile = 'learner.json'
 const trainingFile = 'training.safetensors'
 /** Only where there is something in it. */
 const penaltiesFile = 'penalties.safetensors'
@@ -187,6 +187,14 @@ export async function readLearnerFolder(named: string, given: Given = {}): Promi
       readKept: () => readMemory(file(keptFile), record.kept),
       modelFiles: async () => [],
     }
+  }
+  const isLearners = await stat(file(trainingFile)).then(Boolean, () => false)
+  if (isLearners) {
+    throw bad(
+      file(learnerFile),
+      `there is no such file, but there is ${trainingFile}: the folder is a saved learner's that lost it. Put it back, or remove ` +
+        `${trainingFile} too, and the folder is a diffusers model that has learned no task`,
+    )
   }
   const { schedule, sampler, file: scheduler } = await schedulerOf(folder, given.schedule)
   return {

@@ -13,7 +13,7 @@ import type { Learner } from '../learner/learner.js'
 import { runsSchema, versionsSchema, withinSchema } from '../report/results-schema.js'
 import { isShallow, shallowExpected } from '../validation/depth.js'
 import { isRecord, parseOptions } from '../validation/options.js'
-import { checkpointsFolder, metricsFile, type RunFolder } from './folder.js'
+import { checkpointsFolder, metricsFile, type RunFolder, resultsFile } from './folder.js'
 import { recorderSchema } from './loss-recorder.js'
 
 /** Version of checkpoint.json. */
@@ -123,7 +123,7 @@ export async function newestCheckpoint(
   if (numbers.length === 0) return undefined
   throw badFile(
     folder.at(checkpointsFolder),
-    `${damages.join('; ')}; there is no other checkpoint: remove this folder, and the run begins again`,
+    `${damages.join('; ')}; there is no other checkpoint: remove this folder and ${resultsFile}, and the run begins again`,
   )
 }
 

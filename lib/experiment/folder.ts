@@ -1,6 +1,7 @@
 import { appendFile, copyFile, mkdir, open, readdir, rm, truncate } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
+import { learnerFile } from '../checkpoint/learner-folder.js'
 import { type FileLock, lockFile } from '../engine/lock-file.js'
 import { isWorkplace } from '../engine/whole-folder.js'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
@@ -105,19 +106,7 @@ export class RunFolder {
    */
   static async open(at: string): Promise<RunFolder> {
     const folder = path.resolve(at)
-    const names = await entries(folder).catch((cause: Error) => {
-      throw new ContinualDiffusionError(
-        'ERR_DATA_NOT_FOUND',
-        `${folder} can't be read: ${cause.message}; name the folder of a run`,
-        { cause },
-      )
-    })
-    if (!names.includes(configFile)) {
-      throw new ContinualDiffusionError(
-        'ERR_DATA_NOT_FOUND',
-        `${folder} has no ${configFile}, so it is not a run folder; name the folder of a run`,
-      )
-    }
+    await checkRun(folder)
     const opened = RunFolder.#locked(folder)
     try {
       for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
@@ -262,6 +251,25 @@ export class RunFolder {
       throw writeError(file, error)
     }
   }
+}
+
+/**
+ * Checks that a folder is there, and is a run's.
+ *
+ * @throws ContinualDiffusionError `ERR_DATA_NOT_FOUND`
+ */
+export async function checkRun(folder: string): Promise<void> {
+  const no = (what: string, cause?: unknown) =>
+    new ContinualDiffusionError('ERR_DATA_NOT_FOUND', `${folder} ${what}; name the folder of a run`, { cause })
+  const names = await readdir(folder).catch(({ code, message }: NodeJS.ErrnoException) => {
+    throw code === 'ENOENT'
+      ? no('is not there')
+      : code === 'ENOTDIR'
+        ? no('is not a folder')
+        : no(`can't be read: ${message}`)
+  })
+  if (!names.includes(configFile)) throw no(`has no ${configFile}, so it is not a run folder`)
+  if (names.includes(learnerFile)) throw no(`has ${learnerFile}: it is a saved learner's, and not a run's`)
 }
 
 /** A run may come from somebody else, and a link in its folder would lead what is read or written there to elsewhere. */

@@ -8,7 +8,7 @@ import { resultsSchema } from '../report/results-schema.js'
 import { isShallow, shallowExpected } from '../validation/depth.js'
 import { parseOptions } from '../validation/options.js'
 import type { ExperimentConfig } from './config.js'
-import { configFile, metricsFile, resultsFile } from './folder.js'
+import { checkRun, configFile, metricsFile, resultsFile } from './folder.js'
 
 /**
  * The contents of a run folder.
@@ -54,9 +54,10 @@ export function checkResults(json: unknown, file: string): Results {
 export async function readRun(folder: string): Promise<RunRecord> {
   const at = path.resolve(folder)
   const file = (name: string) => path.join(at, name)
-  const config = await readJson(file(configFile))
-  const read = await readJson(file(resultsFile)).catch((error: Error) => {
+  const config = await readJson(file(configFile)).catch((error: unknown) => noRun(at, error))
+  const read = await readJson(file(resultsFile)).catch(async (error: Error) => {
     if ((error.cause as NodeJS.ErrnoException | undefined)?.code !== 'ENOENT') throw error
+    await checkRun(at)
     const message = `${file(resultsFile)} is not there: no task of the run is evaluated yet; go on with it by \`run --resume\``
     throw new ContinualDiffusionError('ERR_DATA_NOT_FOUND', message, { cause: error })
   })
@@ -64,6 +65,12 @@ export async function readRun(folder: string): Promise<RunRecord> {
   parseOptions(configSchema, config, file(configFile), 'ERR_BAD_DATA')
   const curves = await readCurves(file(metricsFile), results)
   return { folder: at, config: config as RunRecord['config'], results, curves }
+}
+
+/** Throws that a folder is no run's, where that is why its `config.json` can't be read, or what else is in its way. */
+export async function noRun(folder: string, error: unknown): Promise<never> {
+  await checkRun(folder)
+  throw error
 }
 
 /**

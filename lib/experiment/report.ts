@@ -79,7 +79,8 @@ export async function renderRuns({ records, results, curves }: JoinedRuns): Prom
   const folders = await Promise.all(records.map(({ folder }) => realPath(folder)))
   for (const file of files) {
     await checkWithin(folders, file)
-    grids.set(file, await readPart(file, readFile(file)))
+    // Without a picture the numbers are still worth a page.
+    if ((await realPath(file)) !== undefined) grids.set(file, await readPart(file, readFile(file)))
   }
   const sources = await Promise.all(
     records.map(async ({ folder, config, results }) => {

@@ -3,10 +3,11 @@ import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { type Group, groupSchema } from '../engine/group.js'
 import { ContinualDiffusionError, messageOf } from '../errors.js'
+import { badFile } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
 import type { Results } from '../report/results.js'
 import { pathSchema, signalSchema } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { isRecord, parseOptions } from '../validation/options.js'
 import { type Checkpoint, newestCheckpoint } from './checkpoint.js'
 import { type ExperimentConfig, type ExperimentInput, type ResolvedExperiment, resolveWithMethods } from './config.js'
 import { cachedClassifier } from './evaluate-saved.js'
@@ -132,10 +133,17 @@ export async function resumeExperiment(at: string, options: RunOptions = {}): Pr
   const { group, signal } = parseOptions(optionsSchema, options, 'resumeExperiment')
   const folder = await folderOf(() => RunFolder.open(at), group, signal)
   try {
-    const { resolved, results } = await readProgress(folder)
+    const { resolved, results, hasTasks } = await readProgress(folder)
     if (results?.complete) return await finish(folder, resolved.config, results)
     const told: RunEvent[] = []
     const newest = await newestCheckpoint(folder, (message) => told.push({ kind: 'warning', message }))
+    if (!newest && hasTasks) {
+      throw badFile(
+        folder.at(checkpointsFolder),
+        `there is no checkpoint, but ${resultsFile} has tasks: to begin again would replace their results and learners. Put the checkpoints ` +
+          `back, or begin a new run in another folder; without ${resultsFile} this one begins again`,
+      )
+    }
     if (newest) checkSameConfig(folder.at(configFile), resolved.config, newest.checkpoint.config)
     await using plan = await planned(resolved, options)
     told.push({ kind: 'resume', number: newest?.number })
@@ -171,7 +179,7 @@ async function planned(resolved: ResolvedExperiment, { group, signal, onEvent }:
 /** What a run folder says of its run's configuration, and of what was found. */
 async function readProgress(
   folder: RunFolder,
-): Promise<{ resolved: ResolvedExperiment; results: Results | undefined }> {
+): Promise<{ resolved: ResolvedExperiment; results: Results | undefined; hasTasks: boolean }> {
   const file = folder.at(configFile)
   const json = await readJson(file)
   const {
@@ -180,8 +188,11 @@ async function readProgress(
   } = resolveWithMethods(json as ExperimentInput, file)
   // Whether there is one, and what it says, matters only where it says that all was done.
   const found = await readJson(folder.at(resultsFile)).catch(() => undefined)
-  const says = typeof found === 'object' && found !== null && 'complete' in found && found.complete === true
-  return { resolved: { config, methods }, results: says ? checkResults(found, folder.at(resultsFile)) : undefined }
+  const says = isRecord(found) && found.complete === true
+  const runs: readonly unknown[] = isRecord(found) && Array.isArray(found.runs) ? found.runs : []
+  const hasTasks = runs.some((run) => isRecord(run) && Array.isArray(run.tasks) && run.tasks.length > 0)
+  const results = says ? checkResults(found, folder.at(resultsFile)) : undefined
+  return { resolved: { config, methods }, results, hasTasks }
 }
 
 function checkSameConfig(file: string, config: ExperimentConfig, before: Readonly<Record<string, unknown>>): void {

@@ -10,7 +10,7 @@ import type { Results } from '../report/results.js'
 import { parseOptions } from '../validation/options.js'
 import type { RunEvent } from './events.js'
 import { configFile, eventsFile, liveFolder, resultsFile, statusFile } from './folder.js'
-import { checkResults } from './read-run.js'
+import { checkResults, noRun, readPart } from './read-run.js'
 
 /** Milliseconds without a sign of life, after which a run is held for killed; it gives one every five seconds. */
 const silence = 30_000
@@ -41,10 +41,7 @@ export interface WatchedFolder {
 export async function watchFolder(at: string): Promise<WatchedFolder> {
   const folder = path.resolve(at)
   const file = path.join(folder, configFile)
-  const text = await readFile(file, 'utf8').catch((cause: Error) => {
-    const message = `${folder} is not the folder of a run: ${cause.message}; name the folder of a run, which has ${configFile}`
-    throw new ContinualDiffusionError('ERR_DATA_NOT_FOUND', message, { cause })
-  })
+  const text = await readPart(file, readFile(file, 'utf8')).catch((error: unknown) => noRun(folder, error))
   const config = parseOptions(configSchema, jsonOf(text, file), file, 'ERR_BAD_DATA')
   return new Watcher(folder, config)
 }
