@@ -166,6 +166,7 @@ test.each([
   ['SIGHUP', 129],
   ['SIGINT', 130],
   ['SIGTERM', 143],
+  ['SIGXCPU', 152],
 ] as const)('%s in mid-run ends with status %i and leaves whole files', async (signal, status) => {
   const folder = await temporaryFolder()
   const experiment = await writeExperiment(folder)

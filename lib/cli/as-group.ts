@@ -1,6 +1,6 @@
 import { Group } from '../engine/group.js'
 import { ContinualDiffusionError } from '../errors.js'
-import { Interrupted, Silent } from './interrupt.js'
+import { Interrupted, interrupting, Silent } from './interrupt.js'
 import { say, sayAs } from './output.js'
 
 /**
@@ -26,7 +26,7 @@ async function joined(signal: AbortSignal): Promise<Group> {
     const { reason } = signal
     if (!(reason instanceof Interrupted)) return
     say(reason.message)
-    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.removeAllListeners(name)
+    for (const name of interrupting) process.removeAllListeners(name)
     process.kill(process.pid, reason.status - 128)
   }
   signal.addEventListener('abort', end)

@@ -1,7 +1,10 @@
 import { closeSync } from 'node:fs'
 
 /** Exit statuses of programs that were ended by a signal: 128 and the signal's number. */
-const statuses = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+const statuses = { SIGHUP: 129, SIGINT: 130, SIGUSR2: 140, SIGTERM: 143, SIGXCPU: 152 } as const
+
+/** The signals of {@link interruptSignal}. */
+export const interrupting = Object.keys(statuses) as (keyof typeof statuses)[]
 
 /** Why a command was stopped, and with which status the process should exit. */
 export class Interrupted extends Error {
@@ -46,14 +49,16 @@ function closeTerminal(): void {
 }
 
 /**
- * A signal that SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) abort with {@link Interrupted} as its reason, so that work ends with its files
- * whole. A second one ends the process at once.
+ * A signal that SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal is gone), and SIGXCPU and SIGUSR2 (a batch system's, before a job's time is over) abort
+ * with {@link Interrupted} as its reason, so that work ends with its files whole. A second one ends the process at once, but for SIGXCPU, which the system
+ * sends every second.
  */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController()
-  for (const name of Object.keys(statuses) as (keyof typeof statuses)[]) {
+  for (const name of interrupting) {
     process.on(name, () => {
       if (name === 'SIGHUP') process.once('exit', closeTerminal)
+      if (controller.signal.aborted && name === 'SIGXCPU') return
       if (controller.signal.aborted) process.exit(statuses[name])
       controller.abort(new Interrupted(name))
     })
