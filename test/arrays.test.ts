@@ -48,6 +48,7 @@ describe('fromArrays', () => {
     [{ height: 0 }, /height is 0; expected/],
     [{ channels: 17 }, /channels is 17; expected/],
     [{ classes: [] }, /classes is \[\]; expected/],
+    [{ classes: ['a', 'a'] }, /classes is \[ 'a', 'a' \]; expected each name once/],
     [{ size: 1.5 }, /size is 1\.5; expected/],
     [{ lables: [1, 0] }, /unknown option 'lables' \(did you mean 'labels'\?\)/],
   ])('refuses the option %o', (change, message) => {

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { beforeAll, expect, it } from 'vitest'
@@ -56,6 +56,18 @@ it.each(['/proc/x', '/proc/x/y/z', '/dev/null/x'])(
     })
   },
 )
+
+it('what a link is to lead to is made, where it leads to nothing yet', async () => {
+  const folder = await temporaryFolder()
+  await symlink('made/page.html', path.join(folder, 'page'))
+  await symlink(path.join(folder, 'made/learner'), path.join(folder, 'latest'))
+  await replaceFile(path.join(folder, 'page'), (at) => writeFile(at, 'new'))
+  await replaceFolder(path.join(folder, 'latest'), ours, (at) => writeFile(path.join(at, 'x'), 'new'))
+  expect(await readFile(path.join(folder, 'made/page.html'), 'utf8')).toBe('new')
+  expect(await readFile(path.join(folder, 'made/learner/x'), 'utf8')).toBe('new')
+  expect(await readlink(path.join(folder, 'page'))).toBe('made/page.html')
+  expect((await readdir(folder)).sort()).toEqual(['latest', 'made', 'page'])
+})
 
 it('a folder in the place of a file is told as such', async () => {
   const folder = await temporaryFolder()

@@ -38,6 +38,8 @@ it.each([
   ['{a: 1}', "line 1, column 2: found 'a'; expected a key in double quotes or '}'"],
   ['{"a" 1}', "line 1, column 6: found '1'; expected ':' after the key"],
   ['', 'line 1, column 1: found the end of the file; expected a value'],
+  ['\ufffd\ufffd{\0"\0', 'line 1, column 1: found bytes that are not UTF-8 (UTF-16?); expected a value'],
+  ['{\0"\0', "line 1, column 2: found bytes that are not UTF-8 (UTF-16?); expected a key in double quotes or '}'"],
   ['[1] x', "line 1, column 5: found 'x'; expected the end of the file"],
   ['[[{"a": {"b": 1, "b": 2}}]]', 'line 1, column 18: the key "b" stands there a second time'],
 ])('tells line and column: %s', (text, message) => expect(jsonProblem(text)).toBe(message))

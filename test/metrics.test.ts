@@ -255,7 +255,7 @@ describe('metrics of given features', () => {
   })
 
   it('says what is missing: too few images, a wrong k, features of another width', async () => {
-    await expect(measured(kernelDistance(table), [0], [1, 2])).rejects.toThrow(/1 real images; expected at least 2/)
+    await expect(measured(kernelDistance(table), [0], [1, 2])).rejects.toThrow(/1 real image; expected at least 2/)
     await expect(measured(precision(table), range(0, 9), [1, 2, 3])).rejects.toThrow(
       /3 generated images; .* at least 4/,
     )

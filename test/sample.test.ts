@@ -24,6 +24,15 @@ describe('sample', () => {
     expect(error.message).toMatch(/^sample: sampler: steps is 1001; expected at most/)
   })
 
+  it('ends with what onProgress throws, and not the process', async () => {
+    const learner = await tinyLearner()
+    const onProgress = () => {
+      throw new Error('mine')
+    }
+    await expect(learner.sample({ count: 20_000, sampler: { steps: 100 }, onProgress })).rejects.toThrow('mine')
+    expect(await learner.sample({ count: 1 })).toMatchObject({ count: 1 })
+  })
+
   it('tells how many images are done', async () => {
     const learner = await tinyLearner()
     const told: { done: number; total: number }[] = []

@@ -19,7 +19,7 @@ export interface ArraysOptions {
   images: Uint8Array | Uint8ClampedArray
   /** One class index per image, in 0 … classes.length − 1. */
   labels: ArrayLike<number>
-  /** Class names; a label is an index into them. */
+  /** Class names, each once; a label is an index into them. */
   classes: readonly string[]
   /** Height of the images in pixels. */
   height: number
@@ -36,7 +36,10 @@ const schema = z.strictObject({
   // Of these, data, a wrong one is an ERR_BAD_DATA.
   images: z.unknown().optional(),
   labels: z.unknown().optional(),
-  classes: z.array(z.string()).min(1),
+  classes: z
+    .array(z.string().min(1))
+    .min(1)
+    .refine((names) => new Set(names).size === names.length, 'expected each name once'),
   height: sideSchema,
   width: sideSchema,
   channels: channelsSchema,

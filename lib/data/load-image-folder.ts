@@ -199,7 +199,10 @@ async function entries(folder: Place, kind: 'folder' | 'file', followLinks: bool
     }
     const real = linked ? await reading(text, () => stat(path)) : entry
     if (kind === 'folder' ? !real.isDirectory() : !real.isFile()) {
-      throw bad(text, `it is no ${kind}; expected <folder>/<class>/<image> and nothing else`)
+      const advice = real.isDirectory()
+        ? ': of train/<class>/<image> and test/… load the two one by one, and join them by trainTest'
+        : ''
+      throw bad(text, `it is no ${kind}; expected <folder>/<class>/<image> and nothing else${advice}`)
     }
     names.push(name)
   }

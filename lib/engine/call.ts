@@ -56,7 +56,7 @@ export const trainingMilliseconds = 200
  * Runs a cancellable call: an abort of `signal` sets the flag that the engine polls, and once the call has come back the
  * promise rejects with `signal.reason`, whatever it came back with.
  *
- * @param onDone told now and then how much is done, 0 … 1, of a call that says it
+ * @param onDone told now and then how much is done, 0 … 1, of a call that says it; what it throws ends the call, and is thrown
  */
 export async function withCancel<T>(
   signal: AbortSignal | undefined,
@@ -65,15 +65,29 @@ export async function withCancel<T>(
 ): Promise<T> {
   signal?.throwIfAborted()
   const flag = new Int32Array(2)
-  const timer = onDone && setInterval(() => onDone(Atomics.load(flag, 1) / 10_000), trainingMilliseconds)
   const cancel = () => Atomics.store(flag, 0, 1)
+  let thrown: { readonly error: unknown } | undefined
+  const tell = () => {
+    if (thrown) return
+    try {
+      onDone?.(Atomics.load(flag, 1) / 10_000)
+    } catch (error) {
+      thrown = { error } // nobody could catch what a timer throws
+      cancel()
+    }
+  }
+  const timer = onDone && setInterval(tell, trainingMilliseconds)
   signal?.addEventListener('abort', cancel)
+  const check = () => {
+    if (thrown) throw thrown.error
+    signal?.throwIfAborted()
+  }
   try {
     const result = await run(flag)
-    signal?.throwIfAborted()
+    check()
     return result
   } catch (error) {
-    signal?.throwIfAborted()
+    check()
     throw error
   } finally {
     clearInterval(timer)

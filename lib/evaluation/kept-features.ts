@@ -1,6 +1,7 @@
 import { describeFeatures, type FeatureExtractor, featuresOf } from '../classifiers/features.js'
 import type { Bootstrap } from '../engine/state.js'
 import { ContinualDiffusionError } from '../errors.js'
+import { counted } from '../validation/names.js'
 import { checkAdded } from './arguments.js'
 import type { Counts, Metric, MetricValue } from './metric.js'
 
@@ -60,7 +61,7 @@ export function checkCounts(title: string, counts: { real: number; generated: nu
     if (counts[kind] < minimum) {
       throw new ContinualDiffusionError(
         'ERR_INVALID_ARGUMENT',
-        `${title}: ${counts[kind]} ${kind} images; expected at least ${minimum}`,
+        `${title}: ${counted(counts[kind], `${kind} image`)}; expected at least ${minimum}`,
       )
     }
   }

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { open, readdir, realpath, rename, rm } from 'node:fs/promises'
+import { open, readdir, readlink, realpath, rename, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { ContinualDiffusionError } from '../errors.js'
@@ -68,9 +68,12 @@ export async function writeJson(file: string, value: unknown): Promise<void> {
   await writeFlushed(file, `${JSON.stringify(value, null, 2)}\n`)
 }
 
-/** The absolute path; where a symbolic link leads, so that what it points to is replaced and not the link. */
+/** The absolute path; where a symbolic link leads, also to nothing yet, so that what it points to is replaced and not the link. */
 export async function follow(target: string): Promise<string> {
-  return realpath(target).catch(() => path.resolve(target))
+  const real = await realpath(target).catch(() => undefined)
+  if (real !== undefined) return real
+  const leads = await readlink(target).catch(() => undefined)
+  return leads === undefined ? path.resolve(target) : path.resolve(path.dirname(target), leads)
 }
 
 /** Flushes a folder's entries to the disk. */
@@ -89,9 +92,11 @@ export function writeError(target: string, cause: unknown): unknown {
   const { code, message } = cause as NodeJS.ErrnoException
   if (code === undefined) return cause
   const advice =
-    code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG'
+    code === 'ENOSPC' || code === 'EDQUOT'
       ? 'make room, or name a folder on another disk'
-      : 'name a folder that can be written to'
+      : code === 'EFBIG'
+        ? 'raise the limit on the size of files (ulimit -f), or name a folder on a disk that takes larger files'
+        : 'name a folder that can be written to'
   return new ContinualDiffusionError('ERR_WRITE_FAILED', `${target} could not be written: ${message}; ${advice}`, {
     cause,
   })

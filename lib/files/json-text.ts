@@ -64,6 +64,7 @@ export function jsonProblem(text: string): string | undefined {
 
 function foundAt(text: string, at: number): string {
   if (at >= text.length) return 'the end of the file'
+  if (/^[\ufffd\0]/.test(text.slice(at)) || text[at + 1] === '\0') return 'bytes that are not UTF-8 (UTF-16?)'
   return `'${/^(?:\w+|.)/su.exec(text.slice(at, at + 20))?.[0]}'`
 }
 
