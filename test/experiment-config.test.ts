@@ -30,6 +30,8 @@ test('only the given keys of a section replace those of a preset; lists are repl
   const config = resolveExperiment({ preset: 'demo', train: { steps: 3 }, methods: ['joint'], seeds: [1, 2] })
   expect(config.train).toEqual({ ...base.train, steps: 3 })
   expect(config.methods).toEqual([{ name: 'joint', label: 'joint' }])
+  const labelled = resolveExperiment({ preset: 'demo', methods: [{ name: 'joint', label: 'dpm-solver++' }] })
+  expect(labelled.methods.map(({ label }) => label)).toEqual(['dpm-solver++'])
   expect(config.seeds).toEqual([1, 2])
   expect({ ...config, train: base.train, methods: base.methods, seeds: base.seeds }).toEqual(base)
 })
@@ -64,6 +66,11 @@ test.each([
   ['a seed twice', { seeds: [1, 1] }, /seeds.*each seed once/],
   ['a label twice', { methods: ['joint', 'joint'] }, /methods.*each label once/],
   ['a label that would leave the run folder', { methods: [{ name: 'joint', label: '../x' }] }, /label/],
+  [
+    'a label that ends in a dot',
+    { methods: [{ name: 'joint', label: 'joint.' }] },
+    /label is "?'?joint\.'?"?; expected .*no end such as '\.'/,
+  ],
   ['the label of the real images', { methods: [{ name: 'joint', label: 'real' }] }, /label/],
   ['a subset that is not shipped', { data: { name: 'mnist', subset: true } }, /unknown option 'subset'.*in data/],
   ['data of no known name', { data: { name: 'fashion' } }, /data\.name is 'fashion'.*fashion-mnist/],

@@ -20,9 +20,9 @@ export const methodEntrySchema = z
       label: z
         .string()
         .regex(
-          /^(?!real$)(?!.*\.[0-9a-f]{8}\.tmp$)[\w.+-]{0,99}\w$/,
+          /^(?!real$)(?!.*\.[0-9a-f]{8}\.tmp$)[\w.+-]{0,99}[\w+-]$/,
           "expected at most 100 letters, digits, '.', '_', '+' and '-', since it names a folder; not 'real', and no end such as " +
-            "'.0123abcd.tmp'",
+            "'.' or '.0123abcd.tmp'",
         )
         .optional(),
     }),

@@ -1,0 +1,208 @@
+/**
+ * Variations of the recommended method, one at a time, on the demo's stream: `node scripts/what-helps.mjs [folder] [--only name …] [--seeds n …]
+ * [--steps n]`. Each variation and seed writes one JSON file into the folder, and is left out where that file is there. The table at the end has the
+ * differences to `recommended`, paired by seed, with intervals by Student's t. Network evaluations are those of `recommended`, but where a name says
+ * otherwise. The seeds are none of those that the preset `recommended` judges by.
+ */
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import {
+  Classifier,
+  classFrequencies,
+  classIncremental,
+  compose,
+  evaluate,
+  fashionMnist,
+  frechetDistance,
+  generativeDistillation,
+  joint,
+  Learner,
+  presets,
+  rankOneEwc,
+  recommended,
+  Solver,
+} from '../dist/index.js'
+import { studentT975 } from '../dist/report/student-t.js'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    only: { type: 'string', multiple: true },
+    seeds: { type: 'string', multiple: true, default: ['101', '102', '103'] },
+    steps: { type: 'string', default: '400' },
+  },
+})
+const [root = 'runs/what-helps'] = positionals
+
+/**
+ * @typedef {import('../dist/index.js').Method} Method
+ * @typedef {import('../dist/index.js').Term} Term
+ * @typedef {{ method: Method, oracle?: boolean, optimizer?: 'keep' | 'reset', times?: number }} Variation
+ */
+
+const even = /** @type {const} */ ({ reuse: 10, classes: 'even' })
+
+/**
+ * The recommended method with other terms.
+ * @param {(terms: readonly Term[], k: number) => readonly Term[]} change of the terms of task k > 1, the task's and the pool's
+ * @returns {Method}
+ */
+const withTerms = (change) => {
+  const method = recommended()
+  return {
+    ...method,
+    objective: (k) => (k === 1 ? method.objective(k) : { terms: change(method.objective(k).terms, k) }),
+  }
+}
+/** @param {Partial<Term>} changed what is other in the pool's term */
+const replayed = (changed) =>
+  withTerms((terms) => terms.map((term) => (term.target === 'teacher' ? { ...term, ...changed } : term)))
+
+/** @type {Record<string, Variation>} */
+const variations = {
+  recommended: { method: recommended() },
+  'lambda-0.4': { method: recommended({ lambda: 0.4 }) },
+  'lambda-1.5': { method: recommended({ lambda: 1.5 }) },
+  'steps-10-reuse-5': { method: recommended({ teacher: { steps: 10 }, pool: { ...even, reuse: 5 } }) },
+  'steps-40-reuse-20': { method: recommended({ teacher: { steps: 40 }, pool: { ...even, reuse: 20 } }) },
+  'eta-1': { method: recommended({ teacher: { steps: 20, eta: 1 } }) },
+  'dpm-solver++': { method: recommended({ teacher: { kind: 'dpm-solver++', steps: 20 } }) },
+  'as-generated': { method: recommended({ pool: { reuse: 10 } }) },
+  keep: { method: recommended({ pool: { ...even, keep: true } }) },
+  'classes-by-an-oracle': { method: recommended(), oracle: true },
+  'adam-reset': { method: { ...recommended(), optimizer: 'reset' } },
+  'min-snr': { method: replayed({ loss: { kind: 'min-snr', gamma: 5 } }) },
+  'smooth-l1': { method: replayed({ loss: 'smooth-l1' }) },
+  'weights-equal': {
+    method: withTerms((terms) =>
+      terms.map((term) => ({ ...term, weight: term.target === 'teacher' ? 0.5 * 0.75 : 0.5 })),
+    ),
+  },
+  // A third batch of the student, and a second of the teacher.
+  'and-gaussian-at-high-noise': {
+    method: withTerms((terms, k) => [
+      ...terms,
+      { source: { kind: 'gaussian' }, target: 'teacher', weight: (1 - 1 / k) * 0.2, timesteps: [800, 1000] },
+    ]),
+  },
+  'and-rank-1-ewc': { method: compose(recommended(), rankOneEwc({ strength: 100 })) },
+  ...Object.fromEntries(
+    [1, 2, 4].flatMap((times) => {
+      const distillation = generativeDistillation({ lambda: 0.4, teacher: { steps: 2 } })
+      return Object.entries({
+        'generative-distillation-adam-kept': { method: distillation, optimizer: 'keep', times },
+        ...(times > 1 && { recommended: { method: recommended(), times } }),
+        'joint-equal-compute-adam-kept': { method: joint({ compute: 'equal' }), optimizer: 'keep', times },
+      }).map(([name, variation]) => [times > 1 ? `${name}-steps-×-${times}` : name, variation])
+    }),
+  ),
+}
+
+for (const name of values.only ?? []) {
+  if (!Object.hasOwn(variations, name)) {
+    throw new Error(`--only is ${name}; expected one of ${Object.keys(variations).join(', ')}`)
+  }
+}
+const names = values.only ?? Object.keys(variations)
+await mkdir(root, { recursive: true })
+const data = await fashionMnist({ size: 16, subset: true })
+const stream = classIncremental(data, { tasks: 5 })
+const oracle = await Classifier.cached(data, { epochs: 20 })
+
+for (const seed of values.seeds.map(Number)) {
+  for (const name of names) {
+    const file = path.join(root, `${name}-${seed}-${values.steps}.json`)
+    if (existsSync(file)) continue
+    const result = await measure(/** @type {Variation} */ (variations[name]), seed)
+    await writeFile(file, JSON.stringify({ name, seed, steps: Number(values.steps), ...result }))
+    console.log(`${name}, seed ${seed}: ${JSON.stringify(result)}`)
+  }
+}
+await printTable()
+
+/**
+ * Learns the stream and judges the learner after its last task.
+ * @param {Variation} variation @param {number} seed
+ */
+async function measure({ method, oracle: byOracle = false, optimizer, times = 1 }, seed) {
+  const steps = times * Number(values.steps)
+  const network = { unet: presets.demo, sampler: { steps: 10 }, ema: 0.99, precision: /** @type {const} */ ('fp32') }
+  const learner = await Learner.create({ ...network, seed, device: 'cpu' })
+  const needsClassifier = JSON.stringify(method.objective(2)).includes('"even"')
+  const solver = needsClassifier && !byOracle ? await Solver.create(stream, { seed, device: 'cpu' }) : undefined
+  try {
+    const begin = performance.now()
+    for (const task of stream) {
+      const classifier = byOracle ? oracle : solver
+      const options = {
+        ...{ steps, batchSize: 32, lr: 4e-3 },
+        ...(classifier && { classifier }),
+        ...(optimizer && { optimizer }),
+      }
+      if (solver) {
+        const replay = await learner.replayPool(task, method, options)
+        await solver.learn(task, learner, { epochs: 5, ...(replay && { replay }) })
+      }
+      await learner.train(task, method, options)
+    }
+    const seconds = (performance.now() - begin) / 1000
+    const metrics = /** @type {const} */ ([frechetDistance(oracle), classFrequencies(oracle)])
+    const last = /** @type {import('../dist/index.js').Task} */ (stream.tasks.at(-1))
+    const { values: found } = await evaluate(learner, stream.seen(last), metrics, { count: 1000, seed })
+    return { frechetDistance: found.frechetDistance.value, divergence: found.classFrequencies.value, seconds }
+  } finally {
+    await solver?.dispose()
+    await learner.dispose()
+  }
+}
+
+/** Prints what is in the folder, for these steps. */
+async function printTable() {
+  /** @type {Map<string, Map<number, { frechetDistance: number, divergence: number, seconds: number }>>} */
+  const found = new Map()
+  for (const file of await readdir(root)) {
+    if (!file.endsWith(`-${values.steps}.json`)) continue
+    const { name, seed, ...result } = JSON.parse(await readFile(path.join(root, file), 'utf8'))
+    found.set(name, (found.get(name) ?? new Map()).set(seed, result))
+  }
+  const base = found.get('recommended') ?? new Map()
+  console.log(
+    '\n| | Fréchet distance | mean | difference to recommended | KLD | seconds |\n| :--- | ---: | ---: | ---: | ---: | ---: |',
+  )
+  for (const name of Object.keys(variations)) {
+    const results = [...(found.get(name) ?? [])].sort(([a], [b]) => a - b)
+    if (results.length === 0) continue
+    const distances = results.map(([, { frechetDistance: value }]) => value)
+    const paired = results.filter(([seed]) => base.has(seed))
+    const differences = paired.map(([seed, result]) => result.frechetDistance - base.get(seed).frechetDistance)
+    const cells = [
+      distances.map(digits).join(' / '),
+      digits(mean(distances)),
+      name === 'recommended' || differences.length < 2
+        ? ''
+        : `${digits(mean(differences))} ± ${digits(halfWidth(differences))}`,
+      digits(mean(results.map(([, { divergence }]) => divergence))),
+      digits(mean(results.map(([, { seconds }]) => seconds))),
+    ]
+    console.log(`| ${name} | ${cells.join(' | ')} |`)
+  }
+}
+
+/** @param {readonly number[]} values @returns {number} */
+function mean(values) {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
+/** Of the 95 % interval of a mean. @param {readonly number[]} values */
+function halfWidth(values) {
+  const center = mean(values)
+  const variance = values.reduce((sum, value) => sum + (value - center) ** 2, 0) / (values.length - 1)
+  return studentT975(values.length - 1) * Math.sqrt(variance / values.length)
+}
+
+/** @param {number} value */
+function digits(value) {
+  return Number(value.toPrecision(3)).toString()
+}
