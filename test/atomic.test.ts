@@ -1,4 +1,5 @@
-import { readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { beforeAll, expect, it } from 'vitest'
@@ -56,6 +57,16 @@ it.each(['/proc/x', '/proc/x/y/z', '/dev/null/x'])(
     })
   },
 )
+
+it('a device or a pipe is not replaced by a file of its name', async () => {
+  const pipe = path.join(await temporaryFolder(), 'page.html')
+  execFileSync('mkfifo', [pipe])
+  await expect(replaceFile(pipe, (at) => writeFile(at, 'new'))).rejects.toMatchObject({
+    code: 'ERR_WRITE_FAILED',
+    message: expect.stringMatching(/page.html is no file; name a new file/),
+  })
+  expect((await stat(pipe)).isFIFO()).toBe(true)
+})
 
 it('what a link is to lead to is made, where it leads to nothing yet', async () => {
   const folder = await temporaryFolder()

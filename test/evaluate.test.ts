@@ -11,6 +11,7 @@ import {
   type ImageBatch,
   type Metric,
   precision,
+  trainTest,
 } from '../lib/index.js'
 import { expectClose } from './support/golden.js'
 import { bandsBatch, bandsData, bandsStream, failure, tinyLearner } from './support/tiny.js'
@@ -109,6 +110,22 @@ describe('evaluate', () => {
     await expect(evaluate(learner, stream.seen(task), metrics, { onProgress, signal })).rejects.toBe('enough')
     const twice = await failure(evaluate(learner, stream.seen(task), [...metrics, ...metrics], { count: 1 }))
     expect(twice.message).toMatch(/two metrics are named 'classFrequencies'/)
+  })
+
+  it('refuses a classifier to which the labels mean other classes', async () => {
+    const learner = await tinyLearner()
+    const { train, test } = data
+    const classes = [...train.classes].reverse()
+    const turned = trainTest({ ...train, classes }, { ...test, classes })
+    const other = await Classifier.train(turned, { device: 'cpu', epochs: 0.1 })
+    const message = new RegExp(`class 0 is '${classes[0]}'; expected '${classes.at(-1)}', as in ${test.name}`)
+    for (const [metrics, perTask] of [
+      [[classFrequencies(other)], undefined],
+      [[frechetDistance(other)], { classifier: other }],
+    ] as const) {
+      const evaluating = evaluate(learner, stream.seen(task), metrics, { count: 4, ...(perTask && { perTask }) })
+      expect((await failure(evaluating)).message).toMatch(message)
+    }
   })
 
   describe('of each task alone', () => {

@@ -1,4 +1,4 @@
-import { readdir, writeFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
@@ -29,4 +29,18 @@ test("a folder with files of somebody else's is refused, and stays as it is", as
     message: expect.stringMatching(/holds holiday\.png, which this package did not write/),
   })
   expect((await readdir(folder)).sort()).toEqual(['0000.png', 'holiday.png'])
+})
+
+test('pictures that somebody else has given such names are not replaced', async () => {
+  const folder = await temporaryFolder()
+  const file = path.join(folder, '0000.png')
+  await sharp(Buffer.alloc(12), { raw: { width: 2, height: 2, channels: 3 } })
+    .png()
+    .toFile(file)
+  const before = await readFile(file)
+  await expect(writeImages(images(2), folder)).rejects.toMatchObject({
+    code: 'ERR_WRITE_FAILED',
+    message: expect.stringMatching(/0000\.png is a picture that this package did not write/),
+  })
+  expect(await readFile(file)).toEqual(before)
 })

@@ -12,7 +12,9 @@ import {
   type ImageBatch,
   Learner,
   type Stream,
+  single,
   taskMatrix,
+  trainTest,
 } from '../lib/index.js'
 import { ownCache, temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
@@ -154,6 +156,11 @@ describe('of each task alone', () => {
     expect((await sampled).message).toMatch(/asked for no classes; expected a class-conditional learner/)
     const few = await failure(evaluate(learner, seen, metrics(), { count: 7 }))
     expect(few.message).toMatch(/the class fourth has 8 real and 1 generated images; expected at least 2/)
+    const { train, test } = bandsData()
+    const classes = [...train.classes].reverse()
+    const turnedRound = single(trainTest({ ...train, classes }, { ...test, classes }))
+    const turned = await failure(evaluate(learner, turnedRound.seen(turnedRound.tasks[0]!), metrics().slice(1)))
+    expect(turned.message).toMatch(/^evaluate: the learner: class 0 is 'first'; expected 'fourth', as in bands/)
   })
 })
 

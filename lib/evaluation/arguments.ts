@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { Classifier } from '../classifiers/classifier.js'
 import type { FeatureExtractor } from '../classifiers/features.js'
-import type { ImageBatch } from '../data/dataset.js'
+import type { ImageBatch, Subset } from '../data/dataset.js'
 import { imageBatchSchema } from '../data/schemas.js'
+import { invalid } from '../errors.js'
 import { arraySchema, functionSchema, itself } from '../validation/fields.js'
-import { parseOptions } from '../validation/options.js'
+import { parseOptions, shown } from '../validation/options.js'
 import type { Metric } from './metric.js'
 
 /** Schemas of what metrics are made of, and of what they are given. */
@@ -34,6 +35,7 @@ export const metricSchema = itself<Metric>(
       title: z.string(),
       higherIsBetter: z.boolean().optional(),
       minimum: z.int().min(1).optional(),
+      classes: z.array(z.string()).optional(),
       start: functionSchema(),
     },
     metricExpected,
@@ -53,6 +55,22 @@ export function checkExtractor(extractor: unknown, where: string): void {
 
 export function checkClassifier(classifier: unknown, where: string): void {
   parseOptions(classifierSchema, classifier, `${where}: classifier`)
+}
+
+/**
+ * Checks that labels mean the same to images and to what tells their classes apart.
+ *
+ * @param what tells them apart
+ */
+export function checkSameClasses(classes: readonly string[], what: string, subsets: readonly Subset[]): void {
+  for (const { dataset } of subsets) {
+    const other = dataset.classes.findIndex((name, i) => i < classes.length && name !== classes[i])
+    if (other < 0) continue
+    throw invalid(
+      `${what}: class ${other} is ${shown(classes[other])}; expected ${shown(dataset.classes[other])}, as in ${dataset.name}: a label ` +
+        'must mean the same class to both',
+    )
+  }
 }
 
 const kindSchema = z.enum(['real', 'generated'])

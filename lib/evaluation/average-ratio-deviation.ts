@@ -19,5 +19,10 @@ export function averageRatioDeviation<Name extends string = 'ard'>(
   checkClassifier(classifier, 'averageRatioDeviation')
   const name = nameOf<Name>(options, 'averageRatioDeviation', 'ard')
   const title = `ARD of class frequencies (${classifier.name})`
-  return { name, title, start: (bootstrap) => classCounting(classifier, title, { value: ({ ard }) => ard }, bootstrap) }
+  return {
+    name,
+    title,
+    classes: classifier.classes,
+    start: (bootstrap) => classCounting(classifier, title, { value: ({ ard }) => ard }, bootstrap),
+  }
 }

@@ -26,7 +26,12 @@ export function classFrequencies<Name extends string = 'classFrequencies'>(
   const name = nameOf<Name>(options, 'classFrequencies', 'classFrequencies')
   const title = `KLD of class frequencies (${classifier.name})`
   const parts = { value: ({ kld }: Comparison) => kld, detail: ({ ard }: Comparison) => ({ ard: [ard] }) }
-  return { name, title, start: (bootstrap) => classCounting(classifier, title, parts, bootstrap) }
+  return {
+    name,
+    title,
+    classes: classifier.classes,
+    start: (bootstrap) => classCounting(classifier, title, parts, bootstrap),
+  }
 }
 
 /** What a metric takes of a comparison of class histograms. */

@@ -25,6 +25,7 @@ export function conditionalAccuracy<Name extends string = 'conditionalAccuracy'>
     name,
     title,
     higherIsBetter: true,
+    classes: classifier.classes,
     start(bootstrap) {
       const classes = classifier.classes.length
       const asked = new Array<number>(classes).fill(0)

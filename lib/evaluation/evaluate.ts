@@ -9,7 +9,7 @@ import { Learner, type SampleOptions } from '../learner/learner.js'
 import type { Seen } from '../streams/stream.js'
 import { batchSizeSchema, functionSchema, seedSchema, signalSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { classifierSchema, metricSchema } from './arguments.js'
+import { checkSameClasses, classifierSchema, metricSchema } from './arguments.js'
 import { askedLabels, checkClassCounts, countLabels } from './asked.js'
 import { checkCounts } from './kept-features.js'
 import { addToEach, type Counts, type Metric, type MetricValue } from './metric.js'
@@ -128,8 +128,10 @@ export async function evaluate<Name extends string>(
     )
   }
   const real = countImages(test)
-  for (const { title, minimum = 1, minimumOfClass } of metrics) {
+  checkSameClasses(learner.classes, 'evaluate: the learner', test)
+  for (const { title, minimum = 1, minimumOfClass, classes } of metrics) {
     checkCounts(title, { real, generated: count }, minimum)
+    if (classes) checkSameClasses(classes, title, test)
     if (minimumOfClass === undefined) continue
     const asked = countLabels([askedLabels(title, learner.labelsInTurn(0, count))])
     const found = countLabels(test.map(({ dataset, indices }) => indices.map((index) => dataset.labels[index]!)))
@@ -138,6 +140,7 @@ export async function evaluate<Name extends string>(
   const resamples = bootstrap === 0 ? undefined : { replicates: bootstrap, seed }
   const runs = metrics.map((metric) => metric.start(resamples))
   const tasks = perTask && new PerTask(tasksSeen, metrics, perTask)
+  if (perTask) checkSameClasses(perTask.classifier.classes, `evaluate: perTask: the ${perTask.classifier.name}`, test)
   const total = real + count
   let done = 0
   const reach = (images: number) => {

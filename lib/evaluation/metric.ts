@@ -79,6 +79,8 @@ export interface Metric<Name extends string = string> {
   readonly higherIsBetter?: boolean
   /** Smallest number of real and of generated images from which a value can be computed. Default 1. */
   readonly minimum?: number
+  /** Of a metric that compares labels with classes that it tells apart itself: their names, in the order in which the labels number them. */
+  readonly classes?: readonly string[]
   /**
    * Of a metric that compares class by class, and so needs a class-conditional learner: the smallest number of real and of generated images
    * of a class.

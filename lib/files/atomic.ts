@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { open, readdir, readlink, realpath, rename, rm } from 'node:fs/promises'
+import { open, readdir, readlink, realpath, rename, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { ContinualDiffusionError } from '../errors.js'
@@ -10,23 +10,25 @@ import { makeFolder } from './make-folder.js'
  * Makes a file whole or not at all: `write` writes a temporary sibling, which is then renamed to `file`. Siblings that killed processes of
  * this machine left are removed.
  *
- * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; then `file` is as it was before
+ * @throws ContinualDiffusionError `ERR_WRITE_FAILED`, also where a folder, a device or a pipe has that name; then `file` is as it was before
  */
 export async function replaceFile(file: string, write: (temporary: string) => Promise<void>): Promise<void> {
   const target = await follow(file)
   const temporary = temporaryBeside(target, 'tmp')
   try {
     await makeFolder(path.dirname(target))
+    const present = await stat(target).catch(() => undefined)
+    if (present && !present.isFile()) {
+      // A rename would put a file in the place of /dev/null itself.
+      const what = present.isDirectory() ? 'a folder; name a file, e.g. one in it' : 'no file; name a new file'
+      throw new ContinualDiffusionError('ERR_WRITE_FAILED', `${target} is ${what}`)
+    }
     // A rest does no harm where it can't be removed.
     for (const left of await leftBeside(target, 'tmp')) await rm(left, { force: true }).catch(() => {})
     await write(temporary)
     await rename(temporary, target)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined)
-    if ((error as NodeJS.ErrnoException).code === 'EISDIR') {
-      const message = `${target} is a folder; name a file, e.g. one in it`
-      throw new ContinualDiffusionError('ERR_WRITE_FAILED', message, { cause: error })
-    }
     throw writeError(target, error)
   }
 }
