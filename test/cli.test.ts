@@ -266,9 +266,12 @@ test.each([
 test.each([
   [{ precision: 'fp16' }, /demo: --precision is 'fp16'/],
   [{ tasks: [11] }, /demo: --tasks is 11/],
+  [{ tasks: [4] }, /demo: --tasks is 4; expected a divisor of 10, .* 10 in all, such as 3 3 2 2$/],
   [{ method: ['finetun'] }, /did you mean 'finetune'/],
   [{ method: ['joint+'] }, /'joint\+' has no name beside a '\+'/],
   [{ threads: 2000 }, /demo: --threads is 2000/],
+  [{ channels: 3 }, /demo: --channels is 3; expected 1: the images of fashion-mnist are grey/],
+  [{ size: 18 }, /demo: --size is 18/],
   [{ seed: [1, 1] }, /demo: --seed is \[ 1, 1 \]; expected each seed once/],
   [{ out: '' }, /demo: --out is ''/],
   [{ count: 3 }, /demo: --count is 3; expected more than evaluation.k, which is 3/],

@@ -146,8 +146,10 @@ describe('the command line', () => {
     await writeShapes(path.join(folder, 'shapes'))
     await writeFile(path.join(folder, 'tiny.json'), JSON.stringify(tinyExperiment))
     const words = ['tiny.json', '--data', 'image-folder', '--data-folder', 'shapes', '--tasks', '3', '-m', 'finetune']
-    const ended = await startCommand(folder, 'run', ...words, '--out', 'out').ended
+    const ended = await startCommand(folder, 'run', ...words, '--channels', '3', '--size', '16', '--out', 'out').ended
     expect(ended).toMatchObject({ status: 0, stderr: expect.stringMatching(/48 training and 12 test images/) })
+    const config = JSON.parse(await readFile(path.join(folder, 'out', 'config.json'), 'utf8'))
+    expect(config.unet).toMatchObject({ in_channels: 3, out_channels: 3, sample_size: 16 })
     const results = JSON.parse(await readFile(path.join(folder, 'out', 'results.json'), 'utf8'))
     expect(results).toMatchObject({ title: 'Split shapes in three tasks', complete: true })
     expect(results.runs[0].tasks).toHaveLength(3)

@@ -127,7 +127,7 @@ describe('classIncremental', () => {
   it.each([
     [
       { tasks: 4 },
-      /tasks is 4; expected a divisor of 6, the number of classes of mine\/train, or how many .* 6 in all/,
+      /tasks is 4; expected a divisor of 6, the number of classes of mine, or how many .* 6 in all, such as 2 2 1 1$/,
     ],
     [{ tasks: 0 }, /tasks is 0; expected/],
     [{ tasks: [3, 2] }, /tasks is \[ 3, 2 \]; expected .* 6 in all/],

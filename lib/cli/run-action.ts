@@ -21,6 +21,8 @@ export interface RunCommandOptions {
   data?: string
   tasks?: number[]
   dataFolder?: string
+  size?: number
+  channels?: number
   from?: string
   method?: string[]
   seed?: number[]
@@ -199,6 +201,9 @@ const keys = {
   // A data set that is named on the command line needs its folder there.
   'data.folder': ['--data-folder', 'data'],
   'data.name': ['--data', 'data'],
+  'unet.sample_size': ['--size', 'size'],
+  'unet.in_channels': ['--channels', 'channels'],
+  'unet.out_channels': ['--channels', 'channels'],
   methods: ['--method', 'method'],
   seeds: ['--seed', 'seed'],
   device: ['--device', 'device'],
@@ -231,6 +236,8 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
     part,
     data,
     dataFolder,
+    size,
+    channels,
     tasks,
     count,
     from: _,
@@ -249,6 +256,13 @@ export function withOptions(input: ExperimentInput, options: RunCommandOptions):
     changed.data = {
       ...(data === undefined ? input.data : before.name === data ? before : { name: data }),
       ...(dataFolder === undefined ? {} : { folder: dataFolder }),
+    }
+  }
+  if (size !== undefined || channels !== undefined) {
+    changed.unet = {
+      ...('unet' in input ? input.unet : undefined),
+      ...(size !== undefined && { sample_size: size }),
+      ...(channels !== undefined && { in_channels: channels, out_channels: channels }),
     }
   }
   if (count !== undefined) changed.evaluation = { ...input.evaluation, count }

@@ -18,6 +18,16 @@ export function registerRun(program: Command, signal: AbortSignal): void {
       ),
     )
     .option('--data-folder <folder>', 'folder with the data, e.g. of image-folder <class>/<image>')
+    .addOption(
+      new Option('--size <pixels>', 'height and width of the images that the U-Net takes')
+        .argParser(wholeNumber(1))
+        .conflicts('from'),
+    )
+    .addOption(
+      new Option('--channels <count>', 'channels of these: 1 for grey, 3 for colour')
+        .argParser(wholeNumber(1))
+        .conflicts('from'),
+    )
     .option(
       '--from <folder>',
       'folder of a pretrained diffusers model, in place of the configured U-Net: the teacher of task 1',

@@ -170,7 +170,7 @@ export const experimentSchema = z
       if (stream.kind !== 'class-incremental') continue
       const classes = knownSources[one.name].classes.length
       if (classesOfTasks(stream.tasks, classes) === undefined) {
-        refuse(['stream', 'tasks'], tasksExpected(classes, one.name))
+        refuse(['stream', 'tasks'], tasksExpected(classes, one.name, stream.tasks))
       }
       if (stream.order !== undefined && !isPermutation(stream.order, classes)) {
         refuse(['stream', 'order'], `expected each of 0 … ${classes - 1} once`)

@@ -150,7 +150,7 @@ async function warnOfColour(folder: string, followLinks: boolean): Promise<void>
   const coloured = await firstInColour(folder, followLinks)
   if (coloured === undefined) return
   warn(
-    `${coloured} is in colour: images become grey, as unet.in_channels is 1; for colour, set unet.in_channels and unet.out_channels to 3`,
+    `${coloured} is in colour: images become grey, as unet.in_channels is 1; for colour, set unet.in_channels and unet.out_channels to 3 (--channels 3)`,
     'CONTINUAL_DIFFUSION_GREY',
   )
 }

@@ -54,7 +54,7 @@ export function classIncremental(data: TrainTest, options: ClassIncrementalOptio
 
   if (seed !== undefined && given !== undefined) throw bad('both seed and order are given; give one of the two')
   const counts = classesOfTasks(tasks, names.length)
-  if (counts === undefined) throw bad(`tasks is ${shown(tasks)}; ${tasksExpected(names.length, train.name)}`)
+  if (counts === undefined) throw bad(`tasks is ${shown(tasks)}; ${tasksExpected(names.length, train.name, tasks)}`)
   const order = given ?? (seed === undefined ? allClasses(train) : torchRandperm(names.length, seed))
   if (!isPermutation(order, names.length)) {
     throw bad(`order is ${order.join(' ')}; expected each of 0 … ${names.length - 1} once`)
@@ -70,7 +70,7 @@ export function classIncremental(data: TrainTest, options: ClassIncrementalOptio
     }
   }
   return buildStream(
-    `class-incremental ${train.name.replace(/\/train$/, '')}`,
+    `class-incremental ${nameOfBoth(train.name)}`,
     cut(order, counts).map((classes) => ({
       name: classes.map((c) => names[c]).join(', '),
       classes,
@@ -86,9 +86,19 @@ export function classesOfTasks(tasks: number | readonly number[], classes: numbe
   return tasks.reduce((a, b) => a + b, 0) === classes ? tasks : undefined
 }
 
+/** The name that training and test images have in common, which end in `/train` and `/test`. */
+function nameOfBoth(name: string): string {
+  return name.replace(/\/train$/, '')
+}
+
 /** What is to be said where {@link classesOfTasks} gives nothing. */
-export function tasksExpected(classes: number, data: string): string {
-  return `expected a divisor of ${classes}, the number of classes of ${data}, or how many classes each task brings, ${classes} in all`
+export function tasksExpected(classes: number, data: string, tasks: number | readonly number[]): string {
+  const count = Math.min(classes, typeof tasks === 'number' ? tasks : tasks.length)
+  const example = Array.from({ length: count }, (_, i) => Math.ceil((classes - i) / count))
+  return (
+    `expected a divisor of ${classes}, the number of classes of ${nameOfBoth(data)}, or how many classes each task brings, ${classes} in all, ` +
+    `such as ${example.join(' ')}`
+  )
 }
 
 /** Whether these are the numbers 0 … n − 1, in any order. */

@@ -33,8 +33,9 @@ constexpr size_t lookedAt = size_t{32} << 20;
 /// The system promises more memory than there is, and ends the process when it is used. A sixteenth is left to others.
 void checkAvailable(size_t size) {
   if (size < lookedAt) return;
-  const size_t available = availableMemory();
-  TORCH_CHECK_WITH(OutOfMemoryError, size <= available - available / 16, "the host is out of memory: ", size >> 20,
+  const size_t all = availableMemory();
+  const size_t available = all - all / 16;
+  TORCH_CHECK_WITH(OutOfMemoryError, size <= available, "the host is out of memory: ", size >> 20,
                    " MiB more are needed, and ", available >> 20, " MiB are available");
 }
 
