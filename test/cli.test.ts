@@ -239,7 +239,7 @@ test('a run goes on by --resume and nothing else; of a complete one it prints th
   const nothing = await run(folder, 'run', '--resume', 'nowhere')
   expect(nothing).toMatchObject({
     status: 1,
-    stderr: expect.stringMatching(/^ERR_DATA_NOT_FOUND: .*has no config.json/),
+    stderr: expect.stringMatching(/^ERR_DATA_NOT_FOUND: .*nowhere is not there; name the folder of a run/),
   })
 })
 

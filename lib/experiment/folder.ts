@@ -261,12 +261,9 @@ export class RunFolder {
 export async function checkRun(folder: string): Promise<void> {
   const no = (what: string, cause?: unknown) =>
     new ContinualDiffusionError('ERR_DATA_NOT_FOUND', `${folder} ${what}; name the folder of a run`, { cause })
-  const names = await readdir(folder).catch(({ code, message }: NodeJS.ErrnoException) => {
-    throw code === 'ENOENT'
-      ? no('is not there')
-      : code === 'ENOTDIR'
-        ? no('is not a folder')
-        : no(`can't be read: ${message}`)
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    const found = { ENOENT: 'is not there', ENOTDIR: 'is not a folder' }[error.code ?? '']
+    throw no(found ?? `can't be read: ${error.message}`, error)
   })
   if (!names.includes(configFile)) throw no(`has no ${configFile}, so it is not a run folder`)
   if (names.includes(learnerFile)) throw no(`has ${learnerFile}: it is a saved learner's, and not a run's`)
