@@ -27,6 +27,7 @@ import {
   presets,
   single,
 } from '../dist/index.js'
+import { countOf } from './bench/options.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -37,7 +38,7 @@ const { values } = parseArgs({
   },
 })
 const device = /** @type {import('../dist/index.js').Device} */ (values.device)
-if (!/^[1-9]\d*$/.test(values.rounds)) throw new Error(`--rounds is ${values.rounds}; expected a whole number from 1`)
+const rounds = countOf('--rounds', values.rounds)
 
 const unet = values.quick ? presets.demo : presets.fashionMnist
 /** As wide as Inception-v3. */
@@ -47,14 +48,14 @@ const dimension = values.quick ? 16 : 2048
 const longest = new Map()
 const scratch = await mkdtemp(path.join(tmpdir(), 'continual-diffusion-bench-'))
 try {
-  for (let round = 0; round < Number(values.rounds); round++) await all(path.join(scratch, String(round)))
+  for (let round = 0; round < rounds; round++) await all(path.join(scratch, String(round)))
 } finally {
   await rm(scratch, { recursive: true, force: true })
 }
 const found = Object.fromEntries(longest)
 if (values.json) console.log(JSON.stringify(found))
 else {
-  console.log(`${device}, ${cpus().length} cores of ${cpus()[0]?.model ?? ''}, smallest of ${values.rounds} rounds`)
+  console.log(`${device}, ${cpus().length} cores of ${cpus()[0]?.model ?? ''}, smallest of ${rounds} rounds`)
   for (const [name, block] of longest) console.log(`${name.padEnd(36)}${block.toFixed(1).padStart(7)} ms`)
 }
 

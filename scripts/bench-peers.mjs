@@ -15,6 +15,7 @@ import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
+import { countOf } from './bench/options.mjs'
 import { findPython } from './bench/python.mjs'
 import { inTurn } from './bench/timing.mjs'
 import { settings, sharedOptions } from './bench/workload.mjs'
@@ -53,9 +54,7 @@ async function compare(chosen) {
   const unknown = chosen.find((kind) => !kinds.includes(kind))
   if (unknown !== undefined) throw new Error(`--peers has ${unknown}; expected some of ${kinds.join()}`)
   const { precision, device } = await settings(options)
-  if (sampled !== undefined && !/^[1-9]\d*$/.test(sampled))
-    throw new Error(`--images is ${sampled}; expected a whole number from 1`)
-  const images = Number(sampled ?? (device === 'cpu' ? 64 : 512))
+  const images = sampled === undefined ? (device === 'cpu' ? 64 : 512) : countOf('--images', sampled)
   const python = await findPython()
   const versions = ask(python, [
     '-c',

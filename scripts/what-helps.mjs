@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { needsClassifier } from '../dist/experiment/methods.js'
 import {
   Classifier,
   classFrequencies,
@@ -25,6 +26,7 @@ import {
   Solver,
 } from '../dist/index.js'
 import { studentT975 } from '../dist/report/student-t.js'
+import { formatNumber, spread } from '../dist/report/summary.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -130,8 +132,8 @@ async function measure({ method, oracle: byOracle = false, optimizer, times = 1 
   const steps = times * Number(values.steps)
   const network = { unet: presets.demo, sampler: { steps: 10 }, ema: 0.99, precision: /** @type {const} */ ('fp32') }
   const learner = await Learner.create({ ...network, seed, device: 'cpu' })
-  const needsClassifier = JSON.stringify(method.objective(2)).includes('"even"')
-  const solver = needsClassifier && !byOracle ? await Solver.create(stream, { seed, device: 'cpu' }) : undefined
+  const needsSolver = needsClassifier(method, presets.demo) && !byOracle
+  const solver = needsSolver ? await Solver.create(stream, { seed, device: 'cpu' }) : undefined
   try {
     const begin = performance.now()
     for (const task of stream) {
@@ -178,31 +180,23 @@ async function printTable() {
     const paired = results.filter(([seed]) => base.has(seed))
     const differences = paired.map(([seed, result]) => result.frechetDistance - base.get(seed).frechetDistance)
     const cells = [
-      distances.map(digits).join(' / '),
-      digits(mean(distances)),
-      name === 'recommended' || differences.length < 2
-        ? ''
-        : `${digits(mean(differences))} ± ${digits(halfWidth(differences))}`,
-      digits(mean(results.map(([, { divergence }]) => divergence))),
-      digits(mean(results.map(([, { seconds }]) => seconds))),
+      distances.map(formatNumber).join(' / '),
+      meanOf(distances),
+      name === 'recommended' || differences.length < 2 ? '' : interval(differences),
+      meanOf(results.map(([, { divergence }]) => divergence)),
+      meanOf(results.map(([, { seconds }]) => seconds)),
     ]
     console.log(`| ${name} | ${cells.join(' | ')} |`)
   }
 }
 
-/** @param {readonly number[]} values @returns {number} */
-function mean(values) {
-  return values.reduce((sum, value) => sum + value, 0) / values.length
+/** @param {readonly number[]} values */
+function meanOf(values) {
+  return formatNumber(spread(values).mean)
 }
 
-/** Of the 95 % interval of a mean. @param {readonly number[]} values */
-function halfWidth(values) {
-  const center = mean(values)
-  const variance = values.reduce((sum, value) => sum + (value - center) ** 2, 0) / (values.length - 1)
-  return studentT975(values.length - 1) * Math.sqrt(variance / values.length)
-}
-
-/** @param {number} value */
-function digits(value) {
-  return Number(value.toPrecision(3)).toString()
+/** A mean with its 95 % interval. @param {readonly number[]} values two at least */
+function interval(values) {
+  const { mean, error = Number.NaN } = spread(values)
+  return `${formatNumber(mean)} ± ${formatNumber(error * studentT975(values.length - 1))}`
 }

@@ -1,5 +1,5 @@
 import type { WriteStream } from 'node:tty'
-import type { RunEvent } from '../experiment/events.js'
+import { isProgress, type ProgressEvent, type RunEvent } from '../experiment/events.js'
 import type { Part } from '../report/live/entries.js'
 import type { MetricInfo } from '../report/results.js'
 import { formatNumber } from '../report/summary.js'
@@ -18,8 +18,6 @@ export interface RunDisplay {
 /** Least milliseconds between two lines of progress: of a log, which somebody reads later, and of JSON, which a program reads now. */
 const pauses = { log: 10_000, json: 1000 }
 
-/** The kinds of events that say how far something is. */
-type ProgressEvent = Extract<RunEvent, { kind: 'download' | 'classifier' | 'pool' | 'solver' | 'learn' | 'evaluate' }>
 type FinalEvent = Exclude<RunEvent, ProgressEvent | { kind: 'checkpoint' | 'losses' | 'samples' | 'end' }>
 
 /**
@@ -104,10 +102,6 @@ function paced(pause: number, now: () => number): (event: ProgressEvent) => bool
     last = { time, stage }
     return true
   }
-}
-
-function isProgress(event: RunEvent): event is ProgressEvent {
-  return 'fraction' in event || 'progress' in event || 'done' in event
 }
 
 function isFinal(event: RunEvent): event is FinalEvent {

@@ -52,3 +52,13 @@ export type RunEvent =
   | { readonly kind: 'warning'; readonly message: string }
   /** The last event: the run is complete, was stopped by its signal, or failed. `message` says why it isn't complete. */
   | { readonly kind: 'end'; readonly state: 'complete' | 'stopped' | 'failed'; readonly message: string | undefined }
+
+/** The events that say how far something is. */
+export type ProgressEvent = Extract<
+  RunEvent,
+  { kind: 'download' | 'classifier' | 'pool' | 'solver' | 'learn' | 'evaluate' }
+>
+
+export function isProgress(event: RunEvent): event is ProgressEvent {
+  return 'fraction' in event || 'progress' in event || 'done' in event
+}

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { replaceFile } from '../files/atomic.js'
-import type { RunEvent } from './events.js'
+import { isProgress, type RunEvent } from './events.js'
 import { eventsFile, liveFolder, type RunFolder, statusFile } from './folder.js'
 
 /** Milliseconds between two signs of life, where there is nothing new, and at least between two where there is. */
@@ -64,10 +64,6 @@ export function liveFiles(folder: RunFolder): LiveFiles {
       await writing
     },
   }
-}
-
-function isProgress({ kind }: RunEvent): boolean {
-  return ['classifier', 'pool', 'solver', 'learn', 'evaluate'].includes(kind)
 }
 
 function now(): string {

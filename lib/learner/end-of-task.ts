@@ -37,7 +37,6 @@ export async function endTask(
 ): Promise<void> {
   const native = live(core)
   const { inProgress } = core
-  core.unchecked = false
   await checkSound(core, where)
   // Whatever fails from here on leaves an end that can't be done again: only an abort that changed nothing can.
   core.inProgress = undefined

@@ -10,6 +10,7 @@ import { someLabels } from './labels.js'
  * @throws ContinualDiffusionError `ERR_DIVERGED`
  */
 export async function checkSound(core: Core, where: string): Promise<void> {
+  core.unchecked = false
   const { in_channels: channels } = core.settings.unet
   const { height, width } = imageSize(core.settings.unet, where)
   const image = { data: new Float32Array(channels * height * width), shape: [1, channels, height, width] }
@@ -21,7 +22,5 @@ export async function checkSound(core: Core, where: string): Promise<void> {
 
 /** {@link checkSound} where the weights have changed since it was last done. What begins after the call comes after it in the engine's queue. */
 export async function checkChanged(core: Core, where: string): Promise<void> {
-  if (!core.unchecked) return
-  core.unchecked = false
-  await checkSound(core, where)
+  if (core.unchecked) await checkSound(core, where)
 }

@@ -3,6 +3,11 @@ import { ContinualDiffusionError } from '../errors.js'
 import { isRecord, shown } from '../validation/options.js'
 import type { Seen, Stream, Task } from './stream.js'
 
+/** The name that training and test images have in common, by that of the training images: these end in `/train` and `/test`. */
+export function nameOfBoth(train: string): string {
+  return train.replace(/\/train$/, '')
+}
+
 /** What a kind of stream says of each of its tasks. */
 export type TaskContents = Omit<Task, 'number' | 'earlier'>
 

@@ -5,7 +5,7 @@ import { torchRandperm } from '../data/torch-random.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
-import { allClasses, buildStream, cut, ofClasses } from './build.js'
+import { allClasses, buildStream, cut, nameOfBoth, ofClasses } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
@@ -84,11 +84,6 @@ export function classIncremental(data: TrainTest, options: ClassIncrementalOptio
 export function classesOfTasks(tasks: number | readonly number[], classes: number): readonly number[] | undefined {
   if (typeof tasks === 'number') return classes % tasks === 0 ? Array(tasks).fill(classes / tasks) : undefined
   return tasks.reduce((a, b) => a + b, 0) === classes ? tasks : undefined
-}
-
-/** The name that training and test images have in common, which end in `/train` and `/test`. */
-function nameOfBoth(name: string): string {
-  return name.replace(/\/train$/, '')
 }
 
 /** What is to be said where {@link classesOfTasks} gives nothing. */

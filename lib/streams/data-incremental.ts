@@ -4,7 +4,7 @@ import { trainTestSchema } from '../data/schemas.js'
 import { torchRandperm } from '../data/torch-random.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { allClasses, buildStream, cut, shares } from './build.js'
+import { allClasses, buildStream, cut, nameOfBoth, shares } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
@@ -41,7 +41,7 @@ export function dataIncremental(data: TrainTest, options: DataIncrementalOptions
   const train = deal(data.train)
   const test = deal(data.test)
   return buildStream(
-    `data-incremental ${data.train.name.replace(/\/train$/, '')}`,
+    `data-incremental ${nameOfBoth(data.train.name)}`,
     train.map((share, i) => ({
       name: `share ${i + 1} of ${tasks}`,
       classes: allClasses(data.train),

@@ -5,7 +5,7 @@ import { torchRandperm } from '../data/torch-random.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { functionSchema, seedSchema } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
-import { allClasses, buildStream, whole } from './build.js'
+import { allClasses, buildStream, nameOfBoth, whole } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
@@ -50,7 +50,7 @@ export function domainIncremental(data: TrainTest, options: { domains: readonly 
   parseOptions(trainTestSchema, data, 'domainIncremental: data')
   const { domains } = options
   return buildStream(
-    `domain-incremental ${data.train.name.replace(/\/train$/, '')}`,
+    `domain-incremental ${nameOfBoth(data.train.name)}`,
     domains.map((domain) => ({
       name: domain.name,
       classes: allClasses(data.train),

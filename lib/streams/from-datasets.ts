@@ -4,7 +4,7 @@ import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { shownSize } from '../validation/size.js'
-import { allClasses, buildStream, whole } from './build.js'
+import { allClasses, buildStream, nameOfBoth, whole } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
@@ -35,7 +35,7 @@ export function fromDatasets(data: readonly TrainTest[]): Stream {
     const index = dataset.classes.map((name) => classes.indexOf(name))
     return { ...dataset, classes, labels: dataset.labels.map((label) => index[label]!) }
   }
-  const names = data.map(({ train }) => train.name.replace(/\/train$/, ''))
+  const names = data.map(({ train }) => nameOfBoth(train.name))
   return buildStream(
     names.join(' → '),
     data.map(({ train, test }, i) => ({

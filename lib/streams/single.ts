@@ -1,7 +1,7 @@
 import type { TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { parseOptions } from '../validation/options.js'
-import { allClasses, buildStream, whole } from './build.js'
+import { allClasses, buildStream, nameOfBoth, whole } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
@@ -11,6 +11,6 @@ import type { Stream } from './stream.js'
  */
 export function single(data: TrainTest): Stream {
   const { train, test } = parseOptions(trainTestSchema, data, 'single: data')
-  const name = train.name.replace(/\/train$/, '')
+  const name = nameOfBoth(train.name)
   return buildStream(name, [{ name, classes: allClasses(train), train: whole(train), test: whole(test) }])
 }

@@ -17,6 +17,7 @@ import {
 } from '../../dist/index.js'
 import { createNative } from '../../dist/learner/core.js'
 import { parseObjective } from '../../dist/methods/objective-schema.js'
+import { countOf } from './options.mjs'
 
 /** @typedef {import('../../dist/index.js').Objective} Objective */
 /** @typedef {import('../../dist/index.js').Term} Term */
@@ -55,9 +56,7 @@ export const sharedOptions = /** @type {const} */ ({
  */
 export async function settings({ model, batch, precision, device, threads }) {
   if (!(model in models)) throw new Error(`--model is ${model}; expected ${Object.keys(models).join(' or ')}`)
-  for (const [name, value] of Object.entries({ batch, threads })) {
-    if (!/^[1-9]\d*$/.test(value)) throw new Error(`--${name} is ${value}; expected a whole number from 1`)
-  }
+  const [images, cores] = [countOf('--batch', batch), countOf('--threads', threads)]
   process.env.OMP_NUM_THREADS = threads
   const resolved = await resolveDevice(
     /** @type {import('../../dist/index.js').Device} */ (device),
@@ -65,8 +64,8 @@ export async function settings({ model, batch, precision, device, threads }) {
   )
   return {
     model: /** @type {keyof typeof models} */ (model),
-    batch: Number(batch),
-    threads: Number(threads),
+    batch: images,
+    threads: cores,
     ...resolved,
   }
 }
