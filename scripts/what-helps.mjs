@@ -5,10 +5,12 @@
  * otherwise. The seeds are none of those that the preset `recommended` judges by.
  */
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { needsClassifier } from '../dist/experiment/methods.js'
+import { readSafetensors, writeSafetensors } from '../dist/files/safetensors.js'
 import {
   Classifier,
   classFrequencies,
@@ -41,9 +43,10 @@ const [root = 'runs/what-helps'] = positionals
 /**
  * @typedef {import('../dist/index.js').Method} Method
  * @typedef {import('../dist/index.js').Term} Term
- * @typedef {{ method: Method, oracle?: boolean, optimizer?: 'keep' | 'reset', times?: number }} Variation
+ * @typedef {{ method: Method, oracle?: boolean, rawTeacher?: boolean, flow?: boolean, optimizer?: 'keep' | 'reset', times?: number }} Variation
  */
 
+const distillation = generativeDistillation({ lambda: 0.4, teacher: { steps: 2 } })
 const even = /** @type {const} */ ({ reuse: 10, classes: 'even' })
 
 /**
@@ -74,6 +77,8 @@ const variations = {
   'as-generated': { method: recommended({ pool: { reuse: 10 } }) },
   keep: { method: recommended({ pool: { ...even, keep: true } }) },
   'classes-by-an-oracle': { method: recommended(), oracle: true },
+  // The student's weights in place of their moving average.
+  'raw-teacher': { method: recommended(), rawTeacher: true },
   'adam-reset': { method: { ...recommended(), optimizer: 'reset' } },
   'min-snr': { method: replayed({ loss: { kind: 'min-snr', gamma: 5 } }) },
   'smooth-l1': { method: replayed({ loss: 'smooth-l1' }) },
@@ -90,9 +95,12 @@ const variations = {
     ]),
   },
   'and-rank-1-ewc': { method: compose(recommended(), rankOneEwc({ strength: 100 })) },
+  // Flow matching with logit-normal timesteps, everywhere.
+  flow: { method: recommended(), flow: true },
+  'generative-distillation-adam-kept-flow': { method: distillation, optimizer: 'keep', flow: true },
+  'joint-equal-compute-adam-kept-flow': { method: joint({ compute: 'equal' }), optimizer: 'keep', flow: true },
   ...Object.fromEntries(
     [1, 2, 4].flatMap((times) => {
-      const distillation = generativeDistillation({ lambda: 0.4, teacher: { steps: 2 } })
       return Object.entries({
         'generative-distillation-adam-kept': { method: distillation, optimizer: 'keep', times },
         ...(times > 1 && { recommended: { method: recommended(), times } }),
@@ -128,10 +136,16 @@ await printTable()
  * Learns the stream and judges the learner after its last task.
  * @param {Variation} variation @param {number} seed
  */
-async function measure({ method, oracle: byOracle = false, optimizer, times = 1 }, seed) {
+async function measure(
+  { method, oracle: byOracle = false, rawTeacher = false, flow = false, optimizer, times = 1 },
+  seed,
+) {
   const steps = times * Number(values.steps)
-  const network = { unet: presets.demo, sampler: { steps: 10 }, ema: 0.99, precision: /** @type {const} */ ('fp32') }
-  const learner = await Learner.create({ ...network, seed, device: 'cpu' })
+  const network = {
+    ...{ unet: presets.demo, sampler: { steps: 10 }, ema: 0.99, precision: /** @type {const} */ ('fp32') },
+    ...(flow && { schedule: { kind: /** @type {const} */ ('flow') } }),
+  }
+  let learner = await Learner.create({ ...network, seed, device: 'cpu' })
   const needsSolver = needsClassifier(method, presets.demo) && !byOracle
   const solver = needsSolver ? await Solver.create(stream, { seed, device: 'cpu' }) : undefined
   try {
@@ -142,12 +156,14 @@ async function measure({ method, oracle: byOracle = false, optimizer, times = 1 
         ...{ steps, batchSize: 32, lr: 4e-3 },
         ...(classifier && { classifier }),
         ...(optimizer && { optimizer }),
+        ...(flow && { timesteps: { kind: /** @type {const} */ ('logit-normal') } }),
       }
       if (solver) {
         const replay = await learner.replayPool(task, method, options)
         await solver.learn(task, learner, { epochs: 5, ...(replay && { replay }) })
       }
       await learner.train(task, method, options)
+      if (rawTeacher) learner = await withRawTeacher(learner)
     }
     const seconds = (performance.now() - begin) / 1000
     const metrics = /** @type {const} */ ([frechetDistance(oracle), classFrequencies(oracle)])
@@ -157,6 +173,27 @@ async function measure({ method, oracle: byOracle = false, optimizer, times = 1 
   } finally {
     await solver?.dispose()
     await learner.dispose()
+  }
+}
+
+/**
+ * The learner with its student's weights as the teacher's.
+ * @param {Learner} learner disposed of
+ */
+async function withRawTeacher(learner) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'raw-teacher-'))
+  try {
+    await learner.save(folder)
+    await learner.dispose()
+    const file = path.join(folder, 'training.safetensors')
+    const tensors = new Map((await readSafetensors(file)).tensors)
+    for (const [name, tensor] of tensors) {
+      if (name.startsWith('student.')) tensors.set(name.replace('student', 'teacher'), tensor)
+    }
+    await writeSafetensors(file, tensors)
+    return await Learner.load(folder, { device: 'cpu' })
+  } finally {
+    await rm(folder, { recursive: true })
   }
 }
 
