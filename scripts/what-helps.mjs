@@ -235,5 +235,6 @@ function meanOf(values) {
 /** A mean with its 95 % interval. @param {readonly number[]} values two at least */
 function interval(values) {
   const { mean, error = Number.NaN } = spread(values)
-  return `${formatNumber(mean)} ± ${formatNumber(error * studentT975(values.length - 1))}`
+  const half = error * studentT975(values.length - 1)
+  return `${formatNumber(mean)} [${formatNumber(mean - half)}, ${formatNumber(mean + half)}]`
 }
