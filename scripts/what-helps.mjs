@@ -43,7 +43,7 @@ const [root = 'runs/what-helps'] = positionals
 /**
  * @typedef {import('../dist/index.js').Method} Method
  * @typedef {import('../dist/index.js').Term} Term
- * @typedef {{ method: Method, oracle?: boolean, rawTeacher?: boolean, flow?: boolean, optimizer?: 'keep' | 'reset', times?: number }} Variation
+ * @typedef {{ method: Method, oracle?: boolean, rawTeacher?: boolean, flow?: boolean, epochs?: number, optimizer?: 'keep' | 'reset', times?: number }} Variation
  */
 
 const distillation = generativeDistillation({ lambda: 0.4, teacher: { steps: 2 } })
@@ -77,6 +77,8 @@ const variations = {
   'as-generated': { method: recommended({ pool: { reuse: 10 } }) },
   keep: { method: recommended({ pool: { ...even, keep: true } }) },
   'classes-by-an-oracle': { method: recommended(), oracle: true },
+  // The solver's passes over a task's images: 5 elsewhere.
+  'solver-2-epochs': { method: recommended(), epochs: 2 },
   // The student's weights in place of their moving average.
   'raw-teacher': { method: recommended(), rawTeacher: true },
   'adam-reset': { method: { ...recommended(), optimizer: 'reset' } },
@@ -137,7 +139,7 @@ await printTable()
  * @param {Variation} variation @param {number} seed
  */
 async function measure(
-  { method, oracle: byOracle = false, rawTeacher = false, flow = false, optimizer, times = 1 },
+  { method, oracle: byOracle = false, rawTeacher = false, flow = false, epochs = 5, optimizer, times = 1 },
   seed,
 ) {
   const steps = times * Number(values.steps)
@@ -160,7 +162,7 @@ async function measure(
       }
       if (solver) {
         const replay = await learner.replayPool(task, method, options)
-        await solver.learn(task, learner, { epochs: 5, ...(replay && { replay }) })
+        await solver.learn(task, learner, { epochs, ...(replay && { replay }) })
       }
       await learner.train(task, method, options)
       if (rawTeacher) learner = await withRawTeacher(learner)
