@@ -72,6 +72,8 @@ const variations = {
   'lambda-1.5': { method: recommended({ lambda: 1.5 }) },
   'steps-10-reuse-5': { method: recommended({ teacher: { steps: 10 }, pool: { ...even, reuse: 5 } }) },
   'steps-40-reuse-20': { method: recommended({ teacher: { steps: 40 }, pool: { ...even, reuse: 20 } }) },
+  // Half the evaluations for the pool.
+  'steps-10': { method: recommended({ teacher: { steps: 10 } }) },
   'eta-1': { method: recommended({ teacher: { steps: 20, eta: 1 } }) },
   'dpm-solver++': { method: recommended({ teacher: { kind: 'dpm-solver++', steps: 20 } }) },
   'as-generated': { method: recommended({ pool: { reuse: 10 } }) },
@@ -99,6 +101,8 @@ const variations = {
   'and-rank-1-ewc': { method: compose(recommended(), rankOneEwc({ strength: 100 })) },
   // Flow matching with logit-normal timesteps, everywhere.
   flow: { method: recommended(), flow: true },
+  'flow-steps-10': { method: recommended({ teacher: { steps: 10 } }), flow: true },
+  'flow-steps-5': { method: recommended({ teacher: { steps: 5 } }), flow: true },
   'generative-distillation-adam-kept-flow': { method: distillation, optimizer: 'keep', flow: true },
   'joint-equal-compute-adam-kept-flow': { method: joint({ compute: 'equal' }), optimizer: 'keep', flow: true },
   ...Object.fromEntries(
