@@ -11,6 +11,7 @@ import {
   type MethodName,
   methodByName,
   methods,
+  partialGenerationDistillation,
   type StepLosses,
   type Stream,
 } from '../lib/index.js'
@@ -64,6 +65,35 @@ describe('every method of the table learns on a network that takes labels', () =
   })
 })
 
+it('a pool that stops at stratified timesteps has images of each class at all of them', async () => {
+  const method = partialGenerationDistillation({
+    ...{ teacher: { steps: 2 }, pool: { images: 400 }, timesteps: { kind: 'uniform', stratified: true } },
+  })
+  const settings = { unet, schedule: paperSchedule, sampler: resolveExperiment(tinyExperiment).sampler }
+  const core = await createCore({ ...settings, device: 'cpu', precision: 'fp32', ema: 0 }, 3, undefined)
+  const { native } = core
+  onTestFinished(() => native.dispose())
+  await native.freezeTeacher()
+  const objective = resolve(method.objective(2))
+  const { pools, numbers } = planPools(core, objective, { steps: 8, batchSize: 256, classifier: undefined }, 'test')
+  const weights = Float64Array.of(1, 1, 1, 1)
+  const session = await native.beginSession({
+    ...{ objective, pools: numbers, optimizer, batchSize: 256, horizontalFlip: false, labels: { dropout: 0, weights } },
+    ...{ task: await core.images.pool([second.train]), memory: [] },
+  })
+  onTestFinished(() => session.dispose())
+  const filling = { task: { ...second, earlier: [] }, where: 'test', weights, nullLabel: 4 }
+  await fillPools(core, session, pools, 0, true, { ...filling, classifier: undefined, signal: undefined })
+  const { timesteps, labels } = (await session.draw())[1]!
+  for (const label of [0, 1, 2, 3]) {
+    const own = Array.from(timesteps).filter((_, i) => labels![i] === label)
+    const mean = own.reduce((sum, t) => sum + t, 0) / own.length
+    // Some 64, uniform in [0, 1000): the bounds are five standard errors away.
+    expect(mean).toBeGreaterThan(300)
+    expect(mean).toBeLessThan(700)
+  }
+})
+
 describe('conditionalDistillation', () => {
   const method = conditionalDistillation({ lambda: 0.8, nullShare: 0.25, teacher: { steps: 2 }, pool: { images: 6 } })
 
@@ -97,6 +127,7 @@ describe('conditionalDistillation', () => {
       task: { ...second, earlier: [] },
       where: 'test',
       weights,
+      nullLabel: 4,
       onPool,
       classifier: undefined,
       signal: undefined,

@@ -4,6 +4,7 @@ import { paperSampler } from '../lib/config/sampler.js'
 import { paperSchedule } from '../lib/config/schedule.js'
 import { stateTensors } from '../lib/engine/state.js'
 import {
+  conditionalDistillation,
   ewc,
   experienceReplay,
   finetune,
@@ -204,6 +205,10 @@ describe('a learner whose table grows', () => {
   it.each<[string, Method]>([
     ['generative distillation', generativeDistillation()],
     ['from a pool', generativeReplay({ pool: { images: 12 } })],
+    [
+      'from a pool that is told the null label',
+      conditionalDistillation({ teacher: { steps: 2 }, pool: { images: 12 } }),
+    ],
     ['with guidance in the teacher', generativeDistillation({ teacher: { guidance: { scale: 2 } } })],
     ['with the old images', experienceReplay({ size: 8 })],
     ['LwF', lwfDistillation()],

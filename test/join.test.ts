@@ -83,6 +83,9 @@ test('teacher calls: images of a pool are spread over the steps that draw from t
   expect(calls({ reuse: 10 })).toBe(3)
   expect(calls({ images: 1280, refresh: 150 })).toBe(7) // three pools
   expect(calls({ reuse: 10 }, 100)).toBe(3)
+  // The pool was made for 400 steps, and the task ended after 200.
+  const { objective } = generativeDistillation({ teacher: { steps: 20 }, pool: { reuse: 10 } })
+  expect(teacherCalls(objective(2), { steps: 400, done: 200, batchSize: 32 })).toBe(5)
   // Generated once, and predicted for twice: with labels and without.
   expect(teacherCalls(conditionalDistillation().objective(2), { steps: 400, batchSize: 32 })).toBe(4)
 })

@@ -154,6 +154,13 @@ describe('wrong', () => {
     expect(() => resolveExperiment(wrong)).toThrow(/pool.keep is true, and the network takes labels/)
   })
 
+  it('fewer images than classes, before any is generated', async () => {
+    const learner = await taught()
+    const onPool = () => expect.unreachable()
+    const error = await failure(collect(learner.learn(three, method({ images: 1 }), { ...train, onPool })))
+    expect(error.message).toMatch(/has 1 images and is to keep some of each of 2 classes; expected at least 2 images/)
+  })
+
   it('several pools', async () => {
     const learner = await taught()
     const { objective, ...rest } = method()

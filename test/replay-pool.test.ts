@@ -2,6 +2,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { call } from '../lib/engine/call.js'
 import type { NativeImages } from '../lib/engine/native-values.js'
 import {
+  conditionalDistillation,
   finetune,
   generativeDistillation,
   generativeReplay,
@@ -12,7 +13,9 @@ import {
   type PoolProgress,
   partialGenerationDistillation,
   type ReplayPool,
+  recommended,
   Solver,
+  type Term,
   teacherToStudent,
 } from '../lib/index.js'
 import { evened } from '../lib/learner/replay.js'
@@ -260,11 +263,30 @@ describe('an even pool', () => {
   ])('refuses %s', async (what, change, message) => {
     const learner = await taught()
     const classifier = { ...byFirstPixel([]), ...change }
-    const options = what === 'no classifier' ? train : { ...train, classifier }
+    const onPool = () => expect(what).toMatch(/logits/) // the rest is known before anything is generated
+    const options = what === 'no classifier' ? train : { ...train, classifier, onPool }
     const error = await failure(collect(learner.learn(second, pooled({ images: 4, classes: 'even' }), options)))
     expect(error.message).toMatch(message)
     expect(learner.taskInProgress).toBeUndefined()
+    if (what.includes('logits')) return
+    const pool = learner.replayPool(second, pooled({ images: 4, classes: 'even' }), options)
+    expect((await failure(pool)).message).toMatch(message)
   })
+})
+
+it.each([
+  [{}, { reuse: 10, classes: 'even' }],
+  [{ reuse: 20 }, { reuse: 20, classes: 'even' }],
+  [
+    { images: 64, refresh: 9, reuse: undefined },
+    { images: 64, refresh: 9, classes: 'even' },
+  ],
+  [{ keep: true }, { reuse: 10, classes: 'even', keep: true }],
+  [{ classes: 'as-generated' }, { reuse: 10, classes: 'as-generated' }],
+] as const)('the pool of recommended is its default but for what is given: %j', (pool, expected) => {
+  const [, { source }] = recommended({ pool }).objective(2).terms as [Term, Term]
+  expect(source).toMatchObject({ sampler: { steps: 20 } })
+  expect('pool' in source && source.pool).toEqual(expected)
 })
 
 describe('wrong pools', () => {
@@ -284,6 +306,13 @@ describe('wrong pools', () => {
     [{ images: 4, renew: 2 }, /renew/],
   ])('%j', (pool, message) => {
     expect(() => pooled(pool as never)).toThrow(message)
+    if (Object.keys(pool).length > 0) expect(() => recommended({ pool: pool as never })).toThrow(message)
+  })
+
+  it.each([null, 5, 'even', [10]])('%j in place of a pool', (pool) => {
+    for (const make of [recommended, generativeDistillation, conditionalDistillation]) {
+      expect(() => make({ pool: pool as never })).toThrow(/pool/)
+    }
   })
 
   it('too large, before anything is generated', async () => {

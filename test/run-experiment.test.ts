@@ -51,6 +51,21 @@ test('sharing the first task changes no result, and is the same as computing it 
   expect(await readFile(path.join(shared.out, weights))).toEqual(await readFile(path.join(separate.out, weights)))
 })
 
+test("a method's solver knows the first task too, though another method learned it", async () => {
+  const out = path.join(await temporaryFolder(), 'run')
+  const known = async (methods: ExperimentInput['methods'], name: string) => {
+    const experiment = { ...tinyExperiment, stream: { tasks: 2 }, methods, out: path.join(out, name) }
+    const { results } = await runExperiment(experiment as ExperimentInput)
+    return Object.fromEntries(
+      results.runs.map(({ method, tasks }) => [method, tasks.map(({ solver }) => solver?.length)]),
+    )
+  }
+  const recommended = { name: 'recommended', teacher: { steps: 2 }, pool: { reuse: 2 } } as const
+  const expected = { finetune: [undefined, undefined], recommended: [1, 2] }
+  expect(await known(['finetune', recommended], 'a')).toEqual(expected)
+  expect(await known([recommended, 'finetune'], 'b')).toEqual(expected)
+})
+
 test('a run tells what goes on, in order, and its folder can be read again', async () => {
   const out = path.join(await temporaryFolder(), 'run')
   const events: RunEvent[] = []

@@ -141,6 +141,15 @@ describe('Solver', () => {
     return learner
   }
 
+  it('learns each task once, and in order', async () => {
+    const solver = await solverOf()
+    expect((await failure(solver.learn(second, null))).message).toMatch(/has learned 0 tasks; expected 1/)
+    await solver.learn(first, null, { epochs: 1 })
+    expect((await failure(solver.learn(first, null))).message).toMatch(/has learned 1 tasks; expected 0/)
+    expect(await solver.learn(second, null, { epochs: 1 })).toHaveLength(2)
+    expect(solver.accuracies.map(({ length }) => length)).toEqual([1, 2])
+  })
+
   it('weighs real images by 1/k and generated ones by 1 − 1/k, with soft labels of its old self', async () => {
     const solver = await solverOf()
     await solver.learn(first, null, { epochs: 2, batchSize: 16 })

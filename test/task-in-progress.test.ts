@@ -269,6 +269,13 @@ describe('endTask()', () => {
     expect(afterBreak).toMatchObject({ tasksLearned: 1, taskInProgress: undefined, stepsDone: step })
     expect(await bytesOf(afterBreak)).toEqual(await whole(step))
 
+    // In its warm-up.
+    const warming = await tinyLearner()
+    const slow = { ...many, lrSchedule: { warmup: 100 } }
+    for await (const progress of warming.learn(first, method, slow)) if (progress.step >= 5) break
+    await warming.endTask()
+    expect(warming).toMatchObject({ tasksLearned: 1, taskInProgress: undefined })
+
     let ended: Promise<void> | undefined
     await called.train(first, method, { ...many, onProgress: () => (ended ??= called.endTask()) })
     await ended

@@ -69,7 +69,7 @@ export interface SolverLearnOptions {
   replay?: ReplayImages | undefined
   /** An abort rejects with `signal.reason`; the solver is then as after its last whole step. */
   signal?: AbortSignal
-  /** Called about five times a second during training (with replay: after every step), with the mean loss since the last call. */
+  /** Called about five times a second during training (where the generator makes images for each step: after every step), with the mean loss since the last call. */
   onProgress?: (progress: { step: number; steps: number; loss: number }) => void
 }
 

@@ -227,6 +227,11 @@ export class Solver implements AsyncDisposable {
     const settings = parseOptions(learnSchema, options, where)
     const { epochs, batchSize, lr, dropout, horizontalFlip, replay, signal, onProgress } = settings
     this.#checkImages(task.train.dataset, where)
+    if (this.#tasksLearned !== task.number - 1) {
+      throw invalid(
+        `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${task.number - 1}, as it learns each task once and in order`,
+      )
+    }
     const replaying = task.number > 1 ? generator : null
     if (replaying) this.#checkReplay(replaying, task, where)
     if (settings.target === 'labels' && generator) checkReplayedLabels(generator, replay, this.classes, where)
@@ -391,11 +396,6 @@ export class Solver implements AsyncDisposable {
   }
 
   #checkReplay(generator: Learner, { number }: TaskNumber, where: string): void {
-    if (this.#tasksLearned !== number - 1) {
-      throw invalid(
-        `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${number - 1}, as its earlier state gives the soft labels`,
-      )
-    }
     if (generator.tasksLearned !== number - 1) {
       throw invalid(
         `${where}: the generator has learned ${generator.tasksLearned} tasks; expected ${number - 1}, as it ` +

@@ -7,6 +7,8 @@ const resolution = 100
 /** Schema of what a recorder knows between two steps: sums over the steps since the last line, and `total` over all. */
 export const recorderSchema = z.strictObject({
   step: z.int().min(0),
+  // Those of the task as it was planned; it may end earlier.
+  planned: z.int().min(1).optional(),
   total: z.number(),
   counted: z.int().min(0),
   loss: z.number(),
@@ -44,7 +46,7 @@ export class LossRecorder {
     const { step, steps, lr } = losses
     const total = before.total + losses.loss
     const full = counted >= steps / resolution || step === steps
-    this.#state = { step, total, ...(full ? nothing : { counted, ...sums }) }
+    this.#state = { step, planned: steps, total, ...(full ? nothing : { counted, ...sums }) }
     if (!full) return undefined
     return {
       step,
@@ -63,6 +65,11 @@ export class LossRecorder {
 
   get steps(): number {
     return this.#state.step
+  }
+
+  /** Number of steps that the task was to have: at least `steps`. */
+  get planned(): number {
+    return this.#state.planned ?? this.#state.step
   }
 
   /** Mean over all steps. */

@@ -71,8 +71,8 @@ async function runMethod(
   for (const task of stream.tasks.slice(tasks.length)) {
     if (task.number === 1 && first !== undefined) {
       // A solver replays nothing while it learns the first task, so that the learner makes no difference to it.
-      await solver?.learn(task, null, { ...solving, ...solverProgress(run, undefined), signal })
-      tasks.push(await adopt(run, first, entry.label, seed))
+      const known = await solver?.learn(task, null, { ...solving, ...solverProgress(run, undefined), signal })
+      tasks.push(await adopt(run, first, { label: entry.label, seed, known }))
     } else {
       const begun = from?.task?.number === task.number ? from.task : undefined
       tasks.push(await runTask(run, { learner, solver, entry, seed, stream, task, begun }))
@@ -114,13 +114,22 @@ function solverOf(
     : Solver.load(folder.at(saved), stream, { device, threads, images })
 }
 
-/** Takes over another method's first task: the learner is loaded already, this is what was written about it. */
-async function adopt(run: RunState, from: Shared, label: string, seed: number): Promise<TaskResult> {
+/**
+ * Takes over another method's first task: the learner is loaded already, this is what was written about it.
+ *
+ * @param to.known row of the accuracies of this method's solver
+ */
+async function adopt(
+  run: RunState,
+  from: Shared,
+  { label, seed, known }: { label: string; seed: number; known: readonly number[] | undefined },
+): Promise<TaskResult> {
   const { folder } = run
   const { method, result } = from
   const samples = samplesPath(label, seed, 1)
   await folder.copy(result.samples, samples)
-  const adopted = { ...result, samples, seconds: { learn: 0, evaluate: 0 }, sharedFrom: method }
+  const seconds = { learn: 0, evaluate: 0 }
+  const adopted = { ...result, samples, seconds, solver: known, sharedFrom: method }
   await logTask(run, adopted, await readFile(folder.at(samples)), { method: label, seed })
   return adopted
 }

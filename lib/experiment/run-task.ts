@@ -49,8 +49,8 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   // Before the learner goes on: what it replays are the tasks before this one.
   const known = begun ? begun.solver : await teachSolver(run, work, part)
   // Where the method needs the solver, its time is the method's.
-  const solving = needsClassifier(method, config.unet) ? performance.now() - before : 0
-  const { losses, spent } = await learn(run, work, part, known, saved)
+  const solving = !begun && needsClassifier(method, config.unet) ? performance.now() - before : 0
+  const { losses, spent } = await learn(run, work, part, { known, solving, saved })
   const learned = performance.now()
   const judged = config.evaluation.after === 'every' || number === stream.tasks.length
   const report = judged
@@ -76,10 +76,11 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
     name: task.name,
     classes: task.classes,
     steps: losses.steps,
-    seconds: { learn: seconds(solving + spent), evaluate: seconds(evaluated - learned) },
+    seconds: { learn: seconds(spent), evaluate: seconds(evaluated - learned) },
     loss: losses.mean,
     teacherCalls: teacherCalls(method.objective(learner.learnedBefore + number), {
-      steps: losses.steps,
+      steps: losses.planned,
+      done: losses.steps,
       batchSize: config.train.batchSize * (config.train.accumulate ?? 1),
     }),
     metrics: report?.values ?? {},
@@ -155,21 +156,21 @@ function learnOptions({ config, onEvent, signal }: RunState, { solver, entry }: 
 /**
  * Learns a task, or the rest of it, with a checkpoint now and then; then saves the learner, with a checkpoint of that.
  *
- * @param known row of the solver's accuracies
- * @param saved where the learner is saved
- * @returns the task's losses and the milliseconds spent, those before an interruption too
+ * @param about.known row of the solver's accuracies
+ * @param about.solving milliseconds spent on the solver
+ * @param about.saved where the learner is saved
+ * @returns the task's losses and the milliseconds spent, those on the solver and before an interruption too
  */
 async function learn(
   run: RunState,
   work: Work,
   part: Part,
-  known: readonly number[] | undefined,
-  saved: string,
+  { known, solving, saved }: { known: readonly number[] | undefined; solving: number; saved: string },
 ): Promise<{ losses: LossRecorder; spent: number }> {
   const { learner, solver, entry, seed, task, begun } = work
   const { config, folder, signal, onEvent } = run
   const losses = new LossRecorder(begun?.losses)
-  const before = begun?.milliseconds ?? 0
+  const before = begun?.milliseconds ?? solving
   // It was kept after the task's end.
   if (learner.tasksLearned >= task.number) return { losses, spent: before }
 

@@ -21,6 +21,7 @@ export interface SortedImages {
  * again, gets what it had.
  *
  * @param kept what is kept so far
+ * @param total at least the number of classes
  * @returns what is kept from now on; all items are of one new data set, in which the images lie class by class
  */
 export async function keepFirst(
@@ -29,7 +30,7 @@ export async function keepFirst(
   task: number,
   total: number,
 ): Promise<MemoryItem[]> {
-  const share = Math.max(1, Math.floor(total / names.length))
+  const share = Math.floor(total / names.length)
   const chosen = names.flatMap((name, label) => {
     const before = kept.filter(
       (item) => item.task < task && item.dataset.classes[item.dataset.labels[item.index]!] === name,

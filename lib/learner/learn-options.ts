@@ -74,7 +74,7 @@ export interface LearnSettings extends UpdateOptions {
   horizontalFlip?: boolean
   /**
    * `reset`: the task begins with a fresh state of Adam, as in the paper. `keep`: it goes on with the state of the last task. A method whose
-   * task begins with fresh weights can't keep it. Default: the method's, which is `reset` for all but {@link recommended}.
+   * task begins with fresh weights can't keep it. Default: the method's, which is `reset` for all but {@link recommended} and {@link conditionalDistillation}.
    */
   optimizer?: 'reset' | 'keep'
   /**

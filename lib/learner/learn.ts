@@ -67,6 +67,13 @@ async function* learnStepwise(
     )
   }
   const penalties = objective.penalties?.map(({ name }) => name) ?? []
+  // True while, or once it failed in it, a group's processes sum something else than steps.
+  let sumsOther = false
+  const apart = async (work: () => Promise<void>) => {
+    sumsOther = true
+    await work()
+    sumsOther = false
+  }
 
   let session: NativeSession | undefined
   let grown: Grown | undefined
@@ -92,7 +99,7 @@ async function* learnStepwise(
       })
       session = begun
       const progress = resumed ?? { task: task.number, step: 0, steps, settings }
-      if (progress.step < steps) await fillPools(core, begun, pools, progress.step, true, filling)
+      if (progress.step < steps) await apart(() => fillPools(core, begun, pools, progress.step, true, filling))
       live(core)
       if (resumed === undefined) {
         core.inProgress = undefined
@@ -119,7 +126,7 @@ async function* learnStepwise(
     const over = () => isOver(validation, progress, steps)
     const pause = async (steps: number) => {
       if (isDue(validation, progress, steps)) {
-        await validate(core, validation, progress, signal)
+        await apart(() => validate(core, validation, progress, signal))
         plan.onValidation?.(lastValidation(progress)!)
       }
       if (isOver(validation, progress, steps)) await end()
@@ -142,7 +149,7 @@ async function* learnStepwise(
       const toPause = Math.min(stepsToRefresh(pools, from), stepsToValidation(validation, from), toCallback)
       const wanted = Math.min(most, steps - from, toPause)
       const done = await alone(core, 'learn', where, async () => {
-        if (from > first) await fillPools(core, training, pools, from, false, filling)
+        if (from > first) await apart(() => fillPools(core, training, pools, from, false, filling))
         const done = await train(core, training, progress, wanted, penalties, onStep, signal, where, stepBefore)
         await pause(steps)
         return done
@@ -165,9 +172,9 @@ async function* learnStepwise(
       ending = undefined
     }
   } finally {
-    // Where the others go on, they are told.
+    // Where the others go on with steps, they are told. Elsewhere they are when this process ends: a sum of another kind must not meet theirs.
     const ours = session
-    if (ours && core.settings.group && core.inProgress && core.inProgress.step < steps) {
+    if (ours && !sumsOther && core.settings.group && core.inProgress && core.inProgress.step < steps) {
       await call(() => ours.stop(Int32Array.of(1)))
     }
     session?.dispose()

@@ -206,7 +206,7 @@ export class Learner implements AsyncDisposable {
   }
 
   /**
-   * Learns a task by a method. It begins with a fresh optimiser (and with fresh weights, if the method's `weights` is `fresh`) and trains.
+   * Learns a task by a method. It begins with a fresh optimiser, unless `optimizer` is `keep` (and with fresh weights, if the method's `weights` is `fresh`), and trains.
    * At the end of the task it keeps what the method keeps (see {@link Keeps}) and freezes the teacher. It yields its progress about five
    * times a second, and trains only while it is iterated.
    *

@@ -55,7 +55,10 @@ export function planTask(core: Core, given: LearnedTask, method: Method, options
   const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(subsets)
   const drawn = batchSize * accumulate
   const steps = parsed.steps ?? countSteps(epochs as number, perEpoch, drawn, where)
-  if (lrSchedule && lrSchedule.warmup >= steps) {
+  const change = typeof resume === 'object' ? resume.change : []
+  // A task may be ended during its warm-up.
+  const isEnded = change.includes('steps') && core.inProgress?.step === steps
+  if (lrSchedule && lrSchedule.warmup >= steps && !isEnded) {
     throw invalid(`${where}: lrSchedule.warmup is ${lrSchedule.warmup}; expected fewer than the task's steps, ${steps}`)
   }
   const keepOptimizer = (optimizer ?? method.optimizer) === 'keep'
@@ -76,7 +79,9 @@ export function planTask(core: Core, given: LearnedTask, method: Method, options
     horizontalFlip,
     ...(weights && { labels: { dropout: labelDropout, weights } }),
   }
-  const filling = { classifier, weights, onPool, signal }
+  // The table's last row, once it has grown for this task.
+  const nullLabel = (growth?.rows ?? unet.num_class_embeds ?? 0) - 1
+  const filling = { classifier, weights, nullLabel, onPool, signal }
   return {
     k,
     task,
@@ -107,7 +112,7 @@ export function planTask(core: Core, given: LearnedTask, method: Method, options
     settings,
     filling,
     resume: resume !== false,
-    change: typeof resume === 'object' ? resume.change : [],
+    change,
     onStep,
     callback,
     callbackEvery: callbackEvery ?? Number.POSITIVE_INFINITY,

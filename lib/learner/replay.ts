@@ -3,7 +3,7 @@ import { isDeepStrictEqual, types } from 'node:util'
 import { placeIn, type ResolvedTimesteps, rangeOf, timestepTable } from '../config/timesteps.js'
 import { imageSize, isConditional } from '../config/unet.js'
 import { positionsByClass } from '../data/dataset.js'
-import { mersenneTwister } from '../data/torch-random.js'
+import { mersenneTwister, torchRandperm } from '../data/torch-random.js'
 import { call, withCancel } from '../engine/call.js'
 import { bring, copiedAtOnce } from '../engine/image-store.js'
 import type { NativeSession } from '../engine/native-learner.js'
@@ -46,6 +46,8 @@ export interface PlannedPool {
 interface Filling extends Pick<LearnOptions, 'classifier' | 'onPool' | 'signal'> {
   /** How likely each class is, for a network that takes labels. */
   readonly weights: Float64Array | undefined
+  /** The null label's row in the table of such a network. */
+  readonly nullLabel: number
   readonly task: LearnedTask
   readonly where: string
 }
@@ -138,18 +140,19 @@ export async function fillPools(
 ): Promise<void> {
   for (const [number, pool] of pools.entries()) {
     if (!begins && step % pool.refresh !== 0) continue
+    const told = pool.even && !filling.weights ? await classesTold(pool, filling) : undefined
     // Pools that differ in what the networks are told have the same images.
     const same = pools.findIndex((other) => isDeepStrictEqual({ ...other, isUntold: pool.isUntold }, pool))
     const generated = await generate(core, pools, same, Math.floor(step / pool.refresh), filling)
-    const labels = pool.isUntold ? untold(core, pool, generated.labels) : generated.labels
+    const labels = pool.isUntold ? untold(core, pool, generated.labels, filling.nullLabel) : generated.labels
     const name = `${filling.where}: replay pool`
     const whole = { name, images: generated.images, labels, ...shapeOf(core) }
-    if (!pool.even || filling.weights) {
+    if (told === undefined) {
       const indices = new Int32Array(pool.images).map((_, i) => i)
       await setReplay(core, session, number, whole, indices)
       continue
     }
-    const sorted = await sortByClass(core, generated, filling)
+    const sorted = await sortByClass(core, generated, told, filling)
     if (pool.keep) {
       const kept = await keepFirst(core.kept, sorted, filling.task.number, pool.images)
       const { dataset } = kept[0]!
@@ -177,10 +180,9 @@ async function setReplay(
   }
 }
 
-/** A pool's labels with the null label, the table's last row, in place of the classes. */
-function untold({ settings: { unet, schedule } }: Core, { source }: PlannedPool, labels: Int32Array): Int32Array {
-  const nullLabel = unet.num_class_embeds! - 1
-  const { timesteps } = schedule
+/** A pool's labels with the null label in place of the classes. */
+function untold(core: Core, { source }: PlannedPool, labels: Int32Array, nullLabel: number): Int32Array {
+  const { timesteps } = core.settings.schedule
   return labels.map((label) => (source.stopAtTimestep ? nullLabel * timesteps + (label % timesteps) : nullLabel))
 }
 
@@ -192,6 +194,7 @@ export async function firstPool(
 ): Promise<ReplayImages | undefined> {
   const number = pools.findIndex(({ source }) => !source.stopAtTimestep)
   if (number < 0) return undefined
+  if (pools[number]!.even && !filling.weights) await classesTold(pools[number]!, filling)
   const { images, labels } = await generate(core, pools, number, 0, filling)
   // A copy: what becomes of it must not change what the task is learned from.
   const data = new Uint8Array(images.length)
@@ -225,9 +228,11 @@ async function generate(
   const table = timestepTable(timesteps, schedule, where)
   const [begin, end] = rangeOf(timesteps) ?? [0, schedule.timesteps]
   const random = stopAtTimestep ? uniform(seed, first) : () => 0
+  // In random order, as the classes are in that of the positions.
+  const strata = table?.stratified ? torchRandperm(total, Math.floor(random() * 2 ** 32)) : undefined
   const timestep = (i: number) => {
     const u = random()
-    return begin + (table ? placeIn(table, table.stratified ? (i + u) / total : u) : Math.floor(u * (end - begin)))
+    return begin + (table ? placeIn(table, strata ? (strata[i]! + u) / total : u) : Math.floor(u * (end - begin)))
   }
   const classAt = weights && proportioned(weights, total)
   const numbers = new Int32Array(total)
@@ -280,13 +285,15 @@ export async function evened(lists: readonly (readonly number[])[]): Promise<Int
   return positions
 }
 
-/** A pool's images by class, of the classes of the earlier tasks, as the classifier tells them. */
-async function sortByClass(
-  core: Core,
-  { images }: PoolImages,
-  { task, classifier, onPool, signal, where }: Filling,
-): Promise<SortedImages> {
-  const { classes, classify } = classifier as ReplayClassifier
+/** The classes of the earlier tasks, and where the classifier has their logits. */
+interface ClassesTold {
+  readonly names: readonly string[]
+  readonly columns: readonly number[]
+}
+
+/** @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where the classifier can't tell the classes of the earlier tasks, or the pool can't keep some of each */
+async function classesTold({ keep, images }: PlannedPool, { task, classifier, where }: Filling): Promise<ClassesTold> {
+  const { classes } = classifier as ReplayClassifier
   const seen = new Set<string>()
   for (const { train } of task.earlier) {
     const { dataset, indices } = train
@@ -309,6 +316,23 @@ async function sortByClass(
       `${where}: the classifier doesn't know the class ${name} of an earlier task; it knows ${classes.join(', ')}`,
     )
   })
+  if (keep && images < names.length) {
+    throw invalid(
+      `${where}: the replay pool has ${images} images and is to keep some of each of ${names.length} classes; expected at least ` +
+        `${names.length} images`,
+    )
+  }
+  return { names, columns }
+}
+
+/** A pool's images by class, as the classifier tells them. */
+async function sortByClass(
+  core: Core,
+  { images }: PoolImages,
+  { names, columns }: ClassesTold,
+  { task, classifier, onPool, signal, where }: Filling,
+): Promise<SortedImages> {
+  const { classes, classify } = classifier as ReplayClassifier
   const each = pixelsOf(core)
   const total = images.length / each
   const { group } = core.settings

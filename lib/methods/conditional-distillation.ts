@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 import type { Method, Source } from './objective.js'
-import { poolSchema } from './objective-schema.js'
+import { poolSchemaWith } from './objective-schema.js'
 import {
   balanced,
   gate,
@@ -9,7 +9,7 @@ import {
   generationShape,
   keepsTeacher,
   lambdaSchema,
-  type TeacherMethodOptions,
+  type PooledMethodOptions,
   teacherTermShape,
 } from './terms.js'
 
@@ -18,7 +18,7 @@ import {
  *
  * @category Methods
  */
-export interface ConditionalDistillationOptions extends TeacherMethodOptions {
+export interface ConditionalDistillationOptions extends PooledMethodOptions {
   /** ν, the share of λ that the term with the null label has, 0 … 1. Default 0.25. */
   nullShare?: number
 }
@@ -28,7 +28,7 @@ const schema = z
     lambda: lambdaSchema.default(0.75),
     nullShare: z.number().min(0).max(1).default(0.25),
     ...generationShape,
-    pool: poolSchema.default({ reuse: 10 }),
+    pool: poolSchemaWith({ reuse: 10 }),
     ...teacherTermShape,
   })
   .prefault({})

@@ -30,6 +30,17 @@ export const poolSchema = z
   .refine(({ classes, keep }) => !keep || classes === 'even', "expected classes: 'even' where keep is true")
   .transform((pool) => pool as ReplayPool)
 
+/** {@link poolSchema} for a method that has a pool: fields that are left out keep the method's defaults. */
+export const poolSchemaWith = ({ reuse, ...others }: { reuse: number } & Partial<ReplayPool>) =>
+  z
+    .record(z.string(), z.unknown())
+    .prefault({})
+    .transform((fields) => {
+      const given = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
+      return { ...others, ...(given.images === undefined && { reuse }), ...given } as z.input<typeof poolSchema>
+    })
+    .pipe(poolSchema)
+
 const sourceSchema = z.discriminatedUnion(
   'kind',
   [

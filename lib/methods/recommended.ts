@@ -1,10 +1,18 @@
+import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 import { generativeDistillation } from './generative-distillation.js'
 import type { Method } from './objective.js'
-import type { TeacherMethodOptions } from './terms.js'
-import { teacherMethodSchema } from './terms.js'
+import { poolSchemaWith } from './objective-schema.js'
+import { generationShape, lambdaSchema, type PooledMethodOptions, teacherTermShape } from './terms.js'
 
-const schema = teacherMethodSchema(0.75)
+const schema = z
+  .strictObject({
+    lambda: lambdaSchema.default(0.75),
+    ...generationShape,
+    pool: poolSchemaWith({ reuse: 10, classes: 'even' }),
+    ...teacherTermShape,
+  })
+  .prefault({})
 
 /**
  * {@link generativeDistillation} as this project recommends it. The teacher generates a {@link ReplayPool} in 20 steps when a task begins;
@@ -15,12 +23,12 @@ const schema = teacherMethodSchema(0.75)
  *
  * @param options.lambda default 0.75
  * @param options.teacher default 20 steps
- * @param options.pool default `{ reuse: 10, classes: 'even' }`
+ * @param options.pool default `{ reuse: 10, classes: 'even' }`, of which each field is a default by itself
  *
  * @category Methods
  */
-export function recommended(options: TeacherMethodOptions = {}): Method {
-  const { pool = { reuse: 10, classes: 'even' }, ...rest } = parseOptions(schema, options, 'recommended')
-  const teacher = { ...rest.teacher, steps: options.teacher?.steps ?? 20 }
-  return { ...generativeDistillation({ ...rest, teacher, pool }), name: 'recommended', optimizer: 'keep' }
+export function recommended(options: PooledMethodOptions = {}): Method {
+  const parsed = parseOptions(schema, options, 'recommended')
+  const teacher = { ...parsed.teacher, steps: options.teacher?.steps ?? 20 }
+  return { ...generativeDistillation({ ...parsed, teacher }), name: 'recommended', optimizer: 'keep' }
 }

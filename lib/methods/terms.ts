@@ -44,6 +44,16 @@ export interface TeacherMethodOptions extends TeacherTermOptions {
   pool?: ReplayPool
 }
 
+/**
+ * Options of the methods that have a replay pool.
+ *
+ * @category Methods
+ */
+export interface PooledMethodOptions extends Omit<TeacherMethodOptions, 'pool'> {
+  /** The pool of images that steps draw from. Fields that are left out keep the method's defaults. */
+  pool?: Partial<ReplayPool>
+}
+
 /** Weight of what the earlier tasks add to the loss: any finite number ≥ 0. */
 export const lambdaSchema = z.number().min(0)
 
