@@ -47,7 +47,6 @@ const [root = 'runs/what-helps'] = positionals
  */
 
 const distillation = generativeDistillation({ lambda: 0.4, teacher: { steps: 2 } })
-const even = /** @type {const} */ ({ reuse: 10, classes: 'even' })
 
 /**
  * The recommended method with other terms.
@@ -70,14 +69,14 @@ const variations = {
   recommended: { method: recommended() },
   'lambda-0.4': { method: recommended({ lambda: 0.4 }) },
   'lambda-1.5': { method: recommended({ lambda: 1.5 }) },
-  'steps-10-reuse-5': { method: recommended({ teacher: { steps: 10 }, pool: { ...even, reuse: 5 } }) },
-  'steps-40-reuse-20': { method: recommended({ teacher: { steps: 40 }, pool: { ...even, reuse: 20 } }) },
+  'steps-10-reuse-5': { method: recommended({ teacher: { steps: 10 }, pool: { reuse: 5 } }) },
+  'steps-40-reuse-20': { method: recommended({ teacher: { steps: 40 }, pool: { reuse: 20 } }) },
   // Half the evaluations for the pool.
   'steps-10': { method: recommended({ teacher: { steps: 10 } }) },
   'eta-1': { method: recommended({ teacher: { steps: 20, eta: 1 } }) },
   'dpm-solver++': { method: recommended({ teacher: { kind: 'dpm-solver++', steps: 20 } }) },
-  'as-generated': { method: recommended({ pool: { reuse: 10 } }) },
-  keep: { method: recommended({ pool: { ...even, keep: true } }) },
+  'as-generated': { method: recommended({ pool: { classes: 'as-generated' } }) },
+  keep: { method: recommended({ pool: { keep: true } }) },
   'classes-by-an-oracle': { method: recommended(), oracle: true },
   // The solver's passes over a task's images: 5 elsewhere.
   'solver-2-epochs': { method: recommended(), epochs: 2 },
