@@ -40,8 +40,8 @@ it.each(sizes)(
       const far = Math.max(
         ...steps.flatMap((of, i) => of.map((value, n) => Math.abs(value - found.losses[name]![i]![n]!) / of[0]!)),
       )
-      // A teacher's last bits may change a pixel of a pool, whose images are bytes.
-      expect(far, name).toBeLessThan(/ pool$/.test(name) ? 1e-4 : 1e-5)
+      // A teacher's last bits may change a pixel of a pool, whose images are bytes; and the factor of rank-1 EWC is a quotient of small sums.
+      expect(far, name).toBeLessThan(/ pool$|^rank-1/.test(name) ? 1e-4 : 1e-5)
     }
   },
   300_000,
