@@ -27,8 +27,8 @@ import {
   recommended,
   Solver,
 } from '../dist/index.js'
-import { studentT975 } from '../dist/report/student-t.js'
-import { formatNumber, spread } from '../dist/report/summary.js'
+import { meanInterval } from '../dist/report/student-t.js'
+import { formatCell, formatNumber, spread } from '../dist/report/summary.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -105,13 +105,13 @@ const variations = {
   'generative-distillation-adam-kept-flow': { method: distillation, optimizer: 'keep', flow: true },
   'joint-equal-compute-adam-kept-flow': { method: joint({ compute: 'equal' }), optimizer: 'keep', flow: true },
   ...Object.fromEntries(
-    [1, 2, 4].flatMap((times) => {
-      return Object.entries({
+    [1, 2, 4].flatMap((times) =>
+      Object.entries({
         'generative-distillation-adam-kept': { method: distillation, optimizer: 'keep', times },
         ...(times > 1 && { recommended: { method: recommended(), times } }),
         'joint-equal-compute-adam-kept': { method: joint({ compute: 'equal' }), optimizer: 'keep', times },
-      }).map(([name, variation]) => [times > 1 ? `${name}-steps-×-${times}` : name, variation])
-    }),
+      }).map(([name, variation]) => [times > 1 ? `${name}-steps-×-${times}` : name, variation]),
+    ),
   ),
 }
 
@@ -240,6 +240,5 @@ function meanOf(values) {
 /** A mean with its 95 % interval. @param {readonly number[]} values two at least */
 function interval(values) {
   const { mean, error = Number.NaN } = spread(values)
-  const half = error * studentT975(values.length - 1)
-  return `${formatNumber(mean)} [${formatNumber(mean - half)}, ${formatNumber(mean + half)}]`
+  return formatCell({ mean, error: undefined, interval: meanInterval(mean, error, values.length) })
 }

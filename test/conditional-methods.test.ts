@@ -8,9 +8,11 @@ import {
   finetune,
   Learner,
   type LearnOptions,
+  type Method,
   type MethodName,
   methodByName,
   methods,
+  type PoolProgress,
   partialGenerationDistillation,
   type StepLosses,
   type Stream,
@@ -65,25 +67,39 @@ describe('every method of the table learns on a network that takes labels', () =
   })
 })
 
-it('a pool that stops at stratified timesteps has images of each class at all of them', async () => {
-  const method = partialGenerationDistillation({
-    ...{ teacher: { steps: 2 }, pool: { images: 400 }, timesteps: { kind: 'uniform', stratified: true } },
-  })
+/**
+ * A session of a learner of fixed weights at its second task, with the method's pools.
+ *
+ * @param weights how likely the teacher's classes are
+ */
+async function sessionOf(
+  method: Method,
+  weights: Float64Array,
+  batchSize: number,
+  onPool?: (progress: PoolProgress) => void,
+) {
   const settings = { unet, schedule: paperSchedule, sampler: resolveExperiment(tinyExperiment).sampler }
   const core = await createCore({ ...settings, device: 'cpu', precision: 'fp32', ema: 0 }, 3, undefined)
   const { native } = core
   onTestFinished(() => native.dispose())
   await native.freezeTeacher()
   const objective = resolve(method.objective(2))
-  const { pools, numbers } = planPools(core, objective, { steps: 8, batchSize: 256, classifier: undefined }, 'test')
-  const weights = Float64Array.of(1, 1, 1, 1)
+  const { pools, numbers } = planPools(core, objective, { steps: 8, batchSize, classifier: undefined }, 'test')
   const session = await native.beginSession({
-    ...{ objective, pools: numbers, optimizer, batchSize: 256, horizontalFlip: false, labels: { dropout: 0, weights } },
+    ...{ objective, pools: numbers, optimizer, batchSize, horizontalFlip: false, labels: { dropout: 0, weights } },
     ...{ task: await core.images.pool([second.train]), memory: [] },
   })
   onTestFinished(() => session.dispose())
-  const filling = { task: { ...second, earlier: [] }, where: 'test', weights, nullLabel: 4 }
-  await fillPools(core, session, pools, 0, true, { ...filling, classifier: undefined, signal: undefined })
+  const filling = { task: { ...second, earlier: [] }, where: 'test', weights, nullLabel: 4, classifier: undefined }
+  await fillPools(core, session, pools, 0, true, { ...filling, signal: undefined, ...(onPool && { onPool }) })
+  return { native, session, numbers }
+}
+
+it('a pool that stops at stratified timesteps has images of each class at all of them', async () => {
+  const method = partialGenerationDistillation({
+    ...{ teacher: { steps: 2 }, pool: { images: 400 }, timesteps: { kind: 'uniform', stratified: true } },
+  })
+  const { session } = await sessionOf(method, Float64Array.of(1, 1, 1, 1), 256)
   const { timesteps, labels } = (await session.draw())[1]!
   for (const label of [0, 1, 2, 3]) {
     const own = Array.from(timesteps).filter((_, i) => labels![i] === label)
@@ -98,40 +114,12 @@ describe('conditionalDistillation', () => {
   const method = conditionalDistillation({ lambda: 0.8, nullShare: 0.25, teacher: { steps: 2 }, pool: { images: 6 } })
 
   it('has the loss of its formula: the images of one pool are told their classes, and the null label', async () => {
-    const settings = { unet, schedule: paperSchedule, sampler: resolveExperiment(tinyExperiment).sampler }
-    const core = await createCore({ ...settings, device: 'cpu', precision: 'fp32', ema: 0 }, 3, undefined)
-    const { native } = core
-    onTestFinished(() => native.dispose())
-    await native.freezeTeacher()
-    const objective = resolve(method.objective(2))
-    const training = { steps: 8, batchSize: 16, classifier: undefined }
-    const { pools, numbers } = planPools(core, objective, training, 'test')
-    expect(numbers).toEqual([-1, 0, 1])
     // Of the classes of the first task alone, as after it.
     const weights = Float64Array.from([0, 1, 2, 3], (label) => (first.classes.includes(label) ? 1 : 0))
-    const session = await native.beginSession({
-      ...{
-        objective,
-        pools: numbers,
-        optimizer,
-        batchSize: 16,
-        horizontalFlip: false,
-        labels: { dropout: 0, weights },
-      },
-      ...{ task: await core.images.pool([second.train]), memory: [] },
-    })
-    onTestFinished(() => session.dispose())
     let generated = 0
     const onPool = ({ images }: { images: number }) => (generated += images)
-    await fillPools(core, session, pools, 0, true, {
-      task: { ...second, earlier: [] },
-      where: 'test',
-      weights,
-      nullLabel: 4,
-      onPool,
-      classifier: undefined,
-      signal: undefined,
-    })
+    const { native, session, numbers } = await sessionOf(method, weights, 16, onPool)
+    expect(numbers).toEqual([-1, 0, 1])
     expect(generated).toBe(6) // once for both
     await session.run({ steps: 3, milliseconds: 1e9 }, never) // so that the student differs from its teacher
 

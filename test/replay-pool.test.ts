@@ -309,6 +309,14 @@ describe('wrong pools', () => {
     if (Object.keys(pool).length > 0) expect(() => recommended({ pool: pool as never })).toThrow(message)
   })
 
+  it('an unknown key of one with defaults, with those that are known', () => {
+    for (const make of [recommended, conditionalDistillation]) {
+      expect(() => make({ pool: { renew: 2 } as never })).toThrow(
+        /'renew'; known: images, reuse, refresh, classes, keep in pool/,
+      )
+    }
+  })
+
   it.each([null, 5, 'even', [10]])('%j in place of a pool', (pool) => {
     for (const make of [recommended, generativeDistillation, conditionalDistillation]) {
       expect(() => make({ pool: pool as never })).toThrow(/pool/)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../errors.js'
-import { parseOptions } from '../validation/options.js'
+import { defined, parseOptions } from '../validation/options.js'
 import { type ScheduleConfig, timestepsSchema } from './schedule.js'
 
 /** The samplers, each a file in native/diffusion/samplers. */
@@ -175,10 +175,15 @@ export const experimentSamplerSchema = fields
   .superRefine(checkFields)
 
 /** Schema of how a teacher generates; what is left out is as in the paper's experiments: DDIM in 2 steps. */
-export const teacherSamplerSchema = fields
-  .extend({ steps: z.int().min(1).default(2), variance })
-  .superRefine(checkFields)
-  .prefault({})
+export const teacherSamplerSchema = teacherSamplerSchemaOf(2)
+
+/** The same for a method whose teacher takes another number of steps by default. */
+export function teacherSamplerSchemaOf(steps: number) {
+  return fields
+    .extend({ steps: z.int().min(1).default(steps), variance })
+    .superRefine(checkFields)
+    .prefault({})
+}
 
 /** Whether a sampler takes the variance that the network says beside its prediction. */
 export function takesLearnedVariance({ variance }: Pick<SamplerConfig, 'variance'>): boolean {
@@ -251,11 +256,6 @@ export function parseSampler(
     for (const problem of samplerProblems(schedule, result)) context.addIssue({ code: 'custom', ...problem })
   })
   return parseOptions(fitting, { ...usual, ...given }, where, code)
-}
-
-/** Without the keys whose value is undefined, which would hide a default. */
-function defined<T extends object>(options: T): Partial<T> {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
 }
 
 /** How often a sampler calls the network for an image. */

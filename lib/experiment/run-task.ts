@@ -49,7 +49,7 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   // Before the learner goes on: what it replays are the tasks before this one.
   const known = begun ? begun.solver : await teachSolver(run, work, part)
   // Where the method needs the solver, its time is the method's.
-  const solving = !begun && needsClassifier(method, config.unet) ? performance.now() - before : 0
+  const solving = needsClassifier(method, config.unet) ? performance.now() - before : 0
   const { losses, spent } = await learn(run, work, part, { known, solving, saved })
   const learned = performance.now()
   const judged = config.evaluation.after === 'every' || number === stream.tasks.length

@@ -140,7 +140,7 @@ export async function fillPools(
 ): Promise<void> {
   for (const [number, pool] of pools.entries()) {
     if (!begins && step % pool.refresh !== 0) continue
-    const told = pool.even && !filling.weights ? await classesTold(pool, filling) : undefined
+    const told = await classesTold(pool, filling)
     // Pools that differ in what the networks are told have the same images.
     const same = pools.findIndex((other) => isDeepStrictEqual({ ...other, isUntold: pool.isUntold }, pool))
     const generated = await generate(core, pools, same, Math.floor(step / pool.refresh), filling)
@@ -194,7 +194,7 @@ export async function firstPool(
 ): Promise<ReplayImages | undefined> {
   const number = pools.findIndex(({ source }) => !source.stopAtTimestep)
   if (number < 0) return undefined
-  if (pools[number]!.even && !filling.weights) await classesTold(pools[number]!, filling)
+  await classesTold(pools[number]!, filling) // what is wrong with them is to be known before
   const { images, labels } = await generate(core, pools, number, 0, filling)
   // A copy: what becomes of it must not change what the task is learned from.
   const data = new Uint8Array(images.length)
@@ -291,8 +291,15 @@ interface ClassesTold {
   readonly columns: readonly number[]
 }
 
-/** @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where the classifier can't tell the classes of the earlier tasks, or the pool can't keep some of each */
-async function classesTold({ keep, images }: PlannedPool, { task, classifier, where }: Filling): Promise<ClassesTold> {
+/**
+ * @returns undefined for a pool whose images a classifier doesn't tell apart
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where the classifier can't tell the classes of the earlier tasks, or the pool can't keep some of each
+ */
+async function classesTold(
+  { even, keep, images }: PlannedPool,
+  { task, weights, classifier, where }: Filling,
+): Promise<ClassesTold | undefined> {
+  if (!even || weights) return undefined
   const { classes } = classifier as ReplayClassifier
   const seen = new Set<string>()
   for (const { train } of task.earlier) {

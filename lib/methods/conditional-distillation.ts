@@ -1,17 +1,7 @@
 import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 import type { Method, Source } from './objective.js'
-import { poolSchemaWith } from './objective-schema.js'
-import {
-  balanced,
-  gate,
-  generated,
-  generationShape,
-  keepsTeacher,
-  lambdaSchema,
-  type PooledMethodOptions,
-  teacherTermShape,
-} from './terms.js'
+import { balanced, gate, generated, keepsTeacher, type PooledMethodOptions, pooledMethodShape } from './terms.js'
 
 /**
  * Options of {@link conditionalDistillation}.
@@ -25,11 +15,8 @@ export interface ConditionalDistillationOptions extends PooledMethodOptions {
 
 const schema = z
   .strictObject({
-    lambda: lambdaSchema.default(0.75),
+    ...pooledMethodShape({ reuse: 10 }),
     nullShare: z.number().min(0).max(1).default(0.25),
-    ...generationShape,
-    pool: poolSchemaWith({ reuse: 10 }),
-    ...teacherTermShape,
   })
   .prefault({})
 
@@ -49,10 +36,12 @@ const schema = z
  * @category Methods
  */
 export function conditionalDistillation(options: ConditionalDistillationOptions = {}): Method {
-  const parsed = parseOptions(schema, options, 'conditionalDistillation')
-  const { lambda, nullShare, pool, teacherDecay, timesteps } = parsed
-  const teacher = { ...parsed.teacher, steps: options.teacher?.steps ?? 20 }
-  const told = generated({ teacher, pool })
+  const { lambda, nullShare, teacherDecay, timesteps, ...images } = parseOptions(
+    schema,
+    options,
+    'conditionalDistillation',
+  )
+  const told = generated(images)
   const untold: Source = { ...told, kind: 'teacher', labels: null }
   return {
     name: 'conditional-distillation',

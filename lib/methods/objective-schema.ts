@@ -4,7 +4,7 @@ import { timestepsSchema } from '../config/schedule.js'
 import { drawnTimestepsSchema, rangeOf } from '../config/timesteps.js'
 import { invalid } from '../errors.js'
 import { functionSchema } from '../validation/fields.js'
-import { parseOptions, shown } from '../validation/options.js'
+import { defined, parseOptions, shown } from '../validation/options.js'
 import type { Keeps, Loss, Method, ReplayPool, ResolvedObjective } from './objective.js'
 
 /** Schema of {@link Loss}. */
@@ -14,32 +14,32 @@ export const lossSchema = z.union([
   z.strictObject({ kind: z.literal('huber'), delta: z.number().positive() }),
 ]) satisfies z.ZodType<Loss>
 
-/** Schema of {@link ReplayPool}. */
-export const poolSchema = z
-  .strictObject({
-    images: z.int().min(1).optional(),
-    reuse: z.number().positive().optional(),
-    refresh: z.int().min(1).optional(),
-    classes: z.enum(['as-generated', 'even']).optional(),
-    keep: z.boolean().optional(),
-  })
-  .refine(
-    ({ images, reuse }) => (images === undefined) !== (reuse === undefined),
-    'expected exactly one of images and reuse',
-  )
-  .refine(({ classes, keep }) => !keep || classes === 'even', "expected classes: 'even' where keep is true")
-  .transform((pool) => pool as ReplayPool)
+const poolFields = z.strictObject({
+  images: z.int().min(1).optional(),
+  reuse: z.number().positive().optional(),
+  refresh: z.int().min(1).optional(),
+  classes: z.enum(['as-generated', 'even']).optional(),
+  keep: z.boolean().optional(),
+})
 
-/** {@link poolSchema} for a method that has a pool: fields that are left out keep the method's defaults. */
+/** What a pool's fields must be together. */
+const asPool = (fields: z.ZodType<z.output<typeof poolFields>, z.input<typeof poolFields>>) =>
+  fields
+    .refine(
+      ({ images, reuse }) => (images === undefined) !== (reuse === undefined),
+      'expected exactly one of images and reuse',
+    )
+    .refine(({ classes, keep }) => !keep || classes === 'even', "expected classes: 'even' where keep is true")
+    .transform((pool) => pool as ReplayPool)
+
+/** Schema of {@link ReplayPool}. */
+export const poolSchema = asPool(poolFields)
+
+/** The same for a method that has a pool: fields that are left out keep the method's defaults. */
 export const poolSchemaWith = ({ reuse, ...others }: { reuse: number } & Partial<ReplayPool>) =>
-  z
-    .record(z.string(), z.unknown())
-    .prefault({})
-    .transform((fields) => {
-      const given = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
-      return { ...others, ...(given.images === undefined && { reuse }), ...given } as z.input<typeof poolSchema>
-    })
-    .pipe(poolSchema)
+  asPool(
+    poolFields.transform((given) => ({ ...others, ...(given.images === undefined && { reuse }), ...defined(given) })),
+  ).prefault({})
 
 const sourceSchema = z.discriminatedUnion(
   'kind',

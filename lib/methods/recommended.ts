@@ -2,17 +2,9 @@ import { z } from 'zod'
 import { parseOptions } from '../validation/options.js'
 import { generativeDistillation } from './generative-distillation.js'
 import type { Method } from './objective.js'
-import { poolSchemaWith } from './objective-schema.js'
-import { generationShape, lambdaSchema, type PooledMethodOptions, teacherTermShape } from './terms.js'
+import { type PooledMethodOptions, pooledMethodShape } from './terms.js'
 
-const schema = z
-  .strictObject({
-    lambda: lambdaSchema.default(0.75),
-    ...generationShape,
-    pool: poolSchemaWith({ reuse: 10, classes: 'even' }),
-    ...teacherTermShape,
-  })
-  .prefault({})
+const schema = z.strictObject(pooledMethodShape({ reuse: 10, classes: 'even' })).prefault({})
 
 /**
  * {@link generativeDistillation} as this project recommends it. The teacher generates a {@link ReplayPool} in 20 steps when a task begins;
@@ -29,6 +21,5 @@ const schema = z
  */
 export function recommended(options: PooledMethodOptions = {}): Method {
   const parsed = parseOptions(schema, options, 'recommended')
-  const teacher = { ...parsed.teacher, steps: options.teacher?.steps ?? 20 }
-  return { ...generativeDistillation({ ...parsed, teacher }), name: 'recommended', optimizer: 'keep' }
+  return { ...generativeDistillation(parsed), name: 'recommended', optimizer: 'keep' }
 }

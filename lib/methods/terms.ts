@@ -1,10 +1,15 @@
 import { z } from 'zod'
-import { type SamplerConfig, type SamplerOptions, teacherSamplerSchema } from '../config/sampler.js'
+import {
+  type SamplerConfig,
+  type SamplerOptions,
+  teacherSamplerSchema,
+  teacherSamplerSchemaOf,
+} from '../config/sampler.js'
 import { drawnTimestepsSchema, type Timesteps } from '../config/timesteps.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { shown } from '../validation/options.js'
 import type { Method, Objective, ReplayPool, Source, Term } from './objective.js'
-import { poolSchema } from './objective-schema.js'
+import { poolSchema, poolSchemaWith } from './objective-schema.js'
 
 /**
  * The sampler by which the teacher generates images of the earlier tasks. Fields that are left out have the defaults of the paper: DDIM in
@@ -65,6 +70,14 @@ export const teacherTermShape = {
 
 /** Fields of a schema for how the teacher's images are generated. */
 export const generationShape = { teacher: teacherSamplerSchema, pool: poolSchema.optional() }
+
+/** Fields of a schema for {@link PooledMethodOptions}, with the method's pool: λ is 0.75 by default, and the teacher takes 20 steps. */
+export const pooledMethodShape = (pool: Parameters<typeof poolSchemaWith>[0]) => ({
+  lambda: lambdaSchema.default(0.75),
+  teacher: teacherSamplerSchemaOf(20),
+  pool: poolSchemaWith(pool),
+  ...teacherTermShape,
+})
 
 /** Schema of {@link TeacherMethodOptions}. */
 export const teacherMethodSchema = (lambda: number) =>

@@ -2,7 +2,7 @@ import { parseOptions } from '../validation/options.js'
 import type { Results } from './results.js'
 import { tableSchema } from './results-schema.js'
 import { pairedTP, signFlipP } from './significance.js'
-import { studentT975 } from './student-t.js'
+import { meanInterval } from './student-t.js'
 import { measuredValue, methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
 
 /**
@@ -56,11 +56,10 @@ function differenceOf(
   const differences = seeds.map((seed) => own.get(seed)! - theirs.get(seed)!)
   const { mean, error } = spread(differences)
   if (seeds.length < 3 || error === undefined) return undefined
-  const half = error * studentT975(seeds.length - 1)
   return {
     seeds,
     mean,
-    interval: [mean - half, mean + half],
+    interval: meanInterval(mean, error, seeds.length),
     baseline: spread(seeds.map((seed) => theirs.get(seed)!)).mean,
     p: pairedTP(mean, error, seeds.length),
     signFlipP: signFlipP(differences),

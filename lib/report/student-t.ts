@@ -16,6 +16,12 @@ export function twoSidedP(t: number, degrees: number): number {
   return Math.min(1, Math.max(0, 1 - within))
 }
 
+/** The 95 % confidence interval of a mean of n values, by its standard error. */
+export function meanInterval(mean: number, error: number, n: number): readonly [low: number, high: number] {
+  const half = error * studentT975(n - 1)
+  return [mean - half, mean + half]
+}
+
 /** The value that |T| exceeds with the probability 0.05: the half-width of a 95 % interval in standard errors. */
 export function studentT975(degrees: number): number {
   let [low, high] = [1.9, 13]

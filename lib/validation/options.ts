@@ -136,6 +136,11 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** Without the keys whose value is undefined, which would hide a default. */
+export function defined<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
+}
+
 function valueAt(value: unknown, key: PropertyKey): unknown {
   return (value as Record<PropertyKey, unknown> | null | undefined)?.[key]
 }
