@@ -217,6 +217,7 @@ describe('a replay pool', () => {
 describe('an even pool', () => {
   it('repeats images until each class has as many', async () => {
     expect([...(await evened([[7], [], [0, 1, 2, 3], [4, 5]]))]).toEqual([7, 7, 7, 7, 0, 1, 2, 3, 4, 5, 4, 5])
+    expect([...(await evened([[7], [], [0, 1, 2, 3], [4, 5]], 8))]).toEqual([7, 7, 0, 1, 4, 5]) // in bounded memory
   })
 
   it('goes by the classifier, among the classes of the earlier tasks', async () => {

@@ -26,6 +26,8 @@ const listedAtOnce = 2 ** 16
 const mostCalls = 2 ** 16
 /** A pool is held in memory twice while it is brought to a device. */
 const mostBytes = 2 ** 32
+/** Positions of a pool that is drawn from evenly, which has each image of a rare class many times: 1 GiB. */
+const mostPositions = 2 ** 28
 
 /** A replay pool of an objective, as a task of known length needs it. */
 export interface PlannedPool {
@@ -273,10 +275,15 @@ function uniform(seed: number, part: number): () => number {
   return () => random() / 2 ** 32
 }
 
-/** Each position as often as makes all lists equally long, as nearly as whole numbers allow. Empty lists stay empty. */
-export async function evened(lists: readonly (readonly number[])[]): Promise<Int32Array> {
+/**
+ * Each position as often as makes all lists equally long, as nearly as whole numbers allow. Empty lists stay empty.
+ *
+ * @param most positions in all, at least one for each list. Longer lists lose their end rather than evenness: a task draws
+ * more than `most` images before it has seen all.
+ */
+export async function evened(lists: readonly (readonly number[])[], most = mostPositions): Promise<Int32Array> {
   const filled = lists.filter(({ length }) => length > 0)
-  const longest = Math.max(...filled.map(({ length }) => length))
+  const longest = Math.min(Math.max(...filled.map(({ length }) => length)), Math.floor(most / filled.length))
   const positions = new Int32Array(filled.length * longest)
   for (const [n, list] of filled.entries()) {
     for (let i = 0; i < longest; i++) positions[n * longest + i] = list[i % list.length]!
