@@ -69,13 +69,12 @@ const variations = {
   recommended: { method: recommended() },
   'lambda-0.4': { method: recommended({ lambda: 0.4 }) },
   'lambda-1.5': { method: recommended({ lambda: 1.5 }) },
-  'steps-5-reuse-5': { method: recommended({ teacher: { steps: 5 }, pool: { reuse: 5 } }) },
-  'steps-20-reuse-20': { method: recommended({ teacher: { steps: 20 }, pool: { reuse: 20 } }) },
-  // Half and twice the evaluations for the pool.
-  'steps-5': { method: recommended({ teacher: { steps: 5 } }) },
-  'steps-20': { method: recommended({ teacher: { steps: 20 } }) },
-  'eta-1': { method: recommended({ teacher: { steps: 10, eta: 1 } }) },
-  'dpm-solver++': { method: recommended({ teacher: { kind: 'dpm-solver++', steps: 10 } }) },
+  'steps-10-reuse-5': { method: recommended({ teacher: { steps: 10 }, pool: { reuse: 5 } }) },
+  'steps-40-reuse-20': { method: recommended({ teacher: { steps: 40 }, pool: { reuse: 20 } }) },
+  // Half the evaluations for the pool.
+  'steps-10': { method: recommended({ teacher: { steps: 10 } }) },
+  'eta-1': { method: recommended({ teacher: { steps: 20, eta: 1 } }) },
+  'dpm-solver++': { method: recommended({ teacher: { kind: 'dpm-solver++', steps: 20 } }) },
   'as-generated': { method: recommended({ pool: { classes: 'as-generated' } }) },
   keep: { method: recommended({ pool: { keep: true } }) },
   'classes-by-an-oracle': { method: recommended(), oracle: true },
@@ -101,7 +100,7 @@ const variations = {
   'and-rank-1-ewc': { method: compose(recommended(), rankOneEwc({ strength: 100 })) },
   // Flow matching with logit-normal timesteps, everywhere.
   flow: { method: recommended(), flow: true },
-  'flow-steps-20': { method: recommended({ teacher: { steps: 20 } }), flow: true },
+  'flow-steps-10': { method: recommended({ teacher: { steps: 10 } }), flow: true },
   'flow-steps-5': { method: recommended({ teacher: { steps: 5 } }), flow: true },
   'generative-distillation-adam-kept-flow': { method: distillation, optimizer: 'keep', flow: true },
   'joint-equal-compute-adam-kept-flow': { method: joint({ compute: 'equal' }), optimizer: 'keep', flow: true },

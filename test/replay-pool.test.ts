@@ -286,7 +286,7 @@ it.each([
   [{ classes: 'as-generated' }, { reuse: 10, classes: 'as-generated' }],
 ] as const)('the pool of recommended is its default but for what is given: %j', (pool, expected) => {
   const [, { source }] = recommended({ pool }).objective(2).terms as [Term, Term]
-  expect(source).toMatchObject({ sampler: { steps: 10 } })
+  expect(source).toMatchObject({ sampler: { steps: 20 } })
   expect('pool' in source && source.pool).toEqual(expected)
 })
 

@@ -49,7 +49,7 @@ const demoConditional = {
 }
 
 /**
- * The recommended method on the demo's stream against the paper's, for equally many steps, and against joint training.
+ * The recommended method on the demo's stream against the paper's, at equal network evaluations, and against joint training.
  */
 const recommended = {
   ...demo,

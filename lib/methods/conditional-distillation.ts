@@ -15,7 +15,7 @@ export interface ConditionalDistillationOptions extends PooledMethodOptions {
 
 const schema = z
   .strictObject({
-    ...pooledMethodShape(20, { reuse: 10 }),
+    ...pooledMethodShape({ reuse: 10 }),
     nullShare: z.number().min(0).max(1).default(0.25),
   })
   .prefault({})

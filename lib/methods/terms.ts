@@ -71,10 +71,10 @@ export const teacherTermShape = {
 /** Fields of a schema for how the teacher's images are generated. */
 export const generationShape = { teacher: teacherSamplerSchema, pool: poolSchema.optional() }
 
-/** Fields of a schema for {@link PooledMethodOptions}, with the teacher's steps and the method's pool: λ is 0.75 by default. */
-export const pooledMethodShape = (steps: number, pool: Parameters<typeof poolSchemaWith>[0]) => ({
+/** Fields of a schema for {@link PooledMethodOptions}, with the method's pool: λ is 0.75 by default, and the teacher takes 20 steps. */
+export const pooledMethodShape = (pool: Parameters<typeof poolSchemaWith>[0]) => ({
   lambda: lambdaSchema.default(0.75),
-  teacher: teacherSamplerSchemaOf(steps),
+  teacher: teacherSamplerSchemaOf(20),
   pool: poolSchemaWith(pool),
   ...teacherTermShape,
 })
