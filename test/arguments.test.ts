@@ -116,7 +116,7 @@ it('a wrong argument in any place of any function is told as an error of this pa
     'learner.step': [{ xt: new Float32Array(64), timesteps: new Int32Array(1), target: new Float32Array(64) }],
     'learner.save': [nowhere],
     'Solver.create': [stream, { device: 'cpu' }],
-    'Solver.load': [path.join(out, 'solver'), stream, {}],
+    'Solver.load': [path.join(out, 'solver'), {}],
     'solver.learn': [first, null, { epochs: 1 }],
     'solver.accuracy': [first],
     'solver.classify': [images],

@@ -18,7 +18,8 @@ import {
   type Stream,
 } from '../lib/index.js'
 import { createCore } from '../lib/learner/core.js'
-import { fillPools, planPools } from '../lib/learner/replay.js'
+import { planPools } from '../lib/learner/plan-pools.js'
+import { fillPools } from '../lib/learner/replay.js'
 import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
 import { never, optimizer, resolve } from './support/native.js'
@@ -84,13 +85,20 @@ async function sessionOf(
   onTestFinished(() => native.dispose())
   await native.freezeTeacher()
   const objective = resolve(method.objective(2))
-  const { pools, numbers } = planPools(core, objective, { steps: 8, batchSize, classifier: undefined }, 'test')
+  const { pools, numbers } = planPools(core.settings, objective, { steps: 8, batchSize }, 'test')
   const session = await native.beginSession({
     ...{ objective, pools: numbers, optimizer, batchSize, horizontalFlip: false, labels: { dropout: 0, weights } },
     ...{ task: await core.images.pool([second.train]), memory: [] },
   })
   onTestFinished(() => session.dispose())
-  const filling = { task: { ...second, earlier: [] }, where: 'test', weights, nullLabel: 4, classifier: undefined }
+  const filling = {
+    task: { ...second, earlier: [] },
+    where: 'test',
+    weights,
+    nullLabel: 4,
+    batchSize,
+    classifier: undefined,
+  }
   await fillPools(core, session, pools, 0, true, { ...filling, signal: undefined, ...(onPool && { onPool }) })
   return { native, session, numbers }
 }

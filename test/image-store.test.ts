@@ -87,7 +87,7 @@ describe('a store', () => {
     for (let i = 0; i < 2; i++) {
       await using learner = await Learner.load(`${folder}/learner`, { device: 'cpu', images })
       await learner.denoisingLoss(task.train, { bands: 1 })
-      await using loaded = await Solver.load(`${folder}/solver`, stream, { device: 'cpu', images })
+      await using loaded = await Solver.load(`${folder}/solver`, { device: 'cpu', images })
       await loaded.accuracy(task.train)
     }
     expect(created).toHaveBeenCalledTimes(1)

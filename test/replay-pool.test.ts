@@ -1,6 +1,9 @@
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { call } from '../lib/engine/call.js'
 import type { NativeImages } from '../lib/engine/native-values.js'
+import { runExperiment } from '../lib/experiment/run.js'
 import {
   conditionalDistillation,
   finetune,
@@ -24,6 +27,7 @@ import { devices } from './support/devices.js'
 import { temporaryFolder } from './support/folders.js'
 import { fp32Learner, never, optimizer, resolve } from './support/native.js'
 import { bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
+import { tinyExperiment } from './support/tiny-experiment.js'
 
 const stream = bandsStream()
 const [first, second] = stream.tasks as [Task, Task]
@@ -290,7 +294,41 @@ it.each([
   expect('pool' in source && source.pool).toEqual(expected)
 })
 
+it('an abort ends the telling of its classes', async () => {
+  const learner = await taught()
+  const abort = new AbortController()
+  let asked = 0
+  const { classes, classify } = byFirstPixel([])
+  const classifier = {
+    classes,
+    classify: (images: ImageBatch) => {
+      asked++
+      abort.abort()
+      return classify(images)
+    },
+  }
+  const options = { ...train, classifier, signal: abort.signal }
+  const stopped = learner
+    .train(second, pooled({ images: 400, classes: 'even' }), options)
+    .catch((error: unknown) => error)
+  expect(await stopped).toBe(abort.signal.reason)
+  expect(asked).toBe(1)
+})
+
 describe('wrong pools', () => {
+  it('is known of the later tasks before the first is learned', async () => {
+    const learner = await tinyLearner()
+    const method = partialGenerationDistillation({ pool: { images: 8, classes: 'even' } })
+    expect((await failure(learner.train(first, method, train))).message).toMatch(/can't tell the classes of noisy/)
+    const out = path.join(await temporaryFolder(), 'run')
+    const methods = [{ name: 'recommended' as const, pool: { images: 9_000_000 } }]
+    const error = await failure(runExperiment({ ...tinyExperiment, methods, out }))
+    expect(error.message).toMatch(
+      /recommended, task 2: the replay pool has 9000000 images of 64 bytes; expected at most 8388608/,
+    )
+    expect(await stat(out).catch(() => 'none')).toBe('none')
+  })
+
   it('even, of noisy images', async () => {
     const learner = await taught()
     const method = partialGenerationDistillation({ pool: { images: 8, classes: 'even' } })
@@ -304,6 +342,7 @@ describe('wrong pools', () => {
     [{ images: 0 }, /images/],
     [{ images: 4, refresh: 0 }, /refresh/],
     [{ images: 4, classes: 'odd' }, /classes/],
+    [{ images: 4, classes: 'even', keep: true, refresh: 2 }, /no refresh where keep is true/],
     [{ images: 4, renew: 2 }, /renew/],
   ])('%j', (pool, message) => {
     expect(() => pooled(pool as never)).toThrow(message)

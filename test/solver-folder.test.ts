@@ -15,6 +15,12 @@ async function fresh(): Promise<Solver> {
   return solver
 }
 
+async function load(folder: string): Promise<Solver> {
+  const solver = await Solver.load(folder, { device: 'cpu' })
+  onTestFinished(() => solver.dispose())
+  return solver
+}
+
 it('a solver that is saved between two tasks and loaded goes on to the bit', async () => {
   const learner = await tinyLearner()
   await collect(learner.learn(first, finetune(), { steps: 2, batchSize: 8 }))
@@ -22,8 +28,7 @@ it('a solver that is saved between two tasks and loaded goes on to the bit', asy
   await whole.learn(first, learner, options)
   const folder = path.join(await temporaryFolder(), 'solver')
   await whole.save(folder)
-  const loaded = await Solver.load(folder, stream, { device: 'cpu' })
-  onTestFinished(() => loaded.dispose())
+  const loaded = await load(folder)
   expect(loaded).toMatchObject({ seed: 3, tasksLearned: 1, accuracies: whole.accuracies })
   for (const solver of [whole, loaded]) await solver.learn(second, learner, options)
   expect(loaded.accuracies).toEqual(whole.accuracies)
@@ -54,29 +59,31 @@ it.each<[string, (folder: string) => Promise<unknown>, RegExp]>([
   const folder = path.join(await temporaryFolder(), 'solver')
   await (await fresh()).save(folder)
   await spoil(folder)
-  const error = await failure(Solver.load(folder, stream, { device: 'cpu' }))
+  const error = await failure(Solver.load(folder, { device: 'cpu' }))
   expect(error.code).toBe('ERR_BAD_CHECKPOINT')
   expect(error.message).toMatch(message)
 })
 
-it('is refused for a stream of other images', async () => {
+it('learns no images of another shape', async () => {
   const folder = path.join(await temporaryFolder(), 'solver')
   await (await fresh()).save(folder)
   const other = classIncremental(bandsData(16), { tasks: 2 })
-  const error = await failure(Solver.load(folder, other, { device: 'cpu' }))
+  const error = await failure((await load(folder)).learn(other.tasks[0]!, null))
   expect(error.message).toMatch(/are 16 × 16 × 1.*expected 8 × 8 × 1/)
 })
 
-it('is refused for a stream of other classes, in a short message', async () => {
+it('learns no task that has other classes', async () => {
   const folder = path.join(await temporaryFolder(), 'solver')
   await (await fresh()).save(folder)
-  await edit(folder, { classes: ['x'.repeat(100_000)] })
-  const error = await failure(Solver.load(folder, stream, { device: 'cpu' }))
+  const renamed = {
+    ...first,
+    train: { ...first.train, dataset: { ...first.train.dataset, classes: ['x', 'b', 'c', 'd'] } },
+  }
+  const error = await failure((await load(folder)).learn(renamed, null))
   expect(error).toMatchObject({
     code: 'ERR_INVALID_ARGUMENT',
-    message: expect.stringMatching(/expected 8 × 8 × 1 with .*xxx/),
+    message: expect.stringMatching(/the classes of .* are x, b, c, d; expected .*, and further ones after these/),
   })
-  expect(error.message.length).toBeLessThan(500)
 })
 
 async function edit(folder: string, change: object): Promise<void> {

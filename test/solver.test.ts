@@ -1,9 +1,11 @@
+import path from 'node:path'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import type { NativeClassifier } from '../lib/engine/addon.js'
 import { call } from '../lib/engine/call.js'
 import { finetune, generativeReplay, type ImageBatch, type Learner, Solver, type SolverOptions } from '../lib/index.js'
 import type { Stream, Task } from '../lib/streams/stream.js'
 import { devices, tolerance } from './support/devices.js'
+import { temporaryFolder } from './support/folders.js'
 import { expectClose } from './support/golden.js'
 import { bands, bandsStream, collect, failure, tinyLearner, tinyUNet } from './support/tiny.js'
 
@@ -232,6 +234,20 @@ describe('Solver', () => {
         expect(error.message).toMatch(/replay\.labels is .*; expected an Int32Array of 48, a class index 0 … 3/)
       }
     })
+  })
+
+  it('takes replay of its own shape, and only beside a generator; what it refuses leaves it as it was', async () => {
+    const solver = await solverOf()
+    await solver.learn(first, generator, { epochs: 1, batchSize: 16 })
+    const { images: replay } = batchOf(first)
+    const wide = { ...replay, width: 16, count: replay.count / 2 }
+    expect((await failure(solver.learn(second, generator, { replay: wide }))).message).toMatch(
+      /of replay are 8 × 16 × 1/,
+    )
+    expect((await failure(solver.learn(second, null, { replay }))).message).toMatch(
+      /replay is given, and the generator is null/,
+    )
+    await solver.save(path.join(await temporaryFolder(), 'solver'))
   })
 
   it.each(['standard', 'paper'] as const)('remembers the first task through replay (%s)', async (distillation) => {

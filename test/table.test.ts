@@ -201,6 +201,29 @@ describe('the answer', () => {
     expect(distance).toMatch(why)
   })
 
+  test('names none where a third method may be as close as the closest', () => {
+    const distances = { 'generative-distillation': [10, 11, 9], finetune: [20, 21, 19], joint: [5, 10, 40] }
+    const { runs, ...results } = madeUpResults([0, 1, 2])
+    const judged = (method: keyof typeof distances) =>
+      runs
+        .filter((run) => run.method === 'finetune')
+        .map((run) => ({
+          ...run,
+          method,
+          tasks: run.tasks.map((task) => {
+            const { note: _, ...before } = task.metrics.frechetDistance!
+            const frechetDistance = { ...before, value: distances[method][run.seed]! }
+            return { ...task, metrics: { ...task.metrics, frechetDistance } }
+          }),
+        }))
+    const answerOf = (...labels: (keyof typeof distances)[]) =>
+      answer({ ...results, methods: labels.map((label) => ({ label, about: '' })), runs: labels.flatMap(judged) })[0]
+    expect(answerOf('generative-distillation', 'finetune')).toMatch(/Generative distillation comes closest/)
+    expect(answerOf('generative-distillation', 'finetune', 'joint')).toMatch(
+      /can't be said: the difference between generative distillation and joint is within what chance/i,
+    )
+  })
+
   test('says which classes are drawn, and that this is no quality, and nothing where images are unlike any real one', () => {
     // Of the earlier classes 0 and 1: real 0.25 + 0.25; finetune 0 + 0.02; distillation 0.2 + 0.25.
     expect(answered(clear)[1]).toMatch(

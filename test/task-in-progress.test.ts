@@ -276,6 +276,13 @@ describe('endTask()', () => {
     await warming.endTask()
     expect(warming).toMatchObject({ tasksLearned: 1, taskInProgress: undefined })
 
+    // With images held out, which are not to be held out of the rest again.
+    const validating = await tinyLearner()
+    const held = { ...many, validation: { every: 3, fraction: 0.25 } }
+    for await (const progress of validating.learn(first, method, held)) if (progress.step >= 5) break
+    await validating.endTask()
+    expect(validating).toMatchObject({ tasksLearned: 1, taskInProgress: undefined })
+
     let ended: Promise<void> | undefined
     await called.train(first, method, { ...many, onProgress: () => (ended ??= called.endTask()) })
     await ended

@@ -13,6 +13,7 @@ import { syncFolder, writeJson } from '../files/atomic.js'
 import { badFile as bad, checkFormat } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
+import { learnedClassesSchema } from '../streams/learned-classes.js'
 import { isShallow, shallowExpected } from '../validation/depth.js'
 import { mostSteps, seedSchema } from '../validation/fields.js'
 import { isRecord, parseOptions } from '../validation/options.js'
@@ -77,6 +78,7 @@ const learnerSchema = z
     optimizerStep: count,
     tasksLearned: count,
     learnedBefore: count.default(0),
+    learned: learnedClassesSchema.default({ names: [], tasks: [] }),
     taskInProgress: taskInProgressSchema.optional(),
     // Of a class-conditional learner.
     classes: z

@@ -1,8 +1,14 @@
+import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.js'
+import { copiedAtOnce } from '../engine/image-store.js'
 import { badFile } from '../files/bad-file.js'
 import { type Dtype, readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import { imageSizeSchema } from '../validation/size.js'
+
+/** What an item costs besides its pixels, in bytes that are copied in the same time; and items that are made without letting others run. */
+const itemBytes = 2 ** 10
+const itemsAtOnce = 2 ** 14
 
 /** An image that is kept. */
 export interface MemoryItem {
@@ -29,21 +35,33 @@ export const memorySchema = z
 export type MemoryRecord = z.output<typeof memorySchema>
 
 /**
- * A memory's items by data set, in the order of the items. Data sets that only differ in which images they hold are one: so
- * it doesn't show in the file whether some of the images were saved and loaded before.
+ * The data sets that a memory's images are from, in the order of its items, and each item's position among them. Data sets that only differ in which
+ * images they hold are one: so it doesn't show in the file whether some of the images were saved and loaded before.
  */
-function byDataset(items: readonly MemoryItem[]): Map<string, MemoryItem[]> {
-  return groupBy(items, ({ dataset: { name, classes, size, height, width, channels } }) =>
-    JSON.stringify([name, classes, size, height, width, channels]),
-  )
+function datasetsOf(items: readonly MemoryItem[]): { datasets: Dataset[]; places: Int32Array } {
+  const datasets: Dataset[] = []
+  const known = new Map<Dataset, number>()
+  const byKey = new Map<string, number>()
+  const places = Int32Array.from(items, ({ dataset }) => {
+    const place = known.get(dataset)
+    if (place !== undefined) return place
+    const { name, classes, size, height, width, channels } = dataset
+    const key = JSON.stringify([name, classes, size, height, width, channels])
+    const found = byKey.get(key) ?? datasets.push(dataset) - 1
+    byKey.set(key, found)
+    known.set(dataset, found)
+    return found
+  })
+  return { datasets, places }
 }
 
 /** The data sets that a memory's images are from, in the order of its items. */
 export function memoryRecord(items: readonly MemoryItem[]): MemoryRecord {
-  return [...byDataset(items).values()].map(([item]) => {
-    const { name, classes, size } = (item as MemoryItem).dataset
-    return { name, classes: [...classes], ...(size === undefined ? {} : { size }) }
-  })
+  return datasetsOf(items).datasets.map(({ name, classes, size }) => ({
+    name,
+    classes: [...classes],
+    ...(size === undefined ? {} : { size }),
+  }))
 }
 
 /**
@@ -51,23 +69,37 @@ export function memoryRecord(items: readonly MemoryItem[]): MemoryRecord {
  * memory's order; and for each item of the memory its data set and task (`items`) and its `priorities`.
  */
 export async function writeMemory(file: string, items: readonly MemoryItem[]): Promise<void> {
-  const groups = [...byDataset(items).values()]
-  const places = new Map(groups.flatMap((group, g) => group.map((item) => [item, g] as const)))
-  const tensors = new Map<string, StoredTensor>()
-  for (const [g, group] of groups.entries()) {
-    const { height, width, channels } = (group[0] as MemoryItem).dataset
+  const { datasets, places } = datasetsOf(items)
+  const counts = datasets.map(() => 0)
+  for (const place of places) counts[place]!++
+  const stored = datasets.map(({ height, width, channels }, g) => ({
+    shape: [counts[g]!, height, width, channels],
+    images: new Uint8Array(counts[g]! * height * width * channels),
+    labels: new Int32Array(counts[g]!),
+    filled: 0,
+  }))
+  const rows = new Int32Array(2 * items.length)
+  const priorities = new Float64Array(items.length)
+  let copied = 0
+  for (const [i, { dataset, index, task, priority }] of items.entries()) {
+    const { height, width, channels } = dataset
     const bytes = height * width * channels
-    const data = new Uint8Array(group.length * bytes)
-    for (const [i, { dataset, index }] of group.entries()) {
-      data.set(dataset.images.subarray(index * bytes, (index + 1) * bytes), i * bytes)
-    }
-    tensors.set(`${g}.images`, { dtype: 'U8', shape: [group.length, height, width, channels], data })
-    const own = Int32Array.from(group, ({ dataset, index }) => dataset.labels[index]!)
-    tensors.set(`${g}.labels`, { dtype: 'I32', shape: [group.length], data: own })
+    const to = stored[places[i]!]!
+    to.images.set(dataset.images.subarray(index * bytes, (index + 1) * bytes), to.filled * bytes)
+    to.labels[to.filled++] = dataset.labels[index]!
+    rows.set([places[i]!, task], 2 * i)
+    priorities[i] = priority
+    copied += bytes + itemBytes
+    if (copied < copiedAtOnce) continue
+    copied = 0
+    await setImmediate()
   }
-  const rows = Int32Array.from(items.flatMap((item) => [places.get(item) as number, item.task]))
+  const tensors = new Map<string, StoredTensor>()
+  for (const [g, { shape, images, labels }] of stored.entries()) {
+    tensors.set(`${g}.images`, { dtype: 'U8', shape, data: images })
+    tensors.set(`${g}.labels`, { dtype: 'I32', shape: [labels.length], data: labels })
+  }
   tensors.set('items', { dtype: 'I32', shape: [items.length, 2], data: rows })
-  const priorities = Float64Array.from(items, ({ priority }) => priority)
   tensors.set('priorities', { dtype: 'F64', shape: [items.length], data: priorities })
   await writeSafetensors(file, tensors)
 }
@@ -101,27 +133,18 @@ export async function readMemory(file: string, record: MemoryRecord): Promise<Me
   const { data: rows, shape } = get('items', 'I32', [undefined, 2])
   const { data: priorities } = get('priorities', 'F64', [shape[0]])
   const next = datasets.map(() => 0)
-  const items = Array.from(priorities, (priority, i): MemoryItem => {
+  const items: MemoryItem[] = []
+  for (const [i, priority] of priorities.entries()) {
     const [g, task] = [rows[2 * i]!, rows[2 * i + 1]!]
     const dataset = datasets[g]
     if (dataset === undefined) throw badFile(file, `item ${i} is of data set ${g}, which learner.json does not have`)
-    return { dataset, index: next[g]!++, task, priority }
-  })
+    items.push({ dataset, index: next[g]!++, task, priority })
+    if (i % itemsAtOnce === itemsAtOnce - 1) await setImmediate()
+  }
   for (const [g, { labels }] of datasets.entries()) {
     if (next[g] !== labels.length) {
       throw badFile(file, `data set ${g} has ${labels.length} images, and ${next[g]} items of the memory name it`)
     }
   }
   return items
-}
-
-/** Items by a key, in the order of the first of each. */
-export function groupBy<T, K>(items: readonly T[], key: (item: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>()
-  for (const item of items) {
-    const group = groups.get(key(item))
-    if (group) group.push(item)
-    else groups.set(key(item), [item])
-  }
-  return groups
 }

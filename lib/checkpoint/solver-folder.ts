@@ -8,7 +8,7 @@ import { readJson } from '../files/read-json.js'
 import { readSafetensors, writeSafetensors } from '../files/safetensors.js'
 import { mostSteps, seedSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { channelsSchema, imageSizeSchema } from '../validation/size.js'
+import { channelsSchema, largestSide, sizeSchema } from '../validation/size.js'
 import { nameParameters, pickParameters } from './parameters.js'
 
 const solverFile = 'solver.json'
@@ -19,12 +19,14 @@ const format = 1
 /** So far that no number made of it overflows. */
 const count = z.int().min(0).max(mostSteps)
 
-const accuracySchema = z.number().min(0).max(1)
+/** Null: the task had no test images. */
+const accuracySchema = z.number().min(0).max(1).nullable()
 
 const solverSchema = z.strictObject({
   format: z.literal(format),
+  name: z.string().default('solver'),
   classes: z.array(z.string()).min(1),
-  size: imageSizeSchema,
+  size: sizeSchema(8, largestSide),
   channels: channelsSchema,
   seed: seedSchema,
   step: count,

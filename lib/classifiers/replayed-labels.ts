@@ -1,9 +1,18 @@
 import { isDeepStrictEqual, types } from 'node:util'
 import { isConditional } from '../config/unet.js'
+import type { ImageBatch } from '../data/dataset.js'
+import type { NativeClassifier } from '../engine/addon.js'
+import { type ClassifierShape, classifyImages } from '../engine/classifier.js'
 import { invalid } from '../errors.js'
 import type { Learner } from '../learner/learner.js'
 import type { ReplayImages } from '../learner/options.js'
 import { shown } from '../validation/options.js'
+
+/** How many images of a pool one call classifies: more would be a copy that holds up JavaScript's thread. */
+const classifiedAtOnce = 1024
+
+/** How much lower than a known class's the logit of an unknown one is. */
+const unknown = 10
 
 /**
  * Checks that the classes of generated images are known, and are the solver's.
@@ -42,5 +51,35 @@ export function checkReplayedLabels(
 export function certainLogits(labels: Int32Array, classes: number): Float32Array {
   const logits = new Float32Array(labels.length * classes)
   for (const [i, label] of labels.entries()) logits[i * classes + label] = 1000
+  return logits
+}
+
+/**
+ * What an old classifier says of images, as logits of all classes. A class that it didn't know is by e⁻¹⁰ less likely than each that it knew.
+ *
+ * @param shape the old classifier's, with its classes
+ * @param classes the number of all classes
+ */
+export async function oldLogits(
+  native: NativeClassifier,
+  shape: ClassifierShape,
+  { data, count, height, width, channels }: ImageBatch,
+  classes: number,
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  const known = shape.classes.length
+  const logits = new Float32Array(count * classes)
+  const each = data.length / count
+  for (let from = 0; from < count; from += classifiedAtOnce) {
+    signal?.throwIfAborted()
+    const to = Math.min(count, from + classifiedAtOnce)
+    const part = { data: data.subarray(from * each, to * each), count: to - from, height, width, channels }
+    const found = (await classifyImages(native, shape, part)).logits
+    for (let i = from; i < to; i++) {
+      const own = found.subarray((i - from) * known, (i - from + 1) * known)
+      logits.set(own, i * classes)
+      if (known < classes) logits.fill(Math.min(...own) - unknown, i * classes + known, (i + 1) * classes)
+    }
+  }
   return logits
 }

@@ -1,14 +1,13 @@
-import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { readSolverFolder, writeSolverFolder } from '../checkpoint/solver-folder.js'
-import { imageSize } from '../config/unet.js'
-import { type Dataset, type ImageBatch, type Subset, sizeOf } from '../data/dataset.js'
+import { type ImageBatch, type Subset, sizeOf } from '../data/dataset.js'
 import { subsetSchema } from '../data/schemas.js'
 import type { NativeClassifier, NativeClassifierOptions } from '../engine/addon.js'
 import { call } from '../engine/call.js'
 import {
   accuracyOn,
   type Classified,
+  type ClassifierShape,
   checkClassifierBatch,
   classifyImages,
   trainClassifier,
@@ -23,13 +22,11 @@ import type { ReplayImages } from '../learner/options.js'
 import { streamSchema, type TestedTask, testedTaskSchema } from '../streams/schemas.js'
 import type { Stream, Task } from '../streams/stream.js'
 import { countSteps, pathSchema } from '../validation/fields.js'
-import { isRecord, parseOptions, shown } from '../validation/options.js'
-import { type ImageSize, isSameSize, shownSize, sidesOf } from '../validation/size.js'
-import { certainLogits, checkReplayedLabels } from './replayed-labels.js'
+import { isRecord, parseOptions } from '../validation/options.js'
+import { type ImageSize, shownSize, sidesOf } from '../validation/size.js'
+import { certainLogits, checkReplayedLabels, oldLogits } from './replayed-labels.js'
+import { checkGenerator, checkImages, checkReplay } from './solver-checks.js'
 import { createSchema, learnSchema, type SolverLearnOptions, type SolverOptions } from './solver-options.js'
-
-/** How many images of a pool one call classifies: more would be a copy that holds up JavaScript's thread. */
-const classifiedAtOnce = 1024
 
 type SoftPool = Extract<NonNullable<NativeClassifierOptions['softLabelled']>, { pool: unknown }>
 type TaskNumber = Pick<TestedTask, 'number'>
@@ -63,8 +60,6 @@ type LearnSettings = z.output<typeof learnSchema>
  * @category Classifiers
  */
 export class Solver implements AsyncDisposable {
-  /** Class names; a label is an index into them. */
-  readonly classes: readonly string[]
   /** Of its input images. */
   readonly size: ImageSize
   /** Channels of its input images. */
@@ -73,13 +68,14 @@ export class Solver implements AsyncDisposable {
   readonly seed: number
   /** Name in messages. */
   readonly name: string
-  readonly #native: Owned<NativeClassifier>
+  #classes: readonly string[]
+  #native: Owned<NativeClassifier>
   /** The solver as it was when the last task ended; there is none before the first has. */
-  #old: Owned<NativeClassifier> | undefined
+  #old: { readonly native: Owned<NativeClassifier>; readonly classes: readonly string[] } | undefined
   readonly #device: string
   readonly #threads: number | undefined
   readonly #images: ResidentImages
-  readonly #accuracies: (readonly number[])[] = []
+  readonly #accuracies: (readonly (number | null)[])[] = []
   #stepsReplayed = 0
   #tasksLearned = 0
   #learning = false
@@ -88,16 +84,15 @@ export class Solver implements AsyncDisposable {
 
   private constructor(
     native: NativeClassifier,
-    stream: Stream,
-    dataset: Dataset,
-    { seed, threads }: { seed: number; threads: number | undefined },
+    { name, classes, size, channels, seed }: ClassifierShape & { readonly seed: number },
+    threads: number | undefined,
     images: ResidentImages,
   ) {
     this.#native = new Owned(native, 'the solver')
-    this.name = `solver of ${stream.name}`
-    this.classes = dataset.classes
-    this.size = sizeOf(dataset)
-    this.channels = dataset.channels
+    this.name = name
+    this.#classes = [...classes]
+    this.size = size
+    this.channels = channels
     this.seed = seed
     this.#device = images.device
     this.#threads = threads
@@ -112,54 +107,51 @@ export class Solver implements AsyncDisposable {
    */
   static async create(given: Stream, options: SolverOptions = {}): Promise<Solver> {
     const stream = parseOptions(streamSchema, given, 'Solver.create: stream')
-    const { seed, device: wanted, threads, images } = parseOptions(createSchema, options, 'Solver.create')
+    const { seed, ...where } = parseOptions(createSchema, options, 'Solver.create')
     const first = stream.tasks[0]
     if (first === undefined) throw invalid(`Solver.create: ${stream.name} has no tasks; expected at least one`)
     const { dataset } = first.train
-    if (Math.min(...sidesOf(sizeOf(dataset))) < 8) {
+    const { channels, classes } = dataset
+    const size = sizeOf(dataset)
+    if (Math.min(...sidesOf(size)) < 8) {
       throw invalid(
-        `Solver.create: the images of ${dataset.name} are ${shownSize(sizeOf(dataset))} pixels; expected at least 8 a side`,
+        `Solver.create: the images of ${dataset.name} are ${shownSize(size)} pixels; expected at least 8 a side`,
       )
     }
+    return Solver.#make({ name: `solver of ${stream.name}`, classes, size, channels, seed }, where)
+  }
+
+  static async #make(
+    shape: ClassifierShape & { readonly seed: number },
+    { device: wanted, threads, images }: Omit<z.output<typeof createSchema>, 'seed'>,
+  ): Promise<Solver> {
+    const { channels, classes, size, seed } = shape
     const { device } = await resolveDevice(wanted, 'fp32')
-    const resident = new ResidentImages(device, sizeOf(dataset), images)
-    const { channels, classes } = dataset
+    const resident = new ResidentImages(device, size, images)
     const native = await call((addon) =>
       addon.createClassifier({ channels, classes: classes.length, device, threads, seed }),
     )
-    return new Solver(native, stream, dataset, { seed, threads }, resident)
+    return new Solver(native, shape, threads, resident)
   }
 
   /**
    * Loads a solver from a folder that `save` wrote. The solver continues exactly where it was saved.
    *
-   * @param stream the stream that the solver was made for
    * @param options.device default `auto`
    * @param options.threads as in {@link SolverOptions}
    * @param options.images store of the images on the device. Default: the solver makes its own
-   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`, with the file and what is wrong in it; `ERR_INVALID_ARGUMENT` for a stream with
-   *   other classes, or with images of another shape
+   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT`, with the file and what is wrong in it
    */
-  static async load(folder: string, stream: Stream, options: Omit<SolverOptions, 'seed'> = {}): Promise<Solver> {
+  static async load(folder: string, options: Omit<SolverOptions, 'seed'> = {}): Promise<Solver> {
     parseOptions(pathSchema, folder, 'Solver.load: folder')
-    parseOptions(streamSchema, stream, 'Solver.load: stream')
+    const parsed = parseOptions(createSchema.omit({ seed: true }), options, 'Solver.load')
     const { record, weights } = await readSolverFolder(folder)
-    const { classes, size, channels, seed, step, stepsReplayed, tasksLearned, accuracies } = record
-    const solver = await Solver.create(stream, { ...options, seed })
+    const { step, stepsReplayed, tasksLearned, accuracies, ...shape } = record
+    const solver = await Solver.#make(shape, parsed)
     try {
-      if (
-        !isSameSize(size, solver.size) ||
-        channels !== solver.channels ||
-        !isDeepStrictEqual(classes, solver.classes)
-      ) {
-        throw invalid(
-          `Solver.load: the stream's images are ${shownSize(solver.size)} × ${solver.channels} with the classes ` +
-            `${shown(solver.classes)}; expected ${shownSize(size)} × ${channels} with ${shown(classes)}, as in ${folder}`,
-        )
-      }
       const { live } = solver.#native
       await call(() => live.write(weights(live.parameters)))
-      await call(() => solver.#native.live.setStep(step))
+      await call(() => live.setStep(step))
       if (tasksLearned > 0) await solver.#freeze()
       solver.#stepsReplayed = stepsReplayed
       solver.#tasksLearned = tasksLearned
@@ -185,15 +177,20 @@ export class Solver implements AsyncDisposable {
         'Solver.save: a task is in progress; expected none: save before or after a task, or learn this task again first',
       )
     }
-    const { classes, size, channels, seed, tasksLearned } = this
+    const { name, classes, size, channels, seed, tasksLearned } = this
     const rest = {
       stepsReplayed: this.#stepsReplayed,
       tasksLearned,
       accuracies: this.#accuracies.map((row) => [...row]),
     }
     const [step, weights] = await Promise.all([call(() => native.step()), call(() => native.read())])
-    const record = { classes: [...classes], size, channels, seed, step, ...rest }
+    const record = { name, classes: [...classes], size, channels, seed, step, ...rest }
     await writeSolverFolder(folder, record, native.parameters, weights)
+  }
+
+  /** Class names; a label is an index into them. There are more once it has learned a task with further ones. */
+  get classes(): readonly string[] {
+    return this.#classes
   }
 
   /** Number of the last task that is complete; 0: none yet. */
@@ -201,8 +198,8 @@ export class Solver implements AsyncDisposable {
     return this.#tasksLearned
   }
 
-  /** The accuracy matrix: row i has the accuracies, 0 … 1, on tasks 1 … i after task i was learned. */
-  get accuracies(): readonly (readonly number[])[] {
+  /** The accuracy matrix: row i has the accuracies, 0 … 1, on tasks 1 … i after task i was learned; null for a task without test images. */
+  get accuracies(): readonly (readonly (number | null)[])[] {
     return this.#accuracies
   }
 
@@ -217,24 +214,34 @@ export class Solver implements AsyncDisposable {
    *   classes, or generator or solver have not learned exactly the tasks before this one; `ERR_DIVERGED`
    * @throws signal.reason after an abort
    */
-  async learn(task: Task, generator: Learner | null, options: SolverLearnOptions = {}): Promise<readonly number[]> {
+  async learn(
+    task: Task,
+    generator: Learner | null,
+    options: SolverLearnOptions = {},
+  ): Promise<readonly (number | null)[]> {
     return this.#learn(parseOptions(testedTaskSchema, task, 'Solver.learn: task'), generator, options)
   }
 
-  async #learn(task: TestedTask, generator: Learner | null, options: SolverLearnOptions): Promise<readonly number[]> {
-    const native = this.#native.live
+  async #learn(
+    task: TestedTask,
+    generator: Learner | null,
+    options: SolverLearnOptions,
+  ): Promise<readonly (number | null)[]> {
+    this.#native.live
     const where = `Solver.learn, task ${task.number}`
     const settings = parseOptions(learnSchema, options, where)
     const { epochs, batchSize, lr, dropout, horizontalFlip, replay, signal, onProgress } = settings
-    this.#checkImages(task.train.dataset, where)
+    checkImages(this, task.train.dataset, 'may grow', where)
     if (this.#tasksLearned !== task.number - 1) {
       throw invalid(
         `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${task.number - 1}, as it learns each task once and in order`,
       )
     }
     const replaying = task.number > 1 ? generator : null
-    if (replaying) this.#checkReplay(replaying, task, where)
-    if (settings.target === 'labels' && generator) checkReplayedLabels(generator, replay, this.classes, where)
+    if (replaying) checkGenerator(this, replaying, task.number, where)
+    if (replay) checkReplay(this, replay, replaying, task.number, where)
+    if (settings.target === 'labels' && generator)
+      checkReplayedLabels(generator, replay, task.train.dataset.classes, where)
     const steps = countSteps(epochs, task.train.indices.length, batchSize, where)
     checkClassifierBatch(this.size, batchSize, this.#device, where)
     if (this.#learning) throw invalid(`${where}: the solver is already learning a task; wait for its end`)
@@ -244,11 +251,13 @@ export class Solver implements AsyncDisposable {
     try {
       signal?.throwIfAborted()
       const pool = await this.#images.pool([task.train])
+      await this.#grow(task.train.dataset.classes)
+      const native = this.#native.live
+      if (replaying && replay) drawn = await this.#pool(replay, task, settings)
+      const softLabelled = drawn
       this.#unfinished = true
       await call(() => native.beginTask())
       const fixed = { pool, batchSize, lr, dropout, horizontalFlip, shift: 0 }
-      if (replaying && replay) drawn = await this.#pool(replay, task, settings)
-      const softLabelled = drawn
       await trainClassifier(native, {
         steps,
         batches: async () => {
@@ -259,8 +268,11 @@ export class Solver implements AsyncDisposable {
         signal,
         onProgress,
       })
-      const row: number[] = []
-      for (const { test } of [...task.earlier, task]) row.push(await this.#measure(test, signal))
+      const row: (number | null)[] = []
+      for (const { test } of [...task.earlier, task]) {
+        // The images of an earlier task may be gone.
+        row.push(test.indices.length === 0 ? null : await this.#measure(test, signal))
+      }
       await this.#freeze()
       this.#tasksLearned = task.number
       this.#accuracies.push(row)
@@ -302,7 +314,7 @@ export class Solver implements AsyncDisposable {
   /** Frees the memory on the device. Using the solver afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
   async dispose(): Promise<void> {
     this.#native.dispose()
-    this.#old?.dispose()
+    this.#old?.native.dispose()
     await this.#images.dispose()
   }
 
@@ -312,23 +324,52 @@ export class Solver implements AsyncDisposable {
 
   async #measure(subset: Subset, signal: AbortSignal | undefined): Promise<number> {
     const native = this.#native.live
-    this.#checkImages(subset.dataset, 'Solver.accuracy')
+    checkImages(this, subset.dataset, 'as it is', 'Solver.accuracy')
     if (subset.indices.length === 0) {
       throw invalid(`Solver.accuracy: no images of ${subset.dataset.name}; expected at least one`)
     }
     return accuracyOn(native, this, this.#images, subset, 256, signal)
   }
 
+  #fresh(classes: readonly string[]): Promise<NativeClassifier> {
+    const { channels, seed } = this
+    const [device, threads] = [this.#device, this.#threads]
+    return call((addon) => addon.createClassifier({ channels, classes: classes.length, device, threads, seed }))
+  }
+
   /** Takes the present weights for the old classifier's. */
   async #freeze(): Promise<void> {
-    const { classes, channels } = this
-    const [device, threads] = [this.#device, this.#threads]
-    const options = { channels, classes: classes.length, device, threads, seed: this.seed }
+    const { classes } = this
     const native = this.#native.live
-    this.#old ??= new Owned(await call((addon) => addon.createClassifier(options)), 'the solver')
-    const old = this.#old.live
+    if (this.#old?.classes.length !== classes.length) {
+      this.#old?.native.dispose()
+      this.#old = { native: new Owned(await this.#fresh(classes), 'the solver'), classes }
+    }
+    const old = this.#old.native.live
     const weights = await call(() => native.read())
     await call(() => old.write(weights))
+  }
+
+  /** Gets an output for each class that has none. All other weights stay the same, and the new ones are drawn from the seed. */
+  async #grow(classes: readonly string[]): Promise<void> {
+    if (classes.length <= this.#classes.length) return
+    const before = this.#native
+    const native = await this.#fresh(classes)
+    try {
+      const [step, weights] = await Promise.all([call(() => before.live.step()), call(() => before.live.read())])
+      const grown = await call(() => native.read())
+      // The last layer's rows are one for each class, in order.
+      for (const [i, tensor] of grown.entries()) tensor.set(weights[i]!)
+      await call(() => native.write(grown))
+      await call(() => native.setStep(step))
+      before.live // it may have been disposed of meanwhile
+    } catch (error) {
+      call(() => native.dispose())
+      throw error
+    }
+    this.#native = new Owned(native, 'the solver')
+    this.#classes = [...classes]
+    before.dispose()
   }
 
   /** The generated images of one step. */
@@ -363,52 +404,9 @@ export class Solver implements AsyncDisposable {
       const logits = certainLogits(images.labels as Int32Array, this.classes.length)
       return { logits, temperature: 1, swapped: false, ...weights }
     }
-    return { logits: await this.#oldLogits(images), temperature, swapped: distillation === 'paper', ...weights }
-  }
-
-  async #oldLogits({ data, count, height, width, channels }: ImageBatch): Promise<Float32Array> {
-    // There is one: the solver has learned the task before this one.
-    const old = (this.#old as Owned<NativeClassifier>).live
-    const logits = new Float32Array(count * this.classes.length)
-    const each = data.length / count
-    for (let from = 0; from < count; from += classifiedAtOnce) {
-      const to = Math.min(count, from + classifiedAtOnce)
-      const part = { data: data.subarray(from * each, to * each), count: to - from, height, width, channels }
-      logits.set((await classifyImages(old, this, part)).logits, from * this.classes.length)
-    }
-    return logits
-  }
-
-  #checkImages(dataset: Dataset, where: string): void {
-    const { name, classes, channels } = dataset
-    if (classes.length !== this.classes.length || classes.some((c, i) => c !== this.classes[i])) {
-      throw invalid(
-        `${where}: the classes of ${name} are ${classes.join(', ')}; expected ${this.classes.join(', ')}, as in the ` +
-          'stream that the solver was made for',
-      )
-    }
-    if (channels !== this.channels || !isSameSize(sizeOf(dataset), this.size)) {
-      throw invalid(
-        `${where}: the images of ${name} are ${shownSize(sizeOf(dataset))} × ${channels}; expected ` +
-          `${shownSize(this.size)} × ${this.channels}, for which the solver was made`,
-      )
-    }
-  }
-
-  #checkReplay(generator: Learner, { number }: TaskNumber, where: string): void {
-    if (generator.tasksLearned !== number - 1) {
-      throw invalid(
-        `${where}: the generator has learned ${generator.tasksLearned} tasks; expected ${number - 1}, as it ` +
-          'generates images of the earlier tasks; on each task, teach the solver before the generator',
-      )
-    }
-    const { in_channels: channels } = generator.unet
-    const { height, width } = imageSize(generator.unet, where)
-    if (!isSameSize([height, width], this.size) || channels !== this.channels) {
-      throw invalid(
-        `${where}: the generator's images are ${height} × ${width} × ${channels}; expected ${shownSize(this.size)} × ` +
-          `${this.channels}, as the stream's`,
-      )
-    }
+    const { native, classes } = this.#old! // the solver has learned the task before this one
+    const shape = { name: this.name, classes, size: this.size, channels: this.channels }
+    const logits = await oldLogits(native.live, shape, images, this.classes.length, settings.signal)
+    return { logits, temperature, swapped: distillation === 'paper', ...weights }
   }
 }

@@ -1,5 +1,5 @@
 import { networkCalls, teacherSamplerSchema } from '../config/sampler.js'
-import { poolImages } from '../learner/replay.js'
+import { poolImages } from '../learner/plan-pools.js'
 import type { Objective } from '../methods/objective.js'
 
 /**

@@ -5,7 +5,6 @@ import { invalid } from '../errors.js'
 import { type MethodName, type MethodOptions, methodByName } from '../methods/by-name.js'
 import { firstTaskOf, type Method } from '../methods/objective.js'
 import { optimizerStateSchema } from '../methods/objective-schema.js'
-import type { Stream } from '../streams/stream.js'
 import { checkGoesOn } from './from.js'
 
 /** A method as a configuration names it: by its name alone, or as an object with its options and a label. */
@@ -161,22 +160,6 @@ export function solverOptions<Options>(
 export function needsClassifier(method: Method, unet: UNetConfig): boolean {
   if (isConditional(unet)) return false
   return method.objective(2).terms.some(({ source }) => source.kind === 'teacher' && source.pool?.classes === 'even')
-}
-
-/**
- * Checks a method against the data that it will learn from.
- *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a memory that is larger than the first task's data
- */
-export function checkMethodOn({ label, method }: ResolvedMethod, { name, tasks }: Stream): void {
-  const size = method.keeps?.memory?.size ?? 0
-  const images = tasks[0]?.train.indices.length ?? 0
-  if (size > images) {
-    throw invalid(
-      `${label}: size is ${size}; expected at most ${images}, the images of the first task of ${name}: a memory can't be ` +
-        'larger than the data of the first task',
-    )
-  }
 }
 
 const about: Readonly<Record<MethodName, string>> = {

@@ -8,10 +8,11 @@ import { TorchScriptFeatures } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
 import { counted } from '../validation/names.js'
 import { type ImageSize, sidesOf } from '../validation/size.js'
+import { checkMethodOn } from './check-method.js'
 import type { ExperimentConfig, ResolvedExperiment } from './config.js'
 import { loadData } from './data.js'
 import type { RunEvent } from './events.js'
-import { checkMethodOn, type ResolvedMethod } from './methods.js'
+import type { ResolvedMethod } from './methods.js'
 import { type EvaluationConfig, needsInception } from './metrics.js'
 import { ofPart } from './part.js'
 import { isSeeded, makeStream } from './stream.js'
@@ -68,7 +69,7 @@ export async function planExperiment(
   // A domain holds a changed copy of all images: streams that are the same for every seed are made once.
   const common = isSeeded(config.stream) ? undefined : makeStream(config.stream, data, 0)
   const streams = seeds.map((own) => ({ ...own, stream: common ?? makeStream(config.stream, data, own.seed) }))
-  for (const { stream, methods } of streams) for (const method of methods) checkMethodOn(method, stream)
+  for (const { stream, methods } of streams) for (const method of methods) checkMethodOn(method, stream, config)
   const isRun = (method: ResolvedMethod) => streams.some(({ methods }) => methods.includes(method))
   signal?.throwIfAborted()
   const images = new ImageStore()

@@ -12,7 +12,7 @@ import { learnerPath, removeLearners } from './kept-learners.js'
 import { type ResolvedMethod, solverOptions } from './methods.js'
 import type { Plan } from './plan.js'
 import { keep, noteMachine, type RunState, resumeFrom, writeResults } from './run-state.js'
-import { logTask, runTask, samplesPath, solverProgress } from './run-task.js'
+import { logTask, runTask, samplesPath, solverProgress, taught } from './run-task.js'
 
 /** A first task that was trained, for the seed's other methods whose first task is the same. */
 interface Shared {
@@ -71,7 +71,8 @@ async function runMethod(
   for (const task of stream.tasks.slice(tasks.length)) {
     if (task.number === 1 && first !== undefined) {
       // A solver replays nothing while it learns the first task, so that the learner makes no difference to it.
-      const known = await solver?.learn(task, null, { ...solving, ...solverProgress(run, undefined), signal })
+      const known =
+        solver && (await taught(solver, task, null, { ...solving, ...solverProgress(run, undefined), signal }))
       tasks.push(await adopt(run, first, { label: entry.label, seed, known }))
     } else {
       const begun = from?.task?.number === task.number ? from.task : undefined
@@ -111,7 +112,7 @@ function solverOf(
   const { images } = plan
   return saved === undefined
     ? Solver.create(stream, { seed, device, threads, images })
-    : Solver.load(folder.at(saved), stream, { device, threads, images })
+    : Solver.load(folder.at(saved), { device, threads, images })
 }
 
 /**

@@ -45,12 +45,9 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   }
 
   const saved = learnerPath(label, seed, number)
-  const before = performance.now()
   // Before the learner goes on: what it replays are the tasks before this one.
-  const known = begun ? begun.solver : await teachSolver(run, work, part)
-  // Where the method needs the solver, its time is the method's.
-  const solving = needsClassifier(method, config.unet) ? performance.now() - before : 0
-  const { losses, spent } = await learn(run, work, part, { known, solving, saved })
+  const { known, spent: teaching } = begun ? { known: begun.solver, spent: 0 } : await teachSolver(run, work, part)
+  const { losses, spent } = await learn(run, work, part, { known, teaching, saved })
   const learned = performance.now()
   const judged = config.evaluation.after === 'every' || number === stream.tasks.length
   const report = judged
@@ -126,18 +123,35 @@ function scalarsOf(line: StepLosses, task: number, stepsPerSecond: number, memor
   return { task, ...Object.fromEntries(Object.entries(named).map(([name, value]) => [`train/${name}`, value])) }
 }
 
-/** Teaches the solver a task: with the replay pool that the method begins the task with, where it has one. */
-async function teachSolver(run: RunState, work: Work, part: Part): Promise<readonly number[] | undefined> {
+/**
+ * Teaches the solver a task: with the replay pool that the method begins the task with, where it has one.
+ *
+ * @returns the row of its accuracies, and the milliseconds that count for the method: those on its pool, and those on a solver that it needs
+ */
+async function teachSolver(
+  run: RunState,
+  work: Work,
+  part: Part,
+): Promise<{ known: readonly number[] | undefined; spent: number }> {
   const { config, signal } = run
   const { learner, solver, entry, task } = work
-  if (solver === undefined) return undefined
+  if (solver === undefined) return { known: undefined, spent: 0 }
+  const before = performance.now()
   const replay = await learner.replayPool(task, entry.method, learnOptions(run, work, part))
-  return solver.learn(task, learner, {
+  const generated = performance.now()
+  const known = await taught(solver, task, learner, {
     ...solverOptions(config, entry.method),
     ...solverProgress(run, part),
     replay,
     signal,
   })
+  const needed = needsClassifier(entry.method, config.unet)
+  return { known, spent: (needed ? performance.now() : generated) - before }
+}
+
+/** Teaches a solver a task of an experiment, all of whose earlier tasks have test images. */
+export async function taught(solver: Solver, ...what: Parameters<Solver['learn']>): Promise<readonly number[]> {
+  return (await solver.learn(...what)) as readonly number[]
 }
 
 /** The option of `Solver.learn` that tells the run how far it is. */
@@ -157,7 +171,7 @@ function learnOptions({ config, onEvent, signal }: RunState, { solver, entry }: 
  * Learns a task, or the rest of it, with a checkpoint now and then; then saves the learner, with a checkpoint of that.
  *
  * @param about.known row of the solver's accuracies
- * @param about.solving milliseconds spent on the solver
+ * @param about.teaching milliseconds spent on the task before, on its pool and solver
  * @param about.saved where the learner is saved
  * @returns the task's losses and the milliseconds spent, those on the solver and before an interruption too
  */
@@ -165,12 +179,12 @@ async function learn(
   run: RunState,
   work: Work,
   part: Part,
-  { known, solving, saved }: { known: readonly number[] | undefined; solving: number; saved: string },
+  { known, teaching, saved }: { known: readonly number[] | undefined; teaching: number; saved: string },
 ): Promise<{ losses: LossRecorder; spent: number }> {
   const { learner, solver, entry, seed, task, begun } = work
   const { config, folder, signal, onEvent } = run
   const losses = new LossRecorder(begun?.losses)
-  const before = begun?.milliseconds ?? solving
+  const before = begun?.milliseconds ?? teaching
   // It was kept after the task's end.
   if (learner.tasksLearned >= task.number) return { losses, spent: before }
 

@@ -10,6 +10,7 @@ import type { ImageStore } from '../engine/image-store.js'
 import type { NativeLearner } from '../engine/native-learner.js'
 import { ResidentImages } from '../engine/resident-images.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
+import type { LearnedClasses } from '../streams/learned-classes.js'
 
 /** What a learner is. Only its table of classes may grow. */
 export interface Settings {
@@ -39,8 +40,8 @@ export interface PoolImages {
 /** The weights of a moment, by the names of their tensors. */
 export type KeptWeights = ReadonlyMap<'student' | 'ema', readonly Float32Array[]>
 
-/** The classes of the data that a conditional learner has learned from. */
-export interface LearnedClasses {
+/** The labels of the data that a conditional learner has learned from. */
+export interface LearnedLabels {
   /** Class names; a label is an index into them. */
   readonly names: readonly string[]
   /** Number of training images of each class, in all tasks together; 0: the class has not been learned. */
@@ -56,12 +57,14 @@ export interface Core {
   /** Generated images of a replay pool with `keep`, of each class those of the first pool that had it. */
   kept: readonly MemoryItem[]
   /** Of a conditional learner that has learned a task. */
-  classes: LearnedClasses | undefined
+  classes: LearnedLabels | undefined
   /**
    * Whether the last row of the table of classes is the null label, which was learned. Not known of a network from elsewhere, or where `step`
    * was told that row.
    */
   nullLabel: boolean | undefined
+  /** The classes of the tasks that are complete. */
+  learned: LearnedClasses
   /** Number of the last completed task; 0 before the first is complete. */
   tasksLearned: number
   /** Number of tasks that the model learned elsewhere, before task 1. */
@@ -116,6 +119,7 @@ export async function createCore(given: Settings, seed: number, images: ImageSto
     kept: [],
     classes: undefined,
     nullLabel: false,
+    learned: { names: [], tasks: [] },
     tasksLearned: 0,
     learnedBefore: 0,
     inProgress: undefined,

@@ -3,6 +3,7 @@ import type { Subset } from '../data/dataset.js'
 import { call, withCancel } from '../engine/call.js'
 import type { NativeSession } from '../engine/native-learner.js'
 import type { Keeps } from '../methods/objective.js'
+import { withTask } from '../streams/learned-classes.js'
 import { type Core, freezeTeacher, live } from './core.js'
 import { classesAfter } from './labels.js'
 import { remember } from './memory.js'
@@ -58,5 +59,6 @@ export async function endTask(
     const anew = tasks.length > 1 || task.number <= core.tasksLearned
     core.classes = classesAfter(core.classes, names, { tasks, kept }, anew, weights)
   }
+  core.learned = withTask(core.learned, task)
   core.tasksLearned = Math.max(core.tasksLearned, task.number)
 }

@@ -66,8 +66,9 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
       const { seed, step, optimizerStep, tasksLearned, learnedBefore, taskInProgress } = record
       const taskStep = taskInProgress?.step ?? 0
       await call(() => native.setState({ seed, step, taskStep, optimizerStep }))
-      const { classes } = record
-      Object.assign(core, { tasksLearned, learnedBefore, inProgress: taskInProgress, classes } satisfies Partial<Core>)
+      const { classes, learned } = record
+      const known = { tasksLearned, learnedBefore, learned, inProgress: taskInProgress, classes }
+      Object.assign(core, known satisfies Partial<Core>)
     }
     core.nullLabel = record?.nullLabel
     core.unlike = true
@@ -105,7 +106,7 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
   const best = (taskInProgress && core.best) ?? []
   // All is asked for before the first result is awaited: what begins meanwhile comes after it in the engine's queue.
   const { seed, step, optimizerStep } = native.state
-  const { memory, kept, tasksLearned, learnedBefore, classes, nullLabel } = core
+  const { memory, kept, tasksLearned, learnedBefore, learned, classes, nullLabel } = core
   const { unet, schedule, sampler, precision, ema } = core.settings
   const { parameters } = native
   const checking = checkChanged(core, 'save')
@@ -124,6 +125,7 @@ export async function saveCore(core: Core, folder: string, options: SaveOptions)
     optimizerStep,
     tasksLearned,
     ...(learnedBefore > 0 && { learnedBefore }),
+    learned,
     taskInProgress,
     ...ofClasses,
     ema,

@@ -31,15 +31,18 @@ export async function keepFirst(
   total: number,
 ): Promise<MemoryItem[]> {
   const share = Math.floor(total / names.length)
-  const chosen = names.flatMap((name, label) => {
-    const before = kept.filter(
-      (item) => item.task < task && item.dataset.classes[item.dataset.labels[item.index]!] === name,
-    )
-    if (before.length > 0) {
-      return before.slice(0, share).map(({ dataset, index, task }) => ({ from: dataset.images, index, label, task }))
-    }
-    return byClass[label]!.slice(0, share).map((index) => ({ from: images, index, label, task }))
-  })
+  const before = new Map<string, MemoryItem[]>(names.map((name) => [name, []]))
+  for (const item of kept) {
+    if (item.task < task) before.get(item.dataset.classes[item.dataset.labels[item.index]!]!)?.push(item)
+  }
+  const chosen: { from: Uint8Array; index: number; label: number; task: number }[] = []
+  for (const [label, name] of names.entries()) {
+    await setImmediate() // there may be many of each class
+    const own = before.get(name)!.slice(0, share)
+    for (const { dataset, index, task } of own) chosen.push({ from: dataset.images, index, label, task })
+    if (own.length > 0) continue
+    for (const index of byClass[label]!.slice(0, share)) chosen.push({ from: images, index, label, task })
+  }
   const each = shape.height * shape.width * shape.channels
   const atOnce = Math.max(1, Math.floor(copiedAtOnce / each))
   const pixels = new Uint8Array(chosen.length * each)
@@ -47,6 +50,7 @@ export async function keepFirst(
     pixels.set(from.subarray(index * each, (index + 1) * each), i * each)
     if (i % atOnce === atOnce - 1) await setImmediate()
   }
+  await setImmediate()
   const labels = Int32Array.from(chosen, ({ label }) => label)
   const dataset = { name: 'replay pool', classes: names, images: pixels, labels, ...shape }
   return chosen.map((item, index) => ({ dataset, index, task: item.task, priority: 0 }))

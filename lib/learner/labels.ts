@@ -6,7 +6,7 @@ import type { ResolvedObjective } from '../methods/objective.js'
 import { counted, nearest } from '../validation/names.js'
 import { shown } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
-import type { Core, LearnedClasses } from './core.js'
+import type { Core, LearnedLabels } from './core.js'
 import type { LearnOptions } from './learn-options.js'
 import type { Label, NetworkLabels } from './options.js'
 
@@ -94,12 +94,12 @@ export function checkLabels(
  * @param anew whether it has learned some of the tasks before, so that their images are counted already
  */
 export function classesAfter(
-  before: LearnedClasses | undefined,
+  before: LearnedLabels | undefined,
   names: readonly string[],
   { tasks, kept }: { readonly tasks: readonly Subset[]; readonly kept: readonly Subset[] },
   anew: boolean,
   weights: Float64Array | undefined,
-): LearnedClasses {
+): LearnedLabels {
   // An index, no iterator: there may be 100,000 images, and nothing else runs meanwhile.
   const countsOf = (subsets: readonly Subset[]) => {
     const counts = names.map(() => 0)

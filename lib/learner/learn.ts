@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import type { StoredTaskInProgress } from '../checkpoint/learner-folder.js'
 import type { Subset } from '../data/dataset.js'
 import { call, trainingMilliseconds, withCancel } from '../engine/call.js'
@@ -20,6 +21,7 @@ import type { ChangeableSetting, LearnOptions, Progress, StepLosses } from './le
 import type { ReplayImages } from './options.js'
 import { planTask } from './plan.js'
 import { fillPools, firstPool, stepsToRefresh } from './replay.js'
+import type { LearnedTask } from './schemas.js'
 import { checkSame, digestOf, plainSettings, type TaskInProgress } from './task-in-progress.js'
 import { isDue, isOver, lastValidation, stepsToValidation, validate, withBest } from './validation.js'
 
@@ -54,7 +56,7 @@ async function* learnStepwise(
   }
   const where = `learn, task ${given.number} by ${method.name}`
   const plan = planTask(core, given, method, options, where)
-  warnOfOrder(core, given.number, where)
+  warnOfOrder(core, given, where)
   const { task, objective, keeps, steps, pools, validation, onStep, callback, callbackEvery } = plan
   const filling = { task, where, ...plan.filling }
   const { signal, weights } = plan.filling
@@ -180,7 +182,7 @@ async function* learnStepwise(
     session?.dispose()
     if (grown && grown.native !== core.native) grown.native.dispose()
     core.learning = undefined
-    core.endEarly = () => endAt(core, { ...givenTask, ...(task as object) }, method, options)
+    core.endEarly = () => endAt(core, { ...givenTask, ...(given as object) }, method, options)
   }
 }
 
@@ -324,7 +326,18 @@ async function train(
 }
 
 /** Methods weigh their terms by the task's number, and a teacher knows what was learned before. */
-function warnOfOrder({ tasksLearned }: Core, task: number, where: string): void {
+function warnOfOrder({ tasksLearned, learned }: Core, given: LearnedTask, where: string): void {
+  const { number: task, classes, train } = given
+  const before = learned.tasks.find(({ number }) => number === task)?.classes.map((c) => learned.names[c])
+  const names = classes.map((c) => train.dataset.classes[c])
+  if (task === tasksLearned && before && !isDeepStrictEqual(before, names)) {
+    warn(
+      `${where}: the learner has learned task ${task}, of the classes ${before.join(', ')}, and now learns it again, of ${names.join(', ')}; ` +
+        `expected the same classes. nextTask(data, learner) makes of further data task ${task + 1}: with this number the method doesn't take task ` +
+        `${task} for an earlier one, and nothing is done against its forgetting`,
+      'CONTINUAL_DIFFUSION_TASK_ORDER',
+    )
+  }
   if (tasksLearned === 0 || task === tasksLearned || task === tasksLearned + 1) return
   warn(
     `${where}: the last task that the learner has learned is ${tasksLearned}; expected task ${tasksLearned + 1}: methods weigh their terms by a ` +

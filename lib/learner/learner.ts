@@ -11,6 +11,7 @@ import type { SampleUse } from '../engine/sample-use.js'
 import { sampledWeights } from '../engine/state.js'
 import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
+import type { LearnedClasses } from '../streams/learned-classes.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
 import { checkedShape, checkVariance } from './checks.js'
@@ -183,6 +184,11 @@ export class Learner implements AsyncDisposable {
    */
   labelsInTurn(from: number, count: number): Int32Array | undefined {
     return labelsInTurn(this.#core, from, count)
+  }
+
+  /** The classes of the tasks that are complete; see {@link nextTask}. */
+  get learned(): LearnedClasses {
+    return this.#core.learned
   }
 
   /** Number of the last task that is complete; 0: none yet. */

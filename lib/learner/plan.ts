@@ -1,4 +1,4 @@
-import { countImages } from '../data/dataset.js'
+import { countImages, type Subset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import type { Method } from '../methods/objective.js'
 import { objectiveOf } from '../methods/objective-schema.js'
@@ -9,10 +9,32 @@ import type { Core } from './core.js'
 import { checkLabels, checkNullLabel, labelWeights } from './labels.js'
 import type { LearnOptions } from './learn-options.js'
 import { subsetsOf } from './memory.js'
-import { planPools } from './replay.js'
+import { checkPoolClasses, checkPoolSizes, generatedAtOnce, planPools } from './plan-pools.js'
 import { type LearnedTask, learnSchema } from './schemas.js'
 import { drawingAt, planTimesteps } from './timesteps.js'
 import { planValidation } from './validation.js'
+
+/** What is to be known of a task to say what it is learned from. */
+interface TaskImages {
+  readonly train: Subset
+  readonly earlier: readonly { readonly train: Subset }[]
+}
+
+/** The images of tasks that a method learns a task from. */
+function learnedFrom({ data }: Method, task: TaskImages): Subset[] {
+  return (data === 'cumulative' ? [...task.earlier, task] : [task]).map(({ train }) => train)
+}
+
+/** How many steps a task has, by the options that say so. */
+export function taskSteps(
+  method: Method,
+  task: TaskImages,
+  { steps, epochs, batchSize }: { steps?: number | undefined; epochs?: number | undefined; batchSize: number },
+  where: string,
+): number {
+  const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(learnedFrom(method, task))
+  return steps ?? countSteps(epochs as number, perEpoch, batchSize, where)
+}
 
 /** Checks all that a task's training is made of. */
 export function planTask(core: Core, given: LearnedTask, method: Method, options: LearnOptions, where: string) {
@@ -33,7 +55,7 @@ export function planTask(core: Core, given: LearnedTask, method: Method, options
   const { lr, betas, eps, weightDecay, decoupledWeightDecay, clipGradNorm } = rest
   const isCumulative = method.data === 'cumulative'
   const { task, validation } = planValidation(core, given, wanted, { isCumulative, grow, where })
-  const subsets = (isCumulative ? [...task.earlier, task] : [task]).map(({ train }) => train)
+  const subsets = learnedFrom(method, task)
   checkDiffuses(core, 'learn', where)
   checkImages(unet, subsets, where)
   checkImages(unet, memory, `${where}: memory`)
@@ -52,9 +74,14 @@ export function planTask(core: Core, given: LearnedTask, method: Method, options
   if (task.train.indices.length === 0) {
     throw invalid(`${where}: the task has no images to train on; expected at least one`)
   }
-  const perEpoch = method.epochOf === 'task' ? task.train.indices.length : countImages(subsets)
+  if (subsets.some(({ indices }) => indices.length === 0)) {
+    throw invalid(
+      `${where}: the method learns from the images of all tasks so far, and an earlier task has none; expected them in task.earlier, or a ` +
+        'method that learns from the new images, e.g. recommended() or generativeDistillation()',
+    )
+  }
   const drawn = batchSize * accumulate
-  const steps = parsed.steps ?? countSteps(epochs as number, perEpoch, drawn, where)
+  const steps = taskSteps(method, task, { steps: parsed.steps, epochs, batchSize: drawn }, where)
   const change = typeof resume === 'object' ? resume.change : []
   // A task may be ended during its warm-up.
   const isEnded = change.includes('steps') && core.inProgress?.step === steps
@@ -65,7 +92,11 @@ export function planTask(core: Core, given: LearnedTask, method: Method, options
   if (keepOptimizer && method.weights === 'fresh') {
     throw invalid(`${where}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
   }
-  const { pools, numbers } = planPools(core, objective, { steps, batchSize: drawn, classifier }, where)
+  if (planPools(core.settings, replaying, { steps, batchSize: drawn }, where).pools.length > 0)
+    checkBatch(core, generatedAtOnce(batchSize), 'sampling', where)
+  const { pools, numbers } = planPools(core.settings, objective, { steps, batchSize: drawn }, where)
+  checkPoolSizes(unet, pools, steps, where)
+  checkPoolClasses(unet, pools, classifier, where)
   const settings = {
     ...{ method: method.name, objective, keeps, ...rest, steps },
     ...(validation && { validation: { ...wanted, images: undefined } }),
@@ -81,7 +112,7 @@ export function planTask(core: Core, given: LearnedTask, method: Method, options
   }
   // The table's last row, once it has grown for this task.
   const nullLabel = (growth?.rows ?? unet.num_class_embeds ?? 0) - 1
-  const filling = { classifier, weights, nullLabel, onPool, signal }
+  const filling = { classifier, weights, nullLabel, batchSize: generatedAtOnce(batchSize), onPool, signal }
   return {
     k,
     task,

@@ -1,7 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual, types } from 'node:util'
-import { placeIn, type ResolvedTimesteps, rangeOf, timestepTable } from '../config/timesteps.js'
-import { imageSize, isConditional } from '../config/unet.js'
+import { placeIn, rangeOf, timestepTable } from '../config/timesteps.js'
 import { positionsByClass } from '../data/dataset.js'
 import { mersenneTwister, torchRandperm } from '../data/torch-random.js'
 import { call, withCancel } from '../engine/call.js'
@@ -10,117 +9,29 @@ import type { NativeSession } from '../engine/native-learner.js'
 import type { CancelFlag } from '../engine/native-values.js'
 import { sampleUses } from '../engine/sample-use.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
-import type { ReplayPool, ResolvedObjective, TeacherSource } from '../methods/objective.js'
 import { type Core, live, type PoolImages } from './core.js'
 import { keepFirst, type SortedImages } from './kept-replay.js'
 import { proportioned } from './labels.js'
 import type { LearnOptions, PoolProgress, ReplayClassifier } from './learn-options.js'
 import type { ReplayImages } from './options.js'
+import { atOnce, mostCalls, type PlannedPool, pixelsOf, shapeOf } from './plan-pools.js'
 import type { LearnedTask } from './schemas.js'
 
-/** Number of images that one call of the engine generates: which images a pool has must not depend on how fast that is. */
-const atOnce = 128
 /** Images whose classes are noted without letting others run. */
 const listedAtOnce = 2 ** 16
-/** So many calls have noise of their own for one pool of one task. */
-const mostCalls = 2 ** 16
-/** A pool is held in memory twice while it is brought to a device. */
-const mostBytes = 2 ** 32
 /** Positions of a pool that is drawn from evenly, which has each image of a rare class many times: 1 GiB. */
 const mostPositions = 2 ** 28
 
-/** A replay pool of an objective, as a task of known length needs it. */
-export interface PlannedPool {
-  readonly source: TeacherSource
-  /** The term's timesteps, at which the teacher stops if it does. */
-  readonly timesteps: ResolvedTimesteps
-  readonly images: number
-  /** Steps between two pools. */
-  readonly refresh: number
-  readonly even: boolean
-  /** Whether a class's images stay those of the first pool that had it. */
-  readonly keep: boolean
-  /** Whether the networks are told the null label in place of each image's class. */
-  readonly isUntold: boolean
-}
-
 /** How far a task's training is, and what it calls back. */
 interface Filling extends Pick<LearnOptions, 'classifier' | 'onPool' | 'signal'> {
+  /** Images that are generated at once, see {@link generatedAtOnce}. */
+  readonly batchSize: number
   /** How likely each class is, for a network that takes labels. */
   readonly weights: Float64Array | undefined
   /** The null label's row in the table of such a network. */
   readonly nullLabel: number
   readonly task: LearnedTask
   readonly where: string
-}
-
-/** The number of images of a pool, and of steps after which the next pool follows. */
-export function poolImages(pool: ReplayPool, { steps, batchSize }: { steps: number; batchSize: number }) {
-  const refresh = Math.min(pool.refresh ?? steps, steps)
-  return { images: pool.images ?? Math.ceil((refresh * batchSize) / pool.reuse), refresh }
-}
-
-/**
- * The replay pools that an objective draws from.
- *
- * @returns `numbers`: for each term the position of its pool, or −1
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a pool that is too large, or that needs a classifier where there is none
- */
-export function planPools(
-  core: Core,
-  { terms }: ResolvedObjective,
-  { steps, batchSize, classifier }: { steps: number; batchSize: number; classifier: ReplayClassifier | undefined },
-  where: string,
-): { readonly pools: readonly PlannedPool[]; readonly numbers: readonly number[] } {
-  const pools: PlannedPool[] = []
-  const numbers = terms.map(({ source, timesteps: drawn }) => {
-    if (source.kind !== 'teacher' || source.pool === undefined) return -1
-    const { images, refresh } = poolImages(source.pool, { steps, batchSize })
-    const { labels, ...generating } = source
-    const even = source.pool.classes === 'even'
-    const keep = source.pool.keep ?? false
-    // Clean images serve all timesteps.
-    const timesteps = (source.stopAtTimestep && drawn) || ([0, core.settings.schedule.timesteps] as const)
-    const pool = { source: generating, timesteps, images, refresh, even, keep, isUntold: labels === null }
-    const known = pools.findIndex((other) => isDeepStrictEqual(other, pool))
-    return known < 0 ? pools.push(pool) - 1 : known
-  })
-  if (pools.filter(({ keep }) => keep).length > 1) {
-    throw invalid(`${where}: several replay pools are to keep their images; expected one`)
-  }
-  for (const { images, refresh, even, keep, source } of pools) {
-    const each = pixelsOf(core) * (source.stopAtTimestep ? 4 : 1)
-    const most = Math.min(Math.floor(mostBytes / each), atOnce * mostCalls)
-    if (images > most) {
-      throw invalid(
-        `${where}: the replay pool has ${images} images of ${each} bytes; expected at most ${most}: a smaller pool, or one ` +
-          'that is refreshed',
-      )
-    }
-    if (Math.ceil(steps / refresh) * pools.length > mostCalls) {
-      throw invalid(`${where}: refresh is ${refresh} for ${steps} steps; expected at most ${mostCalls} pools in all`)
-    }
-    if (keep && isConditional(core.settings.unet)) {
-      throw invalid(
-        `${where}: the replay pool is to keep its images, and the network takes labels, by which replayLabels says how many of each class ` +
-          'there are; expected a pool without keep',
-      )
-    }
-    if (!even || isConditional(core.settings.unet)) continue
-    if (source.stopAtTimestep) {
-      throw invalid(
-        `${where}: the replay pool is to be drawn from evenly by class, and a classifier can't tell the classes of noisy images; ` +
-          "expected classes: 'as-generated' where the teacher stops at a timestep, or a network that takes labels",
-      )
-    }
-    if (classifier === undefined) {
-      throw invalid(
-        `${where}: the replay pool is to be drawn from evenly by class, and nothing tells the classes of its images; give ` +
-          'learn() a classifier, e.g. a Solver that has learned the earlier tasks',
-      )
-    }
-  }
-  return { pools, numbers }
 }
 
 /** How many steps from `step` on all pools last. */
@@ -142,13 +53,13 @@ export async function fillPools(
 ): Promise<void> {
   for (const [number, pool] of pools.entries()) {
     if (!begins && step % pool.refresh !== 0) continue
-    const told = await classesTold(pool, filling)
+    const told = classesTold(pool, filling)
     // Pools that differ in what the networks are told have the same images.
     const same = pools.findIndex((other) => isDeepStrictEqual({ ...other, isUntold: pool.isUntold }, pool))
     const generated = await generate(core, pools, same, Math.floor(step / pool.refresh), filling)
     const labels = pool.isUntold ? untold(core, pool, generated.labels, filling.nullLabel) : generated.labels
     const name = `${filling.where}: replay pool`
-    const whole = { name, images: generated.images, labels, ...shapeOf(core) }
+    const whole = { name, images: generated.images, labels, ...shapeOf(core.settings.unet) }
     if (told === undefined) {
       const indices = new Int32Array(pool.images).map((_, i) => i)
       await setReplay(core, session, number, whole, indices)
@@ -164,6 +75,7 @@ export async function fillPools(
       await setReplay(core, session, number, whole, await evened(sorted.byClass))
     }
   }
+  core.pool = undefined // the session has its images, which may be gigabytes
 }
 
 /** Gives a session the images of a pool, and where to draw from in them. */
@@ -196,7 +108,7 @@ export async function firstPool(
 ): Promise<ReplayImages | undefined> {
   const number = pools.findIndex(({ source }) => !source.stopAtTimestep)
   if (number < 0) return undefined
-  await classesTold(pools[number]!, filling) // what is wrong with them is to be known before
+  classesTold(pools[number]!, filling) // what is wrong with them is to be known before
   const { images, labels } = await generate(core, pools, number, 0, filling)
   // A copy: what becomes of it must not change what the task is learned from.
   const data = new Uint8Array(images.length)
@@ -204,7 +116,7 @@ export async function firstPool(
     data.set(images.subarray(from, from + copiedAtOnce), from)
     await setImmediate()
   }
-  const batch = { data, count: images.length / pixelsOf(core), ...shapeOf(core) }
+  const batch = { data, count: images.length / pixelsOf(core.settings.unet), ...shapeOf(core.settings.unet) }
   return filling.weights ? { ...batch, labels: labels.slice() } : batch
 }
 
@@ -213,7 +125,7 @@ async function generate(
   pools: readonly PlannedPool[],
   number: number,
   round: number,
-  { task, weights, onPool, signal, where }: Filling,
+  { task, weights, batchSize, onPool, signal, where }: Filling,
 ): Promise<PoolImages> {
   const { source, images: total, timesteps } = pools[number] as PlannedPool
   const { sampler, stopAtTimestep } = source
@@ -224,7 +136,7 @@ async function generate(
   const key = JSON.stringify([what, seed, first, core.teachers])
   if (core.pool?.key === key) return core.pool
   core.pool = undefined
-  const each = pixelsOf(core)
+  const each = pixelsOf(core.settings.unet)
   const images = stopAtTimestep ? new Float32Array(total * each) : new Uint8Array(total * each)
   const { schedule } = core.settings
   const table = timestepTable(timesteps, schedule, where)
@@ -244,7 +156,7 @@ async function generate(
     const count = Math.min(atOnce, total - from)
     const use = { purpose: sampleUses.pool, part: first + from / atOnce }
     const labels = classAt && new Int32Array(count).map((_, i) => classAt(from + i))
-    const options = { weights: 'teacher' as const, count, batchSize: atOnce, sampler, labels, seed, use }
+    const options = { weights: 'teacher' as const, count, batchSize, sampler, labels, seed, use }
     const stopTimesteps = new Int32Array(count).map((_, i) => timestep(from + i))
     numbers.set(
       stopTimesteps.map((t, i) => (labels?.[i] ?? 0) * distance + t),
@@ -302,24 +214,18 @@ interface ClassesTold {
  * @returns undefined for a pool whose images a classifier doesn't tell apart
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where the classifier can't tell the classes of the earlier tasks, or the pool can't keep some of each
  */
-async function classesTold(
+function classesTold(
   { even, keep, images }: PlannedPool,
   { task, weights, classifier, where }: Filling,
-): Promise<ClassesTold | undefined> {
+): ClassesTold | undefined {
   if (!even || weights) return undefined
   const { classes } = classifier as ReplayClassifier
-  const seen = new Set<string>()
-  for (const { train } of task.earlier) {
-    const { dataset, indices } = train
-    const labels = new Set<number>()
-    for (const index of indices) labels.add(dataset.labels[index]!)
-    for (const label of labels) seen.add(dataset.classes[label]!)
-    await setImmediate()
-  }
-  const names = [...seen]
+  const names = [
+    ...new Set(task.earlier.flatMap(({ train, classes }) => classes.map((c) => train.dataset.classes[c]!))),
+  ]
   if (names.length === 0) {
     throw invalid(
-      `${where}: the replay pool is to be drawn from evenly by class, and the task has no earlier tasks with images; expected them in ` +
+      `${where}: the replay pool is to be drawn from evenly by class, and the task has no earlier tasks with classes; expected them in ` +
         'task.earlier',
     )
   }
@@ -347,16 +253,17 @@ async function sortByClass(
   { task, classifier, onPool, signal, where }: Filling,
 ): Promise<SortedImages> {
   const { classes, classify } = classifier as ReplayClassifier
-  const each = pixelsOf(core)
+  const each = pixelsOf(core.settings.unet)
   const total = images.length / each
   const { group } = core.settings
   // By the first process of a group: by another one's rounding an image might be of another class.
   const found = new Float64Array(total)
   for (let from = 0; from < total && (group?.rank ?? 0) === 0; from += atOnce) {
+    signal?.throwIfAborted()
     const count = Math.min(atOnce, total - from)
     // A copy, as the classifier may be the user's own.
     const data = images.slice(from * each, (from + count) * each) as Uint8Array
-    const { logits } = await classify.call(classifier, { data, count, ...shapeOf(core) })
+    const { logits } = await classify.call(classifier, { data, count, ...shapeOf(core.settings.unet) })
     if (!types.isFloat32Array(logits) || logits.length !== count * classes.length || !logits.every(Number.isFinite)) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',
@@ -377,14 +284,5 @@ async function sortByClass(
   }
   const counts = Object.fromEntries(names.map((name, i) => [name, byClass[i]?.length ?? 0]))
   onPool?.({ task: task.number, images: total, total, classes: counts })
-  return { images: images as Uint8Array, ...shapeOf(core), names, byClass }
-}
-
-function shapeOf({ settings: { unet } }: Core) {
-  return { ...imageSize(unet, 'learn'), channels: unet.in_channels }
-}
-
-function pixelsOf(core: Core): number {
-  const { height, width, channels } = shapeOf(core)
-  return height * width * channels
+  return { images: images as Uint8Array, ...shapeOf(core.settings.unet), names, byClass }
 }

@@ -65,6 +65,7 @@ function split(
   seed: number,
   where: string,
 ): { kept: Subset; heldOut: Subset } {
+  if (indices.length === 0) return { kept: { dataset, indices }, heldOut: { dataset, indices } } // of an earlier task, they may be gone
   const count = Math.max(1, Math.round(fraction * indices.length))
   if (count >= indices.length) {
     throw invalid(

@@ -30,6 +30,10 @@ const asPool = (fields: z.ZodType<z.output<typeof poolFields>, z.input<typeof po
       'expected exactly one of images and reuse',
     )
     .refine(({ classes, keep }) => !keep || classes === 'even', "expected classes: 'even' where keep is true")
+    .refine(
+      ({ refresh, keep }) => !keep || refresh === undefined,
+      'expected no refresh where keep is true: what is kept is not generated anew',
+    )
     .transform((pool) => pool as ReplayPool)
 
 /** Schema of {@link ReplayPool}. */

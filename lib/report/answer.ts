@@ -1,5 +1,6 @@
 import { pairedDifference } from './paired.js'
 import type { Results, TaskResult } from './results.js'
+import { holm } from './significance.js'
 import { cell, formatNumber, inSentence, methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
 import { enumerate } from './table.js'
 
@@ -57,11 +58,19 @@ function verdict(results: Results, ranked: readonly Ranked[], last: number, isFa
   if (isFar) return none('nearly none of the generated images lies among the real ones (precision near 0)')
   const deficient = [best, second].some(({ method }) => isRankDeficient(results, method, last))
   if (deficient) return none('there are fewer images than features, so that the distance is mostly about chance')
-  const difference = pairedDifference(results, distance, second.method, best.method)
-  if (difference === undefined) return none('that takes three seeds, which show how much of a difference is chance')
-  const names = `${inSentence(best.method)} and ${inSentence(second.method)}`
-  if (difference.interval[0] <= 0)
+  const others = ranked.slice(1).map(({ method }) => ({
+    method,
+    difference: pairedDifference(results, distance, method, best.method),
+  }))
+  if (others.some(({ difference }) => difference === undefined))
+    return none('that takes three seeds, which show how much of a difference is chance')
+  // Each of them is to differ: by Holm's correction, as there may be many.
+  const ps = holm(others.map(({ difference }) => difference!.p))
+  const alike = others.find(({ difference }, i) => difference!.mean <= 0 || ps[i]! > 0.05)
+  if (alike) {
+    const names = `${inSentence(best.method)} and ${inSentence(alike.method)}`
     return none(`the difference between ${names} is within what chance makes between seeds`)
+  }
   return `${inSentence(best.method).replace(/^./, (c) => c.toUpperCase())} comes closest, by more than what chance makes between seeds.`
 }
 

@@ -48,6 +48,12 @@ function seen(name: string, tasks: readonly Task[], task: Task): Seen {
   }
 }
 
+/** A data set with other numbers for its classes: indices into `classes`, which has them all. */
+export function relabelled(dataset: Dataset, classes: readonly string[]): Dataset {
+  const index = dataset.classes.map((name) => classes.indexOf(name))
+  return { ...dataset, classes, labels: dataset.labels.map((label) => index[label]!) }
+}
+
 /** All images of a data set. */
 export function whole(dataset: Dataset): Subset {
   return { dataset, indices: Int32Array.from(dataset.labels.keys()) }

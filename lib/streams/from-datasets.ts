@@ -4,7 +4,7 @@ import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { shownSize } from '../validation/size.js'
-import { allClasses, buildStream, nameOfBoth, whole } from './build.js'
+import { allClasses, buildStream, nameOfBoth, relabelled, whole } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
@@ -31,18 +31,14 @@ export function fromDatasets(data: readonly TrainTest[]): Stream {
     }
   }
   const classes = [...new Set(data.flatMap(({ train }) => train.classes))]
-  const relabel = (dataset: Dataset): Dataset => {
-    const index = dataset.classes.map((name) => classes.indexOf(name))
-    return { ...dataset, classes, labels: dataset.labels.map((label) => index[label]!) }
-  }
   const names = data.map(({ train }) => nameOfBoth(train.name))
   return buildStream(
     names.join(' → '),
     data.map(({ train, test }, i) => ({
       name: names[i]!,
       classes: allClasses(train).map((c) => classes.indexOf(train.classes[c]!)),
-      train: whole(relabel(train)),
-      test: whole(relabel(test)),
+      train: whole(relabelled(train, classes)),
+      test: whole(relabelled(test, classes)),
     })),
   )
 }

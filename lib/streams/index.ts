@@ -2,5 +2,7 @@ export { type ClassIncrementalOptions, classIncremental } from './class-incremen
 export { type DataIncrementalOptions, dataIncremental } from './data-incremental.js'
 export { type Domain, domainIncremental, type ImageShape, permuted, rotated, unchanged } from './domain-incremental.js'
 export { fromDatasets } from './from-datasets.js'
+export type { LearnedClasses } from './learned-classes.js'
+export { nextTask } from './next-task.js'
 export { single } from './single.js'
 export type { Seen, Stream, Task } from './stream.js'

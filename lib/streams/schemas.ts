@@ -6,6 +6,7 @@ import type { Stream } from './stream.js'
 /** Schemas of what functions take of a stream. Tasks are copied, and so are their indices. */
 
 const number = z.int().min(1)
+const classes = z.array(z.int().min(0)).readonly()
 
 /** Data in the place of a task. */
 function isData(value: unknown): boolean {
@@ -21,9 +22,15 @@ export const taskSchema = z
   .pipe(
     z.looseObject({
       number,
+      classes,
       train: subsetSchema,
-      earlier: z.array(z.looseObject({ number: number.optional(), train: subsetSchema })),
+      earlier: z.array(z.looseObject({ number: number.optional(), classes, train: subsetSchema })),
     }),
+  )
+  .refine(
+    (task) =>
+      [...task.earlier, task].every(({ classes, train }) => classes.every((c) => c < train.dataset.classes.length)),
+    'expected classes that are indices into those of train.dataset, also in earlier',
   )
 
 /** What is learned and tested. */

@@ -22,12 +22,14 @@ at::Tensor imagesFrom(const Napi::Object& images, const ClassifierTrainer& class
   return bytes.clone().view({count, height, width, channels});
 }
 
-/// Images with their logits: as many for each of `steps` steps, or a pool.
+/// Images with their logits: as many for each of `steps` steps, or a pool, whose logits are the caller's memory.
 SoftLabelled softLabelled(const Napi::Object& options, const ClassifierTrainer& classifier, int64_t steps) {
   const bool isPool = has(options, "pool");
   const at::Tensor pixels =
       isPool ? ImagesHandle::from(field(options, "pool"))->pixels : imagesFrom(object(options, "images"), classifier);
-  const at::Tensor logits = overFloats(field(options, "logits"), "logits").clone();
+  // Those of a pool are for many calls, and may be large: they are not copied for each.
+  const at::Tensor given = overFloats(field(options, "logits"), "logits");
+  const at::Tensor logits = isPool ? given : given.clone();
   const int64_t count = pixels.size(0), classes = classifier.classes();
   if (steps < 1 || (!isPool && count % steps != 0) || logits.numel() != count * classes) {
     throw Error("ERR_INVALID_ARGUMENT", "softLabelled: expected images for each of " + std::to_string(steps) +
@@ -81,12 +83,15 @@ class ClassifierHandle : public Handle<ClassifierHandle, ClassifierTrainer> {
                                 integer(options, "shift", 0, 65536),
                                 number(options, "dropout"),
                                 {}};
+      std::vector<Napi::Value> keep{info[1]};
       if (has(options, "softLabelled")) {
-        batches.softLabelled = softLabelled(object(options, "softLabelled"), *value(), batches.steps);
+        const Napi::Object soft = object(options, "softLabelled");
+        batches.softLabelled = softLabelled(soft, *value(), batches.steps);
+        keep.push_back(field(soft, "logits"));
       }
       const Cancellation cancel = cancellation(info[1], state(env).engine.closing());
       return run(
-          env, {info[1]},
+          env, keep,
           [=](ClassifierTrainer& classifier) {
             const Pool pool(parts);
             for (const Pool::Part& part : parts) {

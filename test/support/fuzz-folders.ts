@@ -196,10 +196,10 @@ export const solverFolder: Open = async () => {
     inputs: disk.inputs,
     read: (damaged) =>
       disk.with(damaged, async () => {
-        await using loaded = await Solver.load(disk.at, stream, { device: 'cpu' })
-        check(loaded.size === 8 && loaded.channels === 1, 'it is not one for the images')
+        await using loaded = await Solver.load(disk.at, { device: 'cpu' })
+        check(loaded.channels === 1, 'it is not one for the weights')
         check(
-          loaded.accuracies.flat().every((accuracy) => accuracy >= 0 && accuracy <= 1),
+          loaded.accuracies.flat().every((accuracy) => accuracy === null || (accuracy >= 0 && accuracy <= 1)),
           'an accuracy is none',
         )
       }),

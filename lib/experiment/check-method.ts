@@ -1,0 +1,36 @@
+import { invalid } from '../errors.js'
+import { taskSteps } from '../learner/plan.js'
+import { checkPoolSizes, planPools } from '../learner/plan-pools.js'
+import { objectiveOf } from '../methods/objective-schema.js'
+import type { Stream } from '../streams/stream.js'
+import type { ExperimentConfig } from './config.js'
+import type { ResolvedMethod } from './methods.js'
+
+/**
+ * Checks a method against the data that it will learn from.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a memory that is larger than the first task's data, and for a replay pool that is too large
+ */
+export function checkMethodOn(
+  { label, method }: ResolvedMethod,
+  { name, tasks }: Stream,
+  { unet, schedule, train, from }: Pick<ExperimentConfig, 'unet' | 'schedule' | 'train' | 'from'>,
+): void {
+  const size = method.keeps?.memory?.size ?? 0
+  const images = tasks[0]?.train.indices.length ?? 0
+  if (size > images) {
+    throw invalid(
+      `${label}: size is ${size}; expected at most ${images}, the images of the first task of ${name}: a memory can't be ` +
+        'larger than the data of the first task',
+    )
+  }
+  const batchSize = train.batchSize * (train.accumulate ?? 1)
+  const epochs = train.epochs && train.epochs * (1 - (train.validation?.fraction ?? 0))
+  for (const task of tasks) {
+    const k = (from?.learnedBefore ?? 0) + task.number
+    const where = `${label}, task ${task.number}`
+    const steps = taskSteps(method, task, { steps: train.steps, epochs, batchSize }, where)
+    const objective = objectiveOf(method, k, schedule.timesteps, where)
+    checkPoolSizes(unet, planPools({ unet, schedule }, objective, { steps, batchSize }, where).pools, steps, where)
+  }
+}
