@@ -1,6 +1,6 @@
 // Images of your own: a folder that has a folder of images for each class, `<folder>/<class>/<image>`, in any format that sharp reads. A fifth
 // of each class become test images, each task brings one class more, and a grid of samples shows what is known after it.
-// `npx tsx examples/own-images.ts shapes 1000`
+// `npx tsx examples/own-images.ts shapes 1000 16 3`: the folder, steps a task, side in pixels, channels
 import { writeFile } from 'node:fs/promises'
 import {
   classIncremental,
@@ -12,9 +12,9 @@ import {
 } from 'continual-diffusion'
 import { imageGrid } from 'continual-diffusion/experiment'
 
-const [folder = 'shapes', steps = '1000'] = process.argv.slice(2)
-const unet = presets.demo
-const images = await loadImageFolder(folder, { size: unet.sample_size, channels: 1 })
+const [folder = 'shapes', steps = '1000', side = '16', channels = '1'] = process.argv.slice(2)
+const images = await loadImageFolder(folder, { size: Number(side), channels: channels === '3' ? 3 : 1 })
+const unet = { ...presets.demo, sample_size: Number(side), in_channels: images.channels, out_channels: images.channels }
 const data = trainTestSplit(images, { test: 0.2, seed: 0 })
 console.log(images.classes.join(', '), data.train.labels.length, 'training and', data.test.labels.length, 'test images')
 

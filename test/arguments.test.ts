@@ -144,6 +144,7 @@ it('a wrong argument in any place of any function is told as an error of this pa
     domainIncremental: [data, { domains: [index.unchanged()] }],
     fromDatasets: [[data]],
     single: [data],
+    nextTask: [data, { tasksLearned: 0, learned: { names: [], tasks: [] } }],
     rotated: [90],
     permuted: [1],
     compose: [method, index.ewc(), method],

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -190,6 +190,15 @@ describe('own-images', () => {
         .sort(),
     ).toEqual(['leaf', 'stone'])
     expect(await readdir(folder)).toEqual(expect.arrayContaining(['own-images', 'task-1.png', 'task-2.png']))
+
+    const later = await temporaryFolder()
+    await rename(path.join(images, 'stone'), path.join(later, 'star'))
+    const next = await run('next-task', [path.join(folder, 'own-images'), later, '2'])
+    expect(next.lines).toEqual([expect.stringMatching(/^task 3: .*, after (leaf; stone|stone; leaf)$/)])
+    expect(await readdir(next.folder)).toContain('task-3.png')
+    await using learner = await Learner.load(path.join(folder, 'own-images'), { device: 'cpu' })
+    expect(learner.tasksLearned).toBe(3)
+    expect(learner.learned.names.toSorted()).toEqual(['leaf', 'star', 'stone'])
   })
 })
 

@@ -138,7 +138,7 @@ test('a method has the same colour whatever other methods there are', () => {
 test('what can not be measured does not read as no forgetting', async () => {
   const html = await page(madeUpResults())
   const row = /<section id="numbers">.*?<tbody>\s*<tr>.*?Finetune<\/th>(.*?)<\/tr>/s.exec(html)![1]!
-  expect(row).toMatch(/<td>too few drawn<\/td>$/)
+  expect(row).toMatch(/<td>not measured<\/td>$/)
 })
 
 test('the page says when the run began, how to run it again, and with what configuration', async () => {

@@ -1,8 +1,7 @@
 import { isDeepStrictEqual, types } from 'node:util'
 import { isConditional } from '../config/unet.js'
 import type { ImageBatch } from '../data/dataset.js'
-import type { NativeClassifier } from '../engine/addon.js'
-import { type ClassifierShape, classifyImages } from '../engine/classifier.js'
+import type { Classified } from '../engine/classifier.js'
 import { invalid } from '../errors.js'
 import type { Learner } from '../learner/learner.js'
 import type { ReplayImages } from '../learner/options.js'
@@ -57,24 +56,24 @@ export function certainLogits(labels: Int32Array, classes: number): Float32Array
 /**
  * What an old classifier says of images, as logits of all classes. A class that it didn't know is by e⁻¹⁰ less likely than each that it knew.
  *
- * @param shape the old classifier's, with its classes
- * @param classes the number of all classes
+ * @param classify the old classifier
+ * @param known the number of its classes
+ * @param classes that of all classes, of which its own are the first
  */
 export async function oldLogits(
-  native: NativeClassifier,
-  shape: ClassifierShape,
+  classify: (images: ImageBatch) => Promise<Classified>,
+  known: number,
   { data, count, height, width, channels }: ImageBatch,
   classes: number,
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
-  const known = shape.classes.length
   const logits = new Float32Array(count * classes)
   const each = data.length / count
   for (let from = 0; from < count; from += classifiedAtOnce) {
     signal?.throwIfAborted()
     const to = Math.min(count, from + classifiedAtOnce)
     const part = { data: data.subarray(from * each, to * each), count: to - from, height, width, channels }
-    const found = (await classifyImages(native, shape, part)).logits
+    const found = (await classify(part)).logits
     for (let i = from; i < to; i++) {
       const own = found.subarray((i - from) * known, (i - from + 1) * known)
       logits.set(own, i * classes)

@@ -406,7 +406,8 @@ export class Solver implements AsyncDisposable {
     }
     const { native, classes } = this.#old! // the solver has learned the task before this one
     const shape = { name: this.name, classes, size: this.size, channels: this.channels }
-    const logits = await oldLogits(native.live, shape, images, this.classes.length, settings.signal)
+    const classify = (part: ImageBatch) => classifyImages(native.live, shape, part)
+    const logits = await oldLogits(classify, classes.length, images, this.classes.length, settings.signal)
     return { logits, temperature, swapped: distillation === 'paper', ...weights }
   }
 }

@@ -44,7 +44,7 @@ export function starter(schema: string): string {
 
   // Images of your own: <folder>/<class>/<image>, or the same inside <folder>/train and <folder>/test.
   // Paths are relative to this file.
-  // They are made 16 × 16 and grey, as the preset's network has them. For colour or another size, change the network too.
+  // They are made 16 × 16 and grey, as the preset's network has them. For colour or another size, e.g. [48, 64], height first, change the network too.
   // "data": { "name": "image-folder", "folder": "shapes" },
   // "unet": { "sample_size": 32, "in_channels": 3, "out_channels": 3 },
 

@@ -21,7 +21,7 @@ export interface RunCommandOptions {
   data?: string
   tasks?: number[]
   dataFolder?: string
-  size?: number
+  size?: number | [height: number, width: number]
   channels?: number
   from?: string
   method?: string[]

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import { dataNames } from '../experiment/data-names.js'
 import { presetNames } from '../experiment/presets.js'
 import { lrScheduleKinds } from '../learner/learn-options.js'
-import { partOf, positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
+import { imageSize, partOf, positiveNumber, wholeNumber, wholeNumbers } from './arguments.js'
 import type { RunCommandOptions, Shown } from './run-action.js'
 import { portOption } from './watch.js'
 
@@ -19,8 +19,11 @@ export function registerRun(program: Command, signal: AbortSignal): void {
     )
     .option('--data-folder <folder>', 'folder with the data, e.g. of image-folder <class>/<image>')
     .addOption(
-      new Option('--size <pixels>', 'height and width of the images that the U-Net takes')
-        .argParser(wholeNumber(1))
+      new Option(
+        '--size <size>',
+        'side in pixels of the square images that the U-Net takes, or height and width, e.g. 24x32',
+      )
+        .argParser(imageSize)
         .conflicts('from'),
     )
     .addOption(

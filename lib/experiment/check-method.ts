@@ -1,3 +1,5 @@
+import { hasClassTable } from '../config/unet.js'
+import type { Dataset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import { taskSteps } from '../learner/plan.js'
 import { checkPoolSizes, planPools } from '../learner/plan-pools.js'
@@ -33,4 +35,23 @@ export function checkMethodOn(
     const objective = objectiveOf(method, k, schedule.timesteps, where)
     checkPoolSizes(unet, planPools({ unet, schedule }, objective, { steps, batchSize }, where).pools, steps, where)
   }
+}
+
+/**
+ * Checks that a table of classes has a row for each class of the data.
+ *
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
+ */
+export function checkTable(
+  { unet, train }: Pick<ExperimentConfig, 'unet' | 'train'>,
+  data: readonly { readonly train: Pick<Dataset, 'classes'> }[],
+): void {
+  if (!hasClassTable(unet) || train.grow) return
+  const classes = new Set(data.flatMap((one) => one.train.classes)).size
+  const needed = classes + (train.labelDropout > 0 ? 1 : 0)
+  if (needed <= unet.num_class_embeds!) return
+  throw invalid(
+    `unet.num_class_embeds is ${unet.num_class_embeds}; expected at least ${needed}, as the data has ${classes} classes` +
+      `${needed > classes ? ' and there is the null label' : ''}; or train.grow: true`,
+  )
 }

@@ -299,6 +299,8 @@ export function resolveWithMethods(input: ExperimentInput, where = 'experiment')
   const preset: Record<string, unknown> = name === undefined ? {} : { ...presets[name] }
   // What the model says is all of it, and no change of the preset's.
   if (given.from !== undefined) delete preset.unet
+  // It would replay what the model learned, of which it knows no classes.
+  if (fromSchema.safeParse(given.from).data?.learnedBefore) delete preset.solver
   const config = parseOptions(experimentSchema, merge(preset, given), where)
   const methods = config.methods.map((entry) => {
     try {

@@ -35,7 +35,7 @@ export async function withModel(input: ExperimentInput, where = 'experiment'): P
   if (record !== null) {
     throw invalid(
       `${where}: from is ${folder}, the folder of a saved learner; expected a diffusers model's. A learner goes on by Learner.load and learn(). ` +
-        'To begin with its weights alone, copy the folder without learner.json',
+        'To begin with its weights alone, copy the folder without learner.json and training.safetensors',
     )
   }
   if (unet.sample_size === null) {

@@ -57,7 +57,7 @@ export function transferOf(
     const values = whole.map((matrix) => of(matrix, direction).mean)
     return values.length === 0 || values.includes(null) ? undefined : spread(values as number[])
   }
-  const unknown = whole.length === 0 ? 'not finished' : 'too few drawn'
+  const unknown = whole.length === 0 ? 'not finished' : 'not measured'
   return { forgetting: mean(forgetting), backwardTransfer: mean(backwardTransfer), unknown }
 }
 

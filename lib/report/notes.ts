@@ -25,13 +25,15 @@ export function notesAtEnd(results: Results, tables: string): string[] {
   const last = tasksOf(results).at(-1) ?? 0
   const tasks = results.runs.flatMap((run) => run.tasks.filter(({ task }) => task === last))
   const isForgettingShown = Object.keys(results.metrics).some((metric) => hasMatrix(results, metricMatrix(metric)))
-  const isAlone = tasks.some(({ alone }) => alone !== undefined)
-  const forgetting = isAlone
-    ? 'too few images of the earlier tasks’ classes were generated (evaluation.perTaskMinimum)'
-    : 'the tasks were not evaluated by themselves (evaluation.perTask)'
+  const alone = tasks.flatMap(({ alone = [] }) => alone.filter(({ task }) => task < last))
+  const [why] = alone.flatMap(({ task, values }) =>
+    Object.values(values).flatMap(({ note }) => (note === undefined ? [] : [`task ${task} has none, as ${note}`])),
+  )
+  const forgetting =
+    why ?? `the tasks were not ${alone.length > 0 ? 'measured' : 'evaluated'} by themselves (evaluation.perTask)`
   return [
     ...whyMissing(results, tasks).map(oneLine),
-    ...(last > 1 && !isForgettingShown ? [`No table of forgetting: ${forgetting}.`] : []),
+    ...(last > 1 && !isForgettingShown ? [oneLine(`No table of forgetting: ${forgetting}.`)] : []),
     ...(/(^|\s)–(\s|$)/m.test(tables) ? ['–: not measured, as its notes say, or the run has not come so far.'] : []),
   ]
 }

@@ -174,10 +174,11 @@ export function pairedTable(results: Results, layout: Layout = 'text', width = u
   )
 }
 
-/** `−39 % [−52, −26]`, in percent of the baseline's mean. */
+/** `−39 % [−52, −26]`, in percent of the baseline's mean; where that is 0, the difference itself. */
 export function formatDifference(difference: PairedDifference | undefined): string {
-  if (difference === undefined || difference.baseline === 0) return '–'
+  if (difference === undefined) return '–'
   const { mean, interval, baseline } = difference
+  if (baseline === 0) return `${formatCell({ mean, error: undefined, interval })}, from 0`
   const [middle, low, high] = [mean, ...interval].map((value) =>
     ((100 * value) / Math.abs(baseline)).toFixed(0).replace(/^-0$/, '0').replace('-', '−'),
   )

@@ -35,7 +35,8 @@ ${matrices(results, 'Accuracy of the solver', 'higher', solverMatrix)}
 <h2>What was forgotten</h2>
 <p class="note">Each row is after a task, each column one task's test images by themselves, against the generated images of that
 task's classes: as the classifier sees them or, of a model that takes labels, those that were asked for. Going down a column shows how a task fares while later ones are learned: it grows
-redder where it is forgotten. A dash is where too few images of a task were drawn to measure anything, which is forgetting at its fullest.</p>
+redder where it is forgotten. A dash is where there were too few images of a task to measure anything: too few test images or, which is forgetting at its fullest, too few generated ones.
+How many there were stands below.</p>
 ${first}
 ${others.map((html, i) => details(metrics[i + 1]![1].title, html)).join('\n')}
 </section>
