@@ -8,7 +8,7 @@ import { imageSizeSchema } from '../validation/size.js'
 
 /** What an item costs besides its pixels, in bytes that are copied in the same time; and items that are made without letting others run. */
 const itemBytes = 2 ** 10
-const itemsAtOnce = 2 ** 14
+const itemsAtOnce = 2 ** 12
 
 /** An image that is kept. */
 export interface MemoryItem {
@@ -42,16 +42,20 @@ function datasetsOf(items: readonly MemoryItem[]): { datasets: Dataset[]; places
   const datasets: Dataset[] = []
   const known = new Map<Dataset, number>()
   const byKey = new Map<string, number>()
-  const places = Int32Array.from(items, ({ dataset }) => {
-    const place = known.get(dataset)
-    if (place !== undefined) return place
-    const { name, classes, size, height, width, channels } = dataset
-    const key = JSON.stringify([name, classes, size, height, width, channels])
-    const found = byKey.get(key) ?? datasets.push(dataset) - 1
-    byKey.set(key, found)
-    known.set(dataset, found)
-    return found
-  })
+  const places = new Int32Array(items.length)
+  // An index, no iterator: there may be 100,000 items, and nothing else runs meanwhile.
+  for (let i = 0; i < items.length; i++) {
+    const { dataset } = items[i]!
+    let place = known.get(dataset)
+    if (place === undefined) {
+      const { name, classes, size, height, width, channels } = dataset
+      const key = JSON.stringify([name, classes, size, height, width, channels])
+      place = byKey.get(key) ?? datasets.push(dataset) - 1
+      byKey.set(key, place)
+      known.set(dataset, place)
+    }
+    places[i] = place
+  }
   return { datasets, places }
 }
 
@@ -87,7 +91,8 @@ export async function writeMemory(file: string, items: readonly MemoryItem[]): P
     const to = stored[places[i]!]!
     to.images.set(dataset.images.subarray(index * bytes, (index + 1) * bytes), to.filled * bytes)
     to.labels[to.filled++] = dataset.labels[index]!
-    rows.set([places[i]!, task], 2 * i)
+    rows[2 * i] = places[i]!
+    rows[2 * i + 1] = task
     priorities[i] = priority
     copied += bytes + itemBytes
     if (copied < copiedAtOnce) continue

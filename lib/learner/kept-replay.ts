@@ -2,6 +2,9 @@ import { setImmediate } from 'node:timers/promises'
 import type { MemoryItem } from '../checkpoint/memory-file.js'
 import { copiedAtOnce } from '../engine/image-store.js'
 
+/** Items that are looked at without letting others run: some milliseconds' work. */
+const atOnce = 2 ** 12
+
 /** Generated images, told apart by class. */
 export interface SortedImages {
   /** Pixels, N × height × width × channels. */
@@ -32,8 +35,10 @@ export async function keepFirst(
 ): Promise<MemoryItem[]> {
   const share = Math.floor(total / names.length)
   const before = new Map<string, MemoryItem[]>(names.map((name) => [name, []]))
-  for (const item of kept) {
-    if (item.task < task) before.get(item.dataset.classes[item.dataset.labels[item.index]!]!)?.push(item)
+  for (const [i, item] of kept.entries()) {
+    const { dataset, index } = item
+    if (item.task < task) before.get(dataset.classes[dataset.labels[index]!]!)?.push(item)
+    if (i % atOnce === atOnce - 1) await setImmediate()
   }
   const chosen: { from: Uint8Array; index: number; label: number; task: number }[] = []
   for (const [label, name] of names.entries()) {
@@ -44,14 +49,16 @@ export async function keepFirst(
     for (const index of byClass[label]!.slice(0, share)) chosen.push({ from: images, index, label, task })
   }
   const each = shape.height * shape.width * shape.channels
-  const atOnce = Math.max(1, Math.floor(copiedAtOnce / each))
   const pixels = new Uint8Array(chosen.length * each)
-  for (const [i, { from, index }] of chosen.entries()) {
-    pixels.set(from.subarray(index * each, (index + 1) * each), i * each)
-    if (i % atOnce === atOnce - 1) await setImmediate()
-  }
-  await setImmediate()
-  const labels = Int32Array.from(chosen, ({ label }) => label)
+  const labels = new Int32Array(chosen.length)
   const dataset = { name: 'replay pool', classes: names, images: pixels, labels, ...shape }
-  return chosen.map((item, index) => ({ dataset, index, task: item.task, priority: 0 }))
+  const items: MemoryItem[] = []
+  const copied = Math.max(1, Math.min(atOnce, Math.floor(copiedAtOnce / each)))
+  for (const [i, { from, index, label, task }] of chosen.entries()) {
+    pixels.set(from.subarray(index * each, (index + 1) * each), i * each)
+    labels[i] = label
+    items.push({ dataset, index: i, task, priority: 0 })
+    if (i % copied === copied - 1) await setImmediate()
+  }
+  return items
 }
