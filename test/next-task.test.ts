@@ -144,6 +144,31 @@ describe('with a solver', () => {
     expect(third).toMatchObject({ classes: again.classes, accuracies: [[1], row], tasksLearned: 2 })
   })
 
+  it('learns the labels that a class-conditional generator was asked for, beside a class that this does not know', async () => {
+    const generator = await tinyLearner({ unet: { ...tinyUNet, num_class_embeds: 1 } })
+    await generator.train(first, distillation, { ...options, labelDropout: 0.1, grow: true })
+    const solver = await Solver.create(fromDatasets([older]), { device: 'cpu', seed: 3 })
+    onTestFinished(() => solver.dispose())
+    await solver.learn(first, null, { epochs: 1 })
+    const task = nextTask(of(2), generator)
+    const row = await solver.learn(task, generator, { epochs: 1, target: 'labels', sampler: { steps: 1 } })
+    expect([row.length, solver.classes]).toEqual([2, ['first', 'second', 'third']])
+  })
+
+  it('an abort while the replayed images are looked at leaves the solver as it was', async () => {
+    const learner = await loaded()
+    const solver = await Solver.create(fromDatasets([older]), { device: 'cpu', seed: 3 })
+    onTestFinished(() => solver.dispose())
+    await solver.learn(first, null, { epochs: 1 })
+    const abort = new AbortController()
+    const replay = { data: new Uint8Array(64 * 4096), count: 4096, height: 8, width: 8, channels: 1 }
+    const learning = solver.learn(nextTask(newer, learner), learner, { replay, signal: abort.signal })
+    setImmediate(() => abort.abort('enough'))
+    await expect(learning).rejects.toBe('enough')
+    expect(solver.classes).toEqual(['first', 'second'])
+    await solver.save(path.join(await temporaryFolder(), 'solver'))
+  })
+
   it('an old classifier finds a class that it did not know the least likely', async () => {
     const learner = await loaded()
     const solver = await Solver.create(fromDatasets([of(0)]), { device: 'cpu', seed: 3 })
@@ -165,23 +190,58 @@ describe('where the classes are not known', () => {
     await writeFile(file, JSON.stringify(rest))
   }
 
-  it('of a learner that an older version saved, the number is right, and an even pool is refused', async () => {
+  it('of a learner that an older version saved, the number is right, and what needs them is refused', async () => {
     const learner = await loaded(forget)
     const task = nextTask(newer, learner)
-    expect([task.number, task.earlier]).toEqual([2, []])
-    await learner.train(task, distillation, options)
-    const again = await loaded(forget)
+    expect(task).toMatchObject({ number: 2, earlier: [{ number: 1, classes: [], name: 'task 1' }] })
     const classifier = { classes: ['first', 'second'], classify: async () => ({ logits: new Float32Array() }) }
-    const error = await failure(again.train(nextTask(newer, again), recommended(), { ...options, classifier }))
-    expect(error.message).toMatch(/no earlier tasks with classes/)
+    const error = await failure(learner.train(task, recommended(), { ...options, classifier }))
+    expect(error.message).toMatch(/the classes of task 1 aren't known/)
+    expect((await failure(learner.train(task, joint(), options))).message).toMatch(/an earlier task has none/)
+    await learner.train(task, distillation, options)
+    // Those of the task after it are known in part.
+    const third = await failure(learner.train(nextTask(of(0), learner), recommended(), { ...options, classifier }))
+    expect(third.message).toMatch(/the classes of task 1 aren't known/)
   })
 
   it.each([
     [{ names: ['a'], tasks: [{ number: 1, classes: [1] }] }, /indices into names/],
     [{ names: ['a'], tasks: [], more: 1 }, /'more'/],
+    [{ names: ['a', 'a'], tasks: [] }, /each name once/],
+    [{ names: [], tasks: [2, 1].map((number) => ({ number, classes: [] })) }, /in the order of their numbers/],
   ])('a wrong record is an error: %j', (learned, message) => {
     expect(() => nextTask(newer, { tasksLearned: 1, learned: learned as never })).toThrow(message)
   })
+})
+
+it('a class that a data set lists, and has no images of, is no class of its task', async () => {
+  const listed = (...labels: number[]) => {
+    const { train, test } = of(...labels)
+    const all = bands('bands', 1).classes
+    const as = (part: typeof train) =>
+      fromArrays({ ...part, classes: all, labels: part.labels.map((label) => labels[label]!) })
+    return { train: as(train), test: as(test) }
+  }
+  const [one, two] = fromDatasets([listed(0, 1), listed(2, 3)]).tasks as [Task, Task]
+  const learner = await tinyLearner()
+  await learner.train(one, distillation, options)
+  expect(learner.learned.tasks).toEqual([{ number: 1, classes: [0, 1] }])
+  const found: unknown[] = []
+  const classifier = {
+    classes: one.train.dataset.classes,
+    classify: async ({ count }: { count: number }) => ({ logits: new Float32Array(count * 4).fill(1) }),
+  }
+  const onPool = ({ classes }: { classes?: object }) => classes && found.push(Object.keys(classes))
+  await learner.train(two, recommended({ teacher: { steps: 2 } }), { ...options, classifier, onPool })
+  expect(found).toEqual([['first', 'second']])
+})
+
+it('an image of no class is an error, and not one of the first', () => {
+  const { train, test } = of(2)
+  const wrong = { train: { ...train, labels: train.labels.map(() => 5) }, test }
+  expect(() => nextTask(wrong, { tasksLearned: 0, learned: { names: [], tasks: [] } })).toThrow(
+    /image 0 has the label 5; expected/,
+  )
 })
 
 it('another task with the number of the last is learned with a warning', async () => {

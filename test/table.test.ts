@@ -74,7 +74,7 @@ test('the notes on the tables at the end say what was noted, what a dash is, and
       return { ...task, values: { frechetDistance: nothing } }
     }),
   }))
-  expect(tablesAtEnd(drawn)).toMatch(/No table of forgetting: task 1 has none, as there are too few images of it\./)
+  expect(tablesAtEnd(drawn)).toMatch(/No table of forgetting: task 1: there are too few images of it\./)
 })
 
 test('a metric with values of each class has a table by class, whose unmeasured values are dashes', () => {

@@ -29,7 +29,7 @@ import { checkGenerator, checkImages, checkReplay } from './solver-checks.js'
 import { createSchema, learnSchema, type SolverLearnOptions, type SolverOptions } from './solver-options.js'
 
 type SoftPool = Extract<NonNullable<NativeClassifierOptions['softLabelled']>, { pool: unknown }>
-type TaskNumber = Pick<TestedTask, 'number'>
+type ReplayingTask = Pick<TestedTask, 'number' | 'train'>
 type LearnSettings = z.output<typeof learnSchema>
 
 /**
@@ -183,9 +183,10 @@ export class Solver implements AsyncDisposable {
       tasksLearned,
       accuracies: this.#accuracies.map((row) => [...row]),
     }
+    const { parameters } = native
     const [step, weights] = await Promise.all([call(() => native.step()), call(() => native.read())])
     const record = { name, classes: [...classes], size, channels, seed, step, ...rest }
-    await writeSolverFolder(folder, record, native.parameters, weights)
+    await writeSolverFolder(folder, record, parameters, weights)
   }
 
   /** Class names; a label is an index into them. There are more once it has learned a task with further ones. */
@@ -251,11 +252,11 @@ export class Solver implements AsyncDisposable {
     try {
       signal?.throwIfAborted()
       const pool = await this.#images.pool([task.train])
-      await this.#grow(task.train.dataset.classes)
-      const native = this.#native.live
       if (replaying && replay) drawn = await this.#pool(replay, task, settings)
       const softLabelled = drawn
       this.#unfinished = true
+      await this.#grow(task.train.dataset.classes)
+      const native = this.#native.live
       await call(() => native.beginTask())
       const fixed = { pool, batchSize, lr, dropout, horizontalFlip, shift: 0 }
       await trainClassifier(native, {
@@ -308,7 +309,7 @@ export class Solver implements AsyncDisposable {
    * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for images of another shape
    */
   async classify(images: ImageBatch): Promise<Classified> {
-    return classifyImages(this.#native.live, this, images)
+    return classifyImages(this.#native.live, this.#shape, images)
   }
 
   /** Frees the memory on the device. Using the solver afterwards throws `ERR_DISPOSED`; disposing again does nothing. */
@@ -328,7 +329,12 @@ export class Solver implements AsyncDisposable {
     if (subset.indices.length === 0) {
       throw invalid(`Solver.accuracy: no images of ${subset.dataset.name}; expected at least one`)
     }
-    return accuracyOn(native, this, this.#images, subset, 256, signal)
+    return accuracyOn(native, this.#shape, this.#images, subset, 256, signal)
+  }
+
+  /** As it is now. */
+  get #shape(): ClassifierShape {
+    return { name: this.name, classes: this.#classes, size: this.size, channels: this.channels }
   }
 
   #fresh(classes: readonly string[]): Promise<NativeClassifier> {
@@ -342,8 +348,9 @@ export class Solver implements AsyncDisposable {
     const { classes } = this
     const native = this.#native.live
     if (this.#old?.classes.length !== classes.length) {
+      const fresh = await this.#fresh(classes)
       this.#old?.native.dispose()
-      this.#old = { native: new Owned(await this.#fresh(classes), 'the solver'), classes }
+      this.#old = { native: new Owned(fresh, 'the solver'), classes }
     }
     const old = this.#old.native.live
     const weights = await call(() => native.read())
@@ -367,15 +374,15 @@ export class Solver implements AsyncDisposable {
       call(() => native.dispose())
       throw error
     }
+    // The one before is not disposed of: calls under way may use it.
     this.#native = new Owned(native, 'the solver')
     this.#classes = [...classes]
-    before.dispose()
   }
 
   /** The generated images of one step. */
   async #replay(
     generator: Learner,
-    task: TaskNumber,
+    task: ReplayingTask,
     settings: LearnSettings,
   ): Promise<NonNullable<NativeClassifierOptions['softLabelled']>> {
     const { batchSize, sampler, signal } = settings
@@ -388,7 +395,7 @@ export class Solver implements AsyncDisposable {
   }
 
   /** Images to draw from. */
-  async #pool(images: ReplayImages, task: TaskNumber, settings: LearnSettings): Promise<SoftPool> {
+  async #pool(images: ReplayImages, task: ReplayingTask, settings: LearnSettings): Promise<SoftPool> {
     const targets = await this.#targets(images, task, settings)
     const { data, count, height, width, channels } = images
     const shape = { height, width, channels }
@@ -397,17 +404,17 @@ export class Solver implements AsyncDisposable {
   }
 
   /** What is learned of generated images, by which loss, and what it and the real ones' count. */
-  async #targets(images: ReplayImages, { number }: TaskNumber, settings: LearnSettings) {
+  async #targets(images: ReplayImages, { number, train }: ReplayingTask, settings: LearnSettings) {
     const { target, temperature, distillation } = settings
     const weights = { labelledWeight: 1 / number, weight: 1 - 1 / number }
+    const all = Math.max(train.dataset.classes.length, this.#classes.length)
     if (target === 'labels') {
-      const logits = certainLogits(images.labels as Int32Array, this.classes.length)
+      const logits = certainLogits(images.labels as Int32Array, all)
       return { logits, temperature: 1, swapped: false, ...weights }
     }
     const { native, classes } = this.#old! // the solver has learned the task before this one
-    const shape = { name: this.name, classes, size: this.size, channels: this.channels }
-    const classify = (part: ImageBatch) => classifyImages(native.live, shape, part)
-    const logits = await oldLogits(classify, classes.length, images, this.classes.length, settings.signal)
+    const classify = (part: ImageBatch) => classifyImages(native.live, { ...this.#shape, classes }, part)
+    const logits = await oldLogits(classify, classes.length, images, all, settings.signal)
     return { logits, temperature, swapped: distillation === 'paper', ...weights }
   }
 }

@@ -1,5 +1,4 @@
 import { hasClassTable } from '../config/unet.js'
-import type { Dataset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import { taskSteps } from '../learner/plan.js'
 import { checkPoolSizes, planPools } from '../learner/plan-pools.js'
@@ -11,13 +10,17 @@ import type { ResolvedMethod } from './methods.js'
 /**
  * Checks a method against the data that it will learn from.
  *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a memory that is larger than the first task's data, and for a replay pool that is too large
+ * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` for a memory that is larger than the first task's data, a replay pool that is too large, or more
+ *   classes than the U-Net's table has rows for
  */
 export function checkMethodOn(
   { label, method }: ResolvedMethod,
-  { name, tasks }: Stream,
-  { unet, schedule, train, from }: Pick<ExperimentConfig, 'unet' | 'schedule' | 'train' | 'from'>,
+  stream: Stream,
+  config: Pick<ExperimentConfig, 'unet' | 'schedule' | 'train' | 'from'>,
 ): void {
+  const { name, tasks } = stream
+  const { unet, schedule, train, from } = config
+  checkTable(config, stream)
   const size = method.keeps?.memory?.size ?? 0
   const images = tasks[0]?.train.indices.length ?? 0
   if (size > images) {
@@ -37,21 +40,14 @@ export function checkMethodOn(
   }
 }
 
-/**
- * Checks that a table of classes has a row for each class of the data.
- *
- * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT`
- */
-export function checkTable(
-  { unet, train }: Pick<ExperimentConfig, 'unet' | 'train'>,
-  data: readonly { readonly train: Pick<Dataset, 'classes'> }[],
-): void {
+/** Checks that a table of classes has a row for each class of the data. */
+function checkTable({ unet, train }: Pick<ExperimentConfig, 'unet' | 'train'>, { name, tasks }: Stream): void {
   if (!hasClassTable(unet) || train.grow) return
-  const classes = new Set(data.flatMap((one) => one.train.classes)).size
+  const classes = Math.max(0, ...tasks.map((task) => task.train.dataset.classes.length))
   const needed = classes + (train.labelDropout > 0 ? 1 : 0)
   if (needed <= unet.num_class_embeds!) return
   throw invalid(
-    `unet.num_class_embeds is ${unet.num_class_embeds}; expected at least ${needed}, as the data has ${classes} classes` +
+    `unet.num_class_embeds is ${unet.num_class_embeds}; expected at least ${needed}, as ${name} has ${classes} classes` +
       `${needed > classes ? ' and there is the null label' : ''}; or train.grow: true`,
   )
 }

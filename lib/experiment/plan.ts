@@ -8,7 +8,7 @@ import { TorchScriptFeatures } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
 import { counted } from '../validation/names.js'
 import { type ImageSize, sidesOf } from '../validation/size.js'
-import { checkMethodOn, checkTable } from './check-method.js'
+import { checkMethodOn } from './check-method.js'
 import type { ExperimentConfig, ResolvedExperiment } from './config.js'
 import { loadData } from './data.js'
 import type { RunEvent } from './events.js'
@@ -66,7 +66,6 @@ export async function planExperiment(
       )
     }
   }
-  checkTable(config, data)
   // A domain holds a changed copy of all images: streams that are the same for every seed are made once.
   const common = isSeeded(config.stream) ? undefined : makeStream(config.stream, data, 0)
   const streams = seeds.map((own) => ({ ...own, stream: common ?? makeStream(config.stream, data, own.seed) }))

@@ -66,7 +66,10 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
       const { seed, step, optimizerStep, tasksLearned, learnedBefore, taskInProgress } = record
       const taskStep = taskInProgress?.step ?? 0
       await call(() => native.setState({ seed, step, taskStep, optimizerStep }))
-      const { classes, learned } = record
+      const { classes } = record
+      // One that an older version saved tells no tasks, and the labels of a conditional one must go on as they are.
+      const names = record.learned.names.length > 0 ? record.learned.names : (classes?.names ?? [])
+      const learned = { ...record.learned, names }
       const known = { tasksLearned, learnedBefore, learned, inProgress: taskInProgress, classes }
       Object.assign(core, known satisfies Partial<Core>)
     }

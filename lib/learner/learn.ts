@@ -9,6 +9,7 @@ import { ContinualDiffusionError, invalid } from '../errors.js'
 import { addToHash } from '../files/checksum.js'
 import type { Method } from '../methods/objective.js'
 import { checkMethod } from '../methods/objective-schema.js'
+import { classNamesOf } from '../streams/learned-classes.js'
 import { taskSchema } from '../streams/schemas.js'
 import type { Task } from '../streams/stream.js'
 import { parseOptions } from '../validation/options.js'
@@ -327,10 +328,10 @@ async function train(
 
 /** Methods weigh their terms by the task's number, and a teacher knows what was learned before. */
 function warnOfOrder({ tasksLearned, learned }: Core, given: LearnedTask, where: string): void {
-  const { number: task, classes, train } = given
+  const task = given.number
   const before = learned.tasks.find(({ number }) => number === task)?.classes.map((c) => learned.names[c])
-  const names = classes.map((c) => train.dataset.classes[c])
-  if (task === tasksLearned && before && !isDeepStrictEqual(before, names)) {
+  const names = classNamesOf(given)
+  if (task === tasksLearned && before && !isDeepStrictEqual(new Set(before), new Set(names))) {
     warn(
       `${where}: the learner has learned task ${task}, of the classes ${before.join(', ')}, and now learns it again, of ${names.join(', ')}; ` +
         `expected the same classes. nextTask(data, learner) makes of further data task ${task + 1}: with this number the method doesn't take task ` +

@@ -9,6 +9,7 @@ import type { NativeSession } from '../engine/native-learner.js'
 import type { CancelFlag } from '../engine/native-values.js'
 import { sampleUses } from '../engine/sample-use.js'
 import { ContinualDiffusionError, invalid } from '../errors.js'
+import { classNamesOf } from '../streams/learned-classes.js'
 import { type Core, live, type PoolImages } from './core.js'
 import { keepFirst, type SortedImages } from './kept-replay.js'
 import { proportioned } from './labels.js'
@@ -53,7 +54,7 @@ export async function fillPools(
 ): Promise<void> {
   for (const [number, pool] of pools.entries()) {
     if (!begins && step % pool.refresh !== 0) continue
-    const told = classesTold(pool, filling)
+    const told = await classesTold(pool, filling)
     // Pools that differ in what the networks are told have the same images.
     const same = pools.findIndex((other) => isDeepStrictEqual({ ...other, isUntold: pool.isUntold }, pool))
     const generated = await generate(core, pools, same, Math.floor(step / pool.refresh), filling)
@@ -108,7 +109,7 @@ export async function firstPool(
 ): Promise<ReplayImages | undefined> {
   const number = pools.findIndex(({ source }) => !source.stopAtTimestep)
   if (number < 0) return undefined
-  classesTold(pools[number]!, filling) // what is wrong with them is to be known before
+  await classesTold(pools[number]!, filling) // what is wrong with them is to be known before
   const { images, labels } = await generate(core, pools, number, 0, filling)
   // A copy: what becomes of it must not change what the task is learned from.
   const data = new Uint8Array(images.length)
@@ -132,7 +133,7 @@ async function generate(
   // Noise of its own for each task, for each of its pools and for each call.
   const seed = live(core).state.seed + 2 ** 32 * task.number
   const first = (round * pools.length + number) * mostCalls
-  const what = [sampler, stopAtTimestep ?? false, timesteps, total, weights && [...weights]]
+  const what = [sampler, stopAtTimestep ?? false, timesteps, total, batchSize, weights && [...weights]]
   const key = JSON.stringify([what, seed, first, core.teachers])
   if (core.pool?.key === key) return core.pool
   core.pool = undefined
@@ -214,15 +215,25 @@ interface ClassesTold {
  * @returns undefined for a pool whose images a classifier doesn't tell apart
  * @throws ContinualDiffusionError `ERR_INVALID_ARGUMENT` where the classifier can't tell the classes of the earlier tasks, or the pool can't keep some of each
  */
-function classesTold(
+async function classesTold(
   { even, keep, images }: PlannedPool,
   { task, weights, classifier, where }: Filling,
-): ClassesTold | undefined {
+): Promise<ClassesTold | undefined> {
   if (!even || weights) return undefined
   const { classes } = classifier as ReplayClassifier
-  const names = [
-    ...new Set(task.earlier.flatMap(({ train, classes }) => classes.map((c) => train.dataset.classes[c]!))),
-  ]
+  const seen = new Set<string>()
+  for (const [i, earlier] of task.earlier.entries()) {
+    const own = classNamesOf(earlier)
+    if (own.length === 0) {
+      throw invalid(
+        `${where}: the replay pool is to be drawn from evenly by class, and the classes of task ${earlier.number ?? i + 1} aren't known; expected them ` +
+          "in task.earlier, or a pool with classes: 'as-generated'",
+      )
+    }
+    for (const name of own) seen.add(name)
+    await setImmediate()
+  }
+  const names = [...seen]
   if (names.length === 0) {
     throw invalid(
       `${where}: the replay pool is to be drawn from evenly by class, and the task has no earlier tasks with classes; expected them in ` +

@@ -27,7 +27,7 @@ export function notesAtEnd(results: Results, tables: string): string[] {
   const isForgettingShown = Object.keys(results.metrics).some((metric) => hasMatrix(results, metricMatrix(metric)))
   const alone = tasks.flatMap(({ alone = [] }) => alone.filter(({ task }) => task < last))
   const [why] = alone.flatMap(({ task, values }) =>
-    Object.values(values).flatMap(({ note }) => (note === undefined ? [] : [`task ${task} has none, as ${note}`])),
+    Object.values(values).flatMap(({ value, note }) => (value !== null || !note ? [] : [`task ${task}: ${note}`])),
   )
   const forgetting =
     why ?? `the tasks were not ${alone.length > 0 ? 'measured' : 'evaluated'} by themselves (evaluation.perTask)`

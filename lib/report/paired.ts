@@ -56,6 +56,7 @@ function differenceOf(
   const differences = seeds.map((seed) => own.get(seed)! - theirs.get(seed)!)
   const { mean, error } = spread(differences)
   if (seeds.length < 3 || error === undefined) return undefined
+  let flipped: number | undefined
   return {
     seeds,
     mean,
@@ -64,7 +65,8 @@ function differenceOf(
     p: pairedTP(mean, error, seeds.length),
     // 2ⁿ sums, which not every table shows.
     get signFlipP() {
-      return signFlipP(differences)
+      flipped ??= signFlipP(differences)
+      return flipped
     },
   }
 }

@@ -48,10 +48,22 @@ function seen(name: string, tasks: readonly Task[], task: Task): Seen {
   }
 }
 
-/** A data set with other numbers for its classes: indices into `classes`, which has them all. */
+/**
+ * A data set with other numbers for its classes: indices into `classes`.
+ *
+ * @throws ContinualDiffusionError `ERR_BAD_DATA` for an image of no class, or of one that isn't among them
+ */
 export function relabelled(dataset: Dataset, classes: readonly string[]): Dataset {
   const index = dataset.classes.map((name) => classes.indexOf(name))
-  return { ...dataset, classes, labels: dataset.labels.map((label) => index[label]!) }
+  const labels = dataset.labels.map((label) => index[label] ?? -1)
+  const wrong = labels.indexOf(-1)
+  if (wrong < 0) return { ...dataset, classes, labels }
+  const label = dataset.labels[wrong]!
+  throw new ContinualDiffusionError(
+    'ERR_BAD_DATA',
+    `${dataset.name}: image ${wrong} has the label ${label}${label in index ? ` (${dataset.classes[label]})` : ''}; expected the index of one of the ` +
+      `classes ${classes.join(', ')}`,
+  )
 }
 
 /** All images of a data set. */

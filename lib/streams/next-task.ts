@@ -6,7 +6,7 @@ import { allClasses, buildStream, nameOfBoth, relabelled, whole } from './build.
 import { type LearnedClasses, learnedClassesSchema } from './learned-classes.js'
 import type { Task } from './stream.js'
 
-const schema = z.looseObject({ tasksLearned: z.int().min(0), learned: learnedClassesSchema })
+const schema = z.looseObject({ tasksLearned: z.int().min(0).max(100_000), learned: learnedClassesSchema })
 
 /**
  * The task that follows those that a learner has learned, whose images may be gone: a new process loads the learner, and has the images of the new
@@ -18,7 +18,7 @@ const schema = z.looseObject({ tasksLearned: z.int().min(0), learned: learnedCla
  * ```
  *
  * Its number is `tasksLearned + 1`. A class that an earlier task had keeps its number, further ones come after all others. The tasks in `earlier` have
- * their classes and no images: a method that learns from the images of all tasks refuses it.
+ * their classes, where these are known, no images and no `earlier` of their own: a method that learns from the images of all tasks refuses it.
  *
  * @param learner a learner, or what of one was kept elsewhere
  * @throws ContinualDiffusionError `ERR_BAD_DATA` when there is nothing to train or to test on
@@ -37,11 +37,12 @@ export function nextTask(
   const subsets = { train: whole(relabelled(train, classes)), test: whole(relabelled(test, classes)) }
   const [task] = buildStream(name, [{ name, classes: own, ...subsets }]).tasks as [Task]
   const gone = none(subsets.train.dataset)
-  const earlier: Task[] = []
-  for (const { number, classes: indices } of learned.tasks) {
-    const named = indices.map((c) => classes[c]).join(', ')
-    earlier.push({ number, name: named, classes: [...indices], train: gone, test: gone, earlier: [...earlier] })
-  }
+  const brought = new Map(learned.tasks.map(({ number, classes: indices }) => [number, indices]))
+  const earlier = Array.from({ length: tasksLearned }, (_, i): Task => {
+    const indices = brought.get(i + 1) ?? []
+    const named = indices.map((c) => classes[c]).join(', ') || `task ${i + 1}`
+    return { number: i + 1, name: named, classes: [...indices], train: gone, test: gone, earlier: [] }
+  })
   return { ...task, number: tasksLearned + 1, earlier }
 }
 

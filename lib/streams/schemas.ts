@@ -6,7 +6,7 @@ import type { Stream } from './stream.js'
 /** Schemas of what functions take of a stream. Tasks are copied, and so are their indices. */
 
 const number = z.int().min(1)
-const classes = z.array(z.int().min(0)).readonly()
+const classes = z.array(z.int().min(0)).readonly().optional()
 
 /** Data in the place of a task. */
 function isData(value: unknown): boolean {
@@ -29,7 +29,9 @@ export const taskSchema = z
   )
   .refine(
     (task) =>
-      [...task.earlier, task].every(({ classes, train }) => classes.every((c) => c < train.dataset.classes.length)),
+      [...task.earlier, task].every(({ classes, train }) =>
+        (classes ?? []).every((c) => c < train.dataset.classes.length),
+      ),
     'expected classes that are indices into those of train.dataset, also in earlier',
   )
 
