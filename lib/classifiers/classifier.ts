@@ -173,6 +173,23 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     return classifier
   }
 
+  /**
+   * Reads a classifier from a file, or where there is none gets the cached one and, if it is to be kept, writes it there.
+   *
+   * @throws ContinualDiffusionError `ERR_BAD_CHECKPOINT` for a file that is damaged or changed; the errors of {@link Classifier.cached}
+   * @internal
+   */
+  static async kept(file: string, data: TrainTest, options: ClassifierOptions, isWriter: boolean): Promise<Classifier> {
+    const parsed = parseOptions(schema, options, 'Classifier.kept')
+    if (existsSync(file)) {
+      const { device } = await resolveDevice(parsed.device, 'fp32')
+      return Classifier.#read(file, data, parsed, device)
+    }
+    const classifier = await Classifier.cached(data, options)
+    if (isWriter) await classifier.#write(file)
+    return classifier
+  }
+
   static async #train(data: TrainTest, options: Parsed, device: string): Promise<Classifier> {
     const { train, test } = data
     const { epochs, batchSize, lr, signal, onProgress } = options

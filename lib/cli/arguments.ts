@@ -95,7 +95,7 @@ export function ofFile(error: unknown): unknown {
 export function asTyped(error: unknown, keys: Readonly<Record<string, string>>): unknown {
   if (!(error instanceof ContinualDiffusionError)) return error
   const message = Object.entries(keys).reduce((text, [key, option]) => {
-    const named = new RegExp(`(?<![\\w.'-])${key.replaceAll('.', '\\.')}(?:\\[\\d+\\])?(?= is |: )`, 'g')
+    const named = new RegExp(`(?<![\\w.'/-])${key.replaceAll('.', '\\.')}(?:\\[\\d+\\])?(?= is |: )`, 'g')
     // What is typed needs no mention in brackets.
     return named.test(text) ? text.replaceAll(named, option).replaceAll(` (${option})`, '') : text
   }, error.message)

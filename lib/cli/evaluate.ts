@@ -10,7 +10,7 @@ interface Options {
   count?: number
   steps?: number
   seed?: number
-  device: string
+  device?: string
   threads?: number
   variant?: string
   sampleSize?: number | [number, number]
@@ -45,8 +45,8 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--variant <name>', "variant of a diffusers model's weights, e.g. fp16")
     .option('--sample-size <size>', "side of square images, or e.g. 24x32, in place of a diffusers model's", imageSize)
-    .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
-    .option('--threads <count>', "threads of the CPU (default: libtorch's)", wholeNumber(1))
+    .option('--device <device>', "auto, cpu, cuda or cuda:N (default: the experiment's)")
+    .option('--threads <count>', "threads of the CPU (default: the experiment's)", wholeNumber(1))
     .option('--json', 'print the values as JSON')
     .action(async (folder: string, { experiment: named, json, device, ...options }: Options) => {
       const [{ evaluateSaved }, { evaluationTable }, { asGroup }, { experimentOf }, { progressBar }] =
@@ -73,7 +73,7 @@ export function registerEvaluate(program: Command, signal: AbortSignal): void {
         }
         try {
           const found = await evaluateSaved(folder, {
-            ...{ ...options, experiment, device: device as Device, signal, group },
+            ...{ ...options, experiment, device: device as Device | undefined, signal, group },
             ...(isFirst && shown),
           })
           bar.end()

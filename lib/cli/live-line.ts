@@ -31,6 +31,11 @@ export function liveLine(stream: WriteStream): LiveLine {
     stream,
   })
   let current = ''
+  const end = () => {
+    bar.stop()
+    current = ''
+  }
+  process.once('exit', end) // it may come in the middle, and the terminal is to have its cursor back
   return {
     show(state) {
       const { what, done, total, left = timeLeft(state), detail } = state
@@ -39,10 +44,7 @@ export function liveLine(stream: WriteStream): LiveLine {
       bar.start(total, done, { what, left, detail })
       current = what
     },
-    end() {
-      bar.stop()
-      current = ''
-    },
+    end,
   }
 }
 

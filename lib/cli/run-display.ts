@@ -15,6 +15,9 @@ export interface RunDisplay {
   end(): void
 }
 
+/** Milliseconds by a clock that nobody sets. */
+const steady = () => performance.now()
+
 /** Least milliseconds between two lines of progress: of a log, which somebody reads later, and of JSON, which a program reads now. */
 const pauses = { log: 10_000, json: 1000 }
 
@@ -26,11 +29,7 @@ type FinalEvent = Exclude<RunEvent, ProgressEvent | { kind: 'checkpoint' | 'loss
  *
  * @param env `NO_COLOR` and `FORCE_COLOR` count, see https://no-color.org
  */
-export function runDisplay(
-  stream: WriteStream,
-  env: NodeJS.ProcessEnv = process.env,
-  now: () => number = Date.now,
-): RunDisplay {
+export function runDisplay(stream: WriteStream, env: NodeJS.ProcessEnv = process.env, now = steady): RunDisplay {
   return stream.isTTY && !isSet(env.CI) ? barDisplay(stream, env) : lineDisplay(stream, env, now)
 }
 
@@ -47,12 +46,12 @@ export function quietDisplay(stream: WriteStream, env: NodeJS.ProcessEnv = proce
 }
 
 /** Each event as a line of JSON with its time; of progress one a second at most. */
-export function jsonDisplay(stream: Pick<WriteStream, 'write'>, now: () => number = Date.now): RunDisplay {
+export function jsonDisplay(stream: Pick<WriteStream, 'write'>, now = steady): RunDisplay {
   const isDue = paced(pauses.json, now)
   return {
     show(event) {
       if (isProgress(event) && !isDue(event)) return
-      stream.write(`${printable(JSON.stringify({ time: new Date(now()).toISOString(), ...event }))}\n`)
+      stream.write(`${printable(JSON.stringify({ time: new Date().toISOString(), ...event }))}\n`)
     },
     pause() {},
     end() {},

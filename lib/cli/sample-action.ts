@@ -25,7 +25,7 @@ export interface SampleOptions {
   guide?: string
   steps?: number
   seed?: number
-  device: string
+  device?: string
   variant?: string
   sampleSize?: number | [number, number]
 }
@@ -45,7 +45,7 @@ export async function sample(
 ): Promise<void> {
   const { count, out, files, columns, steps, seed, device, variant, sampleSize } = options
   await using learner = await Learner.load(folder, {
-    ...{ device: device as Device, group },
+    ...{ device: (device ?? 'auto') as Device, group },
     ...(variant !== undefined && { variant }),
     ...(sampleSize !== undefined && { sampleSize }),
   })
@@ -79,20 +79,30 @@ export async function sample(
     })
     .finally(bar.end)
   if (group.rank > 0) return
+  signal.throwIfAborted()
   const grid = await imageGrid(images, { columns: columns ?? (rows && inRow) })
   await replaceFile(out, (temporary) => writeFile(temporary, grid))
   print(path.resolve(out))
   if (files !== undefined) {
-    await writeImages(images, files)
+    await writeImages(images, files, signal)
     print(path.resolve(files))
   }
-  if (experiment !== undefined) print(await histogramOf(images, experiment, device as Device, signal))
+  if (experiment !== undefined) print(await histogramOf(images, experiment, device as Device | undefined, signal))
 }
 
-async function histogramOf(images: ImageBatch, experiment: ExperimentInput, device: Device, signal: AbortSignal) {
+async function histogramOf(
+  images: ImageBatch,
+  experiment: ExperimentInput,
+  device: Device | undefined,
+  signal: AbortSignal,
+) {
   const resolved = resolveExperiment(experiment)
   // Only the classifier looks at the images.
-  const config = { ...resolved, device, evaluation: { ...resolved.evaluation, metrics: [], features: undefined } }
+  const config = {
+    ...resolved,
+    device: device ?? resolved.device,
+    evaluation: { ...resolved.evaluation, metrics: [], features: undefined },
+  }
   await using plan = await planExperiment({ config, methods: [] }, { signal })
   await using classifier = await cachedClassifier(config, plan, signal)
   const { labels } = await classifier.classify(images)

@@ -47,7 +47,7 @@ export function registerSample(program: Command, signal: AbortSignal): void {
     .option('-s, --seed <seed>', "seed of the images (default: the learner's)", wholeNumber(0))
     .option('--variant <name>', "variant of a diffusers model's weights, e.g. fp16")
     .option('--sample-size <size>', "side of square images, or e.g. 24x32, in place of a diffusers model's", imageSize)
-    .option('--device <device>', 'auto, cpu, cuda or cuda:N', 'auto')
+    .option('--device <device>', 'auto (default), cpu, cuda or cuda:N')
     .option('--histogram', 'print how many images of each class the classifier of the metrics sees')
     .option(
       '-e, --experiment <experiment>',

@@ -77,6 +77,6 @@ export function countImages(subsets: readonly Subset[]): number {
 /** Where the images of each class lie. */
 export function positionsByClass({ classes, labels }: Pick<Dataset, 'classes' | 'labels'>): number[][] {
   const positions: number[][] = classes.map(() => [])
-  for (const [i, label] of labels.entries()) positions[label]!.push(i)
+  for (const [i, label] of labels.entries()) positions[label]?.push(i)
   return positions
 }

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
@@ -25,6 +26,9 @@ export interface CifarOptions {
   /** An abort rejects with `signal.reason`. */
   signal?: AbortSignal
 }
+
+/** Images that are read without letting others run: some milliseconds' work. */
+const atOnce = 1024
 
 /** One of the two published binary formats. */
 interface Format {
@@ -147,7 +151,7 @@ async function readRecords(
   const parts: Records[] = []
   for (const file of files) {
     const bytes = await readWhole(file, signal, (length) => checkLength(length, file, layout))
-    parts.push(parseRecords(bytes, file, layout, classes))
+    parts.push(await parseRecords(bytes, file, layout, classes))
   }
   return {
     images: new Uint8Array(Buffer.concat(parts.map(({ images }) => images))),
@@ -174,7 +178,12 @@ function checkLength(length: number, file: string, { labelBytes }: RecordLayout)
 }
 
 /** What a file of the binary version holds: for each image its labels, and its three planes. */
-export function parseRecords(bytes: Uint8Array, file: string, layout: RecordLayout, classes: number): Records {
+export async function parseRecords(
+  bytes: Uint8Array,
+  file: string,
+  layout: RecordLayout,
+  classes: number,
+): Promise<Records> {
   checkLength(bytes.length, file, layout)
   const { labelBytes, labelByte } = layout
   const recordBytes = labelBytes + channels * plane
@@ -187,6 +196,7 @@ export function parseRecords(bytes: Uint8Array, file: string, layout: RecordLayo
     if (label >= classes) throw bad(file, `label ${i} is ${label}; expected a class index, 0 … ${classes - 1}`)
     labels[i] = label
     interleave(bytes.subarray(start + labelBytes, start + recordBytes), images, i * channels * plane)
+    if (i % atOnce === atOnce - 1) await setImmediate()
   }
   return { images, labels }
 }

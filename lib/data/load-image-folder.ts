@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
 import { ContinualDiffusionError, lackOf, messageOf } from '../errors.js'
 import { type ByteName, byCodePoint, byteName } from '../files/byte-names.js'
@@ -63,6 +64,8 @@ const schema = z.strictObject({
 
 /** Files being decoded at once: enough to keep sharp's threads busy. */
 const atOnce = 16
+/** Names that are read without letting others run. */
+const namesAtOnce = 2048
 
 /** Files that a message names. */
 const namedAtMost = 5
@@ -173,7 +176,7 @@ async function list(folder: Place, followLinks: boolean, signal: AbortSignal | u
     const within = inside(folder, name)
     const images = await entries(within, 'file', followLinks)
     if (images.length === 0) throw bad(within.text, 'there are no images in it; expected at least one')
-    files.push(...images.map((image) => ({ ...inside(within, image), label })))
+    for (const image of images) files.push({ ...inside(within, image), label }) // there may be more than a call takes arguments
   }
   return { classes: classes.map(({ text }) => text), files }
 }
@@ -205,6 +208,7 @@ async function entries(folder: Place, kind: 'folder' | 'file', followLinks: bool
       throw bad(text, `it is no ${kind}; expected <folder>/<class>/<image> and nothing else${advice}`)
     }
     names.push(name)
+    if (names.length % namesAtOnce === 0) await setImmediate()
   }
   return names.sort(byCodePoint)
 }

@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
-import { Classifier } from '../classifiers/classifier.js'
+import { Classifier, type ClassifierOptions } from '../classifiers/classifier.js'
 import type { Group } from '../engine/group.js'
 import { ContinualDiffusionError } from '../errors.js'
 import type { Evaluation } from '../evaluation/evaluate.js'
@@ -83,7 +83,10 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
   parseOptions(z.looseObject({ experiment: z.looseObject({}) }), options, 'evaluateSaved')
   const { experiment, task, steps, seed, variant, sampleSize, group, signal, onEvent, onProgress } = options
   const resolved = resolveExperiment(await withModel(experiment))
-  const asked = { device: options.device ?? 'auto', threads: options.threads, precision: 'auto' } as const
+  const asked = {
+    ...{ device: options.device ?? resolved.device, threads: options.threads ?? resolved.threads },
+    precision: 'auto' as const,
+  }
   const { device, threads } = await placed(asked, group)
   await using learner = await Learner.load(folder, {
     ...{ device, threads },
@@ -120,23 +123,29 @@ export async function evaluateSaved(folder: string, options: EvaluateSavedOption
   return { evaluation, metrics: judge.infos, classes: seen.classes.map((label) => classes[label]!), seed: streamSeed }
 }
 
-/** The classifier that an experiment's metrics are computed with. */
+/**
+ * The classifier that an experiment's metrics are computed with.
+ *
+ * @param keeping the file in which a run keeps its own, and whether this process writes it
+ */
 export function cachedClassifier(
   config: Pick<ExperimentConfig, 'classifier' | 'device' | 'threads'>,
   { data, images, streams }: Plan,
   signal: AbortSignal | undefined,
   onEvent: EvaluateSavedOptions['onEvent'] = () => {},
+  keeping?: { readonly file: string; readonly isWriter: boolean },
 ): Promise<Classifier> {
   // Images that nobody learns from are on the device only while the classifier learns from them.
   const isShared = streams.some(({ stream }) => stream.tasks.some(({ train }) => train.dataset === data.train))
-  return Classifier.cached(data, {
+  const options: ClassifierOptions = {
     ...config.classifier,
     device: config.device,
     threads: config.threads,
-    images: isShared ? images : undefined,
-    signal,
+    ...(isShared && { images }),
+    ...(signal && { signal }),
     onProgress: ({ step, steps }) => onEvent({ kind: 'classifier', fraction: step / steps }),
-  })
+  }
+  return keeping ? Classifier.kept(keeping.file, data, options, keeping.isWriter) : Classifier.cached(data, options)
 }
 
 /**

@@ -9,6 +9,7 @@ import { replaceFile, writeError, writeJson } from '../files/atomic.js'
 import { type Checksum, checksumOf } from '../files/checksum.js'
 import { flush, writeFlushed } from '../files/flush.js'
 import { makeFolder } from '../files/make-folder.js'
+import { isPartFolder } from './part.js'
 
 export const configFile = 'config.json'
 export const resultsFile = 'results.json'
@@ -18,12 +19,14 @@ export const statusFile = 'live/status.json'
 /** What is there only while a run is under way, and after it was stopped. */
 export const liveFolder = 'live'
 export const reportFile = 'report.html'
+/** The classifier of the metrics: what is judged by it must be judged by the same one where the run goes on elsewhere. */
+export const classifierFile = 'classifier.safetensors'
 export const checkpointsFolder = 'checkpoints'
 const lockName = 'run.lock'
 
 /** What is left of a file of a run that was being written when the process was killed. */
 const leftOver =
-  /^(config\.json|results\.json|report\.html|status\.json|(task|step)-\d+\.png|events\.out\.tfevents\.[\w.-]+)\.([0-9a-f]{8}-\d+\.)?[0-9a-f]{8}\.tmp$/
+  /^(config\.json|results\.json|report\.html|classifier\.safetensors|status\.json|(task|step)-\d+\.png|events\.out\.tfevents\.[\w.-]+)\.([0-9a-f]{8}-\d+\.)?[0-9a-f]{8}\.tmp$/
 
 /**
  * The files of one run. Every file is whole at every moment; `metrics.jsonl` grows by whole lines.
@@ -36,6 +39,7 @@ const leftOver =
  * - `samples/<method>/seed-<seed>/task-<k>.png`, and real images under `samples/real`
  * - `learners/<method>/seed-<seed>/task-<k>`: saved learners, which are diffusers model folders too
  * - `tensorboard/<method>/seed-<seed>`: event files, where the experiment logs them
+ * - `classifier.safetensors`: the classifier of the metrics
  * - `report.html`: the page for people, written at the end, also where the run was stopped or failed
  * - `checkpoints/<n>`: from which a killed run is resumed; removed when the run is complete
  * - `run.lock`: there, and locked, while a process works in the folder
@@ -111,6 +115,7 @@ export class RunFolder {
     try {
       for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
         const file = path.join(entry.parentPath, entry.name)
+        if (isPartFolder(path.relative(folder, file).split(path.sep)[0]!)) continue // a run of its own
         if (entry.isSymbolicLink()) throw linkError(file)
         const isLeft = entry.isDirectory() ? await isWorkplace(file) : leftOver.test(entry.name)
         if (isLeft) await rm(file, { recursive: true, force: true })

@@ -71,10 +71,17 @@ function measured({ evaluation }: Pick<RunRecord['config'], 'evaluation'>): unkn
   return rest
 }
 
+/** Data as the configuration has it, without where it lies: what is there says its SHA-256. */
+function withoutFolders({ data }: Pick<RunRecord['config'], 'data'>): unknown {
+  return data.map(({ folder: _, ...rest }) => rest)
+}
+
 /** Numbers are computed from the same images in the same way. */
 function checkComparable(first: RunRecord, other: RunRecord): void {
+  const haveDigests = first.results.inputs?.data !== undefined && other.results.inputs?.data !== undefined
   const settings = ({ config, results }: RunRecord) => ({
-    data: config.data,
+    data: haveDigests ? withoutFolders(config) : config.data,
+    ...(haveDigests && { 'SHA-256 of the data': results.inputs!.data, classes: results.classes }),
     stream: config.stream,
     evaluation: measured(config),
     classifier: config.classifier,
@@ -116,10 +123,15 @@ function isSameMethod(a: RunRecord, b: RunRecord, label: string): boolean {
   if (mine === undefined || others === undefined) return true
   const settings = ({ config }: RunRecord) => {
     // How they were evaluated was found to be the same.
-    const { data, stream, from, unet, schedule, sampler, ema, precision, train, samples, classifier, solver } = config
-    return { data, stream, from, unet, schedule, sampler, ema, precision, train, samples, classifier, solver }
+    const { stream, from, unet, schedule, sampler, ema, train, samples, classifier, solver } = config
+    return { stream, from, unet, schedule, sampler, ema, train, samples, classifier, solver }
   }
-  return isDeepStrictEqual(mine, others) && isDeepStrictEqual(settings(a), settings(b)) && !haveSameSeed(a, b, label)
+  const computed = ({ results: { device, precision } }: RunRecord) => [device.replace(/:.*/, ''), precision]
+  return (
+    isDeepStrictEqual(mine, others) &&
+    isDeepStrictEqual([settings(a), computed(a)], [settings(b), computed(b)]) &&
+    !haveSameSeed(a, b, label)
+  )
 }
 
 /** Of parts of one experiment, only the seeds that a part runs the method with are its own. */

@@ -1,4 +1,4 @@
-import { readdir, readFile, realpath, stat } from 'node:fs/promises'
+import { open, readdir, readFile, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import { replaceFile } from '../files/atomic.js'
@@ -7,7 +7,7 @@ import { fitPictures } from '../images/fit.js'
 import { renderPage } from '../report/page.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { configFile, linkError, reportFile, resultsFile } from './folder.js'
+import { configFile, eventsFile, linkError, reportFile, resultsFile } from './folder.js'
 import { type JoinedRuns, joinRuns } from './join.js'
 import { isPartFolder } from './part.js'
 import { readPart, readRun } from './read-run.js'
@@ -84,12 +84,10 @@ export async function renderRuns({ records, results, curves }: JoinedRuns): Prom
   }
   const sources = await Promise.all(
     records.map(async ({ folder, config, results }) => {
-      // It is written when a run begins, and not changed by it again.
-      const written = await stat(path.join(folder, configFile)).catch(() => undefined)
       return {
         name: path.basename(folder),
         folder: path.relative('', folder) || '.',
-        begun: written?.mtime,
+        begun: await begunOf(folder),
         config,
         results,
       }
@@ -97,6 +95,20 @@ export async function renderRuns({ records, results, curves }: JoinedRuns): Prom
   )
   const { pictures, isLossy } = await fitPictures(grids, mostBytes)
   return renderPage({ results, sources, curves, grids: pictures, areLossy: isLossy })
+}
+
+/** When a run began, by the first of its events; of an older run, by when its configuration was written, which a copy forgets. */
+async function begunOf(folder: string): Promise<Date | undefined> {
+  try {
+    const handle = await open(path.join(folder, eventsFile))
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(2 ** 16), 0, 2 ** 16, 0).finally(() => handle.close())
+    const [first] = buffer.toString('utf8', 0, bytesRead).split('\n', 1)
+    const time = Date.parse((JSON.parse(first!) as { time: string }).time)
+    if (Number.isFinite(time)) return new Date(time)
+  } catch {
+    // There is none, or none that was written whole.
+  }
+  return (await stat(path.join(folder, configFile)).catch(() => undefined))?.mtime
 }
 
 /**

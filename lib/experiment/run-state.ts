@@ -121,7 +121,7 @@ export async function keep(
 
 /** Writes what was found so far. */
 export async function writeResults(run: RunState, complete: boolean): Promise<Results> {
-  const { config, plan, classifier, judge, versions, runs, folder } = run
+  const { config, plan, classifier, inputs, judge, versions, runs, folder } = run
   const { device, precision, parameters } = run.machine ?? { device: '', precision: '', parameters: 0 }
   const found: Results = {
     title: config.title,
@@ -132,6 +132,7 @@ export async function writeResults(run: RunState, complete: boolean): Promise<Re
     device,
     precision,
     classifier: { name: classifier.name, features: classifier.dimension, accuracy: classifier.accuracy },
+    inputs,
     shareFirstTask: config.shareFirstTask,
     metrics: judge.infos,
     methods: plan.methods.map(({ label, about }) => ({ label, about })),

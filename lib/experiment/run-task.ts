@@ -1,6 +1,7 @@
 import type { Solver } from '../classifiers/solver.js'
 import type { SolverLearnOptions } from '../classifiers/solver-options.js'
 import { memoryUse } from '../engine/memory.js'
+import type { TaskEvaluation } from '../evaluation/per-task.js'
 import { imageGrid, rowsByClass } from '../images/grid.js'
 import type { LearnOptions, PoolProgress, Progress, StepLosses, TaskLength } from '../learner/learn-options.js'
 import type { Learner } from '../learner/learner.js'
@@ -81,7 +82,7 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
       batchSize: config.train.batchSize * (config.train.accumulate ?? 1),
     }),
     metrics: report?.values ?? {},
-    alone: report?.tasks,
+    alone: report?.tasks?.map(withoutDetails),
     denoising: report?.denoising,
     solver: known,
     samples,
@@ -94,6 +95,12 @@ export async function runTask(run: RunState, work: Work): Promise<TaskResult> {
   await logTask(run, result, grid, part)
   onEvent({ kind: 'task', part, result })
   return result
+}
+
+/** A task alone without the numbers behind its values: where tasks and classes are many, these would be most of the results. */
+function withoutDetails({ values, ...task }: TaskEvaluation): TaskEvaluation {
+  const bare = Object.entries(values).map(([name, { detail: _, ...value }]) => [name, value])
+  return { ...task, values: Object.fromEntries(bare) }
 }
 
 /** Tells the loggers what was found after a task, which stands among the results only after that. */

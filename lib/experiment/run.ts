@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { type Group, groupSchema } from '../engine/group.js'
-import { ContinualDiffusionError, messageOf } from '../errors.js'
+import { ContinualDiffusionError, invalid, messageOf } from '../errors.js'
 import { badFile } from '../files/bad-file.js'
 import { readJson } from '../files/read-json.js'
 import type { Results } from '../report/results.js'
@@ -12,7 +13,15 @@ import { type Checkpoint, newestCheckpoint } from './checkpoint.js'
 import { type ExperimentConfig, type ExperimentInput, type ResolvedExperiment, resolveWithMethods } from './config.js'
 import { cachedClassifier } from './evaluate-saved.js'
 import type { RunEvent } from './events.js'
-import { checkpointsFolder, configFile, liveFolder, RunFolder, reportFile, resultsFile } from './folder.js'
+import {
+  checkpointsFolder,
+  classifierFile,
+  configFile,
+  liveFolder,
+  RunFolder,
+  reportFile,
+  resultsFile,
+} from './folder.js'
 import { checkInputs, inputsOf, withAbsolutePaths } from './inputs.js'
 import { removeLearners } from './kept-learners.js'
 import { liveFiles } from './live-files.js'
@@ -104,7 +113,13 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
   const begun = part && (await readJson(path.join(part, configFile)))
   if (part !== undefined && begun !== undefined) {
     checkSameConfig(path.join(part, configFile), config, begun as ExperimentConfig)
-    return resumeExperiment(part, options)
+    const { checkpoints, log } = config
+    return resumeAt(part, options, { checkpoints, log })
+  }
+  if (part !== undefined && (await readJson(path.join(path.dirname(part), configFile))) !== undefined) {
+    throw invalid(
+      `${path.dirname(part)} is the folder of a run; expected another one for the folders of parts (out), as what reads that run would pass over them`,
+    )
   }
   await using plan = await planned({ config, methods }, options)
   for (const { stream } of plan.streams) checkTestImages(config.evaluation, stream)
@@ -130,13 +145,25 @@ export async function runExperiment(input: ExperimentInput, options: RunOptions 
  */
 export async function resumeExperiment(at: string, options: RunOptions = {}): Promise<RunOutcome> {
   parseOptions(pathSchema, at, 'resumeExperiment: the run folder')
-  const { group, signal } = parseOptions(optionsSchema, options, 'resumeExperiment')
+  parseOptions(optionsSchema, options, 'resumeExperiment')
+  return resumeAt(at, options)
+}
+
+/** @param changed what is other than when the run began, and changes nothing that is computed */
+async function resumeAt(
+  at: string,
+  options: RunOptions,
+  changed: Partial<Pick<ExperimentConfig, 'checkpoints' | 'log'>> = {},
+): Promise<RunOutcome> {
+  const { group, signal } = options
   const folder = await folderOf(() => RunFolder.open(at), group, signal)
   try {
-    const { resolved, results, hasTasks } = await readProgress(folder)
+    const { results, unreadable, hasTasks, ...read } = await readProgress(folder)
+    const resolved = { ...read.resolved, config: { ...read.resolved.config, ...changed } }
     if (results?.complete) return await finish(folder, resolved.config, results)
     const told: RunEvent[] = []
     const newest = await newestCheckpoint(folder, (message) => told.push({ kind: 'warning', message }))
+    if (!newest && unreadable) throw unreadable // it may have been complete
     if (!newest && hasTasks) {
       throw badFile(
         folder.at(checkpointsFolder),
@@ -177,22 +204,29 @@ async function planned(resolved: ResolvedExperiment, { group, signal, onEvent }:
 }
 
 /** What a run folder says of its run's configuration, and of what was found. */
-async function readProgress(
-  folder: RunFolder,
-): Promise<{ resolved: ResolvedExperiment; results: Results | undefined; hasTasks: boolean }> {
+async function readProgress(folder: RunFolder): Promise<{
+  resolved: ResolvedExperiment
+  results: Results | undefined
+  unreadable: Error | undefined
+  hasTasks: boolean
+}> {
   const file = folder.at(configFile)
   const json = await readJson(file)
   const {
     config: { out: _, ...config },
     methods,
   } = resolveWithMethods(json as ExperimentInput, file)
-  // Whether there is one, and what it says, matters only where it says that all was done.
-  const found = await readJson(folder.at(resultsFile)).catch(() => undefined)
+  // What it says matters only where it says that all was done; a checkpoint has all of it, too.
+  let unreadable: Error | undefined
+  const found = await readJson(folder.at(resultsFile)).catch((error) => {
+    unreadable = error
+    return undefined
+  })
   const says = isRecord(found) && found.complete === true
   const runs: readonly unknown[] = isRecord(found) && Array.isArray(found.runs) ? found.runs : []
   const hasTasks = runs.some((run) => isRecord(run) && Array.isArray(run.tasks) && run.tasks.length > 0)
   const results = says ? checkResults(found, folder.at(resultsFile)) : undefined
-  return { resolved: { config, methods }, results, hasTasks }
+  return { resolved: { config, methods }, results, unreadable, hasTasks }
 }
 
 function checkSameConfig(file: string, config: ExperimentConfig, before: Readonly<Record<string, unknown>>): void {
@@ -270,11 +304,13 @@ async function learnAll(
   const facts = { configuration: JSON.stringify(config), checkpoint: from?.checksum ?? '', ...fromOutside }
   await group?.agree(facts, folder.path, signal)
   const where = await placed(config, group)
-  const cached = () => cachedClassifier(where, plan, signal, onEvent)
+  const keeping = { file: folder.at(classifierFile), isWriter: folder.isWriter }
+  // Of an older run, which kept none, it may be trained anew on another machine, with other roundings, as is what it judges.
+  const isKept = existsSync(keeping.file)
+  const cached = () => cachedClassifier(where, plan, signal, onEvent, keeping)
   await using classifier = await (group ? group.firstThenOthers(cached, signal) : cached())
   const trained = { classifier: await classifier.digest() }
-  // On another machine it is trained anew, with other roundings, as is what it judges.
-  if (from && changedVersions(versions(where.threads), from.versions).length === 0)
+  if (from && (isKept || changedVersions(versions(where.threads), from.versions).length === 0))
     checkInputs(folder.path, trained, from.inputs)
   const inputs = { ...fromOutside, ...trained }
   const run = newRun({ config, where, plan, folder, classifier, inputs, loggers, group, signal, onEvent })

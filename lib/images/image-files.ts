@@ -22,7 +22,7 @@ async function checkOurs(file: string): Promise<void> {
  * @param folder new, empty, or with nothing in it but files that an earlier call wrote: then it is replaced
  * @throws ContinualDiffusionError `ERR_WRITE_FAILED`; `folder` is then as it was
  */
-export async function writeImages(images: ImageBatch, folder: string): Promise<void> {
+export async function writeImages(images: ImageBatch, folder: string, signal?: AbortSignal): Promise<void> {
   const { data, count, height, width, channels } = picturesOf(images)
   const { default: sharp } = await import('sharp') // not for those who only train
   const raw = { width, height, channels: channels as 1 | 2 | 3 | 4 }
@@ -33,6 +33,7 @@ export async function writeImages(images: ImageBatch, folder: string): Promise<v
   const ours = { marker: name(0), isOurs: (file: string) => /^\d{4,}\.png$/.test(file) }
   await replaceFolder(folder, ours, async (temporary) => {
     for (let n = 0; n < count; n++) {
+      signal?.throwIfAborted()
       await sharp(Buffer.from(data.buffer, data.byteOffset + n * size, size), { raw })
         .withExif({ IFD0: { Software: mark } })
         .png()

@@ -46,7 +46,10 @@ export async function loadCore(folder: string, options: LoadOptions): Promise<Co
   }
   const sampler = parsed.sampler === undefined ? read.sampler : samplerOf(read, parsed.sampler)
   const { threads, group } = parsed
-  const resolved = await resolveDevice(parsed.device, parsed.precision ?? record?.precision ?? 'auto', group?.localRank)
+  const { device } = await resolveDevice(parsed.device, 'fp32', group?.localRank)
+  // Only CUDA devices have tf32; a CPU computes what was learned so in fp32.
+  const saved = record?.precision === 'tf32' && device === 'cpu' ? 'fp32' : record?.precision
+  const resolved = await resolveDevice(parsed.device, parsed.precision ?? saved ?? 'auto', group?.localRank)
   const settings = { unet, schedule, sampler, ...resolved, threads, ema: record?.ema ?? parsed.ema ?? 0, group }
   const core = await createCore(settings, record?.seed ?? parsed.seed ?? 0, parsed.images)
   const { native } = core

@@ -1,7 +1,7 @@
 import { pairedDifference } from './paired.js'
 import type { Results, TaskResult } from './results.js'
 import { holm } from './significance.js'
-import { cell, formatNumber, inSentence, methodsOf, seedsOf, spread, tasksAt, tasksOf } from './summary.js'
+import { cell, formatNumber, inSentence, methodsOf, spread, tasksAt, tasksOf } from './summary.js'
 import { enumerate } from './table.js'
 
 const distance = 'frechetDistance'
@@ -36,8 +36,9 @@ export function answer(results: Results): string[] {
 function distances(results: Results, ranked: readonly Ranked[], last: number, isFar: boolean): string[] {
   const [best] = ranked
   if (best === undefined) return []
-  const seeds = seedsOf(results).length
-  const over = seeds > 1 ? `, on average over ${seeds} seeds,` : ''
+  const counts = ranked.map(({ method }) => tasksAt(results, method, last).length)
+  const [fewest, most] = [Math.min(...counts), Math.max(...counts)]
+  const over = most > 1 ? `, on average over ${fewest === most ? most : `${fewest} to ${most}`} seeds,` : ''
   const after = `After task ${last}${over} the distance to the real images of all classes learned`
   const parts = ends(ranked).map(({ method, value }) => `${formatNumber(value)} for ${inSentence(method)}`)
   const reference = cell(results, distance, best.method, last)?.reference

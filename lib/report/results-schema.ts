@@ -92,6 +92,7 @@ export const resultsSchema: z.ZodType<Results> = z.object({
   device: z.string(),
   precision: z.string(),
   classifier: z.object({ name: z.string(), features: count, accuracy: share }),
+  inputs: z.record(z.string(), z.string()).optional(),
   shareFirstTask: z.boolean(),
   metrics: z.record(z.string(), z.object({ title: z.string(), better: z.enum(['lower', 'higher']) })),
   methods: z.array(z.object({ label: z.string(), about: z.string() })),

@@ -21,6 +21,8 @@ export interface Results {
   readonly precision: string
   /** The classifier of the metrics: its name, number of features, and accuracy on the test images, 0 … 1. */
   readonly classifier: { readonly name: string; readonly features: number; readonly accuracy: number }
+  /** SHA-256 of what the numbers were computed from: of the data (`data`), of the classifier's weights (`classifier`) and others. Older runs don't have it. */
+  readonly inputs?: Readonly<Record<string, string>> | undefined
   /**
    * True if the first task was trained once for each seed, and shared by all methods that have the same objective and data for it. The tasks that
    * were not trained again have `sharedFrom`.

@@ -276,9 +276,18 @@ export function enumerate(parts: readonly string[]): string {
 
 export function overSeeds(results: Results): string {
   const seeds = seedsOf(results)
-  return seeds.length === 1
-    ? `seed ${seeds[0]}${hasIntervals(results) ? ' [95 % interval over generated images]' : ''}`
-    : `mean ± standard error over seeds ${seeds.join(', ')}`
+  const last = tasksOf(results).at(-1) ?? 0
+  const bySeeds = new Map<string, string[]>()
+  for (const method of methodsOf(results)) {
+    const own = tasksAt(results, method, last).map(({ run }) => run.seed)
+    if (own.length > 0) bySeeds.set(own.join(', '), [...(bySeeds.get(own.join(', ')) ?? []), method])
+  }
+  const interval = hasIntervals(results) ? ' [95 % interval over generated images]' : ''
+  if (seeds.length === 1) return `seed ${seeds[0]}${interval}`
+  if (bySeeds.size < 2) return `mean ± standard error over seeds ${seeds.join(', ')}`
+  // Runs side by side, or one that was stopped in between.
+  const each = [...bySeeds].map(([own, methods]) => `${own} of ${enumerate(methods)}`)
+  return `mean ± standard error${interval && `, of one seed${interval}`}, over seeds ${each.join('; ')}`
 }
 
 function hasIntervals({ runs }: Results): boolean {

@@ -71,12 +71,6 @@ export function whole(dataset: Dataset): Subset {
   return { dataset, indices: Int32Array.from(dataset.labels.keys()) }
 }
 
-/** The images of some classes, in the data set's order. */
-export function ofClasses(dataset: Dataset, classes: readonly number[]): Subset {
-  const wanted = new Set(classes)
-  return { dataset, indices: Int32Array.from(dataset.labels.keys()).filter((i) => wanted.has(dataset.labels[i]!)) }
-}
-
 /** Every class of a data set. */
 export function allClasses(dataset: Dataset): number[] {
   return [...dataset.classes.keys()]

@@ -1,11 +1,11 @@
 import { z } from 'zod'
-import type { TrainTest } from '../data/dataset.js'
+import { type Dataset, positionsByClass, type TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { torchRandperm } from '../data/torch-random.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { seedSchema } from '../validation/fields.js'
 import { parseOptions, shown } from '../validation/options.js'
-import { allClasses, buildStream, cut, nameOfBoth, ofClasses } from './build.js'
+import { allClasses, buildStream, cut, nameOfBoth } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
@@ -69,13 +69,18 @@ export function classIncremental(data: TrainTest, options: ClassIncrementalOptio
       )
     }
   }
+  const [ofTrain, ofTest] = [positionsByClass(train), positionsByClass(test)]
+  const ofClasses = (dataset: Dataset, positions: readonly (readonly number[])[], classes: readonly number[]) => ({
+    dataset,
+    indices: Int32Array.from(classes.flatMap((c) => positions[c]!)).sort(),
+  })
   return buildStream(
     `class-incremental ${nameOfBoth(train.name)}`,
     cut(order, counts).map((classes) => ({
       name: classes.map((c) => names[c]).join(', '),
       classes,
-      train: ofClasses(train, classes),
-      test: ofClasses(test, classes),
+      train: ofClasses(train, ofTrain, classes),
+      test: ofClasses(test, ofTest, classes),
     })),
   )
 }

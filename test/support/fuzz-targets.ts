@@ -75,7 +75,12 @@ const cifar: Open = async () => {
     read: async ([which, records, names]) => {
       const classes = parseNames(names, 'names')
       check(classes.length > 0 && !classes.includes(''), 'a class has no name')
-      const { images, labels } = parseRecords(records, 'records', layouts[which] as (typeof layouts)[0], classes.length)
+      const { images, labels } = await parseRecords(
+        records,
+        'records',
+        layouts[which] as (typeof layouts)[0],
+        classes.length,
+      )
       checkDataset({
         name: 'cifar',
         images,
