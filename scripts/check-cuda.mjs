@@ -36,6 +36,9 @@ const onDevices = [
   'solver',
   'penalties',
   'task-in-progress',
+  'replay-pool',
+  'timesteps',
+  'callback',
 ]
 
 const tree = copySources('cuda')

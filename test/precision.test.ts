@@ -49,6 +49,19 @@ describe.each(devices)('on %s', (device) => {
   })
 })
 
+it.each(devices)(
+  'what a learner drew before makes no difference to a sampler with fractional timesteps, on %s',
+  async (device) => {
+    const euler = { kind: 'euler', steps: 5, spacing: 'linspace' } as const
+    const draw = async (learner: Awaited<ReturnType<typeof tinyLearner>>, sampler: object) =>
+      (await learner.sample({ count: 4, seed: 3, sampler, format: 'float32' })).data
+    const [used, fresh] = [await tinyLearner({ device }), await tinyLearner({ device })]
+    // A network is recorded in its third call.
+    for (const kind of ['ddim', 'euler'] as const) await draw(used, { kind, steps: 5 })
+    expectClose(await draw(used, euler), await draw(fresh, euler), 1e-5, 'images')
+  },
+)
+
 describe.skipIf(!devices.includes('cuda'))('CUDA in fp32', () => {
   it('gives the images and the losses that the CPU gives', async () => {
     const [task] = bandsStream().tasks as [ReturnType<typeof bandsStream>['tasks'][0]]

@@ -62,6 +62,7 @@ export class Group {
   readonly native: NativeGroup | undefined
   #why = ''
   #isFirstLost = false
+  #isOnGpu = false
   #work: string | undefined
 
   private constructor(native?: NativeGroup, localRank = 0, threads?: number) {
@@ -96,7 +97,8 @@ export class Group {
     let watch: Watch | undefined
     // Before the engine's own listener, which ends the engine's thread.
     process.prependOnceListener('exit', (code) => {
-      watch?.leave()
+      // By address nothing but a connection that closes without a word tells the others of a failure.
+      if (code === 0 || launch.address === undefined) watch?.leave()
       const isStopped = code >= 128
       native.leaving(
         code === 0 ? 0 : isStopped ? patience.stopped : patience.failed,
@@ -114,7 +116,7 @@ export class Group {
           'together; use the mpirun that came with the library, or name the library by CONTINUAL_DIFFUSION_MPI',
       )
     }
-    watch = await watchRanks(group, launch.localSize === native.size, (rank) => group.#lose(rank, launch))
+    watch = await inTime(watchRanks(group, launch.localSize === native.size, (rank) => group.#lose(rank, launch)))
     if (watch.unseen.length > 0 && group.rank === 0) {
       warn(
         `ranks ${watch.unseen.join(', ')} can't reach rank 0 by TCP: where one of them is killed, only the launcher notices it; ` +
@@ -137,10 +139,20 @@ export class Group {
   /** Another process was killed. */
   #lose(rank: number, { address }: Launch): void {
     this.#isFirstLost ||= rank === 0
-    const said = `rank ${rank} was killed, or its machine failed`
+    const said = `rank ${rank} was killed${address ? ' or ended by an error' : ''}, or its machine failed`
     this.native?.lose(said)
-    if (address === undefined) return
+    // MPI's sums are ended so; nothing ends a wait for NCCL.
+    if (address === undefined && !this.#isOnGpu) return
     setTimeout(() => endNow(said), patience.gpu * 1000).unref()
+  }
+
+  /**
+   * Notes where a learner of this group computes.
+   *
+   * @internal
+   */
+  noteDevice(device: string): void {
+    this.#isOnGpu ||= device !== 'cpu'
   }
 
   /** What the other processes are told where this one ends by an error. */

@@ -109,6 +109,7 @@ export function createNative(settings: Omit<Settings, 'sampler'>, seed: number):
 /** @param images where images are kept on the device; without one, in a store of the learner's own */
 export async function createCore(given: Settings, seed: number, images: ImageStore | undefined): Promise<Core> {
   const settings = { ...given, group: given.group && given.group.size > 1 ? given.group : undefined }
+  settings.group?.noteDevice(settings.device)
   // Of a network without a size no images are asked for.
   const resident = new ResidentImages(settings.device, settings.unet.sample_size ?? 0, images)
   return {

@@ -115,9 +115,12 @@ export function checkPoolClasses(
   )
 }
 
-/** How many images of a pool a batch of the engine has, for a task that is trained with so many: what can be trained can be generated. */
+/**
+ * How many images of a pool a batch of the engine has, for a task that is trained with so many: what can be trained can be generated. A divisor of
+ * {@link atOnce}, so that batches are equally large and a recorded graph serves all.
+ */
 export function generatedAtOnce(batchSize: number): number {
-  return Math.min(atOnce, perTrained * batchSize)
+  return 2 ** Math.floor(Math.log2(Math.min(atOnce, perTrained * batchSize)))
 }
 
 /** The shape of the images of a pool. */

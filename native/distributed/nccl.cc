@@ -94,7 +94,8 @@ void Nccl::join() {
   if (rank_ == 0) check(nccl_->getUniqueId(&id), "ncclGetUniqueId");
   const std::string all = share_(std::string(id.bytes.data(), id.bytes.size()));
   std::memcpy(id.bytes.data(), all.data(), std::min(all.size(), id.bytes.size()));
-  check(nccl_->initRank(&communicator_, static_cast<int>(size_), id, static_cast<int>(rank_)), "ncclCommInitRank");
+  check(nccl_->initRank(&communicator_, static_cast<int>(size_), id, static_cast<int>(rank_)),
+        "ncclCommInitRank, where each process needs a GPU of its own,");
 }
 
 void Nccl::sum([[maybe_unused]] const at::Tensor& flat) {

@@ -15,13 +15,19 @@ struct Rendezvous::Store {
 
 namespace {
 
-/// torchrun serves a store at the same address, which holds keys of its own.
-std::string keyOf(int64_t number) { return "continual-diffusion/" + std::to_string(number); }
-
-bool isServedAlready() {
-  const char* uses = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
-  return uses != nullptr && std::string(uses) == "True";
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
 }
+
+/// torchrun serves a store at the same address, which holds keys of its own, and goes on when it starts the processes
+/// anew.
+std::string keyOf(const std::string& what) {
+  return "continual-diffusion/" + variable("TORCHELASTIC_RUN_ID") + "/" + variable("TORCHELASTIC_RESTART_COUNT") + "/" +
+         what;
+}
+
+bool isServedAlready() { return variable("TORCHELASTIC_USE_AGENT_STORE") == "True"; }
 
 }  // namespace
 
@@ -35,7 +41,10 @@ Rendezvous::Rendezvous(const std::string& host, int64_t port, int64_t rank, int6
   options.timeout = std::chrono::seconds(seconds);
   try {
     store_->tcp = c10::make_intrusive<c10d::TCPStore>(host, options);
-    share("");  // all are there
+    store_->tcp->set(keyOf("here/" + std::to_string(rank)), std::vector<uint8_t>{});
+    std::vector<std::string> all;
+    for (int64_t other = 0; other < size; ++other) all.push_back(keyOf("here/" + std::to_string(other)));
+    store_->tcp->wait(all);
   } catch (const std::exception& error) {
     throw Error("ERR_GROUP", "rank " + std::to_string(rank) + " can't meet the others at " + host + ":" +
                                  std::to_string(port) + ": " + messageOf(error));
@@ -45,7 +54,7 @@ Rendezvous::Rendezvous(const std::string& host, int64_t port, int64_t rank, int6
 Rendezvous::~Rendezvous() = default;
 
 std::string Rendezvous::share(const std::string& own) {
-  const std::string name = keyOf(shared_++);
+  const std::string name = keyOf(std::to_string(shared_++));
   if (rank_ == 0) store_->tcp->set(name, std::vector<uint8_t>(own.begin(), own.end()));
   const std::vector<uint8_t> all = store_->tcp->get(name);
   return {all.begin(), all.end()};

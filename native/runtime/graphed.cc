@@ -7,6 +7,8 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+
+#include <map>
 #endif
 
 namespace continual {
@@ -16,6 +18,16 @@ namespace continual {
 namespace {
 
 constexpr int64_t warmUp = 2;  // libraries choose and allocate in the first calls, which can't be recorded
+
+/// The default stream can't be recorded. One of each thread for all its recordings, as libraries keep memory for each.
+c10::Stream recordingStream(at::Device device) {
+  thread_local std::map<c10::DeviceIndex, c10::Stream> streams;
+  const auto found = streams.find(device.index());
+  if (found != streams.end()) return found->second;
+  return streams
+      .emplace(device.index(), c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index()).unwrap())
+      .first->second;
+}
 
 template <class Work>
 void quietly(Work work) {
@@ -63,18 +75,20 @@ struct Graphed::Recorded {
 
 at::Tensor Graphed::operator()(const Tensors& inputs, const Function& function) {
   if (!device_.is_cuda() || !failure_.empty()) return function(inputs);
+  // With their types: copied into a tensor of another type, numbers would change.
   std::vector<std::vector<int64_t>> shapes;
-  for (const at::Tensor& t : inputs) shapes.push_back(t.defined() ? t.sizes().vec() : std::vector<int64_t>{-1});
+  for (const at::Tensor& t : inputs) {
+    shapes.push_back(t.defined() ? t.sizes().vec() : std::vector<int64_t>{-1});
+    if (t.defined()) shapes.back().push_back(static_cast<int64_t>(t.scalar_type()));
+  }
   if (shapes != shapes_) {
     reset();
     shapes_ = std::move(shapes);
   }
   if (!recorded_) {
     if (calls_++ < warmUp) return function(inputs);
-    // The default stream can't be recorded. One for all times, as libraries keep memory for each.
-    if (!stream_) stream_ = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device_.index()).unwrap();
     try {
-      recorded_ = std::make_unique<Recorded>(device_, *stream_, inputs, function);
+      recorded_ = std::make_unique<Recorded>(device_, recordingStream(device_), inputs, function);
     } catch (const Cancelled&) {
       throw;
     } catch (const c10::Error& error) {

@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,7 +36,6 @@ class Graphed {
   at::Device device_;
   int64_t calls_ = 0;  // since the last reset, or since shapes changed
   std::vector<std::vector<int64_t>> shapes_;
-  std::optional<c10::Stream> stream_;  // on which it records
   std::unique_ptr<Recorded> recorded_;
   std::string failure_;
 };

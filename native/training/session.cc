@@ -109,6 +109,18 @@ void Session::drawAhead(int64_t most, const Cancellation& cancellation) {
   }
 }
 
+void Session::drawOrStop(int64_t most, const Cancellation& cancellation) {
+  try {
+    drawAhead(most, cancellation);
+  } catch (const Cancelled&) {
+    stop(cancellation);
+    throw;
+  } catch (...) {
+    step_.stop(config_.objective.terms.size(), cancellation, Standing::failed);
+    throw;
+  }
+}
+
 void Session::lookAhead(int64_t several, const Cancellation& cancellation) {
   const c10::NoGradGuard noGrad;
   const PrecisionScope precision(model_.how);
@@ -195,19 +207,24 @@ TrainReport Session::run(int64_t steps, double seconds, const Cancellation& canc
   std::vector<at::Tensor> all;
   TrainReport report;
   RunAhead ahead(model_.how.device);
+  const bool begins = !cancellation.requested();
+  // On GPUs the ranks of a group don't look, step by step, whether another one stops: each takes all the steps that
+  // they agreed on, and says that it stops when they next agree.
+  const bool takesAll = group_.size > 1 && model_.how.device.is_cuda();
+  const Cancellation within = takesAll ? Cancellation(nullptr, nullptr) : cancellation;
   try {
-    if (group_.size > 1 && !cancellation.requested()) {
+    if (group_.size > 1 && begins) {
       // Before the first step nothing is known of how long one takes.
       const double some = std::clamp(seconds / (secondsEach_ > 0 ? secondsEach_ : 1), 1.0, 1e6);
       steps = step_.agree(config_.objective.terms.size(), std::min(steps, static_cast<int64_t>(some)), cancellation);
     }
-    while (static_cast<int64_t>(all.size()) < steps && !cancellation.requested()) {
-      if (drawn_.empty()) drawAhead(steps - static_cast<int64_t>(all.size()), cancellation);
+    while (begins && static_cast<int64_t>(all.size()) < steps && !within.requested()) {
+      if (drawn_.empty()) drawOrStop(steps - static_cast<int64_t>(all.size()), within);
       const std::vector<at::Tensor> draws = flattened(drawn_.front());
       drawn_.pop_front();
       const double rate = config_.learningRate.after(state_.position().taskStep);
       state_.setRates(rate);
-      all.push_back(recorded_(draws, [&](const Graphed::Tensors& inputs) { return step(inputs, cancellation); }));
+      all.push_back(recorded_(draws, [&](const Graphed::Tensors& inputs) { return step(inputs, within); }));
       report.learningRates.push_back(rate);
       state_.advance();
       drawnFor_ = state_.position();

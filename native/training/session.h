@@ -53,6 +53,8 @@ class Session {
   /// Draws for the next steps, at most so many: on CUDA for several, for which the teacher generates and predicts in
   /// one batch.
   void drawAhead(int64_t most, const Cancellation& cancellation);
+  /// The same; what goes wrong is told to the other processes.
+  void drawOrStop(int64_t most, const Cancellation& cancellation);
   /// Fills in what the teacher makes of these draws: of `several` steps, of which the last are repeated.
   void lookAhead(int64_t several, const Cancellation& cancellation);
   /// Compute and update for given draws, one source's after the other. Gives the terms' losses, the penalties' costs,
