@@ -7,6 +7,7 @@ import { fitPictures } from '../images/fit.js'
 import { renderPage } from '../report/page.js'
 import { pathSchema } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
+import { warn } from '../validation/printable.js'
 import { configFile, eventsFile, linkError, reportFile, resultsFile } from './folder.js'
 import { type JoinedRuns, joinRuns } from './join.js'
 import { isPartFolder } from './part.js'
@@ -51,7 +52,17 @@ export async function compareRuns(folders: readonly string[], page?: string): Pr
 
 async function readRuns(folders: readonly string[]): Promise<JoinedRuns> {
   const runs = (await Promise.all(folders.map(partsOf))).flat()
-  return joinRuns(await Promise.all(runs.map(readRun)))
+  const records = await Promise.all(runs.map(readRun))
+  const joined = joinRuns(records)
+  const classifiers = new Set(records.flatMap(({ results }) => results.inputs?.classifier ?? []))
+  if (classifiers.size > 1) {
+    warn(
+      `${runs.length} runs have ${classifiers.size} classifiers of their metrics, trained on different machines: their distances are computed in ` +
+        'features that are not quite the same. Let all machines share one cache (XDG_CACHE_HOME), and run them again',
+      'CONTINUAL_DIFFUSION_CLASSIFIERS',
+    )
+  }
+  return joined
 }
 
 /** The parts below a folder that have results, in their order; the folder itself where it is no folder of parts. */
