@@ -32,7 +32,7 @@ const wrong = [
 
 /** What is not meant to be called, or takes nothing. */
 const passed =
-  /^ContinualDiffusionError$|\.(sampleFor|classifyOnce|labelsInTurn|digest|images|using|checkLive|constructor|dispose|addReal|freezeTeacher|endTask|finish)$/
+  /^ContinualDiffusionError$|\.(sampleFor|classifyOnce|labelsInTurn|digest|kept|noteDevice|images|using|checkLive|constructor|dispose|addReal|freezeTeacher|endTask|finish)$/
 
 /** Without options they take long, or load what is known. */
 const long = [

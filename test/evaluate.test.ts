@@ -96,6 +96,10 @@ describe('evaluate', () => {
     expect(area.value).toBeCloseTo((one + two) / 2 + (3 * (two + five)) / 2, 10)
     expect(done).toEqual([...done].sort((a, b) => a - b))
     expect(done.at(-1)).toBe(1)
+    expect(area).not.toHaveProperty('interval')
+    for (const wrong of [{ sampler: { kind: 'ddpm' } }, { bootstrap: 100 }]) {
+      expect((await failure(frechetArea(learner, seen, classifier, wrong))).code).toBe('ERR_INVALID_ARGUMENT')
+    }
     for (const steps of [[2], [5, 2], [2, 2], [0, 1]]) {
       expect((await failure(frechetArea(learner, seen, classifier, { steps }))).code).toBe('ERR_INVALID_ARGUMENT')
     }

@@ -71,6 +71,23 @@ describe('fromAsyncIterable', () => {
     expect(state.closed).toBe(true)
   })
 
+  it('lets others run, and an abort, while a source never waits, and keeps what is larger than a chunk', async () => {
+    const abort = new AbortController()
+    setTimeout(() => abort.abort('late'), 20)
+    const image = new Uint8Array(1024 * 1024)
+    const endless = (function* () {
+      while (true) yield { image, label: 0 }
+    })()
+    const shape = { name: 'large', classes: ['one'], height: 1024, width: 1024, channels: 1 }
+    await expect(fromAsyncIterable(endless, { ...shape, signal: abort.signal })).rejects.toBe('late')
+    const items = Array.from({ length: 10 }, (_, i) => ({ image: image.map(() => i), label: 0 }))
+    const { images } = await fromAsyncIterable(items, shape)
+    expect(images).toHaveLength(10 * image.length)
+    expect(items.every((_, i) => images[i * image.length] === i && images[(i + 1) * image.length - 1] === i)).toBe(true)
+    const twice = fromAsyncIterable(items, { ...shape, classes: ['one', 'one'] })
+    await expect(twice).rejects.toThrow(/each name once/)
+  })
+
   it('refuses a source without images, and wrong options', async () => {
     expect((await failure(fromAsyncIterable([], options))).message).toMatch(/at least one image/)
     expect((await failure(fromAsyncIterable([], { ...options, limt: 1 } as never))).message).toMatch(

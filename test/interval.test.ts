@@ -29,6 +29,14 @@ it('the bounds are the percentiles of NumPy, moved to the value', () => {
   expect(percentileInterval(2.5, values, 0)[0]).toBe(0)
 })
 
+it('the interval of a fraction near 1 stays below it', async () => {
+  for (let seed = 0; seed < 10; seed++) {
+    const [low, high] = await intervalOfFraction(0.998, 1000, { replicates: 1000, seed }, undefined)
+    expect(low).toBeLessThan(0.998)
+    expect(high).toBeLessThanOrEqual(1)
+  }
+})
+
 // scipy.stats.binom.ppf([0.025, 0.975], n, p): what resampling a fraction tends to.
 it.each([
   [0.3, 1000, 272, 329],

@@ -236,6 +236,11 @@ it('a class that a data set lists, and has no images of, is no class of its task
   expect(found).toEqual([['first', 'second']])
 })
 
+it('training and test images of other classes are no data', () => {
+  const wrong = { train: of(0, 1).train, test: of(1, 0).test }
+  expect(() => fromDatasets([wrong])).toThrow(/the same classes, in the same order: join them by trainTest/)
+})
+
 it('an image of no class is an error, and not one of the first', () => {
   const { train, test } = of(2)
   const wrong = { train: { ...train, labels: train.labels.map(() => 5) }, test }

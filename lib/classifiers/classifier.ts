@@ -19,7 +19,7 @@ import { resolveDevice } from '../engine/device.js'
 import { ImageStore } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
-import { ContinualDiffusionError, messageOf } from '../errors.js'
+import { ContinualDiffusionError, invalid, messageOf } from '../errors.js'
 import { replaceFile } from '../files/atomic.js'
 import { badFile } from '../files/bad-file.js'
 import { cacheFolder, noCacheFolder, warnNotKept, warnOfCache } from '../files/cache-folder.js'
@@ -36,7 +36,7 @@ import {
   threadsSchema,
 } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type ImageSize, sidesOf, sizeSchema } from '../validation/size.js'
+import { type ImageSize, shownSize, sidesOf, sizeSchema } from '../validation/size.js'
 import { type FeatureExtractor, OutputsByBatch } from './features.js'
 
 /**
@@ -196,6 +196,11 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     const size = sizeFor(data, options)
     const steps = countSteps(epochs, train.labels.length, batchSize, 'Classifier')
     checkClassifierBatch(size, batchSize, device, 'Classifier')
+    if (Math.min(...sidesOf(size)) < 8) {
+      throw invalid(
+        `Classifier: the images of ${train.name} are ${shownSize(size)} pixels; expected at least 8 a side, or a size`,
+      )
+    }
     const images = new ResidentImages(device, size, options.images)
     const native = await create(data, device, options)
     try {

@@ -233,6 +233,11 @@ export class Solver implements AsyncDisposable {
     const settings = parseOptions(learnSchema, options, where)
     const { epochs, batchSize, lr, dropout, horizontalFlip, replay, signal, onProgress } = settings
     checkImages(this, task.train.dataset, 'may grow', where)
+    const { classes } = task.train.dataset
+    const grown = { ...this.#shape, classes: classes.length > this.classes.length ? classes : this.classes }
+    for (const { test } of [...task.earlier, task]) {
+      if (test.indices.length > 0) checkImages(grown, test.dataset, 'as it is', where)
+    }
     if (this.#tasksLearned !== task.number - 1) {
       throw invalid(
         `${where}: the solver has learned ${this.#tasksLearned} tasks; expected ${task.number - 1}, as it learns each task once and in order`,

@@ -31,15 +31,18 @@ export interface ArraysOptions {
   size?: ImageSize
 }
 
+/** Names of classes. */
+export const classesSchema = z
+  .array(z.string().min(1))
+  .min(1)
+  .refine((names) => new Set(names).size === names.length, 'expected each name once')
+
 const schema = z.strictObject({
   name: z.string().min(1),
   // Of these, data, a wrong one is an ERR_BAD_DATA.
   images: z.unknown().optional(),
   labels: z.unknown().optional(),
-  classes: z
-    .array(z.string().min(1))
-    .min(1)
-    .refine((names) => new Set(names).size === names.length, 'expected each name once'),
+  classes: classesSchema,
   height: sideSchema,
   width: sideSchema,
   channels: channelsSchema,

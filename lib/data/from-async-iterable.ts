@@ -1,10 +1,12 @@
+import { setImmediate } from 'node:timers/promises'
 import { types } from 'node:util'
 import { z } from 'zod'
 import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { isRecord, parseOptions, shown } from '../validation/options.js'
 import { channelsSchema, imageSizeSchema, sideSchema } from '../validation/size.js'
-import { type ArraysOptions, fromArrays, isBytes } from './arrays.js'
+import { allocate } from './allocate.js'
+import { type ArraysOptions, classesSchema, fromArrays, isBytes } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
 /**
@@ -31,6 +33,9 @@ export interface AsyncIterableOptions extends Omit<ArraysOptions, 'images' | 'la
   signal?: AbortSignal
 }
 
+/** Bytes that are copied without letting others run. */
+const copiedAtOnce = 2 ** 22
+
 const sourceSchema = z.custom<AsyncIterable<unknown> | Iterable<unknown>>((value) => {
   const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = Object(value)
   return typeof value === 'object' && typeof (later ?? now) === 'function'
@@ -38,7 +43,7 @@ const sourceSchema = z.custom<AsyncIterable<unknown> | Iterable<unknown>>((value
 
 const schema = z.strictObject({
   name: z.string().min(1),
-  classes: z.array(z.string()).min(1),
+  classes: classesSchema,
   height: sideSchema,
   width: sideSchema,
   channels: channelsSchema,
@@ -68,8 +73,10 @@ export async function fromAsyncIterable(
     new ContinualDiffusionError('ERR_BAD_DATA', `${name}: image ${i} of the source: ${what}`)
   const byName = new Map(classes.map((c, i) => [c, i]))
   const size = height * width * channels
+  const what = `${name}: images of ${height} × ${width} × ${channels}`
+  const inChunk = Math.max(1, Math.floor(copiedAtOnce / size))
+  const chunks: Uint8Array[] = []
   const labels: number[] = []
-  let images = new Uint8Array(16 * size)
   signal?.throwIfAborted()
   for await (const item of source) {
     signal?.throwIfAborted()
@@ -90,15 +97,21 @@ export async function fromAsyncIterable(
         `the label is ${shown(label)}; expected a class index, 0 … ${classes.length - 1}, or one of ${classes.join(', ')}`,
       )
     }
-    if ((i + 1) * size > images.length) {
-      // Doubled, so that each image is copied twice on average, however many come.
-      const larger = new Uint8Array(2 * images.length)
-      larger.set(images)
-      images = larger
+    const within = i % inChunk
+    if (within === 0) {
+      await setImmediate() // a source may never wait itself
+      signal?.throwIfAborted()
+      chunks.push(allocate(inChunk * size, what))
     }
-    images.set(image, i * size)
+    chunks.at(-1)!.set(image, within * size)
     labels.push(index)
     if (labels.length === limit) break
   }
-  return fromArrays({ ...shape, images: images.slice(0, labels.length * size), labels })
+  const images = allocate(labels.length * size, what)
+  for (const [n, chunk] of chunks.entries()) {
+    const from = n * inChunk * size
+    images.set(chunk.subarray(0, images.length - from), from)
+    await setImmediate()
+  }
+  return fromArrays({ ...shape, images, labels })
 }

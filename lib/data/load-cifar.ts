@@ -153,10 +153,16 @@ async function readRecords(
     const bytes = await readWhole(file, signal, (length) => checkLength(length, file, layout))
     parts.push(await parseRecords(bytes, file, layout, classes))
   }
-  return {
-    images: new Uint8Array(Buffer.concat(parts.map(({ images }) => images))),
-    labels: new Uint8Array(Buffer.concat(parts.map(({ labels }) => labels))),
+  const count = parts.reduce((sum, { labels }) => sum + labels.length, 0)
+  const all = { images: new Uint8Array(count * channels * plane), labels: new Uint8Array(count) }
+  let at = 0
+  for (const { images, labels } of parts) {
+    all.images.set(images, at * channels * plane)
+    all.labels.set(labels, at)
+    at += labels.length
+    await setImmediate()
   }
+  return all
 }
 
 type RecordLayout = Pick<Format, 'labelBytes' | 'labelByte'>

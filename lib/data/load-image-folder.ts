@@ -8,6 +8,7 @@ import { functionSchema, pathSchema, signalSchema } from '../validation/fields.j
 import { parseOptions } from '../validation/options.js'
 import { warn } from '../validation/printable.js'
 import { type ImageSize, sidesOf, sizeSchema } from '../validation/size.js'
+import { allocate } from './allocate.js'
 import { fromArrays } from './arrays.js'
 import type { Dataset } from './dataset.js'
 import { decodeDoubtful, decodeImage, isInColour } from './decode-image.js'
@@ -222,16 +223,6 @@ async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
       `${path}: can't be read (${(cause as Error).message}); give a folder that has a folder of images for each class`,
       { cause },
     )
-  }
-}
-
-function allocate(bytes: number, what: string): Uint8Array {
-  try {
-    return new Uint8Array(bytes)
-  } catch (cause) {
-    throw new ContinualDiffusionError('ERR_OUT_OF_MEMORY', `${what} take ${bytes} bytes; take a smaller size`, {
-      cause,
-    })
   }
 }
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { arraySchema, itself } from '../validation/fields.js'
 import { isRecord } from '../validation/options.js'
@@ -27,7 +28,16 @@ export const trainTestSchema = itself<TrainTest>(
       (value) => !(isRecord(value) && 'images' in value),
       'expected training and test images: join two data sets by trainTest(train, test), or split one by trainTestSplit(dataset)',
     )
-    .pipe(z.looseObject({ train: datasetSchema, test: datasetSchema })),
+    .pipe(
+      z.looseObject({ train: datasetSchema, test: datasetSchema }).refine(
+        // What they lack otherwise is told by their own schemas.
+        ({ train, test }: Partial<TrainTest>) =>
+          !Array.isArray(train?.classes) ||
+          !Array.isArray(test?.classes) ||
+          (train.channels === test.channels && isDeepStrictEqual(train.classes, test.classes)),
+        'expected train and test with the same channels and the same classes, in the same order: join them by trainTest(train, test)',
+      ),
+    ),
 )
 
 /** Gives a copy of the indices: what is done to the user's array later makes no difference. */

@@ -39,6 +39,11 @@ export function conditionalAccuracy<Name extends string = 'conditionalAccuracy'>
             return
           }
           const wanted = askedLabels(title, labels)
+          if (wanted.length !== images.count) {
+            throw invalid(
+              `${title}: ${wanted.length} labels for ${images.count} generated images; expected one for each`,
+            )
+          }
           const outside = wanted.find((label) => !(label >= 0 && label < classes))
           if (outside !== undefined) {
             throw invalid(`${title}: the learner was asked for class ${outside}; the classifier has ${classes} classes`)

@@ -175,7 +175,10 @@ export async function evaluate<Name extends string>(
     reach(done + images.count)
   }
   const values = {} as Record<Name, MetricValue>
-  for (const [i, run] of runs.entries()) values[names[i]!] = await run.finish(signal)
+  for (const [i, run] of runs.entries()) {
+    values[names[i]!] = await run.finish(signal)
+    signal?.throwIfAborted()
+  }
   const evaluation = { real, generated: count, values }
   return tasks ? { ...evaluation, tasks: await tasks.finish(signal) } : evaluation
 }

@@ -24,7 +24,11 @@ export const areaStepsSchema = z
   .refine((steps) => steps.every((value, i) => i === 0 || value > (steps[i - 1] as number)), 'expected rising numbers')
 
 // The others are for `evaluate` to check.
-const schema = z.looseObject({ steps: areaStepsSchema.default([2, 5, 10, 20]) })
+const schema = z.looseObject({
+  steps: areaStepsSchema.default([2, 5, 10, 20]),
+  sampler: z.undefined("expected none: the area is that of the learner's sampler, in so many steps").optional(),
+  bootstrap: z.literal(0, 'expected 0: an area has no interval').optional(),
+})
 
 /**
  * Measures how well a learner generates in few and in many steps: the area under its Fréchet distance d over the number of sampler steps n,

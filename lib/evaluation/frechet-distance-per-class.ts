@@ -66,7 +66,7 @@ function start(extractor: FeatureExtractor, title: string): MetricRun {
         at = end
       }
     },
-    async finish() {
+    async finish(signal) {
       const classes = 1 + Math.max(-1, ...moments.real.keys(), ...moments.generated.keys())
       const countsOf = (kind: 'real' | 'generated') =>
         Array.from({ length: classes }, (_, label) => moments[kind].get(label)?.count ?? 0)
@@ -74,6 +74,7 @@ function start(extractor: FeatureExtractor, title: string): MetricRun {
       checkClassCounts(title, real, asked, minimumOfClass, [])
       const distances: number[] = []
       for (let label = 0; label < classes; label++) {
+        signal?.throwIfAborted()
         const [a, b] = [moments.real.get(label), moments.generated.get(label)]
         distances.push(a && b ? await momentsDistance(a, b) : Number.NaN)
       }

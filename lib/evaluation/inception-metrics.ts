@@ -47,7 +47,7 @@ export function kid<Name extends string = 'kid'>(
   options: { name?: Name; subsets?: KernelSubsets } = {},
 ): Metric<NoInfer<Name>> {
   checkInception(inception, 'kid')
-  return kernelDistance<Name>(inception, { subsets: {}, ...options })
+  return kernelDistance<Name>(inception, { ...options, subsets: options.subsets ?? {} })
 }
 
 /**

@@ -11,15 +11,17 @@ export type Interval = readonly [low: number, high: number]
  * mean over resamples is the fraction, it is the plain percentile interval.
  *
  * @param least the smallest value that there is
+ * @param most the largest
  */
 export function percentileInterval(
   value: number,
   resampled: ArrayLike<number>,
   least = Number.NEGATIVE_INFINITY,
+  most = Number.POSITIVE_INFINITY,
 ): Interval {
   const sorted = Float64Array.from(resampled).sort()
   const shift = value - sorted.reduce((sum, one) => sum + one, 0) / sorted.length
-  const bound = (share: number) => Math.max(least, quantile(sorted, share) + shift)
+  const bound = (share: number) => Math.min(most, Math.max(least, quantile(sorted, share) + shift))
   return [bound(0.025), bound(0.975)]
 }
 
@@ -34,12 +36,14 @@ function quantile(sorted: Float64Array, share: number): number {
  * The interval of a statistic of how many images are of each category.
  *
  * @param statistic at least 0
+ * @param most the largest value of it that there is
  */
 export async function intervalOfCounts(
   counts: Float64Array,
   statistic: (counts: Float64Array) => number,
   bootstrap: Bootstrap,
   signal: AbortSignal | undefined,
+  most?: number,
 ): Promise<Interval> {
   const found = await withCancel(signal, (flag) => call((addon) => addon.resampledCounts(counts, bootstrap, flag)))
   const values = new Float64Array(bootstrap.replicates)
@@ -48,7 +52,7 @@ export async function intervalOfCounts(
     // Some milliseconds, after which others have their turn.
     if (i % 1000 === 999) await setImmediate()
   }
-  return percentileInterval(statistic(counts), values, 0)
+  return percentileInterval(statistic(counts), values, 0, most)
 }
 
 /** The interval of a fraction of so many images. */
@@ -59,7 +63,13 @@ export function intervalOfFraction(
   signal: AbortSignal | undefined,
 ): Promise<Interval> {
   const inside = Math.round(fraction * images)
-  return intervalOfCounts(Float64Array.from([inside, images - inside]), ([some]) => some! / images, bootstrap, signal)
+  return intervalOfCounts(
+    Float64Array.from([inside, images - inside]),
+    ([some]) => some! / images,
+    bootstrap,
+    signal,
+    1,
+  )
 }
 
 /** Most resamples of a Fréchet distance, each of which takes the covariance of all images anew. */

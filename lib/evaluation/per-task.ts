@@ -124,6 +124,7 @@ export class PerTask<Name extends string> {
         const run = this.#runs[i]?.[m]
         if (run !== undefined) {
           values[name] = note === undefined ? await run.finish(signal) : { ...counts, value: null, note }
+          signal?.throwIfAborted()
         }
       }
       evaluations.push({ task: number, ...counts, values })

@@ -19,8 +19,11 @@ export interface ManifoldOptions<Name extends string = string> {
   name?: Name
 }
 
+/** Most neighbours of precision and recall. */
+export const mostNeighbours = 1000
+
 export const manifoldSchema = z.strictObject({
-  k: z.int().min(1).max(1000).default(3),
+  k: z.int().min(1).max(mostNeighbours).default(3),
   name: z.string().min(1).optional(),
 })
 

@@ -9,8 +9,8 @@ import { RealImages } from './real-images.js'
  * The Fréchet distance between real training images and the test images: what a generator as good as the data would have, and so the
  * reference for its distance.
  *
- * @param options.count most training images, as many as are generated; they are spread evenly over those of all tasks
- * @returns undefined for fewer than two images of either kind
+ * @param options.count training images, as many as are generated: with fewer the distance would be larger; they are spread evenly over those of all tasks
+ * @returns undefined where there are fewer, and for fewer than two images of either kind
  */
 export async function realDistance(
   resident: ResidentImages,
@@ -21,7 +21,7 @@ export async function realDistance(
   const momentsOf = (subsets: readonly Subset[]) =>
     new RealImages(resident, subsets, batchSize, () => signal?.throwIfAborted()).moments(extractor)
   const some = spreadOver(train, count)
-  if (countImages(some) < 2 || countImages(test) < 2) return undefined
+  if (countImages(some) < Math.max(2, count) || countImages(test) < 2) return undefined
   return momentsDistance(await momentsOf(test), await momentsOf(some))
 }
 

@@ -16,7 +16,7 @@ import type { InceptionV3 } from '../evaluation/inception.js'
 import { defaultSplits, fid, inceptionScore, kid } from '../evaluation/inception-metrics.js'
 import { kernelDistance } from '../evaluation/kernel-distance.js'
 import type { Metric } from '../evaluation/metric.js'
-import { precision } from '../evaluation/precision.js'
+import { mostNeighbours, precision } from '../evaluation/precision.js'
 import { recall } from '../evaluation/recall.js'
 import { torchScriptSchema } from '../evaluation/torch-script-features.js'
 import type { Stream } from '../streams/stream.js'
@@ -83,7 +83,7 @@ export const evaluationSchema = z
      */
     tooFew: z.enum(['refuse', 'null']).default('refuse'),
     /** Neighbours for precision and recall. Default 3. */
-    k: z.int().min(1).default(3),
+    k: z.int().min(1).max(mostNeighbours).default(3),
     /**
      * Numbers of sampler steps, rising, over which the area under the Fréchet distance is a metric, too; the paper's experiment
      * without data takes [2, 5, 10, 20]. Default: it isn't.

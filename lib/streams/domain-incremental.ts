@@ -85,23 +85,37 @@ export function rotated(degrees: number): Domain {
   }
   const angle = (degrees * Math.PI) / 180
   const [cos, sin] = [Math.cos(angle), Math.sin(angle)]
+  // The same for all images of a shape: for each pixel, where its four neighbours are (−1: outside), and how far it is between them.
+  let places: { height: number; width: number; corners: Int32Array; betweens: Float64Array } | undefined
+  const placesOf = (height: number, width: number) => {
+    const corners = new Int32Array(4 * height * width)
+    const betweens = new Float64Array(2 * height * width)
+    const at = (y: number, x: number) => (y < 0 || y >= height || x < 0 || x >= width ? -1 : y * width + x)
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const [dy, dx] = [y - (height - 1) / 2, x - (width - 1) / 2]
+        const fromY = sin * dx + cos * dy + (height - 1) / 2
+        const fromX = cos * dx - sin * dy + (width - 1) / 2
+        const [top, left] = [Math.floor(fromY), Math.floor(fromX)]
+        const i = y * width + x
+        corners.set([at(top, left), at(top, left + 1), at(top + 1, left), at(top + 1, left + 1)], 4 * i)
+        betweens.set([fromY - top, fromX - left], 2 * i)
+      }
+    }
+    return { height, width, corners, betweens }
+  }
   return {
     name: `rotated by ${degrees}°`,
     transform(from, to, { height, width, channels }) {
-      const pixel = (y: number, x: number, c: number) =>
-        y < 0 || y >= height || x < 0 || x >= width ? 0 : from[(y * width + x) * channels + c]!
-      for (let y = 0; y < height; y++) {
-        for (let x = 0; x < width; x++) {
-          const [dy, dx] = [y - (height - 1) / 2, x - (width - 1) / 2]
-          const fromY = sin * dx + cos * dy + (height - 1) / 2
-          const fromX = cos * dx - sin * dy + (width - 1) / 2
-          const [top, left] = [Math.floor(fromY), Math.floor(fromX)]
-          const [v, u] = [fromY - top, fromX - left]
-          for (let c = 0; c < channels; c++) {
-            const upper = (1 - u) * pixel(top, left, c) + u * pixel(top, left + 1, c)
-            const lower = (1 - u) * pixel(top + 1, left, c) + u * pixel(top + 1, left + 1, c)
-            to[(y * width + x) * channels + c] = Math.round((1 - v) * upper + v * lower)
-          }
+      if (places?.height !== height || places.width !== width) places = placesOf(height, width)
+      const { corners, betweens } = places
+      const pixel = (place: number, c: number) => (place < 0 ? 0 : from[place * channels + c]!)
+      for (let i = 0; i < height * width; i++) {
+        const [v, u] = [betweens[2 * i]!, betweens[2 * i + 1]!]
+        for (let c = 0; c < channels; c++) {
+          const upper = (1 - u) * pixel(corners[4 * i]!, c) + u * pixel(corners[4 * i + 1]!, c)
+          const lower = (1 - u) * pixel(corners[4 * i + 2]!, c) + u * pixel(corners[4 * i + 3]!, c)
+          to[i * channels + c] = Math.round((1 - v) * upper + v * lower)
         }
       }
     },

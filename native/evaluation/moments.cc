@@ -23,7 +23,7 @@ double FrechetDistanceFrom::operator()(const at::Tensor& mean, const at::Tensor&
   const at::Tensor product = root_.t().mm(covariance).mm(root_);
   const at::Tensor traceRoot = at::linalg_eigvalsh(product).clamp_min(0).sqrt().sum();
   const at::Tensor distance = (mean_ - mean).square().sum() + trace_ + covariance.trace() - 2 * traceRoot;
-  return distance.item<double>();
+  return std::max(0.0, distance.item<double>());  // which rounding may make negative
 }
 
 }  // namespace continual

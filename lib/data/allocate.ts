@@ -1,0 +1,17 @@
+import { ContinualDiffusionError } from '../errors.js'
+
+/**
+ * Memory for images.
+ *
+ * @param what for messages
+ * @throws ContinualDiffusionError `ERR_OUT_OF_MEMORY`
+ */
+export function allocate(bytes: number, what: string): Uint8Array {
+  try {
+    return new Uint8Array(bytes)
+  } catch (cause) {
+    throw new ContinualDiffusionError('ERR_OUT_OF_MEMORY', `${what} take ${bytes} bytes; take a smaller size`, {
+      cause,
+    })
+  }
+}
