@@ -57,6 +57,7 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
     tasks.flatMap((k) => names(k).map((name) => `${folder}/${method}/seed-69/${name}`))
   const expected = [
     'config.json',
+    'classifier.safetensors',
     'events.jsonl',
     'metrics.jsonl',
     'report.html',

@@ -100,6 +100,6 @@ it('every key of an experiment stands in the documentation with its default', as
   expect(text).toMatch(/\| data\.name \| `"fashion-mnist"`, .* \| required \|/)
   expect(text).toMatch(/\| schedule\.timesteps \| .* \| 1000, or as many as there are betas \|/)
   expect(text).toMatch(/\| evaluation\.features\.inceptionV3 \|/)
-  expect(text).toMatch(/\| evaluation\.k \| whole number ≥ 1 \| `3` \|/)
+  expect(text).toMatch(/\| evaluation\.k \| whole number ≥ 1, ≤ 1000 \| `3` \|/)
   await expect(text).toMatchFileSnapshot('../docs/experiment-keys.md')
 })
