@@ -158,7 +158,7 @@ test('a run writes its whole folder, prints table and paths; its learners draw',
     /^\*\*After task 5;[^\n]*\*\*\n\n\| Method \|[^\n]*\n\|[^\n]*\n\| finetune \|[^\n]*\n\| \(real training images\) \|[^\n]*\n\n† rank-deficient[^\n]*\n$/,
   )
   const compared = await run(folder, 'compare', 'out', 'b', '--markdown', '--out', 'both.html')
-  expect(compared.stdout).toMatch(/mean ± standard error over seeds 69, 42/)
+  expect(compared.stdout).toMatch(/mean ± standard error, over seeds 69, 42 of finetune; 69 of generative-distillation/)
   expect(compared.stdout).toMatch(/^\| finetune \| [\d.]+ ± [\d.]+( †)? \|/m)
   expect(await readFile(path.join(folder, 'both.html'), 'utf8')).toMatch(/<!doctype html>/)
 }, 180_000)

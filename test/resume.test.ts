@@ -1,6 +1,6 @@
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { describe, expect, it, test, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, test, vi } from 'vitest'
 import type { ExperimentInput } from '../lib/experiment/config.js'
 import type { RunEvent } from '../lib/experiment/events.js'
 import { resumeExperiment, runExperiment } from '../lib/experiment/run.js'
@@ -220,6 +220,22 @@ describe('a run that was broken off', () => {
       await writeFile(file, whole)
       expect((await resumeExperiment(out)).results.complete).toBe(true)
     })
+  })
+
+  it('is judged by the classifier that it began with where the cache has none, and other software goes on', async () => {
+    const out = await brokenOff()
+    const file = path.join(out, `checkpoints/${await newest(out)}/checkpoint.json`)
+    const contents = JSON.parse(await readFile(file, 'utf8'))
+    contents.versions.libtorch = '1.0.0'
+    await writeFile(file, JSON.stringify(sealed(contents)))
+    const kept = await readFile(path.join(out, 'classifier.safetensors'))
+    vi.stubEnv('XDG_CACHE_HOME', await temporaryFolder())
+    onTestFinished(() => void vi.unstubAllEnvs())
+    const kinds: string[] = []
+    const { results } = await resumeExperiment(out, { onEvent: ({ kind }) => kinds.push(kind) })
+    expect(kinds).not.toContain('classifier')
+    expect(results.inputs!.classifier).toBe(contents.inputs.classifier)
+    expect(await readFile(path.join(out, 'classifier.safetensors'))).toEqual(kept)
   })
 
   it('says so where other software goes on with it', async () => {
