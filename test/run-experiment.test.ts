@@ -237,7 +237,7 @@ test('an abort in mid-run rejects with its reason and leaves whole files', async
   expect(files).toContain('config.json')
   expect(files).toContain('checkpoints/1/checkpoint.json')
   const expected =
-    /^(config\.json|(metrics|events)\.jsonl|live\/status\.json|checkpoints\/1\/.*|samples\/real\/seed-42\/task-\d\.png)$/
+    /^(config\.json|classifier\.safetensors|(metrics|events)\.jsonl|live\/status\.json|checkpoints\/1\/.*|samples\/real\/seed-42\/task-\d\.png)$/
   expect(files.filter((file) => !expected.test(file))).toEqual([])
 })
 
