@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
+import { copiedAtOnce } from '../data/allocate.js'
 import type { Dataset } from '../data/dataset.js'
-import { copiedAtOnce } from '../engine/image-store.js'
 import { badFile } from '../files/bad-file.js'
 import { type Dtype, readSafetensors, type StoredTensor, writeSafetensors } from '../files/safetensors.js'
 import { imageSizeSchema } from '../validation/size.js'

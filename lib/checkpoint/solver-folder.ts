@@ -1,5 +1,6 @@
 import path from 'node:path'
 import { z } from 'zod'
+import { leastSide } from '../engine/classifier.js'
 import type { ParameterInfo } from '../engine/state.js'
 import { readFolder, replaceFolder } from '../engine/whole-folder.js'
 import { writeJson } from '../files/atomic.js'
@@ -26,7 +27,7 @@ const solverSchema = z.strictObject({
   format: z.literal(format),
   name: z.string().default('solver'),
   classes: z.array(z.string()).min(1),
-  size: sizeSchema(8, largestSide),
+  size: sizeSchema(leastSide, largestSide),
   channels: channelsSchema,
   seed: seedSchema,
   step: count,

@@ -12,14 +12,17 @@ import {
   accuracyOn,
   type Classified,
   checkClassifierBatch,
+  checkClassifierSize,
   classifyImages,
+  createClassifier,
+  leastSide,
   trainClassifier,
 } from '../engine/classifier.js'
 import { resolveDevice } from '../engine/device.js'
 import { ImageStore } from '../engine/image-store.js'
 import { Owned } from '../engine/owned.js'
 import { ResidentImages } from '../engine/resident-images.js'
-import { ContinualDiffusionError, invalid, messageOf } from '../errors.js'
+import { ContinualDiffusionError, messageOf } from '../errors.js'
 import { replaceFile } from '../files/atomic.js'
 import { badFile } from '../files/bad-file.js'
 import { cacheFolder, noCacheFolder, warnNotKept, warnOfCache } from '../files/cache-folder.js'
@@ -36,7 +39,7 @@ import {
   threadsSchema,
 } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
-import { type ImageSize, shownSize, sidesOf, sizeSchema } from '../validation/size.js'
+import { type ImageSize, sidesOf, sizeSchema } from '../validation/size.js'
 import { type FeatureExtractor, OutputsByBatch } from './features.js'
 
 /**
@@ -68,7 +71,7 @@ export interface ClassifierOptions {
 }
 
 const schema = z.strictObject({
-  size: sizeSchema(8, 4096).optional(),
+  size: sizeSchema(leastSide, 4096).optional(),
   epochs: z.number().positive().default(5),
   batchSize: batchSizeSchema.default(64),
   lr: z.number().positive().default(2e-3),
@@ -196,11 +199,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
     const size = sizeFor(data, options)
     const steps = countSteps(epochs, train.labels.length, batchSize, 'Classifier')
     checkClassifierBatch(size, batchSize, device, 'Classifier')
-    if (Math.min(...sidesOf(size)) < 8) {
-      throw invalid(
-        `Classifier: the images of ${train.name} are ${shownSize(size)} pixels; expected at least 8 a side, or a size`,
-      )
-    }
+    checkClassifierSize(size, `Classifier: the images of ${train.name}`, ', or a size')
     const images = new ResidentImages(device, size, options.images)
     const native = await create(data, device, options)
     try {
@@ -318,9 +317,7 @@ export class Classifier implements FeatureExtractor, AsyncDisposable {
 }
 
 function create({ train }: TrainTest, device: string, { seed, threads }: Parsed): Promise<NativeClassifier> {
-  return call((addon) =>
-    addon.createClassifier({ channels: train.channels, classes: train.classes.length, device, threads, seed }),
-  )
+  return createClassifier({ channels: train.channels, classes: train.classes, device, threads, seed })
 }
 
 function sizeFor({ train }: TrainTest, options: Parsed): ImageSize {

@@ -9,7 +9,10 @@ import {
   type Classified,
   type ClassifierShape,
   checkClassifierBatch,
+  checkClassifierSize,
   classifyImages,
+  copyClassifier,
+  createClassifier,
   trainClassifier,
 } from '../engine/classifier.js'
 import { resolveDevice } from '../engine/device.js'
@@ -23,7 +26,7 @@ import { streamSchema, type TestedTask, testedTaskSchema } from '../streams/sche
 import type { Stream, Task } from '../streams/stream.js'
 import { countSteps, pathSchema } from '../validation/fields.js'
 import { isRecord, parseOptions } from '../validation/options.js'
-import { type ImageSize, shownSize, sidesOf } from '../validation/size.js'
+import type { ImageSize } from '../validation/size.js'
 import { certainLogits, checkReplayedLabels, oldLogits } from './replayed-labels.js'
 import { checkGenerator, checkImages, checkReplay } from './solver-checks.js'
 import { createSchema, learnSchema, type SolverLearnOptions, type SolverOptions } from './solver-options.js'
@@ -113,11 +116,7 @@ export class Solver implements AsyncDisposable {
     const { dataset } = first.train
     const { channels, classes } = dataset
     const size = sizeOf(dataset)
-    if (Math.min(...sidesOf(size)) < 8) {
-      throw invalid(
-        `Solver.create: the images of ${dataset.name} are ${shownSize(size)} pixels; expected at least 8 a side`,
-      )
-    }
+    checkClassifierSize(size, `Solver.create: the images of ${dataset.name}`)
     return Solver.#make({ name: `solver of ${stream.name}`, classes, size, channels, seed }, where)
   }
 
@@ -128,9 +127,7 @@ export class Solver implements AsyncDisposable {
     const { channels, classes, size, seed } = shape
     const { device } = await resolveDevice(wanted, 'fp32')
     const resident = new ResidentImages(device, size, images)
-    const native = await call((addon) =>
-      addon.createClassifier({ channels, classes: classes.length, device, threads, seed }),
-    )
+    const native = await createClassifier({ channels, classes, device, threads, seed })
     return new Solver(native, shape, threads, resident)
   }
 
@@ -342,45 +339,34 @@ export class Solver implements AsyncDisposable {
     return { name: this.name, classes: this.#classes, size: this.size, channels: this.channels }
   }
 
-  #fresh(classes: readonly string[]): Promise<NativeClassifier> {
+  /** A copy of the network, which may have further classes. */
+  async #copy(classes: readonly string[]): Promise<Owned<NativeClassifier>> {
     const { channels, seed } = this
-    const [device, threads] = [this.#device, this.#threads]
-    return call((addon) => addon.createClassifier({ channels, classes: classes.length, device, threads, seed }))
+    const [device, threads, before] = [this.#device, this.#threads, this.#native]
+    const copy = await copyClassifier(before.live, { channels, classes, device, threads, seed })
+    const native = new Owned(copy, 'the solver')
+    try {
+      before.live // it may have been disposed of meanwhile
+      return native
+    } catch (error) {
+      native.dispose()
+      throw error
+    }
   }
 
   /** Takes the present weights for the old classifier's. */
   async #freeze(): Promise<void> {
     const { classes } = this
-    const native = this.#native.live
-    if (this.#old?.classes.length !== classes.length) {
-      const fresh = await this.#fresh(classes)
-      this.#old?.native.dispose()
-      this.#old = { native: new Owned(fresh, 'the solver'), classes }
-    }
-    const old = this.#old.native.live
-    const weights = await call(() => native.read())
-    await call(() => old.write(weights))
+    const native = await this.#copy(classes)
+    this.#old?.native.dispose()
+    this.#old = { native, classes }
   }
 
   /** Gets an output for each class that has none. All other weights stay the same, and the new ones are drawn from the seed. */
   async #grow(classes: readonly string[]): Promise<void> {
     if (classes.length <= this.#classes.length) return
-    const before = this.#native
-    const native = await this.#fresh(classes)
-    try {
-      const [step, weights] = await Promise.all([call(() => before.live.step()), call(() => before.live.read())])
-      const grown = await call(() => native.read())
-      // The last layer's rows are one for each class, in order.
-      for (const [i, tensor] of grown.entries()) tensor.set(weights[i]!)
-      await call(() => native.write(grown))
-      await call(() => native.setStep(step))
-      before.live // it may have been disposed of meanwhile
-    } catch (error) {
-      call(() => native.dispose())
-      throw error
-    }
     // The one before is not disposed of: calls under way may use it.
-    this.#native = new Owned(native, 'the solver')
+    this.#native = await this.#copy(classes)
     this.#classes = [...classes]
   }
 

@@ -1,5 +1,8 @@
 import { ContinualDiffusionError } from '../errors.js'
 
+/** How much of images one call copies on JavaScript's thread, in bytes: about a millisecond's work. */
+export const copiedAtOnce = 2 ** 22
+
 /**
  * Memory for images.
  *

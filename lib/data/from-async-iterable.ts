@@ -5,7 +5,7 @@ import { ContinualDiffusionError } from '../errors.js'
 import { signalSchema } from '../validation/fields.js'
 import { isRecord, parseOptions, shown } from '../validation/options.js'
 import { channelsSchema, imageSizeSchema, sideSchema } from '../validation/size.js'
-import { allocate } from './allocate.js'
+import { allocate, copiedAtOnce } from './allocate.js'
 import { type ArraysOptions, classesSchema, fromArrays, isBytes } from './arrays.js'
 import type { Dataset } from './dataset.js'
 
@@ -32,9 +32,6 @@ export interface AsyncIterableOptions extends Omit<ArraysOptions, 'images' | 'la
   /** An abort rejects with `signal.reason`, before the next image, and closes the source. */
   signal?: AbortSignal
 }
-
-/** Bytes that are copied without letting others run. */
-const copiedAtOnce = 2 ** 22
 
 const sourceSchema = z.custom<AsyncIterable<unknown> | Iterable<unknown>>((value) => {
   const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = Object(value)

@@ -1,6 +1,6 @@
 import type { ImageBatch, Subset } from '../data/dataset.js'
 import { imageBatchSchema } from '../data/schemas.js'
-import { ContinualDiffusionError } from '../errors.js'
+import { ContinualDiffusionError, invalid } from '../errors.js'
 import { held } from '../validation/fields.js'
 import { parseOptions } from '../validation/options.js'
 import { type ImageSize, isSameSize, shownSize, sidesOf } from '../validation/size.js'
@@ -31,6 +31,50 @@ export interface ClassifierShape {
   /** Of its images. */
   readonly size: ImageSize
   readonly channels: number
+}
+
+/** Fewest pixels of a side of a classifier's images. */
+export const leastSide = 8
+
+/**
+ * Checks that images are large enough for a classifier.
+ *
+ * @param what they are, for messages
+ * @param other what helps besides other images
+ */
+export function checkClassifierSize(size: ImageSize, what: string, other = ''): void {
+  if (Math.min(...sidesOf(size)) >= leastSide) return
+  throw invalid(`${what} are ${shownSize(size)} pixels; expected at least ${leastSide} a side${other}`)
+}
+
+/** What a classifier's network is, and by what it is computed. */
+export interface ClassifierNetwork extends Pick<ClassifierShape, 'classes' | 'channels'> {
+  readonly device: string
+  readonly threads: number | undefined
+  /** Of the first weights, and of all random draws. */
+  readonly seed: number
+}
+
+/** A network with fresh weights. */
+export function createClassifier({ classes, ...network }: ClassifierNetwork): Promise<NativeClassifier> {
+  return call((addon) => addon.createClassifier({ ...network, classes: classes.length }))
+}
+
+/** A copy of a network. Where it has further classes, their outputs have fresh weights. */
+export async function copyClassifier(before: NativeClassifier, network: ClassifierNetwork): Promise<NativeClassifier> {
+  const native = await createClassifier(network)
+  try {
+    const [step, weights] = await Promise.all([call(() => before.step()), call(() => before.read())])
+    const copied = await call(() => native.read())
+    // The last layer's rows are one for each class, in order.
+    for (const [i, tensor] of copied.entries()) tensor.set(weights[i]!)
+    await call(() => native.write(copied))
+    await call(() => native.setStep(step))
+    return native
+  } catch (error) {
+    call(() => native.dispose())
+    throw error
+  }
 }
 
 /**

@@ -1,13 +1,11 @@
 import { types } from 'node:util'
+import { copiedAtOnce } from '../data/allocate.js'
 import type { Dataset } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { held } from '../validation/fields.js'
 import type { ImageSize } from '../validation/size.js'
 import { call, disposedError } from './call.js'
 import type { NativeImages } from './native-values.js'
-
-/** How much of a data set one call copies on JavaScript's thread, in bytes: about a millisecond's work. */
-export const copiedAtOnce = 2 ** 22
 
 /**
  * Holds the images of data sets on the devices that use them. A store copies a data set to a device once, for all learners, solvers and

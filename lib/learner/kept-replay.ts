@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import type { MemoryItem } from '../checkpoint/memory-file.js'
-import { copiedAtOnce } from '../engine/image-store.js'
+import { copiedAtOnce } from '../data/allocate.js'
 
 /** Items that are looked at without letting others run: some milliseconds' work. */
 const atOnce = 2 ** 12

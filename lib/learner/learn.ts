@@ -329,17 +329,19 @@ async function train(
 /** Methods weigh their terms by the task's number, and a teacher knows what was learned before. */
 function warnOfOrder({ tasksLearned, learned }: Core, given: LearnedTask, where: string): void {
   const task = given.number
-  const before = learned.tasks.find(({ number }) => number === task)?.classes.map((c) => learned.names[c])
-  const names = classNamesOf(given)
-  if (task === tasksLearned && before && !isDeepStrictEqual(new Set(before), new Set(names))) {
+  if (tasksLearned === 0 || task === tasksLearned + 1) return
+  if (task === tasksLearned) {
+    const before = learned.tasks.find(({ number }) => number === task)?.classes.map((c) => learned.names[c])
+    const names = classNamesOf(given)
+    if (before === undefined || isDeepStrictEqual(new Set(before), new Set(names))) return
     warn(
       `${where}: the learner has learned task ${task}, of the classes ${before.join(', ')}, and now learns it again, of ${names.join(', ')}; ` +
         `expected the same classes. nextTask(data, learner) makes of further data task ${task + 1}: with this number the method doesn't take task ` +
         `${task} for an earlier one, and nothing is done against its forgetting`,
       'CONTINUAL_DIFFUSION_TASK_ORDER',
     )
+    return
   }
-  if (tasksLearned === 0 || task === tasksLearned || task === tasksLearned + 1) return
   warn(
     `${where}: the last task that the learner has learned is ${tasksLearned}; expected task ${tasksLearned + 1}: methods weigh their terms by a ` +
       "task's number, as if all tasks before it were learned, and no later one",

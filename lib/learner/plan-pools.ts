@@ -14,6 +14,7 @@ const perTrained = 4
 export const mostCalls = 2 ** 16
 /** A pool is held in memory twice while it is brought to a device. */
 const mostBytes = 2 ** 32
+
 /** A replay pool of an objective, as a task of known length needs it. */
 export interface PlannedPool {
   readonly source: TeacherSource

@@ -92,7 +92,7 @@ export function planTask(core: Core, given: LearnedTask, method: Method, options
   if (keepOptimizer && method.weights === 'fresh') {
     throw invalid(`${where}: optimizer is 'keep', but each task begins with fresh weights; expected 'reset'`)
   }
-  planPools(core.settings, replaying, { steps, batchSize: drawn }, where)
+  if (k === 1) planPools(core.settings, replaying, { steps, batchSize: drawn }, where)
   const { pools, numbers } = planPools(core.settings, objective, { steps, batchSize: drawn }, where)
   checkPoolSizes(unet, pools, steps, where)
   checkPoolClasses(unet, pools, classifier, where)

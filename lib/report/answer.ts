@@ -1,6 +1,6 @@
 import { pairedDifference } from './paired.js'
 import type { Results, TaskResult } from './results.js'
-import { holm } from './significance.js'
+import { alpha, holm } from './significance.js'
 import { cell, formatNumber, inSentence, methodsOf, spread, tasksAt, tasksOf } from './summary.js'
 import { enumerate } from './table.js'
 
@@ -67,7 +67,7 @@ function verdict(results: Results, ranked: readonly Ranked[], last: number, isFa
     return none('that takes three seeds, which show how much of a difference is chance')
   // Each of them is to differ: by Holm's correction, as there may be many.
   const ps = holm(others.map(({ difference }) => difference!.p))
-  const alike = others.find(({ difference }, i) => difference!.mean <= 0 || ps[i]! > 0.05)
+  const alike = others.find(({ difference }, i) => difference!.mean <= 0 || ps[i]! > alpha)
   if (alike) {
     const names = `${inSentence(best.method)} and ${inSentence(alike.method)}`
     return none(`the difference between ${names} is within what chance makes between seeds`)

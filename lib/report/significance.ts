@@ -1,5 +1,8 @@
 import { twoSidedP } from './student-t.js'
 
+/** Up to this p, a difference is called one. */
+export const alpha = 0.05
+
 /** Most pairs for which all signs are tried: about a million sums. */
 const mostFlipped = 20
 

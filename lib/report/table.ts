@@ -279,8 +279,10 @@ export function overSeeds(results: Results): string {
   const last = tasksOf(results).at(-1) ?? 0
   const bySeeds = new Map<string, string[]>()
   for (const method of methodsOf(results)) {
-    const own = tasksAt(results, method, last).map(({ run }) => run.seed)
-    if (own.length > 0) bySeeds.set(own.join(', '), [...(bySeeds.get(own.join(', ')) ?? []), method])
+    const own = tasksAt(results, method, last)
+      .map(({ run }) => run.seed)
+      .join(', ')
+    if (own !== '') bySeeds.set(own, [...(bySeeds.get(own) ?? []), method])
   }
   const interval = hasIntervals(results) ? ' [95 % interval over generated images]' : ''
   if (seeds.length === 1) return `seed ${seeds[0]}${interval}`

@@ -4,7 +4,7 @@ import { unknownName } from '../validation/names.js'
 import { parseOptions } from '../validation/options.js'
 import { type PairedDifference, pairedRows } from './paired.js'
 import type { Results } from './results.js'
-import { holm } from './significance.js'
+import { alpha, holm } from './significance.js'
 import { formatNumber, methodsOf } from './summary.js'
 import { checkTable, type Layout, layouts, unlimited } from './table.js'
 
@@ -57,9 +57,6 @@ function checkBaseline(results: Results, baseline: string | undefined, where: st
   if (baseline === undefined || methods.includes(baseline)) return baseline ?? methods[0] ?? ''
   throw invalid(`${where}: ${unknownName('method', baseline, methods)}`)
 }
-
-/** Below this, a difference is called one. */
-const alpha = 0.05
 
 /**
  * {@link methodTests} as a table for each metric: seeds, mean difference with its 95 % interval, p, and whether the method differs from the baseline at

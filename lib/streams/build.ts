@@ -1,4 +1,4 @@
-import type { Dataset, Subset } from '../data/dataset.js'
+import type { Dataset, Subset, TrainTest } from '../data/dataset.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { isRecord, shown } from '../validation/options.js'
 import type { Seen, Stream, Task } from './stream.js'
@@ -53,7 +53,7 @@ function seen(name: string, tasks: readonly Task[], task: Task): Seen {
  *
  * @throws ContinualDiffusionError `ERR_BAD_DATA` for an image of no class, or of one that isn't among them
  */
-export function relabelled(dataset: Dataset, classes: readonly string[]): Dataset {
+function relabelled(dataset: Dataset, classes: readonly string[]): Dataset {
   const index = dataset.classes.map((name) => classes.indexOf(name))
   const labels = dataset.labels.map((label) => index[label] ?? -1)
   const wrong = labels.indexOf(-1)
@@ -64,6 +64,16 @@ export function relabelled(dataset: Dataset, classes: readonly string[]): Datase
     `${dataset.name}: image ${wrong} has the label ${label}${label in index ? ` (${dataset.classes[label]})` : ''}; expected the index of one of the ` +
       `classes ${classes.join(', ')}`,
   )
+}
+
+/** A task of a whole data set, by its name, whose classes are numbered as in `classes`. */
+export function wholeAmong({ train, test }: TrainTest, classes: readonly string[]): TaskContents {
+  return {
+    name: nameOfBoth(train.name),
+    classes: train.classes.map((name) => classes.indexOf(name)),
+    train: whole(relabelled(train, classes)),
+    test: whole(relabelled(test, classes)),
+  }
 }
 
 /** All images of a data set. */

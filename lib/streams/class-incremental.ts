@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type Dataset, positionsByClass, type TrainTest } from '../data/dataset.js'
+import { positionsByClass, type Subset, type TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { torchRandperm } from '../data/torch-random.js'
 import { ContinualDiffusionError } from '../errors.js'
@@ -24,6 +24,9 @@ export interface ClassIncrementalOptions {
   /** The class indices in the order that you want, each once. It excludes `seed`. Default without `seed`: 0, 1, 2 … */
   order?: readonly number[]
 }
+
+/** Some classes' images, in the data set's order. */
+type OfClasses = (classes: readonly number[]) => Subset
 
 const count = z.int().min(1)
 
@@ -59,28 +62,27 @@ export function classIncremental(data: TrainTest, options: ClassIncrementalOptio
   if (!isPermutation(order, names.length)) {
     throw bad(`order is ${order.join(' ')}; expected each of 0 … ${names.length - 1} once`)
   }
-  for (const dataset of [train, test]) {
-    const present = new Set(dataset.labels)
-    const empty = order.find((c) => !present.has(c))
+  const [ofTrain, ofTest] = [train, test].map((dataset) => {
+    const positions = positionsByClass(dataset)
+    const empty = order.find((c) => positions[c]!.length === 0)
     if (empty !== undefined) {
       throw new ContinualDiffusionError(
         'ERR_BAD_DATA',
         `${where}: ${dataset.name} has no images of class ${empty} (${names[empty]}); expected at least one`,
       )
     }
-  }
-  const [ofTrain, ofTest] = [positionsByClass(train), positionsByClass(test)]
-  const ofClasses = (dataset: Dataset, positions: readonly (readonly number[])[], classes: readonly number[]) => ({
-    dataset,
-    indices: Int32Array.from(classes.flatMap((c) => positions[c]!)).sort(),
-  })
+    return (classes: readonly number[]): Subset => ({
+      dataset,
+      indices: Int32Array.from(classes.flatMap((c) => positions[c]!)).sort(),
+    })
+  }) as [OfClasses, OfClasses]
   return buildStream(
     `class-incremental ${nameOfBoth(train.name)}`,
     cut(order, counts).map((classes) => ({
       name: classes.map((c) => names[c]).join(', '),
       classes,
-      train: ofClasses(train, ofTrain, classes),
-      test: ofClasses(test, ofTest, classes),
+      train: ofTrain(classes),
+      test: ofTest(classes),
     })),
   )
 }

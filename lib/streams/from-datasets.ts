@@ -4,7 +4,7 @@ import { trainTestSchema } from '../data/schemas.js'
 import { ContinualDiffusionError } from '../errors.js'
 import { parseOptions } from '../validation/options.js'
 import { shownSize } from '../validation/size.js'
-import { allClasses, buildStream, nameOfBoth, relabelled, whole } from './build.js'
+import { buildStream, wholeAmong } from './build.js'
 import type { Stream } from './stream.js'
 
 /**
@@ -31,16 +31,8 @@ export function fromDatasets(data: readonly TrainTest[]): Stream {
     }
   }
   const classes = [...new Set(data.flatMap(({ train }) => train.classes))]
-  const names = data.map(({ train }) => nameOfBoth(train.name))
-  return buildStream(
-    names.join(' → '),
-    data.map(({ train, test }, i) => ({
-      name: names[i]!,
-      classes: allClasses(train).map((c) => classes.indexOf(train.classes[c]!)),
-      train: whole(relabelled(train, classes)),
-      test: whole(relabelled(test, classes)),
-    })),
-  )
+  const tasks = data.map((one) => wholeAmong(one, classes))
+  return buildStream(tasks.map(({ name }) => name).join(' → '), tasks)
 }
 
 /** Height × width × channels as the learner gets them. */

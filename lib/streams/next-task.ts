@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Dataset, Subset, TrainTest } from '../data/dataset.js'
 import { trainTestSchema } from '../data/schemas.js'
 import { parseOptions } from '../validation/options.js'
-import { allClasses, buildStream, nameOfBoth, relabelled, whole } from './build.js'
+import { buildStream, wholeAmong } from './build.js'
 import { type LearnedClasses, learnedClassesSchema } from './learned-classes.js'
 import type { Task } from './stream.js'
 
@@ -29,14 +29,12 @@ export function nextTask(
   data: TrainTest,
   learner: { readonly tasksLearned: number; readonly learned: LearnedClasses },
 ): Task {
-  const { train, test } = parseOptions(trainTestSchema, data, 'nextTask: data')
+  const parsed = parseOptions(trainTestSchema, data, 'nextTask: data')
   const { tasksLearned, learned } = parseOptions(schema, learner, 'nextTask: learner')
-  const classes = [...new Set([...learned.names, ...train.classes])]
-  const name = nameOfBoth(train.name)
-  const own = allClasses(train).map((c) => classes.indexOf(train.classes[c]!))
-  const subsets = { train: whole(relabelled(train, classes)), test: whole(relabelled(test, classes)) }
-  const [task] = buildStream(name, [{ name, classes: own, ...subsets }]).tasks as [Task]
-  const gone = none(subsets.train.dataset)
+  const classes = [...new Set([...learned.names, ...parsed.train.classes])]
+  const contents = wholeAmong(parsed, classes)
+  const [task] = buildStream(contents.name, [contents]).tasks as [Task]
+  const gone = none(task.train.dataset)
   const brought = new Map(learned.tasks.map(({ number, classes: indices }) => [number, indices]))
   const earlier = Array.from({ length: tasksLearned }, (_, i): Task => {
     const indices = brought.get(i + 1) ?? []

@@ -27,9 +27,9 @@ std::vector<double> denoisingLoss(const DiffusionModel& model, const Weights& we
       std::vector<int64_t> positions(static_cast<size_t>(length));
       for (int64_t i = 0; i < length; ++i) positions[static_cast<size_t>(i)] = (first + i) / samples;
       const at::Tensor x0 = pool.images(positions).to(device), t = timesteps.narrow(0, first, length);
-      // Random numbers come in fours: whole ones for each image, so that it has the same ones in any batch.
-      const int64_t numbers = x0[0].numel(), fours = (numbers + 3) / 4 * 4;
-      const at::Tensor noise = ofNoise.normal({length, fours}).narrow(1, 0, numbers).reshape(x0.sizes()).to(device);
+      const int64_t numbers = x0[0].numel();
+      const at::Tensor whole = ofNoise.normal({length, wholeFours(numbers)});
+      const at::Tensor noise = whole.narrow(1, 0, numbers).reshape(x0.sizes()).to(device);
       const at::Tensor labels = model.unet.isConditional() ? pool.labels(positions).to(device) : at::Tensor();
       const at::Tensor prediction = model.predict(weights, {model.schedule.addNoise(x0, noise, t), t, labels});
       const at::Tensor error = prediction - model.target(x0, noise, t);

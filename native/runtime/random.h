@@ -8,6 +8,10 @@
 
 namespace continual {
 
+/// Random numbers come in fours: as many as whole fours have that hold `numbers`. Images that get whole fours have the
+/// same ones in any batch.
+constexpr int64_t wholeFours(int64_t numbers) { return (numbers + 3) / 4 * 4; }
+
 /// What a stream of random numbers is for, so that no two uses within a learner share numbers.
 enum class Purpose : uint64_t {
   initialisation = 1,

@@ -41,8 +41,6 @@ class Soundness {
   at::Tensor sound_, looks_;
 };
 
-int64_t wholeFours(int64_t numbers) { return (numbers + 3) / 4 * 4; }  // as random numbers come
-
 }  // namespace
 
 at::Tensor Sampling::others(int64_t length, const SampleConfig& config, Random& start, std::vector<Random>& noises) {
